@@ -1,0 +1,87 @@
+"""The errors a user may meet.
+
+PlsctlError
+├── UserError        exit 2: a file, value or port the user can mend
+├── HardwareError    exit 3: a device that does not answer or was lost
+└── InterruptedScan  exit 130: stopped by the user or by a signal, everything finished is kept
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class PlsctlError(Exception):
+    """One clear sentence: what happened, with which value, and what to do.
+
+    Parameters
+    ----------
+    message
+        What happened, naming the value that was found.
+    file, line, field
+        Where the cause stands, when it stands in a file (line counts from 1).
+    hint
+        What the user can do about it.
+    """
+
+    exit_code = 1
+    kind = "error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | Path | None = None,
+        line: int | None = None,
+        field: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = None if file is None else str(file)
+        self.line = line
+        self.field = field
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = ""
+        if self.file is not None:
+            place = self.file if self.line is None else f"{self.file}, line {self.line}"
+            place += ": "
+        hint = f" {self.hint}" if self.hint else ""
+        return f"{place}{self.message}{hint}"
+
+    def as_dict(self) -> dict[str, str | int | None]:
+        """The fields of the error object that `--json` prints."""
+        return {
+            "kind": self.kind,
+            "message": str(self),
+            "file": self.file,
+            "line": self.line,
+            "field": self.field,
+            "hint": self.hint,
+        }
+
+
+class UserError(PlsctlError, ValueError):
+    """A file, value, port or slide the user can mend (exit code 2)."""
+
+    exit_code = 2
+    kind = "user"
+
+
+class HardwareError(PlsctlError, OSError):
+    """A device that does not answer, answers wrongly or was lost (exit code 3)."""
+
+    exit_code = 3
+    kind = "hardware"
+
+    def __str__(self) -> str:
+        return PlsctlError.__str__(self)
+
+
+class InterruptedScan(PlsctlError):
+    """The work was stopped from outside; what was finished is kept (exit code 130)."""
+
+    exit_code = 130
+    kind = "interrupted"

@@ -1,0 +1,125 @@
+"""What `acquire` asks of its surroundings: time, judgement and the person at the bench.
+
+Implementations live higher up (`process`, `cli`) or beside (`sim`); they are passed in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+class Clock(Protocol):
+    """Time as the microscope lives it: the wall clock, or a simulated one."""
+
+    def now(self) -> float:
+        """Seconds since some fixed moment."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+
+
+class WallClock:
+    """Real time."""
+
+    def now(self) -> float:
+        """Seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+
+class FocusJudge(Protocol):
+    """Tells how sharp an image is."""
+
+    def sharpness(self, image: Image) -> float:
+        """Larger is sharper; comparable between images of one field, shape (y, x, rgb)."""
+
+
+class FieldJudge(Protocol):
+    """Looks at a bright-field image, shape (y, x, rgb)."""
+
+    def looks_stained(self, image: Image) -> bool:
+        """Whether the slide has been stained."""
+
+    def white_cells(self, image: Image) -> int:
+        """How many white cells a stained field shows."""
+
+
+class CellFinder(Protocol):
+    """Finds white cells in a scan."""
+
+    def find(self, scan: Path) -> int:
+        """Write `cells.csv` of a scan folder from its stained pass; the number of cells."""
+
+
+@dataclass(frozen=True)
+class FieldPair:
+    """The same commanded stage position before and after the slide was taken out.
+
+    `reference` and `moving` are bright-field images, shape (y, x, rgb), uint8.
+    """
+
+    x_um: float
+    y_um: float
+    reference: Image
+    moving: Image
+
+
+@dataclass(frozen=True)
+class SlideTransform:
+    """Where the returned slide lies: stage = R(rotation) (slide - centre) + centre + shift."""
+
+    centre_x_um: float
+    centre_y_um: float
+    shift_x_um: float
+    shift_y_um: float
+    rotation_deg: float
+
+    def apply(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """Slide coordinates to the stage's coordinates of now."""
+        dx, dy = rotate(x_um - self.centre_x_um, y_um - self.centre_y_um, self.rotation_deg)
+        return dx + self.centre_x_um + self.shift_x_um, dy + self.centre_y_um + self.shift_y_um
+
+    def invert(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """The stage's coordinates of now to slide coordinates."""
+        dx = x_um - self.shift_x_um - self.centre_x_um
+        dy = y_um - self.shift_y_um - self.centre_y_um
+        dx, dy = rotate(dx, dy, -self.rotation_deg)
+        return dx + self.centre_x_um, dy + self.centre_y_um
+
+
+def rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
+    """A vector (x right, y down) turned by an angle."""
+    cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    return cosine * x - sine * y, sine * x + cosine * y
+
+
+class SlideRegistrar(Protocol):
+    """Finds where a returned slide lies."""
+
+    def register(
+        self, pairs: Sequence[FieldPair], pixel_um: float, camera_rotation_deg: float
+    ) -> SlideTransform:
+        """Shift and rotation from a few pairs of fields; an error when they disagree."""
+
+
+class Operator(Protocol):
+    """The person at the bench."""
+
+    def prepare(self, pass_name: str, resumed: bool) -> None:
+        """Bring the slide into the state a pass needs: as it is, stained, under oil.
+
+        A resumed pass only needs the slide as it already was.
+        """

@@ -1,0 +1,157 @@
+"""The slide file: what is scanned, with what, and how (`slide.yaml`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from plsctl.acquire.config import Settings, load_settings, suggest
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.exposures import ExposureTable, load_exposures
+from plsctl.acquire.hardware import Hardware, find_file, load_hardware
+from plsctl.acquire.recipes import RECIPES
+
+PassName = Literal["unstained", "stained", "highres"]
+PASSES: tuple[PassName, ...] = ("unstained", "stained", "highres")
+Range = tuple[float, float]
+
+
+class Region(Settings):
+    """The rectangle of the slide that is scanned, in stage micrometres."""
+
+    x_um: Range
+    y_um: Range
+    overlap: float = Field(default=0.05, ge=0, lt=0.9)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Region:
+        for name in ("x_um", "y_um"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"{name} must be [low, high] with low below high")
+        return self
+
+    @property
+    def centre_um(self) -> tuple[float, float]:
+        """The middle of the region (x, y)."""
+        return sum(self.x_um) / 2, sum(self.y_um) / 2
+
+
+class FocusSettings(Settings):
+    """How focus is found: a plane through z sweeps at a few points, or one fixed height."""
+
+    mode: Literal["surface", "fixed"] = "surface"
+    points: int = Field(default=5, ge=1, le=49)
+    range_um: float = Field(default=40.0, gt=0)
+    step_um: float = Field(default=2.0, gt=0)
+    refresh_positions: int = Field(default=20, ge=0)
+    """Measure again after so many positions, against drift; 0: never."""
+
+
+class PassSettings(Settings):
+    """One pass: the objective it is taken with."""
+
+    objective: str
+
+
+class ReturnSettings(Settings):
+    """How the slide is found again after staining."""
+
+    search: Literal["edges", "none"] = "edges"
+    fields: int = Field(default=5, ge=2, le=25)
+
+
+class StopSettings(Settings):
+    """When a pass may end early."""
+
+    white_cells: int | None = Field(default=None, gt=0)
+
+
+def _default_passes() -> dict[PassName, PassSettings]:
+    return {
+        "unstained": PassSettings(objective="20x"),
+        "stained": PassSettings(objective="20x"),
+        "highres": PassSettings(objective="100x"),
+    }
+
+
+class Slide(Settings):
+    """A slide and how it is scanned, as `slide.yaml` says."""
+
+    slide: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    patient: str | None = None
+    stain: str = "Romanowsky"
+    hardware: str = "simulator"
+    region: Region
+    recipe: str = "full"
+    exposures: str = "exposures_20x.csv"
+    focus: FocusSettings = FocusSettings()
+    passes: dict[PassName, PassSettings] = Field(default_factory=_default_passes)
+    slide_return: ReturnSettings = ReturnSettings()
+    stop: StopSettings = StopSettings()
+
+    _file: Path = PrivateAttr(default=Path())
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str) -> str:
+        if name not in RECIPES:
+            raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
+        return name
+
+    @property
+    def file(self) -> Path:
+        """The slide file."""
+        return self._file
+
+    def load_hardware(self) -> Hardware:
+        """The hardware configuration the slide file names."""
+        try:
+            return load_hardware(self.hardware, self.file.parent)
+        except UserError as error:
+            if error.field == "hardware" and error.file is None:
+                error.file = str(self.file)
+            raise
+
+    def load_exposures(self) -> ExposureTable:
+        """The exposure table the slide file names."""
+        return load_exposures(find_file(self.exposures, self.file.parent))
+
+    def pass_settings(self, name: PassName) -> PassSettings:
+        """Settings of one pass; `UserError` when the slide file leaves it out."""
+        try:
+            return self.passes[name]
+        except KeyError:
+            raise UserError(
+                f"the slide file has no pass '{name}'.",
+                file=self.file,
+                field="passes",
+                hint=f"It has {', '.join(self.passes)}.",
+            ) from None
+
+
+def load_slide(path: Path) -> Slide:
+    """Read a slide file; every mistake is a `UserError` that points at its line."""
+    slide = load_settings(path, Slide)
+    slide._file = path
+    return slide
+
+
+def settings_hash(slide: Slide, hardware: Hardware, exposures: ExposureTable) -> str:
+    """A hash of everything that decides what a scan's images are.
+
+    A resume with other settings would mix two scans in one; comparing hashes prevents it.
+    """
+    content = {
+        "slide": slide.model_dump(mode="json", exclude={"stop"}),
+        "hardware": hardware.model_dump(mode="json"),
+        "exposures": [
+            [frame.label, e.exposure_ms, e.gain, e.brightness] for frame, e in exposures.rows.items()
+        ],
+    }
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

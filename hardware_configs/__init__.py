@@ -1,0 +1,1 @@
+"""Hardware files, exposure and LED-geometry tables for known microscopes."""

@@ -1,0 +1,1 @@
+"""From samples to predictions: networks, losses, training, evaluation, virtual staining."""

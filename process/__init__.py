@@ -1,0 +1,1 @@
+"""From frames to samples: segmentation, matching, quality, the data set and its builder."""

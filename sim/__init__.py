@@ -1,0 +1,1 @@
+"""The simulated microscope: smear, optics, camera, stages, turret and LED firmware."""
