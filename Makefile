@@ -1,0 +1,61 @@
+# Every target sets up what it needs: a .venv with pinned libraries, made once.
+#
+#   make demo     the whole chain on the simulated microscope, then a report to look at
+#   make test     every check: lint, format, types, import contract, tests
+#   make lint | types | contract | check | format | clean
+
+TORCH := 2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+DEMO_DIR ?= demo
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGES := acquire cli models process sim hardware_configs
+
+.PHONY: demo test check lint types contract unit format clean
+.DEFAULT_GOAL := test
+
+demo: $(READY)
+	$(BIN)/plsctl demo $(DEMO_DIR)
+
+test: check unit
+
+check: lint types contract
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Type checkers do not follow an editable install: they look for a folder named plsctl.
+types: $(READY)
+	@mkdir -p build/types
+	@ln -sfn "$(CURDIR)" build/types/plsctl
+	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(addprefix plsctl/,$(PACKAGES))
+
+contract: $(READY)
+	$(BIN)/lint-imports --no-cache
+
+unit: $(READY)
+	$(BIN)/python -m pytest -q
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml constraints.txt
+	@for candidate in $(PYTHON) python3 python python3.14 python3.13 python3.12 python3.11; do \
+	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then echo "error: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; fi; \
+	test -x $(BIN)/python || $$found -m venv $(VENV)
+	@# Linux: the CPU build of torch, which the default index does not hold (there it is several gigabytes of CUDA).
+	@if [ "$$(uname -s)" = Linux ]; then \
+	    $(BIN)/python -m pip install -q -c constraints.txt "torch==$(TORCH)+cpu" 2>/dev/null || \
+	    $(BIN)/python -m pip install -q -c constraints.txt --extra-index-url $(TORCH_INDEX) "torch==$(TORCH)+cpu"; \
+	fi
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[train,dev]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,151 @@
+"""The command `plsctl`: which commands there are, and how their failures reach the user.
+
+Command modules are imported when they are named, and import what is heavy inside their functions:
+`plsctl --help` loads neither NumPy nor Micro-Manager nor torch.
+"""
+
+import importlib
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+from plsctl.acquire.errors import PlsctlError
+from plsctl.cli.common import emit, say
+
+# Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "demo"),
+    "devices": ("devices", "devices"),
+    "led": ("led", "app"),
+    "calibrate": ("calibrate", "app"),
+    "scan": ("scan", "scan"),
+    "find-cells": ("find_cells", "find_cells"),
+    "build-dataset": ("build_dataset", "build_dataset"),
+    "train": ("train", "train"),
+    "evaluate": ("evaluate", "evaluate"),
+    "stain": ("stain", "stain"),
+    "segment": ("segment", "segment"),
+    "match": ("match", "match"),
+    "report": ("report", "report"),
+    "simulate": ("simulate", "app"),
+}
+
+
+class PlsctlGroup(TyperGroup):
+    """The commands of `COMMANDS`, loaded by name; every failure becomes one line and a code.
+
+    The contexts are of typer's own, private click, hence `Any`.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, in the order of work."""
+        return [name for name in COMMANDS if self.get_command(ctx, name) is not None]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        if cmd_name in COMMANDS and cmd_name not in self.commands and _exists(cmd_name):
+            self.commands[cmd_name] = _load(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; load all before an unknown one is refused, to offer the nearest."""
+        if args[0] not in COMMANDS:
+            self.list_commands(ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the named command; exit 2 or 3 for known errors, 130 interrupted, 1 for a bug."""
+        as_json = "--json" in ctx.args
+        try:
+            return super().invoke(ctx)
+        except PlsctlError as error:
+            _fail(error.as_dict(), str(error), error.exit_code, as_json)
+        except KeyboardInterrupt:
+            text = "Interrupted; what was finished is kept."
+            _fail(_error("interrupted", text), text, 130, as_json)
+        except typer.TyperException as error:
+            if not as_json:
+                raise
+            text = error.format_message()
+            _fail(_error("user", text), text, error.exit_code, as_json)
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except Exception as error:
+            text = _report_bug(error)
+            _fail(_error("bug", text), text, 1, as_json)
+
+
+def _exists(name: str) -> bool:
+    return (Path(__file__).parent / f"{COMMANDS[name][0]}.py").is_file()
+
+
+def _load(name: str) -> Any:
+    module, attribute = COMMANDS[name]
+    command = getattr(importlib.import_module(f"plsctl.cli.{module}"), attribute)
+    if not isinstance(command, typer.Typer):
+        function, command = command, typer.Typer(add_completion=False)
+        command.command(name=name, no_args_is_help=False)(function)
+    loaded = typer.main.get_command(command)
+    loaded.name = name
+    return loaded
+
+
+def _error(kind: str, message: str) -> dict[str, str | None]:
+    return {
+        "kind": kind, "message": message, "file": None, "line": None, "field": None, "hint": None,
+    }  # fmt: skip
+
+
+def _fail(error: dict[str, Any], text: str, exit_code: int, as_json: bool) -> None:
+    if as_json:
+        emit({"error": error}, as_json=True)
+    say(f"error: {text}")
+    raise typer.Exit(exit_code)
+
+
+def _report_bug(error: Exception) -> str:
+    """Write the full trace to a file and say where it is."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="plsctl-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(f"plsctl {' '.join(sys.argv[1:])}\n\n")
+        traceback.print_exception(error, file=file)
+    place = Path(file.name)
+    return f"{type(error).__name__}: {error}. This is a bug; the full trace is in {place}."
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("plsctl"))
+        raise typer.Exit
+
+
+app = typer.Typer(cls=PlsctlGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def plsctl(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Scan blood smears with an LED array, match the passes, and stain them virtually.
+
+    Start with: plsctl demo
+    """
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
