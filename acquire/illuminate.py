@@ -1,0 +1,349 @@
+"""Driver for LED arrays with the Illuminate firmware (versions 1 and 2, told apart on opening).
+
+Text commands at 115200 baud, a name and numbers joined by points, ended by a newline. A reply is
+text and then `-==-` on a line or at the end of one; version 2 ends a refusal with `ERROR[n]: text`
+alone. Between the versions differ identity, refusals and sequences: `illuminate_dialects`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Self, TypeVar
+
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.illuminate_dialects import (
+    DIALECTS,
+    Dialect,
+    Reply,
+    ended,
+    parse_properties,
+    parse_reply,
+)
+from plsctl.acquire.led_array import (
+    Capabilities,
+    Identity,
+    LedArraySettings,
+    SequenceTiming,
+    brightness_level,
+    checked_leds,
+)
+from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, SerialLine, shorten
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+LINE_LIMIT_BYTES = 64
+"""One packet of full-speed USB: version 2 does not wait for bytes, so a line should come in one."""
+
+
+class IlluminateArray:
+    """An opened array. Made by `open_illuminate`."""
+
+    capabilities = Capabilities(
+        single=True, several=True, brightness=True, sequence=True, trigger=True
+    )
+
+    def __init__(self, settings: LedArraySettings) -> None:
+        self._settings = settings
+        self._lock = threading.RLock()
+        self._level: int | None = None  # brightness the array is known to have
+        self._clears_itself = False  # whether `l` replaces what was lit before
+        self._sequence: tuple[int, int] | None = None  # patterns loaded, their brightness
+        self._running = False
+        self._known: tuple[Dialect, Identity] | None = None
+        self._line = SerialLine(
+            "LED array",
+            settings.port,
+            settings.baud_rate,
+            settings.timeout_s,
+            settings.retries,
+            settings.serial_number,
+        )
+        try:
+            self._dialect, self.identity = self._greet()
+        except LineFault as fault:
+            self._line.close()
+            raise self._line.unanswered(fault) from fault
+        except BaseException:
+            self._line.close()
+            raise
+        self._known = (self._dialect, self.identity)
+
+    # What the rest of the package calls -------------------------------------------------------
+
+    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+        """Light exactly these LEDs (see `LedArray.light`)."""
+        chosen = checked_leds(leds, self.identity.led_count)
+        level = brightness_level(brightness)
+        if not chosen or level == 0:
+            self.off()
+        else:
+            self._perform(lambda: self._light(chosen, level))
+
+    def off(self) -> None:
+        """All LEDs off; a running sequence is ended."""
+        self._perform(lambda: self._ask("x"))
+
+    def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
+        """Store patterns in the array (see `LedArray.load_sequence`)."""
+        if not patterns:
+            raise UserError("a sequence needs at least one pattern.")
+        checked = [checked_leds(leds, self.identity.led_count) for leds in patterns]
+        level = brightness_level(brightness)
+        lines = self._dialect.sequence(checked, level, self.identity.led_count)
+        self._sequence = None
+        self._perform(lambda: self._ask_all(lines))
+        self._sequence = (len(checked), level)
+
+    def start_sequence(self, timing: SequenceTiming | None = None) -> None:
+        """Start the stored sequence (see `LedArray.start_sequence`)."""
+        if self._sequence is None:
+            raise UserError("no sequence is loaded.", hint="Call `load_sequence` first.")
+        timing = timing or SequenceTiming()
+        if timing.delay_ms != 0 and not 5 <= timing.delay_ms <= 2000:
+            raise UserError(
+                f"a delay of {timing.delay_ms} ms is not possible.",
+                hint="Illuminate takes 0 (the camera steps) or 5 to 2000 ms.",
+            )
+        self._perform(lambda: self._start(timing))
+
+    def finish_sequence(self, timeout_s: float) -> None:
+        """Wait for the array's report that the sequence has ended."""
+        if not self._running:
+            raise UserError("no sequence is running.", hint="Call `start_sequence` first.")
+        with self._lock:
+            try:
+                reply = parse_reply("rseq", self._line.receive("rseq", ended, timeout_s))
+            except LineFault as fault:
+                self.stop_sequence()
+                raise self._line.unanswered(fault) from fault
+            self._running = False
+            if reply.refusal is not None:
+                self.off()
+                raise HardwareError(
+                    f"{self._line} gave the sequence up: {reply.refusal}.",
+                    hint="Check that the camera's exposure output reaches the array's trigger "
+                    "input, its polarity, and that exposures are longer than the pulse.",
+                )
+
+    def stop_sequence(self) -> None:
+        """End a running sequence; all LEDs off."""
+        self.off()
+
+    def close(self) -> None:
+        """All LEDs off, then the port is closed. Never raises."""
+        try:
+            self.off()
+        except PlsctlError as error:
+            log.warning("LEDs may still be lit: %s", error)
+        finally:
+            self._line.close()
+
+    def release(self) -> None:
+        """Close the port and leave the LEDs as they are. Never raises."""
+        self._line.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Commands ---------------------------------------------------------------------------------
+
+    def _light(self, leds: tuple[int, ...], level: int) -> None:
+        if level != self._level:
+            self._ask(f"sb.{level}", f"SB.{level}")
+            self._level = level
+        listed = "l." + ".".join(str(led) for led in leds)
+        if len(leds) == self.identity.led_count:
+            self._ask("ff")  # fill: the list of all LEDs would be a long line
+        elif len(listed) < LINE_LIMIT_BYTES:
+            self._replace_when_lighting(True)
+            self._ask(listed)
+        else:
+            self._ask("x")
+            self._replace_when_lighting(False)
+            for part in _split(leds):
+                self._ask(part)
+            self._replace_when_lighting(True)
+
+    def _replace_when_lighting(self, wanted: bool) -> None:
+        if wanted != self._clears_itself:
+            self._clears_itself = False
+            self._ask(f"ac.{int(wanted)}", f"AC.{int(wanted)}")
+            self._clears_itself = wanted
+
+    def _start(self, timing: SequenceTiming) -> None:
+        if self._sequence is None:
+            raise HardwareError(
+                f"{self._line} had to be opened again and has lost its sequence.",
+                hint="Load the sequence again.",
+            )
+        _, level = self._sequence
+        self._ask(f"sb.{level}", f"SB.{level}")
+        self._level = level
+        set_up, run = self._dialect.start(timing)
+        self._ask_all(set_up)
+        # The array is silent from here until the sequence ends: no reply is waited for.
+        self._line.send(run)
+        self._running = True
+
+    def _ask_all(self, lines: Sequence[tuple[str, str]]) -> None:
+        for command, expected in lines:
+            self._ask(command, expected)
+
+    def _ask(self, command: str, expected: str = "") -> str:
+        """Send a command; its reply must match the pattern `expected` and must not be a refusal."""
+        raw = self._line.exchange(command, ended)
+        reply = parse_reply(command, raw)
+        if reply.refusal is not None:
+            if reply.is_noise:
+                raise Garbled(command, raw)
+            raise self._refused(command, reply)
+        if not re.fullmatch(expected or self._silence, reply.text):
+            raise Garbled(command, raw)
+        return reply.text
+
+    @property
+    def _silence(self) -> str:
+        return self._known[0].silence if self._known else ""
+
+    def _refused(self, command: str, reply: Reply) -> HardwareError:
+        return HardwareError(
+            f"{self._line} refused `{command}`: {reply.refusal}.",
+            hint="Check that the firmware is one this driver knows (Illuminate 1.x or 2.x).",
+        )
+
+    # Getting in step --------------------------------------------------------------------------
+
+    def _perform(self, operation: Callable[[], T]) -> T:
+        def step() -> T:
+            if self._running:
+                self._wake()
+            try:
+                return operation()
+            except BaseException:
+                self._level = None
+                raise
+
+        with self._lock:
+            return self._line.perform(step, self._recover, self._greet_again)
+
+    def _wake(self) -> None:
+        """A bare newline ends a running sequence and completes a half-sent command."""
+        self._line.send("")
+        self._line.drain()
+        self._running = False
+
+    def _recover(self) -> None:
+        """After a fault: only the version number proves that replies belong to commands again."""
+        self._wake()
+        dialect, identity = self._known or (None, None)
+        if dialect and identity:
+            self._ask(dialect.ask_version, re.escape(identity.version))
+
+    def _greet_again(self) -> None:
+        found = self._greet()
+        if found != self._known:
+            raise HardwareError(
+                f"another LED array answers at {self._line.port}: {found[1]}, before it was "
+                f"{self.identity}.",
+                hint="Connect the array the work began with.",
+            )
+
+    def _greet(self) -> tuple[Dialect, Identity]:
+        """Dark first, then who it is, then the modes this driver counts on."""
+        self._level, self._clears_itself = None, False
+        self._sequence, self._running = None, False
+        self._wake_up()
+        for _ in range(self._settings.retries):
+            try:
+                return self._introduce()
+            except (NoAnswer, Garbled) as fault:
+                log.warning("%s: %s; asking again", self._line, fault)
+                self._wake()
+        return self._introduce()
+
+    def _introduce(self) -> tuple[Dialect, Identity]:
+        dialect, version = self._find_dialect()
+        # A board may have been left in the mode for people, whose replies are sentences.
+        self._exchange_leniently("machine")
+        name, led_count = self._properties(dialect)
+        identity = Identity("illuminate", name, version, led_count)
+        self._replace_when_lighting(True)
+        return dialect, identity
+
+    def _wake_up(self) -> None:
+        """Switch the LEDs off; a board that restarts when its port opens gets time to boot."""
+        settings = self._settings
+        tries = max(1 + settings.retries, math.ceil(settings.boot_timeout_s / settings.timeout_s))
+        for left in reversed(range(tries)):
+            try:
+                self._wake()
+                self._exchange_leniently("x")
+                self._line.drain()
+                return
+            except (NoAnswer, Garbled):
+                if not left:
+                    raise
+
+    def _exchange_leniently(self, command: str) -> Reply:
+        """Boot text may stand before the reply."""
+        return parse_reply(command, self._line.exchange(command, ended))
+
+    def _find_dialect(self) -> tuple[Dialect, str]:
+        last = b""
+        for dialect in DIALECTS:
+            last = self._line.exchange(dialect.ask_version, ended)
+            reply = parse_reply(dialect.ask_version, last)
+            if reply.refusal is None and re.fullmatch(dialect.version, reply.text):
+                return dialect, reply.text
+        raise HardwareError(
+            f"what is connected at {self._line.port} does not answer as Illuminate firmware 1.x "
+            f"or 2.x: {shorten(last)}.",
+            hint="Check `port` and `driver` of the hardware file.",
+        )
+
+    def _properties(self, dialect: Dialect) -> tuple[str, int]:
+        raw = self._line.exchange(dialect.ask_properties, ended)
+        reply = parse_reply(dialect.ask_properties, raw)
+        found = None if reply.refusal else parse_properties(reply.text)
+        if found is None:
+            raise Garbled(dialect.ask_properties, raw)
+        return found
+
+
+def _split(leds: tuple[int, ...]) -> list[str]:
+    """The list as `l` commands that each fit into one packet."""
+    lines: list[str] = []
+    for led in leds:
+        if lines and len(lines[-1]) + 1 + len(str(led)) < LINE_LIMIT_BYTES:
+            lines[-1] += f".{led}"
+        else:
+            lines.append(f"l.{led}")
+    return lines
+
+
+def open_illuminate(settings: LedArraySettings) -> IlluminateArray:
+    """Open an array with Illuminate firmware; its LEDs are off afterwards.
+
+    Raises
+    ------
+    UserError
+        The port cannot be opened, or an option is unknown.
+    HardwareError
+        Nothing answers, or something other than Illuminate 1.x or 2.x.
+    """
+    if settings.options:
+        name = next(iter(settings.options))
+        raise UserError(
+            f"the driver 'illuminate' has no option '{name}'.",
+            field=f"led_array.options.{name}",
+            hint="It has none: remove it.",
+        )
+    return IlluminateArray(settings)

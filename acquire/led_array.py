@@ -1,0 +1,250 @@
+"""The LED array as the rest of the package sees it: light these LEDs, run a sequence, go dark."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, Self
+
+from pydantic import Field
+
+from plsctl.acquire.config import Settings, suggest
+from plsctl.acquire.errors import HardwareError, UserError
+
+DRIVER_GROUP = "plsctl.led_drivers"
+
+
+class LedArraySettings(Settings):
+    """The `led_array` part of a hardware file.
+
+    Parameters
+    ----------
+    driver
+        Name of an installed driver (entry point group `plsctl.led_drivers`).
+    port
+        Anything pyserial opens: `COM3`, `/dev/ttyACM0`, a pty, `socket://host:port`, or
+        `simled://name` inside the simulator.
+    geometry
+        Name or path of the LED geometry table (CSV).
+    baud_rate
+        Serial speed in bits per second.
+    timeout_s
+        How long the array may stay silent before a command counts as lost.
+    retries
+        How often a lost command is sent again before the port is opened anew.
+    boot_timeout_s
+        How long the array may take to answer after the port was opened: some boards restart then.
+    led_count
+        Number of LEDs the array must report; checked on opening where it is given.
+    serial_number
+        USB serial number of the controller; finds it under whatever port name it has today.
+    options
+        Settings that only one driver knows.
+    """
+
+    driver: str = "illuminate"
+    port: str = Field(min_length=1)
+    geometry: str
+    baud_rate: int = Field(default=115200, gt=0)
+    timeout_s: float = Field(default=0.5, gt=0, le=60)
+    retries: int = Field(default=2, ge=0, le=10)
+    boot_timeout_s: float = Field(default=3.0, ge=0, le=60)
+    led_count: int | None = Field(default=None, gt=0)
+    serial_number: str | None = None
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an array's firmware can do; the engine chooses by these, never by a driver's name."""
+
+    single: bool = True
+    several: bool = False
+    brightness: bool = False
+    sequence: bool = False
+    trigger: bool = False
+    watchdog: bool = False
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who answered at the port."""
+
+    driver: str
+    name: str
+    version: str
+    led_count: int
+
+
+@dataclass(frozen=True)
+class SequenceTiming:
+    """How a loaded sequence runs.
+
+    Parameters
+    ----------
+    delay_ms
+        Shortest time each pattern stays lit; 0 leaves the pace to the trigger input.
+    repeats
+        How often the whole sequence runs.
+    wait_for_camera
+        Step to the next pattern when the camera's exposure output falls.
+    pulse_camera
+        Send a pulse to the camera's trigger input once a pattern is lit.
+    pulse_width_us, pulse_delay_us
+        Length of that pulse, and the wait after it. The array does not look at its input
+        meanwhile, so both together must stay below the shortest exposure.
+    input_timeout_s
+        How long the array waits for the camera before it gives the sequence up.
+    """
+
+    delay_ms: int = 0
+    repeats: int = 1
+    wait_for_camera: bool = True
+    pulse_camera: bool = True
+    pulse_width_us: int = 100
+    pulse_delay_us: int = 0
+    input_timeout_s: int = 2
+
+
+class LedArray(Protocol):
+    """An opened LED array. Its LEDs are off after opening and after `close`."""
+
+    @property
+    def identity(self) -> Identity:
+        """Who answered when the port was opened."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this array can do."""
+        ...
+
+    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+        """Light exactly these LEDs.
+
+        Parameters
+        ----------
+        leds
+            LED numbers, 0 to `identity.led_count - 1`; an empty sequence is darkness.
+        brightness
+            0 to 1, of the array's full drive.
+
+        Raises
+        ------
+        UserError
+            A number or the brightness is out of range; nothing has been sent then.
+        HardwareError
+            The array does not answer or refuses.
+        """
+        ...
+
+    def off(self) -> None:
+        """All LEDs off."""
+        ...
+
+    def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
+        """Store patterns in the array, in the order in which they will be lit."""
+        ...
+
+    def start_sequence(self, timing: SequenceTiming | None = None) -> None:
+        """Start the stored sequence and return at once; the array then runs by itself."""
+        ...
+
+    def finish_sequence(self, timeout_s: float) -> None:
+        """Wait until the array reports that the sequence has ended.
+
+        Raises
+        ------
+        HardwareError
+            The sequence was given up (the camera's trigger did not come) or has not ended in time.
+        """
+        ...
+
+    def stop_sequence(self) -> None:
+        """End a running sequence; all LEDs off."""
+        ...
+
+    def close(self) -> None:
+        """All LEDs off, then the port is closed. Never raises."""
+        ...
+
+    def release(self) -> None:
+        """Close the port and leave the LEDs lit: for an array driven by hand. Never raises."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+
+def open_led_array(settings: LedArraySettings) -> LedArray:
+    """Open the array that the settings name; its LEDs are off afterwards.
+
+    Raises
+    ------
+    UserError
+        No such driver is installed, or the port cannot be opened.
+    HardwareError
+        Nothing answers there, or something other than the settings say.
+    """
+    array = _driver(settings.driver)(settings)
+    found = array.identity.led_count
+    if settings.led_count is not None and found != settings.led_count:
+        array.close()
+        raise HardwareError(
+            f"the LED array at {settings.port} has {found} LEDs, but the hardware file says "
+            f"{settings.led_count}.",
+            field="led_array.led_count",
+            hint="Correct `led_count` and `geometry`, or connect the right array.",
+        )
+    return array
+
+
+def _driver(name: str) -> Callable[[LedArraySettings], LedArray]:
+    installed: dict[str, EntryPoint] = {e.name: e for e in entry_points(group=DRIVER_GROUP)}
+    if name not in installed:
+        raise UserError(
+            f"there is no LED driver '{name}'.",
+            field="led_array.driver",
+            hint=suggest(name, sorted(installed)),
+        )
+    loaded: Any = installed[name].load()
+    opener: Callable[[LedArraySettings], LedArray] = loaded
+    return opener
+
+
+def checked_leds(leds: Iterable[int], led_count: int) -> tuple[int, ...]:
+    """The LED numbers, sorted, each once; `UserError` where one is not in the array.
+
+    Firmwares do not check: Illuminate takes -1 for every LED and reads past its table for numbers
+    that are too large. Every driver calls this before it sends anything.
+    """
+    chosen: set[int] = set()
+    for led in leds:
+        try:
+            number = operator.index(led)
+        except TypeError:
+            raise UserError(
+                f"{led!r} is not an LED number.", hint=f"The LEDs are 0 to {led_count - 1}."
+            ) from None
+        if not 0 <= number < led_count:
+            raise UserError(
+                f"the array has no LED {number}.", hint=f"Its LEDs are 0 to {led_count - 1}."
+            )
+        chosen.add(number)
+    return tuple(sorted(chosen))
+
+
+def brightness_level(brightness: float, levels: int = 255) -> int:
+    """Brightness 0 to 1 as a step of the array's drive; `UserError` outside or below one step."""
+    if not 0 <= brightness <= 1:
+        raise UserError(f"the brightness {brightness} is not between 0 and 1.")
+    level = round(brightness * levels)
+    if level == 0 and brightness > 0:
+        raise UserError(
+            f"the brightness {brightness} is below the array's smallest step, {1 / levels:.4f}.",
+            hint="Shorten the exposure instead.",
+        )
+    return level
