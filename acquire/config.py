@@ -110,9 +110,9 @@ def _explain(
     reason = reason[:1].lower() + reason[1:]
     found = detail["input"]
     shown = "" if isinstance(found, dict) else f" = {found!r}"
-    hint = _did_you_mean(found, detail)
+    guess_hint = _did_you_mean(found, detail)
     where = f"{field}{shown}: " if field else ""
-    return UserError(f"{where}{reason}.", file=path, line=line, field=field, hint=hint)
+    return UserError(f"{where}{reason}.", file=path, line=line, field=field, hint=guess_hint)
 
 
 def _stands_in(part: int | str, lines: dict[Path_, int]) -> bool:

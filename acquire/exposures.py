@@ -15,7 +15,7 @@ COLUMNS = ("led", "variant", "exposure_ms", "gain", "brightness")
 
 @dataclass(frozen=True)
 class Exposure:
-    """Settings of one frame; gain is a linear factor, brightness a share of the LED's full light."""
+    """How one frame is taken; gain is a linear factor, brightness a share of the LED's light."""
 
     exposure_ms: float
     gain: float = 1.0

@@ -22,6 +22,8 @@ class CameraSettings(Settings):
 
     device: str = "Camera"
     pixel_pitch_um: float = Field(gt=0)
+    size_px: tuple[int, int]
+    """Width and height of the images."""
     bit_depth: int = Field(default=8, ge=8, le=16)
     bayer: Literal["RGGB", "BGGR", "GRBG", "GBRG"] | None = None
     black_level: float = Field(default=0.0, ge=0)
@@ -30,7 +32,7 @@ class CameraSettings(Settings):
     gain_property: str | None = None
     gain_range: Range = (1.0, 1.0)
     exposure_range_ms: Range = (0.01, 10_000.0)
-    properties: dict[str, PropertyValue] = {}
+    properties: dict[str, PropertyValue] = Field(default_factory=dict)
 
 
 class StageSettings(Settings):
@@ -103,7 +105,7 @@ class Hardware(Settings):
     """Where the search for focus starts, at the first objective."""
     timing: Literal["software"] = "software"
     checks: ChecksSettings = ChecksSettings()
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     """Settings of the backend, checked by it."""
 
     _file: Path = PrivateAttr(default=Path())

@@ -43,7 +43,10 @@ def _stack(max_angle_deg: int, variants: tuple[Variant, ...]) -> tuple[Frame, ..
     dark = [angle for angle in DARK_ANGLES_DEG if angle <= max_angle_deg]
     frames += [Frame(f"arm{arm}-{angle}") for arm in ARMS for angle in bright]
     frames += [
-        Frame(f"arm{arm}-{angle}", variant) for arm in ARMS for angle in dark for variant in variants
+        Frame(f"arm{arm}-{angle}", variant)
+        for arm in ARMS
+        for angle in dark
+        for variant in variants
     ]
     return tuple(frames)
 

@@ -53,9 +53,10 @@ class FocusSettings(Settings):
 
 
 class PassSettings(Settings):
-    """One pass: the objective it is taken with."""
+    """One pass: the objective it is taken with, and its own exposure table where it has one."""
 
     objective: str
+    exposures: str | None = None
 
 
 class ReturnSettings(Settings):
@@ -75,7 +76,7 @@ def _default_passes() -> dict[PassName, PassSettings]:
     return {
         "unstained": PassSettings(objective="20x"),
         "stained": PassSettings(objective="20x"),
-        "highres": PassSettings(objective="100x"),
+        "highres": PassSettings(objective="100x", exposures="exposures_100x.csv"),
     }
 
 
@@ -117,9 +118,10 @@ class Slide(Settings):
                 error.file = str(self.file)
             raise
 
-    def load_exposures(self) -> ExposureTable:
-        """The exposure table the slide file names."""
-        return load_exposures(find_file(self.exposures, self.file.parent))
+    def load_exposures(self, pass_name: PassName = "unstained") -> ExposureTable:
+        """The exposure table of a pass."""
+        own = self.passes[pass_name].exposures if pass_name in self.passes else None
+        return load_exposures(find_file(own or self.exposures, self.file.parent))
 
     def pass_settings(self, name: PassName) -> PassSettings:
         """Settings of one pass; `UserError` when the slide file leaves it out."""
@@ -141,17 +143,23 @@ def load_slide(path: Path) -> Slide:
     return slide
 
 
-def settings_hash(slide: Slide, hardware: Hardware, exposures: ExposureTable) -> str:
-    """A hash of everything that decides what a scan's images are.
+def settings_hash(slide: Slide, hardware: Hardware) -> str:
+    """A hash of everything that decides what a scan's images are, whatever its files are called.
 
-    A resume with other settings would mix two scans in one; comparing hashes prevents it.
+    A resume with other settings would mix two scans in one; comparing hashes prevents it. Ports
+    may change from day to day and are left out.
     """
+    passes = {name: settings.objective for name, settings in slide.passes.items()}
+    tables = {name: slide.load_exposures(name) for name in slide.passes}
     content = {
-        "slide": slide.model_dump(mode="json", exclude={"stop"}),
-        "hardware": hardware.model_dump(mode="json"),
-        "exposures": [
-            [frame.label, e.exposure_ms, e.gain, e.brightness] for frame, e in exposures.rows.items()
-        ],
+        "slide": slide.model_dump(mode="json", exclude={"stop", "hardware", "exposures", "passes"}),
+        "hardware": hardware.model_dump(mode="json", exclude={"name", "led_array"}),
+        "leds": [[led.led, led.name, *led.direction] for led in hardware.geometry().leds],
+        "passes": passes,
+        "exposures": {
+            name: [[f.label, e.exposure_ms, e.gain, e.brightness] for f, e in table.rows.items()]
+            for name, table in tables.items()
+        },
     }
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,142 @@
+"""Focus at the microscope: measured at a few places, remembered in the journal, kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from plsctl.acquire.focus import FocusPlane, FocusPoint, find_focus, fit_plane, spread_points
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.journal import Event, Journal
+from plsctl.acquire.microscope import Microscope
+from plsctl.acquire.plan import Position
+from plsctl.acquire.protocols import FocusJudge
+from plsctl.acquire.slide import FocusSettings
+from plsctl.acquire.store import FrameRecord, PassAttributes, develop
+
+NEAR_UM = 8.0
+"""Half range of a sweep where focus is already known to lie close by."""
+
+
+class Focus:
+    """Heights of focus for one pass.
+
+    A plane through sweeps at a few places; after every so many positions one sweep more, whose
+    offset from the plane holds for the positions that follow. What was measured stands in the
+    journal, so that a resumed pass uses the same heights.
+    """
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        judge: FocusJudge,
+        settings: FocusSettings,
+        frame: FrameRecord,
+        attributes: PassAttributes,
+        journal: Journal,
+        stop: StopRequest,
+    ) -> None:
+        self._microscope = microscope
+        self._judge = judge
+        self._settings = settings
+        self._frame = frame
+        self._attributes = attributes
+        self._journal = journal
+        self._stop = stop
+        self._plane = FocusPlane(0.0, 0.0, 0.0)
+        self._offsets: dict[int, float] = {}
+
+    @property
+    def plane(self) -> FocusPlane:
+        """The plane of focus."""
+        return self._plane
+
+    def recall(self, events: Sequence[Event]) -> bool:
+        """Take over what an earlier run of the pass measured; False when it measured nothing."""
+        found = False
+        for event in events:
+            if event.get("pass_name") != self._attributes.pass_name:
+                continue
+            if event["event"] == "focus_plane":
+                self._plane = FocusPlane(event["z0_um"], event["slope_x"], event["slope_y"])
+                self._offsets = {}
+                found = True
+            elif event["event"] == "focus_offset":
+                self._offsets[event["block"]] = event["offset_um"]
+        return found
+
+    def measure(
+        self,
+        places: Sequence[tuple[float, float]],
+        guess: Callable[[float, float], float],
+        progress: Callable[[], None],
+    ) -> FocusPlane:
+        """Sweep at a few of the places (stage micrometres) and lay a plane through the heights.
+
+        `guess` says where focus may lie; the first sweep searches the whole range about it.
+        """
+        points: list[FocusPoint] = []
+        for x, y in spread_points(places, self._settings.points):
+            self._stop.check()
+            if not points:
+                centre, half_range = guess(x, y), self._settings.range_um
+            else:
+                # The guess may be off as a whole, its slope hardly: follow what was measured.
+                correction = points[-1].z_um - guess(points[-1].x_um, points[-1].y_um)
+                centre, half_range = guess(x, y) + correction, NEAR_UM
+            points.append(self._point(x, y, centre, half_range))
+            progress()
+        plane = fit_plane(points)
+        self._plane = plane
+        self._journal.append(
+            "focus_plane",
+            pass_name=self._attributes.pass_name,
+            z0_um=plane.z0_um,
+            slope_x=plane.slope_x,
+            slope_y=plane.slope_y,
+            points=[[p.x_um, p.y_um, p.z_um] for p in points],
+        )
+        self._journal.sync()
+        return plane
+
+    def fixed(self, z_um: float) -> None:
+        """Use one height everywhere."""
+        self._plane = FocusPlane(z_um, 0.0, 0.0)
+
+    def height(self, index: int, position: Position) -> float:
+        """The height for a position of the plan; the stage has arrived there."""
+        x, y, _ = self._microscope.position_um
+        z = self._plane.z_um(x, y)
+        every = self._settings.refresh_positions
+        if self._settings.mode == "fixed" or every == 0:
+            return z
+        block = index // every
+        if block > 0 and block not in self._offsets:
+            before = z + self._offset(block - 1)
+            point = self._point(x, y, before, NEAR_UM)
+            self._offsets[block] = point.z_um - z
+            self._journal.append(
+                "focus_offset",
+                pass_name=self._attributes.pass_name,
+                block=block,
+                offset_um=self._offsets[block],
+            )
+        return z + self._offset(block)
+
+    def _offset(self, block: int) -> float:
+        """The offset of a block, or of the last block before it that has one."""
+        return next((self._offsets[b] for b in range(block, -1, -1) if b in self._offsets), 0.0)
+
+    def _point(self, x_um: float, y_um: float, centre_um: float, half_um: float) -> FocusPoint:
+        x, y = self._microscope.move_xy(x_um, y_um)
+        self._microscope.light(self._frame.leds, self._frame.brightness)
+        z, sharpness = find_focus(self._sharpness, centre_um, half_um, self._settings.step_um)
+        self._microscope.leds_off()
+        # Arriving anew makes what follows independent of how long the search took.
+        self._microscope.move_xy(x_um, y_um)
+        return FocusPoint(x, y, z, sharpness)
+
+    def _sharpness(self, z_um: float) -> float:
+        self._stop.check()
+        self._microscope.move_z(z_um)
+        image = self._microscope.snap(self._frame.exposure_ms, self._frame.gain)
+        return self._judge.sharpness(develop(image, self._attributes))

@@ -1,0 +1,61 @@
+"""The journal of a scan: one JSON line for everything that happened, as it happened."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """Appends events to `scan.jsonl`; what `sync` has returned for survives a crash."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        _end_torn_line(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def append(self, event: str, **facts: Any) -> None:
+        """Write one event with the time of day (UTC)."""
+        line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        self._file.write(json.dumps({**line, **facts}) + "\n")
+
+    def sync(self) -> None:
+        """Force what was appended to the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Sync and close."""
+        if not self._file.closed:
+            self.sync()
+            self._file.close()
+
+
+def _end_torn_line(path: Path) -> None:
+    """A killed writer may leave half a line; end it, so that the next event stands alone."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def read_journal(path: Path) -> Iterator[Event]:
+    """The events of a journal in order; a line torn by a crash is passed over."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(event, dict):
+                yield event

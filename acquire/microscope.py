@@ -1,0 +1,357 @@
+"""The microscope: camera, stage, turret and LED array behind one safe front.
+
+Everything that could break a slide, an objective or a record is checked here, below the plan:
+limits before every movement, arrival after it, the reply to every LED command, every image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.backend import Backend, first_line, open_backend
+from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.hardware import Hardware, Objective
+from plsctl.acquire.led_array import LedArray, open_led_array
+from plsctl.acquire.protocols import Clock, Operator, rotate
+
+Result = TypeVar("Result")
+
+
+class Microscope:
+    """A microscope opened from its hardware file; use it as a context manager.
+
+    However the block ends, the LEDs go dark and the devices are let go.
+    """
+
+    def __init__(self, hardware: Hardware, backend: Backend, leds: LedArray) -> None:
+        self.hardware = hardware
+        self.geometry = hardware.geometry()
+        self.leds = leds
+        self._backend = backend
+        self._core = backend.core
+        self._objective = next(iter(hardware.turret.objectives))
+        self._check_led_count()
+        self._prepare_core()
+
+    @property
+    def clock(self) -> Clock:
+        """The time the devices live in."""
+        return self._backend.clock
+
+    @property
+    def operator(self) -> Operator | None:
+        """Who acts at the bench when no person does (the simulator's operator)."""
+        return self._backend.operator
+
+    def __enter__(self) -> Microscope:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """LEDs off, stage stopped, devices released; whatever fails, the rest is still done."""
+        self.leds.close()
+        for stop in (self.hardware.stage.xy_device, self.hardware.stage.z_device):
+            _attempt(lambda label=stop: self._core.stop(label))  # type: ignore[misc]
+        _attempt(self._backend.close)
+
+    def _check_led_count(self) -> None:
+        highest = max(led.led for led in self.geometry.leds)
+        if highest >= self.leds.identity.led_count:
+            raise UserError(
+                f"the LED geometry names LED number {highest}, but the array has "
+                f"{self.leds.identity.led_count} LEDs (0 to {self.leds.identity.led_count - 1}).",
+                file=self.hardware.file,
+                field="led_array.geometry",
+                hint="Name the geometry table that belongs to this array.",
+            )
+
+    def _prepare_core(self) -> None:
+        stage = self.hardware.stage
+        labels = set(self._core.getLoadedDevices())
+        wanted = {
+            "camera.device": self.hardware.camera.device,
+            "stage.xy_device": stage.xy_device,
+            "stage.z_device": stage.z_device,
+        }
+        if self.hardware.turret.device is not None:
+            wanted["turret.device"] = self.hardware.turret.device
+        for field, label in wanted.items():
+            if label not in labels:
+                raise UserError(
+                    f"the core has no device '{label}'.",
+                    file=self.hardware.file,
+                    field=field,
+                    hint=f"Loaded: {', '.join(sorted(labels - {'Core'}))}.",
+                )
+        # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
+        self._core.setAutoShutter(False)
+        self._core.setCameraDevice(self.hardware.camera.device)
+        for name, value in self.hardware.camera.properties.items():
+            self._do(
+                f"set the camera's property '{name}' to {value}",
+                lambda name=name, value=value: self._core.setProperty(  # type: ignore[misc]
+                    self.hardware.camera.device, name, value
+                ),
+            )
+
+    def _do(self, what: str, action: Callable[[], Result]) -> Result:
+        """Run a device call; a failure names what was tried."""
+        try:
+            return action()
+        except (RuntimeError, ValueError, KeyError, OSError, TimeoutError) as error:
+            if isinstance(error, (HardwareError, UserError)):
+                raise
+            raise HardwareError(
+                f"the microscope could not {what}: {first_line(error)}.",
+                hint="Check the device and its cable, then run the same command again.",
+            ) from error
+
+    # Stage -----------------------------------------------------------------------------------
+
+    @property
+    def position_um(self) -> tuple[float, float, float]:
+        """Where the stage says it is (x, y, z)."""
+        stage = self.hardware.stage
+        x, y = self._do("read the stage", lambda: self._core.getXYPosition(stage.xy_device))
+        return x, y, self._do("read z", lambda: self._core.getPosition(stage.z_device))
+
+    def check_limits(
+        self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None
+    ) -> None:
+        """`UserError` when a position lies outside the stage's limits."""
+        stage = self.hardware.stage
+        for axis, value, (low, high) in (
+            ("x", x_um, stage.x_um),
+            ("y", y_um, stage.y_um),
+            ("z", z_um, stage.z_um),
+        ):
+            if value is not None and not (low <= value <= high):
+                raise UserError(
+                    f"{axis} = {value:.1f} um lies outside the stage's limits "
+                    f"({low:g} to {high:g} um).",
+                    file=self.hardware.file,
+                    field=f"stage.{axis}_um",
+                    hint="Choose a region inside the limits.",
+                )
+
+    def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """Go to a stage position and return where the stage arrived (x, y), micrometres.
+
+        The last stretch is always travelled in the same direction, so that backlash does not
+        matter; an arrival out of tolerance is tried once more.
+        """
+        stage = self.hardware.stage
+        before_x, before_y = x_um - stage.backlash_um, y_um - stage.backlash_um
+        before_x, before_y = max(before_x, stage.x_um[0]), max(before_y, stage.y_um[0])
+        self.check_limits(x_um, y_um)
+        error_um = math.inf
+        for _ in range(2):
+            if stage.backlash_um > 0:
+                self._travel(before_x, before_y)
+            self._travel(x_um, y_um)
+            x, y, _ = self.position_um
+            error_um = math.hypot(x - x_um, y - y_um)
+            if error_um <= stage.tolerance_um:
+                return x, y
+        raise HardwareError(
+            f"the stage was sent to ({x_um:.1f}, {y_um:.1f}) um and stopped {error_um:.1f} um away "
+            f"(tolerance {stage.tolerance_um:g} um).",
+            hint="Check that nothing blocks the stage, then run the same command again.",
+        )
+
+    def _travel(self, x_um: float, y_um: float) -> None:
+        label = self.hardware.stage.xy_device
+        self._do(
+            f"move the stage to ({x_um:.1f}, {y_um:.1f}) um",
+            lambda: self._core.setXYPosition(label, x_um, y_um),
+        )
+        self._wait(label)
+
+    def move_z(self, z_um: float) -> None:
+        """Go to a height, micrometres, and verify the arrival."""
+        stage = self.hardware.stage
+        self.check_limits(z_um=z_um)
+        self._do(f"move z to {z_um:.2f} um", lambda: self._core.setPosition(stage.z_device, z_um))
+        self._wait(stage.z_device)
+        arrived = self.position_um[2]
+        if abs(arrived - z_um) > stage.tolerance_um:
+            raise HardwareError(
+                f"z was sent to {z_um:.2f} um and stopped at {arrived:.2f} um.",
+                hint="Check the focus drive, then run the same command again.",
+            )
+
+    def _wait(self, label: str) -> None:
+        self._core.setTimeoutMs(round(self.hardware.stage.timeout_s * 1000))
+        self._do(f"wait for '{label}' to arrive", lambda: self._core.waitForDevice(label))
+
+    # Turret ----------------------------------------------------------------------------------
+
+    @property
+    def objective_name(self) -> str:
+        """The objective in the light path."""
+        return self._objective
+
+    @property
+    def objective(self) -> Objective:
+        """What is known about the objective in the light path."""
+        return self.hardware.objective(self._objective)
+
+    @property
+    def pixel_um(self) -> float:
+        """Size of a camera pixel in the sample, nominal."""
+        return self.hardware.pixel_um(self._objective)
+
+    def set_objective(self, name: str) -> None:
+        """Turn the turret; slide and objective are drawn apart first and meet again afterwards."""
+        target = self.hardware.objective(name)
+        turret = self.hardware.turret
+        if turret.device is None:
+            self._objective = name
+            return
+        label = turret.device
+        if self._current_label(label) == str(target.label):
+            self._objective = name
+            return
+        _, _, z = self.position_um
+        with_offset = z + target.offset_z_um - self.objective.offset_z_um
+        self.retract()
+        self._do(
+            f"turn the turret to '{name}'",
+            lambda: self._core.setStateLabel(label, str(target.label)),
+        )
+        self._wait(label)
+        if self._current_label(label) != str(target.label):
+            raise HardwareError(
+                f"the turret was sent to '{target.label}' and stands at "
+                f"'{self._current_label(label)}'.",
+                hint="Check the turret, then run the same command again.",
+            )
+        self._objective = name
+        self.move_z(with_offset)
+
+    def _current_label(self, device: str) -> str:
+        return str(self._do("read the turret", lambda: self._core.getStateLabel(device)))
+
+    def retract(self) -> None:
+        """Draw slide and objective apart, as far as the z limits allow."""
+        turret, stage = self.hardware.turret, self.hardware.stage
+        sign = -1.0 if turret.retract_direction == "down" else 1.0
+        low, high = stage.z_um
+        z = self.position_um[2] + sign * turret.retract_z_um
+        self.move_z(min(max(z, low), high))
+
+    def to_stage(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """The stage position that brings a point to the centre under the present objective.
+
+        `x_um, y_um` is the stage position that centres the point under the first objective.
+        """
+        return x_um + self.objective.offset_x_um, y_um + self.objective.offset_y_um
+
+    # Light and camera ------------------------------------------------------------------------
+
+    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+        """Light exactly these LEDs (numbers of the array)."""
+        self.leds.light(leds, brightness)
+
+    def leds_off(self) -> None:
+        """All LEDs dark."""
+        self.leds.off()
+
+    def pattern(self, name: str) -> tuple[int, ...]:
+        """LED numbers of a pattern or an LED's name, for the first objective's aperture.
+
+        The first objective decides which LEDs are bright field: a 100x lens sees the same light.
+        """
+        first = next(iter(self.hardware.turret.objectives.values()))
+        return tuple(led.led for led in self.geometry.pattern(name, first.na))
+
+    def snap(self, exposure_ms: float, gain: float = 1.0) -> NDArray[np.uint8 | np.uint16]:
+        """One image: (y, x, rgb), or (y, x) for grey and Bayer cameras; dtype as the camera's."""
+        camera = self.hardware.camera
+        low, high = camera.exposure_range_ms
+        if not low <= exposure_ms <= high:
+            raise UserError(
+                f"an exposure of {exposure_ms:g} ms is outside the camera's range "
+                f"({low:g} to {high:g} ms).",
+                field="exposure_ms",
+                hint="Correct the exposure table.",
+            )
+        self._set_gain(gain)
+        self._do("set the exposure", lambda: self._core.setExposure(camera.device, exposure_ms))
+        self._do("take an image", self._core.snapImage)
+        image: NDArray[Any] = self._do("read the image", self._core.getImage)
+        return self._checked(image)
+
+    def _set_gain(self, gain: float) -> None:
+        camera = self.hardware.camera
+        if camera.gain_property is None:
+            if gain != 1.0:
+                raise UserError(
+                    f"the exposure table asks for gain {gain:g}, but the hardware file names no "
+                    "gain property.",
+                    file=self.hardware.file,
+                    field="camera.gain_property",
+                    hint="Name the camera's gain property, or use gain 1.",
+                )
+            return
+        name = camera.gain_property
+        self._do("set the gain", lambda: self._core.setProperty(camera.device, name, gain))
+
+    def _checked(self, image: NDArray[Any]) -> NDArray[np.uint8 | np.uint16]:
+        # Micro-Manager hands 32-bit colour over with a fourth, empty component.
+        colour = image[..., :3] if image.ndim == 3 else image
+        right_kind = colour.dtype in (np.uint8, np.uint16) and colour.ndim in (2, 3)
+        if not right_kind or 0 in colour.shape:
+            raise HardwareError(
+                f"the camera gave an image of shape {image.shape} and type {image.dtype}.",
+                hint="Set it to 8 or 16 bit, grey, Bayer or RGB.",
+            )
+        return colour
+
+    def image_offset_um(self, dx_px: float, dy_px: float) -> tuple[float, float]:
+        """A distance in the image, in stage micrometres (the camera is turned to the stage)."""
+        scale = self.pixel_um
+        return rotate(dx_px * scale, dy_px * scale, self.hardware.camera.rotation_deg)
+
+
+def _attempt(action: Callable[[], object]) -> None:
+    """Closing goes on whatever fails: what is lost already cannot be closed better."""
+    with contextlib.suppress(Exception):
+        action()
+
+
+def open_microscope(hardware: Hardware) -> Microscope:
+    """Open all devices a hardware file names; LEDs are dark afterwards.
+
+    Raises
+    ------
+    UserError
+        A device or port is named wrongly or cannot be opened.
+    HardwareError
+        A device does not answer.
+    """
+    backend = open_backend(hardware)
+    try:
+        leds = open_led_array(hardware.led_array)
+        try:
+            return Microscope(hardware, backend, leds)
+        except BaseException:
+            leds.close()
+            raise
+    except BaseException:
+        _attempt(backend.close)
+        raise

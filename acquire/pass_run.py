@@ -1,0 +1,361 @@
+"""One run of one pass: from the open microscope to the verdict."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from plsctl.acquire.engine import Engine, PassTotals, check_disk
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.focus import spread_points
+from plsctl.acquire.focusing import Focus
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.journal import Event, Journal, read_journal
+from plsctl.acquire.microscope import Microscope, open_microscope
+from plsctl.acquire.ome_zarr import write_json
+from plsctl.acquire.plan import Position
+from plsctl.acquire.protocols import (
+    CellFinder,
+    FieldJudge,
+    FieldPair,
+    FocusJudge,
+    Image,
+    Operator,
+    SlideRegistrar,
+    SlideTransform,
+)
+from plsctl.acquire.scan import Progress, Scan, silent
+from plsctl.acquire.slide import PASSES, PassName
+from plsctl.acquire.store import PassReader, RawImage, ScanFolder, develop
+from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.verdict import Verdict, judge_pass
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Who judges and acts where a scan needs it."""
+
+    focus: FocusJudge
+    field: FieldJudge
+    registrar: SlideRegistrar
+    cells: CellFinder
+    operator: Operator
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass has come to."""
+
+    pass_name: PassName
+    totals: PassTotals
+    verdict: Verdict | None
+
+
+def run_pass(
+    scan: Scan,
+    name: PassName,
+    roles: Callable[[Operator | None], Roles],
+    stop: StopRequest,
+    *,
+    force: bool = False,
+    fresh: bool = False,
+    progress: Progress = silent,
+    watch: Callable[[Engine], None] | None = None,
+) -> PassResult:
+    """Take a pass, or what is missing of it.
+
+    Parameters
+    ----------
+    roles
+        Makes the judges and the operator; gets the backend's own operator, if it has one.
+    force
+        Take the pass although a check advises against it.
+    fresh
+        Put an earlier attempt at this pass aside (it is renamed, not deleted) and begin anew.
+    watch
+        Called with the engine before it starts, to connect viewers to its signals.
+
+    Raises
+    ------
+    UserError
+        The pass cannot be taken now, or a setting is wrong; nothing was written over.
+    HardwareError
+        A device failed; the positions finished so far are kept.
+    InterruptedScan
+        A stop was asked for; the positions finished so far are kept.
+    """
+    scan.check_order(name, force)
+    resumed = scan.is_begun(name) and not fresh
+    if resumed and scan.is_finished(name):
+        raise UserError(
+            f"the pass '{name}' is finished.",
+            file=scan.folder.path,
+            hint="Take it again with --fresh, or check it with --verify.",
+        )
+    scan.prepare_folder()
+    journal = Journal(scan.folder.journal)
+    try:
+        with open_microscope(scan.hardware) as microscope:
+            if fresh:
+                _put_aside(scan, name, journal)
+            journal.append(
+                "pass_resumed" if resumed else "pass_started",
+                pass_name=name,
+                settings_hash=scan.hash,
+                version=version("plsctl"),
+            )
+            people = roles(microscope.operator)
+            people.operator.prepare(name, resumed)
+            if name == "highres" and not scan.folder.cells.exists():
+                people.cells.find(scan.folder.path)
+            run = _PassRun(scan, name, microscope, people, journal, stop, force, progress)
+            totals = run.take(watch)
+        journal.append("pass_finished", pass_name=name, **asdict(totals))
+        verdict = (
+            judge_unstained(scan, people.focus, journal, progress) if name == "unstained" else None
+        )
+        return PassResult(name, totals, verdict)
+    except BaseException as error:
+        journal.append("pass_stopped", pass_name=name, reason=str(error) or repr(error))
+        raise
+    finally:
+        journal.close()
+
+
+def judge_unstained(
+    scan: Scan, judge: FocusJudge, journal: Journal, progress: Progress = silent
+) -> Verdict:
+    """Whether the slide may be stained; the verdict is written into the journal."""
+    reader = scan.folder.open_pass("unstained")
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress("checking what was written", done, len(reader.names))
+
+    verdict = judge_pass(reader, judge, len(scan.plan("unstained").positions), tick)
+    journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
+    journal.sync()
+    return verdict
+
+
+def _put_aside(scan: Scan, name: PassName, journal: Journal) -> None:
+    path = scan.folder.pass_path(name)
+    if not path.exists():
+        return
+    count = 1
+    while (aside := path.with_name(f"{path.name}.old{count}")).exists():
+        count += 1
+    path.rename(aside)
+    if name == "stained":
+        scan.folder.transform.unlink(missing_ok=True)
+        scan.folder.cells.unlink(missing_ok=True)
+    journal.append("pass_put_aside", pass_name=name, kept_as=aside.name)
+
+
+class _PassRun:
+    """One run of one pass at the open microscope."""
+
+    def __init__(
+        self,
+        scan: Scan,
+        name: PassName,
+        microscope: Microscope,
+        people: Roles,
+        journal: Journal,
+        stop: StopRequest,
+        force: bool,
+        progress: Progress,
+    ) -> None:
+        self._scan = scan
+        self._name = name
+        self._microscope = microscope
+        self._people = people
+        self._journal = journal
+        self._stop = stop
+        self._force = force
+        self._progress = progress
+        self.plan = scan.plan(name)
+        self._attributes = scan.attributes(self.plan)
+        self._transform: SlideTransform | None = None
+        self._white_cells = 0
+
+    def take(self, watch: Callable[[Engine], None] | None) -> PassTotals:
+        scan, microscope, plan = self._scan, self._microscope, self.plan
+        image = self._first_look()
+        left = len(plan.positions) * len(plan.frames)
+        check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
+        writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
+        focus = self._focus()
+        if self._name != "unstained":
+            self._transform = self._find_slide()
+        order = {position.name: index for index, position in enumerate(plan.positions)}
+        engine = Engine(
+            microscope,
+            writer,
+            self._journal,
+            self._stop,
+            height=lambda position: focus.height(order[position.name], position),
+            place=self._place,
+        )
+        engine.position_finished.connect(lambda position: self._finished(writer, position))
+        if watch is not None:
+            watch(engine)
+        totals = engine.run(plan, self._enough)
+        writer.finish()
+        return totals
+
+    def _first_look(self) -> RawImage:
+        """Turn the turret, and take one image to know what the camera gives."""
+        self._microscope.set_objective(self.plan.objective)
+        frame = self.plan.frames[0]
+        self._microscope.light(frame.leds, frame.brightness)
+        image = self._microscope.snap(frame.exposure_ms, frame.gain)
+        self._microscope.leds_off()
+        width, height = self._scan.hardware.camera.size_px
+        if image.shape[:2] != (height, width):
+            raise UserError(
+                f"the camera gives images of {image.shape[1]} x {image.shape[0]} pixels, the "
+                f"hardware file says {width} x {height}.",
+                file=self._scan.hardware.file,
+                field="camera.size_px",
+                hint="Correct the hardware file, or the camera's region of interest.",
+            )
+        return image
+
+    def _place(self, position: Position) -> tuple[float, float]:
+        x, y = position.x_um, position.y_um
+        if self._transform is not None:
+            x, y = self._transform.apply(x, y)
+        return self._microscope.to_stage(x, y)
+
+    def _focus(self) -> Focus:
+        scan, settings = self._scan, self._scan.slide.focus
+        focus = Focus(
+            self._microscope,
+            self._people.focus,
+            settings,
+            self.plan.frames[0],
+            self._attributes,
+            self._journal,
+            self._stop,
+        )
+        offset = self._microscope.objective.offset_z_um
+        if settings.mode == "fixed":
+            focus.fixed(scan.hardware.focus_z_um + offset)
+            return focus
+        if focus.recall(_since_begun(scan.folder.journal, self._name)):
+            return focus
+        self._transform = scan.transform() if self._name == "highres" else None
+        places = [self._place(position) for position in self.plan.positions]
+        total = min(settings.points, len(places))
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self._progress("finding focus", done, total)
+
+        focus.measure(places, self._focus_guess(), tick)
+        return focus
+
+    def _focus_guess(self) -> Callable[[float, float], float]:
+        """The plane of an earlier pass where there is one, shifted by the parfocal offset."""
+        offset = self._microscope.objective.offset_z_um
+        earlier = [
+            e for e in read_journal(self._scan.folder.journal) if e["event"] == "focus_plane"
+        ]
+        if not earlier:
+            z = self._scan.hardware.focus_z_um + offset
+            return lambda x, y: z
+        before = earlier[-1]
+        own = self._scan.slide.pass_settings(before["pass_name"]).objective
+        offset -= self._scan.hardware.objective(own).offset_z_um
+        return lambda x, y: before["z0_um"] + before["slope_x"] * x + before["slope_y"] * y + offset
+
+    def _find_slide(self) -> SlideTransform:
+        """Where the returned slide lies: remembered, or from a few fields taken now."""
+        known = self._scan.transform()
+        if known is not None:
+            return known
+        reader = self._scan.folder.open_pass("unstained")
+        chosen = self._registration_positions(reader)
+        images = [self._look_at(x, y) for _, x, y in chosen]
+        self._check_stained(images)
+        if self._scan.slide.slide_return.search == "none":
+            x, y = self._scan.slide.region.centre_um
+            found = SlideTransform(x, y, 0.0, 0.0, 0.0)
+        else:
+            pairs = [
+                FieldPair(x, y, reader.brightfield(name), image)
+                for (name, x, y), image in zip(chosen, images, strict=True)
+            ]
+            found = self._people.registrar.register(
+                pairs, self._attributes.pixel_um, self._attributes.camera_rotation_deg
+            )
+        write_json(self._scan.folder.transform, asdict(found))
+        self._journal.append("slide_found", pass_name=self._name, **asdict(found))
+        self._journal.sync()
+        return found
+
+    def _registration_positions(self, reader: PassReader) -> list[tuple[str, float, float]]:
+        by_place = {(p.slide_x_um, p.slide_y_um): p.name for p in reader.positions}
+        count = self._scan.slide.slide_return.fields
+        return [(by_place[place], *place) for place in spread_points(list(by_place), count)]
+
+    def _look_at(self, x_um: float, y_um: float) -> Image:
+        self._stop.check()
+        frame = self.plan.frames[0]
+        self._microscope.move_xy(*self._microscope.to_stage(x_um, y_um))
+        self._microscope.light(frame.leds, frame.brightness)
+        image = self._microscope.snap(frame.exposure_ms, frame.gain)
+        self._microscope.leds_off()
+        return develop(image, self._attributes)
+
+    def _check_stained(self, images: Sequence[Image]) -> None:
+        stained = sum(self._people.field.looks_stained(image) for image in images)
+        if stained * 2 <= len(images) and not self._force:
+            raise UserError(
+                f"the slide does not look stained ({stained} of {len(images)} fields do).",
+                file=self._scan.folder.path,
+                hint="Stain it and put it back, or use --force if it is stained only faintly.",
+            )
+
+    def _finished(self, writer: PassWriter, position: Position) -> None:
+        self._progress(self._name, len(writer.wells), len(self.plan.positions))
+        write_positions(self._scan.folder)
+
+    def _enough(self, position: Position, brightfield: RawImage) -> bool:
+        wanted = self._scan.slide.stop.white_cells
+        if wanted is None or self._name != "stained":
+            return False
+        image = develop(brightfield, self._attributes)
+        self._white_cells += self._people.field.white_cells(image)
+        return self._white_cells >= wanted
+
+
+def _since_begun(journal: Path, name: PassName) -> list[Event]:
+    """Events of a pass since it was last begun anew."""
+    events = [event for event in read_journal(journal) if event.get("pass_name") == name]
+    starts = [i for i, event in enumerate(events) if event["event"] == "pass_started"]
+    return events[starts[-1] :] if starts else events
+
+
+def write_positions(folder: ScanFolder) -> None:
+    """Write `positions.csv`: the finished positions of every pass."""
+    partial = folder.positions.with_name("positions.csv.part")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["pass", "position", "x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"])
+        for name in PASSES:
+            path = folder.pass_path(name)
+            if not path.is_dir():
+                continue
+            for p in PassReader(path).positions:
+                place = (p.x_um, p.y_um, p.z_um, p.slide_x_um, p.slide_y_um)
+                writer.writerow([name, p.name, *(f"{value:.3f}" for value in place)])
+    partial.replace(folder.positions)

@@ -1,0 +1,299 @@
+"""A scan: three passes over one slide, each begun by name, each resumed where it stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.geometry import number, read_table, save_geometry
+from plsctl.acquire.journal import read_journal
+from plsctl.acquire.plan import (
+    PassPlan,
+    Position,
+    cell_positions,
+    check_limits,
+    frame_records,
+    grid_positions,
+)
+from plsctl.acquire.protocols import (
+    SlideTransform,
+)
+from plsctl.acquire.slide import PASSES, PassName, Slide, load_slide, settings_hash
+from plsctl.acquire.store import PassAttributes, PassReader, ScanFolder
+from plsctl.acquire.verdict import verify_pass
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and how much there is."""
+
+CELL_FIELD_SHARE = 0.5
+"""Cells lie within this share of a 100x field, so that a shift never cuts one off."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""
+    return None
+
+
+class Scan:
+    """One slide's scan on disk and the passes it has been through.
+
+    Parameters
+    ----------
+    slide
+        The slide file's content.
+    folder
+        The scan's folder, made on the first pass.
+
+    Raises
+    ------
+    UserError
+        The folder holds the scan of another slide, or one begun with other settings.
+    """
+
+    def __init__(self, slide: Slide, folder: Path) -> None:
+        self.slide = slide
+        self.hardware = slide.load_hardware()
+        self.folder = ScanFolder(folder)
+        self.hash = settings_hash(slide, self.hardware)
+        self._check_limits()
+        self._check_folder()
+
+    def _check_limits(self) -> None:
+        stage, region = self.hardware.stage, self.slide.region
+        for axis in ("x_um", "y_um"):
+            (low, high), (first, last) = getattr(stage, axis), getattr(region, axis)
+            if first < low or last > high:
+                raise UserError(
+                    f"the region spans {axis[0]} = {first:g} to {last:g} um, but the stage's "
+                    f"limits are {low:g} to {high:g} um.",
+                    file=self.slide.file,
+                    field=f"region.{axis}",
+                    hint=f"Choose a region inside the limits of {self.hardware.file.name}.",
+                )
+
+    def _check_folder(self) -> None:
+        path = self.folder.path
+        if not path.exists():
+            return
+        if not self.folder.slide_file.exists():
+            if any(path.iterdir()):
+                raise UserError(
+                    "this folder is not a scan, and it is not empty.",
+                    file=path,
+                    hint="Choose another one with --out.",
+                )
+            return
+        known = load_slide(self.folder.slide_file)
+        if known.slide != self.slide.slide:
+            raise UserError(
+                f"this folder holds the scan of slide '{known.slide}', not of "
+                f"'{self.slide.slide}'.",
+                file=path,
+                hint="Choose another folder with --out.",
+            )
+        if settings_hash(known, known.load_hardware()) != self.hash:
+            raise UserError(
+                f"the scan of slide '{known.slide}' was begun with other settings.",
+                file=path,
+                hint="Restore the slide, hardware and exposure files it was begun with "
+                f"(as in {self.folder.slide_file}), or scan into another folder with --out.",
+            )
+
+    # State -----------------------------------------------------------------------------------
+
+    def is_finished(self, name: PassName) -> bool:
+        """Whether a pass has been completed."""
+        path = self.folder.pass_path(name)
+        return path.is_dir() and PassReader(path).attributes.finished
+
+    def is_begun(self, name: PassName) -> bool:
+        """Whether a pass has been started."""
+        return self.folder.pass_path(name).is_dir()
+
+    def open_pass_name(self) -> PassName | None:
+        """The pass that was started and not completed."""
+        return next((n for n in PASSES if self.is_begun(n) and not self.is_finished(n)), None)
+
+    def next_pass_name(self) -> PassName | None:
+        """The first pass of the slide file that has not been started."""
+        return next((n for n in PASSES if n in self.slide.passes and not self.is_begun(n)), None)
+
+    def safe_to_stain(self) -> bool | None:
+        """The last verdict on the unstained pass; None when there is none yet."""
+        verdict = None
+        for event in read_journal(self.folder.journal):
+            if event["event"] == "verdict":
+                verdict = bool(event["safe_to_stain"])
+        return verdict
+
+    def transform(self) -> SlideTransform | None:
+        """Where the returned slide lies, once the stained pass has found it."""
+        if not self.folder.transform.exists():
+            return None
+        found = json.loads(self.folder.transform.read_text(encoding="utf-8"))
+        return SlideTransform(**found)
+
+    def check_order(self, name: PassName, force: bool) -> None:
+        """`UserError` when a pass cannot be taken now."""
+        self.slide.pass_settings(name)
+        if name == "unstained" and self.is_begun("stained") and not force:
+            raise UserError(
+                "the slide has been stained; it cannot be scanned unstained again.",
+                file=self.folder.path,
+                hint="Scan another slide, or use --force if the stained pass was a mistake.",
+            )
+        if name in ("unstained", "stained") and self.is_begun("highres") and not force:
+            raise UserError(
+                "there is oil on the slide since the 100x pass; a dry objective must not meet it.",
+                file=self.folder.path,
+                hint="Clean the slide, then use --force.",
+            )
+        if name == "stained":
+            self._check_unstained(force)
+        if name == "highres" and not self.is_finished("stained"):
+            raise UserError(
+                "the stained pass is not finished; the 100x pass goes to the cells found in it.",
+                file=self.folder.path,
+                hint="First: plsctl scan SLIDE.yaml --pass stained.",
+            )
+
+    def _check_unstained(self, force: bool) -> None:
+        if not self.is_finished("unstained"):
+            raise UserError(
+                "the unstained pass is not finished, and once stained it cannot be repeated.",
+                file=self.folder.path,
+                hint="First: plsctl scan SLIDE.yaml --pass unstained.",
+            )
+        if not self.safe_to_stain() and not force:
+            raise UserError(
+                "the unstained pass was judged not safe to stain.",
+                file=self.folder.path,
+                hint="See the reasons with plsctl scan SLIDE.yaml --verify; take it again with "
+                "--pass unstained --fresh, or go on with --force.",
+            )
+
+    # Plans -----------------------------------------------------------------------------------
+
+    def plan(self, name: PassName) -> PassPlan:
+        """Positions and frames of a pass.
+
+        The stained pass visits the finished positions of the unstained one; the 100x pass the
+        cells of `cells.csv`.
+        """
+        settings = self.slide.pass_settings(name)
+        first = next(iter(self.hardware.turret.objectives.values()))
+        frames = frame_records(
+            self.slide.recipe if name == "unstained" else "brightfield",
+            self.slide.load_exposures(name),
+            self.hardware.geometry(),
+            first.na,
+        )
+        self.hardware.objective(settings.objective)
+        positions = self._positions(name)
+        return PassPlan(name, settings.objective, positions, frames)
+
+    def _positions(self, name: PassName) -> tuple[Position, ...]:
+        width, height = self.field_um(self.slide.pass_settings(name).objective)
+        if name == "unstained" or (name == "stained" and not self.is_begun("unstained")):
+            positions = grid_positions(self.slide.region, (width, height))
+            check_limits(positions, self.hardware, self.slide)
+            return positions
+        if name == "stained":
+            reader = self.folder.open_pass("unstained")
+            return tuple(
+                Position(p.row, p.column, p.slide_x_um, p.slide_y_um) for p in reader.positions
+            )
+        cells = self._cells()
+        share = CELL_FIELD_SHARE
+        return cell_positions(cells, (width * share, height * share))
+
+    def _cells(self) -> list[tuple[float, float]]:
+        path = self.folder.cells
+        rows = read_table(path, ("x_um", "y_um"))
+        return [
+            (number(row, "x_um", path, line), number(row, "y_um", path, line)) for line, row in rows
+        ]
+
+    def field_um(self, objective: str) -> tuple[float, float]:
+        """Width and height of a camera field under an objective."""
+        pixel = self.hardware.pixel_um(objective)
+        width, height = self.hardware.camera.size_px
+        return width * pixel, height * pixel
+
+    def attributes(self, plan: PassPlan) -> PassAttributes:
+        """What will hold for all images of a pass."""
+        camera, objective = self.hardware.camera, self.hardware.objective(plan.objective)
+        return PassAttributes(
+            slide=self.slide.slide,
+            patient=self.slide.patient,
+            stain=self.slide.stain,
+            pass_name=plan.pass_name,
+            recipe=self.slide.recipe if plan.pass_name == "unstained" else "brightfield",
+            objective=plan.objective,
+            magnification=objective.magnification,
+            na=objective.na,
+            pixel_um=self.hardware.pixel_um(plan.objective),
+            camera_rotation_deg=camera.rotation_deg,
+            bayer=camera.bayer,
+            bit_depth=camera.bit_depth,
+            black_level=camera.black_level,
+            full_scale=2**camera.bit_depth - 1,
+            frames=plan.frames,
+            settings_hash=self.hash,
+        )
+
+    def prepare_folder(self) -> None:
+        """Write the settings as resolved, so that the folder alone can repeat the scan."""
+        folder = self.folder.path
+        if self.folder.slide_file.exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        hardware = self.hardware.model_dump(mode="json")
+        save_geometry(self.hardware.geometry(), folder / "leds.csv")
+        hardware["led_array"]["geometry"] = "leds.csv"
+        if hardware["core"].endswith(".cfg"):
+            path = self.hardware.resolve(hardware["core"])
+            hardware["core"] = str(path) if path.is_file() else hardware["core"]
+        slide = self.slide.model_dump(mode="json")
+        slide["hardware"] = "hardware.yaml"
+        for name in self.slide.passes:
+            table = self.slide.load_exposures(name)
+            if table.file is not None:
+                shutil.copyfile(table.file, folder / table.file.name)
+        slide["exposures"] = Path(slide["exposures"]).name
+        for settings in slide["passes"].values():
+            if settings["exposures"]:
+                settings["exposures"] = Path(settings["exposures"]).name
+        (folder / "hardware.yaml").write_text(yaml.safe_dump(hardware, sort_keys=False), "utf-8")
+        # The slide file last: it is what makes the folder a scan.
+        partial = folder / "slide.yaml.part"
+        partial.write_text(yaml.safe_dump(slide, sort_keys=False), "utf-8")
+        partial.replace(self.folder.slide_file)
+
+    def verify(self, progress: Progress = silent) -> dict[str, list[str]]:
+        """Problems found by reading every pass again, by pass."""
+        found: dict[str, list[str]] = {}
+        for name in PASSES:
+            if self.is_begun(name):
+                reader = self.folder.open_pass(name)
+                found[name] = verify_pass(reader)
+                progress(f"verified {name}", 1, 1)
+        if not found:
+            raise UserError("nothing has been scanned yet.", file=self.folder.path)
+        return found
+
+
+def open_scan(slide_file: Path, out: Path) -> Scan:
+    """The scan of a slide file; its folder is `out/SLIDE`, or the slide file's own folder.
+
+    A slide file inside a scan's folder belongs to that scan.
+    """
+    slide = load_slide(slide_file)
+    if (slide_file.parent / "scan.jsonl").exists():
+        return Scan(slide, slide_file.parent)
+    return Scan(slide, out / slide.slide)

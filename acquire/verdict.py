@@ -1,0 +1,112 @@
+"""Safe to stain: yes or no. There is no way back, so everything is read again from the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from plsctl.acquire.errors import PlsctlError
+from plsctl.acquire.protocols import FocusJudge
+from plsctl.acquire.store import PassReader, checksum
+
+MAX_SATURATED_BRIGHT = 0.02
+"""Share of saturated values a bright-field frame may have before detail is lost for good."""
+
+BLURRED_SHARE = 0.35
+"""A field this much less sharp than the median of its slide was out of focus."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a pass may be relied upon, and every reason why not."""
+
+    safe: bool
+    problems: tuple[str, ...]
+    positions: int
+    frames: int
+
+
+def verify_pass(
+    reader: PassReader, planned: int | None = None, progress: Callable[[], None] | None = None
+) -> list[str]:
+    """Read every frame of a pass and compare it with what was noted as it was taken.
+
+    Returns
+    -------
+    list of str
+        One sentence per problem; empty when everything is as it was taken.
+    """
+    problems: list[str] = []
+    if planned is not None and len(reader.names) < planned:
+        problems.append(f"{planned - len(reader.names)} of {planned} positions are missing.")
+    for name in reader.names:
+        problems += _verify_position(reader, name)
+        if progress is not None:
+            progress()
+    return problems
+
+
+def _verify_position(reader: PassReader, name: str) -> list[str]:
+    problems = []
+    noted = reader.facts(name)["frames"]
+    if len(noted) != len(reader.labels):
+        return [f"position {name} holds {len(noted)} of {len(reader.labels)} frames."]
+    for index, label in enumerate(reader.labels):
+        try:
+            image = reader.raw_frame(name, index)
+        except PlsctlError as error:
+            problems.append(f"position {name}, frame '{label}': {error.message}")
+            continue
+        if checksum(image) != noted[index]["crc32"]:
+            problems.append(f"position {name}, frame '{label}' differs from what was taken.")
+    return problems
+
+
+def judge_pass(
+    reader: PassReader,
+    judge: FocusJudge,
+    planned: int | None = None,
+    progress: Callable[[], None] | None = None,
+) -> Verdict:
+    """Checksums, missing frames, darkness, saturation and focus of a finished pass."""
+    problems = verify_pass(reader, planned, progress)
+    problems += _light_problems(reader)
+    problems += _focus_problems(reader, judge)
+    frames = len(reader.names) * len(reader.labels)
+    return Verdict(not problems, tuple(problems), len(reader.names), frames)
+
+
+def _light_problems(reader: PassReader) -> list[str]:
+    """Bright-field frames that are saturated, or much darker than the same frame elsewhere."""
+    noted = [reader.facts(name)["frames"] for name in reader.names]
+    problems = []
+    for index, frame in enumerate(reader.attributes.frames):
+        if not frame.bright_field:
+            continue
+        medians = np.array([position[index]["median"] for position in noted])
+        medians = medians - reader.attributes.black_level
+        usual = float(np.median(medians)) if len(medians) else 0.0
+        for name, position, median in zip(reader.names, noted, medians, strict=True):
+            if position[index]["saturated"] > MAX_SATURATED_BRIGHT:
+                share = 100 * position[index]["saturated"]
+                problems.append(f"position {name}, frame '{frame.label}': {share:.0f} % saturated.")
+            elif median < 0.5 * usual:
+                problems.append(
+                    f"position {name}, frame '{frame.label}' is dark ({median:.0f} counts, "
+                    f"elsewhere {usual:.0f})."
+                )
+    return problems
+
+
+def _focus_problems(reader: PassReader, judge: FocusJudge) -> list[str]:
+    sharpness = np.array([judge.sharpness(reader.brightfield(name)) for name in reader.names])
+    if len(sharpness) < 2:
+        return []
+    limit = BLURRED_SHARE * float(np.median(sharpness))
+    return [
+        f"position {name} looks out of focus (sharpness {value:.3g}, limit {limit:.3g})."
+        for name, value in zip(reader.names, sharpness, strict=True)
+        if value < limit
+    ]
