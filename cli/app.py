@@ -82,7 +82,9 @@ class PlsctlGroup(TyperGroup):
 
 
 def _exists(name: str) -> bool:
-    return (Path(__file__).parent / f"{COMMANDS[name][0]}.py").is_file()
+    module = COMMANDS[name][0]
+    known = f"plsctl.cli.{module}" in sys.modules
+    return known or (Path(__file__).parent / f"{module}.py").is_file()
 
 
 def _load(name: str) -> Any:

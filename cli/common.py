@@ -79,7 +79,8 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
         bars.TimeRemainingColumn(elapsed_when_finished=True),
     )
     with bars.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.tasks[bar.add_task(description, total=total, rate="")]
+        bar.add_task(description, total=total, rate="")
+        (task,) = bar.tasks
 
         def advance(
             items: float = 1,
