@@ -1,0 +1,186 @@
+"""The data set: one zarr group of samples (stacks in, stained crops out) and a table.
+
+`input` is (sample, image, channel, y, x), each target (sample, channel, y, x), both in the
+camera's dtype. One sample is one inner chunk and a few hundred samples are one shard, because
+training reads random whole samples; recipes are slices of the image axis after reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.recipes import recipe as frames_of
+from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, array_spec, read_attributes
+from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.splits import SPLITS, assign_splits
+
+__all__ = ["Dataset", "DatasetWriter", "assign_splits"]
+
+
+class Dataset:
+    """A finished data set, read by sample numbers. Open one with `Dataset.open`."""
+
+    def __init__(self, path: Path, attributes: Mapping[str, object], table: pd.DataFrame) -> None:
+        self.path = path
+        self.attributes = attributes
+        self.table = table
+        self.recipe = str(attributes["recipe"])
+        self.frames: list[dict[str, object]] = list(attributes["frames"])  # type: ignore[call-overload]
+        self.targets: tuple[str, ...] = tuple(attributes["targets"])  # type: ignore[arg-type]
+        self.pixel_um = float(str(attributes["pixel_um"]))
+        self.crop_px = int(str(attributes["crop_px"]))
+        self._stores: dict[str, ts.TensorStore] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Open a data set folder.
+
+        Raises
+        ------
+        UserError
+            If it does not exist, is not a data set, was left unfinished or has another version.
+        """
+        folder = Path(path)
+        attributes = read_attributes(folder)
+        table = pd.read_csv(
+            folder / TABLE_NAME,
+            dtype=dict.fromkeys(TEXT_COLUMNS, str),
+            keep_default_na=True,
+        )
+        text = [name for name in TEXT_COLUMNS if name in table.columns]
+        table[text] = table[text].fillna("")
+        return cls(folder, attributes, table)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Frame labels in the order of the image axis."""
+        return tuple(str(frame["label"]) for frame in self.frames)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def channels_for(self, recipe: str | None) -> list[int]:
+        """Indices on the image axis of the recipe's frames, in the recipe's order.
+
+        None stands for every image of the data set.
+
+        Raises
+        ------
+        UserError
+            If the recipe is unknown or asks for frames that the data set does not hold.
+        """
+        if recipe is None:
+            return list(range(len(self.frames)))
+        return self.channels_of(
+            [frame.label for frame in frames_of(recipe)], wanted=f"recipe {recipe}"
+        )
+
+    def channels_of(self, labels: Sequence[str], *, wanted: str = "the stack") -> list[int]:
+        """Indices on the image axis of the named frames.
+
+        Raises
+        ------
+        UserError
+            Naming the labels that the data set does not hold.
+        """
+        place = {label: index for index, label in enumerate(self.labels)}
+        missing = [label for label in labels if label not in place]
+        if missing:
+            raise UserError(
+                f"the data set {self.path} (recipe {self.recipe}) lacks {len(missing)} of the "
+                f"{len(labels)} images of {wanted}: {_shortened(missing)}.",
+                hint="Choose a recipe that it holds, or build one from a scan of a larger recipe.",
+            )
+        return [place[label] for label in labels]
+
+    def read_input(
+        self, indices: Sequence[int] | NDArray[np.integer], recipe: str | None = None
+    ) -> NDArray[np.generic]:
+        """Stacks of the given samples, (n, images, 3, y, x), images as the recipe orders them."""
+        return self.read_images(indices, self.channels_for(recipe))
+
+    def read_images(
+        self, indices: Sequence[int] | NDArray[np.integer], images: Sequence[int]
+    ) -> NDArray[np.generic]:
+        """Stacks of the given samples, (n, len(images), 3, y, x), by image index."""
+        store = self._array("input")
+        every = list(images) == list(range(len(self.frames)))
+        numbers = np.asarray(indices, dtype=np.int64)
+        shape = (len(numbers), len(images), *store.shape[2:])
+        stacks = np.empty(shape, dtype=store.dtype.numpy_dtype)
+        # Whole samples are decoded whatever is asked, so read few at a time and keep the slice.
+        for start in range(0, len(numbers), 64):
+            block = np.asarray(store[numbers[start : start + 64]].read().result())
+            stacks[start : start + 64] = block if every else block[:, list(images)]
+        return stacks
+
+    def read_target(
+        self, target: str, indices: Sequence[int] | NDArray[np.integer]
+    ) -> NDArray[np.generic]:
+        """Stained crops of the given samples, (n, 3, y, x).
+
+        Raises
+        ------
+        UserError
+            If the data set has no such target.
+        """
+        self.require_target(target)
+        numbers = np.asarray(indices, dtype=np.int64)
+        return np.asarray(self._array(f"target_{target}")[numbers].read().result())
+
+    def require_target(self, target: str) -> None:
+        """Raise UserError unless the data set has the target."""
+        if target not in self.targets:
+            raise UserError(
+                f"the data set {self.path} has no target {target}, only {', '.join(self.targets)}.",
+                hint="Choose one of these, or build the data set again with the highres pass.",
+            )
+
+    def split(self, name: str, target: str | None = None) -> NDArray[np.int64]:
+        """Sample numbers of "train", "validation" or "test", in order.
+
+        With `target`, only the samples that have it.
+
+        Raises
+        ------
+        UserError
+            If the data set has no splits or the split is empty.
+        """
+        if name not in SPLITS:
+            raise UserError(f"unknown split {name!r}; there are {', '.join(SPLITS)}.")
+        if "split" not in self.table.columns:
+            raise UserError(
+                f"the data set {self.path} has no splits.", hint="Build it again with splits."
+            )
+        chosen = self.table["split"] == name
+        if target is not None:
+            self.require_target(target)
+            if "targets" in self.table.columns:
+                lists = self.table["targets"].str.split(";")
+                chosen &= lists.map(lambda names: target in names)
+        numbers: NDArray[np.int64] = self.table.loc[chosen, "sample"].to_numpy(dtype=np.int64)
+        if not len(numbers):
+            wanted = "" if target is None else f" with the target {target}"
+            raise UserError(
+                f"the data set {self.path} has no {name} samples{wanted}.",
+                hint="Scan more positions, or split with other ratios.",
+            )
+        return numbers
+
+    def _array(self, name: str) -> ts.TensorStore:
+        # Opened on first use, so that a worker process opens its own.
+        if name not in self._stores:
+            self._stores[name] = ts.open(array_spec(self.path / name), read=True).result()
+        return self._stores[name]
+
+
+def _shortened(names: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,93 @@
+"""How a data set lies on disk: array layout, attributes and what makes a folder one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tensorstore as ts
+
+from plsctl.acquire.errors import UserError
+
+FORMAT = "plsctl-dataset"
+VERSION = 1
+AXES = ("sample", "image", "channel", "y", "x")
+TABLE_NAME = "samples.csv"
+TEXT_COLUMNS = ("slide", "patient", "stain", "position", "flags", "type", "targets", "split")
+
+FrameFacts = Mapping[str, object]
+Compression = Literal["lz4", "none"]
+
+
+def array_spec(path: Path) -> dict[str, object]:
+    return {
+        "driver": "zarr3",
+        "kvstore": {"driver": "file", "path": path.as_posix()},
+        # Room for the shard indices, so that random reads do not fetch them again each time.
+        "context": {"cache_pool": {"total_bytes_limit": 16_000_000}},
+        "recheck_cached_data": "open",
+    }
+
+
+def create_array(
+    path: Path,
+    sample_shape: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+    shard: int,
+    compression: Compression,
+) -> ts.TensorStore:
+    codecs: list[dict[str, object]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
+    if compression == "lz4":
+        blosc = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
+        codecs.append({"name": "blosc", "configuration": blosc})
+    sharding = {
+        "name": "sharding_indexed",
+        "configuration": {"chunk_shape": [1, *sample_shape], "codecs": codecs},
+    }
+    metadata = {
+        "shape": [0, *sample_shape],
+        "data_type": dtype.name,
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [shard, *sample_shape]},
+        },
+        "codecs": [sharding],
+        "fill_value": 0,
+        "dimension_names": ["sample", *AXES[len(AXES) - len(sample_shape) :]],
+    }
+    spec = array_spec(path) | {"metadata": metadata}
+    return ts.open(spec, create=True).result()
+
+
+def read_attributes(folder: Path) -> Mapping[str, object]:
+    part = folder.with_name(folder.name + ".part")
+    if folder.name.endswith(".part") or (not folder.exists() and part.exists()):
+        raise UserError(
+            f"the data set {folder} was not finished.", hint="Run `plsctl build-dataset` again."
+        )
+    if not folder.exists():
+        raise UserError(f"there is no data set at {folder}.", hint="Check the path.")
+    try:
+        group = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        attributes = group["attributes"]["plsctl"]
+        known = attributes["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise UserError(
+            f"{folder} is not a plsctl data set.", hint="Make one with `plsctl build-dataset`."
+        )
+    if attributes["version"] != VERSION:
+        raise UserError(
+            f"the data set {folder} has version {attributes['version']}, this plsctl reads "
+            f"version {VERSION}.",
+            hint="Build it again, or use the plsctl that wrote it.",
+        )
+    if not attributes.get("complete") or not (folder / TABLE_NAME).exists():
+        raise UserError(
+            f"the data set {folder} is incomplete.", hint="Run `plsctl build-dataset` again."
+        )
+    return dict(attributes)

@@ -1,0 +1,217 @@
+"""Writing a data set: batches in, whole shards out, renamed when it is complete."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.process.dataset_format import (
+    AXES,
+    FORMAT,
+    TABLE_NAME,
+    VERSION,
+    Compression,
+    FrameFacts,
+    create_array,
+)
+
+
+class DatasetWriter:
+    """Appends samples to `PATH.part` and renames it to PATH when finished.
+
+    What stands under the final name is therefore always whole. Leaving the `with` block by an
+    exception leaves the `.part` folder behind; the next writer of the same path replaces it.
+
+    Parameters
+    ----------
+    path
+        The data set to write, a folder ending in `.zarr`.
+    frames
+        One mapping per image of the stack, bright field first, with at least `label`
+        ("brightfield", "plate-1", "arm1-24:low"); also led, variant, exposure_ms, gain,
+        brightness and direction.
+    recipe
+        Name of the recipe the frames are.
+    pixel_um
+        Sample pixel of the crops in micrometres.
+    crop_px
+        Side of the square crops in pixels.
+    targets
+        Names of the targets, "20x" and "100x".
+    facts
+        Further entries of the attributes (slides, black_level, full_scale, ...).
+    overwrite
+        Replace a finished data set of the same name, at the end and not before.
+
+    Raises
+    ------
+    UserError
+        If the data set exists already and `overwrite` is not set.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        frames: Sequence[FrameFacts],
+        *,
+        recipe: str,
+        pixel_um: float,
+        crop_px: int = 64,
+        targets: Sequence[str] = ("20x",),
+        facts: Mapping[str, object] | None = None,
+        dtype: str = "uint8",
+        shard: int = 128,
+        compression: Compression = "lz4",
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self._part = self.path.with_name(self.path.name + ".part")
+        if self.path.exists() and not overwrite:
+            raise UserError(
+                f"the data set {self.path} exists already.",
+                hint="Choose another name or ask for it to be overwritten.",
+            )
+        if self._part.exists():
+            shutil.rmtree(self._part)
+        self._part.mkdir(parents=True)
+        self.frames = [dict(frame) for frame in frames]
+        self.targets = tuple(targets)
+        self._attributes: dict[str, object] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "axes": list(AXES),
+            "recipe": recipe,
+            "frames": self.frames,
+            "targets": list(self.targets),
+            "pixel_um": pixel_um,
+            "crop_px": crop_px,
+            **(facts or {}),
+        }
+        self._dtype = np.dtype(dtype)
+        self._shard = shard
+        shapes: dict[str, tuple[int, ...]] = {"input": (len(self.frames), 3, crop_px, crop_px)}
+        shapes |= {f"target_{name}": (3, crop_px, crop_px) for name in self.targets}
+        self._shapes = shapes
+        self._stores = {
+            name: create_array(self._part / name, shape, self._dtype, shard, compression)
+            for name, shape in shapes.items()
+        }
+        self._waiting: dict[str, list[NDArray[np.generic]]] = {name: [] for name in shapes}
+        self._rows: list[pd.DataFrame] = []
+        self._count = 0
+        self._written = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows appended so far, one per sample."""
+        if not self._rows:
+            return pd.DataFrame({"sample": pd.Series(dtype=int)})
+        return pd.concat(self._rows, ignore_index=True)
+
+    def append(
+        self,
+        stacks: NDArray[np.generic],
+        targets: Mapping[str, NDArray[np.generic]],
+        rows: pd.DataFrame,
+    ) -> None:
+        """Add a batch of samples.
+
+        Parameters
+        ----------
+        stacks
+            (n, images, 3, y, x) in the dtype of the data set.
+        targets
+            (n, 3, y, x) by target name. A target that is left out is stored as zeros and not
+            listed in the `targets` column, so that such samples are never trained on it.
+        rows
+            One row per sample; the columns `sample` and `targets` are filled in here.
+
+        Raises
+        ------
+        ValueError
+            If a shape, a dtype or the number of rows does not fit.
+        """
+        unknown = set(targets) - set(self.targets)
+        if unknown:
+            raise ValueError(f"unknown targets {sorted(unknown)}, declared are {self.targets}")
+        batch = {"input": stacks} | {f"target_{name}": array for name, array in targets.items()}
+        count = len(rows)
+        for name, shape in self._shapes.items():
+            array = batch.get(name)
+            if array is None:
+                array = np.zeros((count, *shape), self._dtype)
+            if array.shape != (count, *shape) or array.dtype != self._dtype:
+                raise ValueError(
+                    f"{name}: expected {(count, *shape)} {self._dtype}, "
+                    f"got {array.shape} {array.dtype}"
+                )
+            # A copy: the caller may use its buffer again before the shard is full.
+            self._waiting[name].extend(np.array(array))
+        numbered = rows.reset_index(drop=True).assign(
+            sample=range(self._count, self._count + count),
+            targets=";".join(name for name in self.targets if name in targets),
+        )
+        self._rows.append(numbered[["sample", *(c for c in numbered.columns if c != "sample")]])
+        self._count += count
+        while self._count - self._written >= self._shard:
+            self._flush(self._shard)
+
+    def _flush(self, count: int) -> None:
+        """Write the oldest `count` waiting samples: always a whole shard but for the last."""
+        pending = []
+        for name, store in self._stores.items():
+            block = np.stack(self._waiting[name][:count])
+            del self._waiting[name][:count]
+            grown = store.resize(exclusive_max=[self._written + count, *store.shape[1:]]).result()
+            self._stores[name] = grown
+            pending.append(grown[self._written : self._written + count].write(block))
+        for future in pending:
+            future.result()  # a full disk is reported only here
+        self._written += count
+
+    def finish(self, splits: pd.Series[str] | None = None) -> Path:
+        """Write what is left, the table and the attributes, and give the folder its name.
+
+        Parameters
+        ----------
+        splits
+            "train", "validation" or "test" per sample (see `assign_splits`); None keeps a
+            `split` column that the rows already carry.
+
+        Raises
+        ------
+        UserError
+            If no sample was appended.
+        """
+        if not self._count:
+            raise UserError(
+                f"no sample was found for {self.path}.",
+                hint="Look at the reasons for dropped cells.",
+            )
+        if self._count > self._written:
+            self._flush(self._count - self._written)
+        table = self.table if splits is None else self.table.assign(split=np.asarray(splits))
+        table.to_csv(self._part / TABLE_NAME, index=False)
+        attributes = {"plsctl": {**self._attributes, "complete": True}}
+        group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        (self._part / "zarr.json").write_text(json.dumps(group, indent=1), encoding="utf-8")
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self._part.rename(self.path)
+        return self.path
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stores.clear()
