@@ -1,0 +1,244 @@
+"""What every simulated LED controller has: LEDs, time, a wire that may fail, a sequence engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from plsctl.acquire.protocols import Clock
+from plsctl.sim.led_sequence import Pattern, SequencePlan, SequenceRun, TriggerSettings
+
+Position = tuple[float, float, float]
+Lit = dict[int, float]
+
+
+@dataclass
+class Faults:
+    """What goes wrong on the wire: each number is how many times it still will."""
+
+    lost_commands: int = 0
+    lost_replies: int = 0
+    garbled_replies: int = 0
+    half_replies: int = 0
+
+    def swallows_command(self) -> bool:
+        """Whether the next burst never arrives."""
+        if self.lost_commands == 0:
+            return False
+        self.lost_commands -= 1
+        return True
+
+    def spoil(self, reply: bytes) -> bytes:
+        """The reply as it reaches the host."""
+        if self.lost_replies > 0:
+            self.lost_replies -= 1
+            return b""
+        if self.garbled_replies > 0:
+            self.garbled_replies -= 1
+            return bytes(byte ^ 0xA5 for byte in reply)
+        if self.half_replies > 0:
+            self.half_replies -= 1
+            return reply[: len(reply) // 2]
+        return reply
+
+
+class LedBoard:
+    """An LED controller without its language: subclasses say what bytes mean.
+
+    Parameters
+    ----------
+    positions_mm
+        Place (x, y, z) of every LED relative to the sample.
+    clock
+        The time the array lives in.
+    on_change
+        Called with the time and the lit LEDs (number: brightness 0 to 1) whenever they change.
+    on_trigger_output
+        Called with the time when the trigger output is pulsed; must return at once.
+    round_trip_s
+        What a command and its reply take.
+    update_s
+        Time to shift a pattern into the LED drivers within a sequence.
+    resets_on_open
+        Whether the board restarts, and prints its boot text, when a port to it is opened.
+    """
+
+    def __init__(
+        self,
+        positions_mm: Sequence[Position],
+        clock: Clock,
+        *,
+        on_change: Callable[[float, Lit], None] | None = None,
+        on_trigger_output: Callable[[float], None] | None = None,
+        round_trip_s: float = 0.0015,
+        update_s: float = 0.0054,
+        resets_on_open: bool = True,
+    ) -> None:
+        self.positions_mm = tuple(positions_mm)
+        self.clock = clock
+        self.on_change = on_change
+        self.on_trigger_output = on_trigger_output
+        self.round_trip_s = round_trip_s
+        self.update_s = update_s
+        self.resets_on_open = resets_on_open
+        self.faults = Faults()
+        self.vanished = False
+        """Whether the cable is pulled: ports to it fail."""
+        self.violations: list[str] = []
+        """What a careful host never sends, because the real firmware would misbehave."""
+        self._lock = threading.RLock()
+        self._values = [0] * self.led_count  # what commands wrote
+        self._shown = [0] * self.led_count  # what the LEDs show
+        self._run: SequenceRun | None = None
+        self._input_level = False
+        self._spoken = b""  # said without being asked
+        self.restart()
+
+    # Seen from the microscope -----------------------------------------------------------------
+
+    @property
+    def led_count(self) -> int:
+        """How many LEDs there are."""
+        return len(self.positions_mm)
+
+    @property
+    def lit(self) -> Lit:
+        """The LEDs that shine now, each with its brightness from 0 to 1."""
+        with self._lock:
+            self._advance()
+            return {led: value / 255 for led, value in enumerate(self._shown) if value}
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a sequence runs."""
+        return self._run is not None
+
+    def trigger(self, level: bool) -> None:
+        """The camera's exposure output rises or falls."""
+        with self._lock:
+            self._advance()
+            self._input_level = level
+            if self._run is not None:
+                self._run.input_level = level
+            self._advance()
+
+    # Seen from the wire -----------------------------------------------------------------------
+
+    @property
+    def next_event(self) -> float | None:
+        """When the board next does something by itself."""
+        return self._run.next_event if self._run is not None else None
+
+    def connect(self) -> bytes:
+        """A host opens the port: what it finds waiting there."""
+        with self._lock:
+            if not self.resets_on_open:
+                return b""
+            self._run = None
+            self._values = [0] * self.led_count
+            self._show(self.clock.now())
+            self.restart()
+            return self.boot_text().encode("ascii")
+
+    def feed(self, burst: bytes) -> bytes:
+        """Bytes that arrive in one burst, and what the board says to them."""
+        with self._lock:
+            self._advance()
+            if not burst or self.faults.swallows_command():
+                return self.poll()
+            return self.poll() + self.faults.spoil(self.receive(burst).encode("ascii"))
+
+    def poll(self) -> bytes:
+        """What the board says by itself: the end of a sequence."""
+        with self._lock:
+            self._advance()
+            spoken, self._spoken = self._spoken, b""
+            return spoken
+
+    # For the languages ------------------------------------------------------------------------
+
+    def restart(self) -> None:
+        """Bring the firmware's own state to what it is after power-on."""
+
+    def boot_text(self) -> str:
+        """What the firmware prints when it starts."""
+        return ""
+
+    def receive(self, burst: bytes) -> str:
+        """Act on a burst and say the reply."""
+        raise NotImplementedError
+
+    def sequence_ended(self, outcome: str) -> str:
+        """What the firmware says when a sequence has ended by itself."""
+        return outcome
+
+    def timed(self, action: Callable[[], str]) -> str:
+        """Carry a command out in the middle of the time that it takes."""
+        self.clock.sleep(self.round_trip_s / 2)
+        reply = action()
+        self.clock.sleep(self.round_trip_s / 2)
+        return reply
+
+    def set_led(self, led: int, value: int) -> None:
+        """Write one LED's value; -1 is every LED, and nothing stops other wrong numbers."""
+        if led == -1:
+            self._values = [value] * self.led_count
+        elif 0 <= led < self.led_count:
+            self._values[led] = value
+        else:
+            self.violations.append(f"LED {led} of {self.led_count}")
+
+    def clear(self) -> None:
+        """Write 0 to every LED."""
+        self._values = [0] * self.led_count
+
+    def update(self) -> None:
+        """Show what was written."""
+        self._show(self.clock.now())
+
+    def start(self, plan: SequencePlan, triggers: TriggerSettings) -> None:
+        """Let a sequence run."""
+
+        def show(time: float, pattern: Pattern) -> None:
+            self.clear()
+            for led, value in pattern:
+                self.set_led(led, value)
+            self._show(time)
+
+        self.clear()
+        self.update()
+        self._run = SequenceRun(plan, triggers, show, self._pulse, self.clock.now())
+        self._run.input_level = self._input_level
+
+    def abort(self) -> bool:
+        """End a running sequence, all LEDs off; tells whether it stood waiting for the camera."""
+        waited = self._run is not None and self._run.awaits_input
+        self._run = None
+        self.clear()
+        self.update()
+        return waited
+
+    def _pulse(self, time: float) -> None:
+        if self.on_trigger_output is not None:
+            self.on_trigger_output(time)
+
+    def _show(self, time: float) -> None:
+        if self._shown == self._values:
+            return
+        self._shown = list(self._values)
+        if self.on_change is not None:
+            lit = {led: value / 255 for led, value in enumerate(self._shown) if value}
+            self.on_change(time, lit)
+
+    def _advance(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        run.advance(self.clock.now())
+        if run.outcome is not None and self._run is run:
+            self._run = None
+            self.clear()
+            self._show(run.time)
+            said = self.sequence_ended(run.outcome).encode("ascii")
+            self._spoken += self.faults.spoil(said)
