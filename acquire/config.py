@@ -41,6 +41,21 @@ def load_settings(path: Path, model: type[Model]) -> Model:
         raise _explain(error.errors()[0], path, model, data, lines) from None
 
 
+def validate_section(
+    model: type[Model], section: dict[str, Any], file: Path, name: str
+) -> Model:
+    """A part of a YAML file that its first reader took in unchecked, checked now.
+
+    `name` is the field of the file under which the section stands; errors as `load_settings`.
+    """
+    try:
+        return model.model_validate(section)
+    except ValidationError as error:
+        lines = read_yaml(file)[1] if file.is_file() else {}
+        inside = {place[1:]: line for place, line in lines.items() if place[:1] == (name,)}
+        raise _explain(error.errors()[0], file, model, section, inside) from None
+
+
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Path_, int]]:
     """The mapping in a YAML file and the line (from 1) at which each of its fields stands."""
     try:

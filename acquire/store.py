@@ -213,13 +213,18 @@ _BAYER = {
 
 
 def develop(raw: RawImage, attributes: PassAttributes) -> Image:
-    """A camera's frame as colour, 8 bit, linear: mosaics are interpolated, grey is repeated."""
-    if raw.ndim == 2 and attributes.bayer is not None:
-        raw = cv2.cvtColor(raw, _BAYER[attributes.bayer])  # type: ignore[assignment]
+    """A camera's frame as colour (y, x, rgb), 8 bit, linear."""
+    return develop_mosaic(raw, attributes.bayer, attributes.full_scale)
+
+
+def develop_mosaic(raw: RawImage, bayer: str | None, full_scale: int = 255) -> Image:
+    """A frame as colour (y, x, rgb), 8 bit: mosaics are interpolated, grey is repeated."""
+    if raw.ndim == 2 and bayer is not None:
+        raw = cv2.cvtColor(raw, _BAYER[bayer])  # type: ignore[assignment]
     elif raw.ndim == 2:
         raw = np.repeat(raw[..., None], 3, axis=2)
     if raw.dtype == np.uint16:
-        scaled = raw.astype(np.float32) * (255.0 / attributes.full_scale)
+        scaled = raw.astype(np.float32) * (255.0 / full_scale)
         raw = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return raw.astype(np.uint8, copy=False)
 

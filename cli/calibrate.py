@@ -1,0 +1,78 @@
+"""`plsctl calibrate`: measure what a scan needs to know and write it beside the user's files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plsctl.acquire.errors import UserError
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+
+app = typer.Typer(no_args_is_help=True, help="Measure exposures and write tables.")
+
+
+@app.callback()
+def calibrate() -> None:
+    """Measure what a scan needs to know and write tables.
+
+    Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
+    """
+
+
+@app.command()
+def exposures(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")],
+    hardware: Annotated[
+        str, typer.Option(help="A name in hardware_configs, or the path of a YAML file.")
+    ] = "simulator",
+    objective: Annotated[
+        str | None, typer.Option(help="Objective; the first one without it.")
+    ] = None,
+    at_um: Annotated[
+        tuple[float, float], typer.Option("--at", help="A place with cells: x and y, micrometres.")
+    ] = (11000.0, 5600.0),
+    longest_ms: Annotated[
+        float, typer.Option(help="Longest exposure; beyond it gain is raised.")
+    ] = 500.0,
+    brightfield_only: Annotated[
+        bool, typer.Option("--brightfield-only", help="Only the bright-field image.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing table.")] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Find exposure and gain of every LED from histograms (papers/002 section 3.1.1).
+
+    Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
+    """
+    if out.exists() and not overwrite:
+        raise UserError("the table exists.", file=out, hint="Choose another name, or --overwrite.")
+    from plsctl.acquire.calibrate import ExposureCalibration, all_frames, focus_here
+    from plsctl.acquire.exposures import save_exposures
+    from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.microscope import open_microscope
+    from plsctl.acquire.recipes import BRIGHTFIELD, Frame
+    from plsctl.process.sharpness import BrightfieldFocusJudge
+
+    described = load_hardware(hardware)
+    name = objective or next(iter(described.turret.objectives))
+    described.objective(name)
+    frames = (Frame(BRIGHTFIELD),) if brightfield_only else all_frames()
+    with open_microscope(described) as microscope, progress("exposures", len(frames)) as advance:
+        microscope.set_objective(name)
+        microscope.move_xy(*microscope.to_stage(*at_um))
+        calibration = ExposureCalibration(microscope, longest_ms)
+        focus_here(microscope, calibration, BrightfieldFocusJudge())
+        table = calibration.measure(frames, lambda label: advance(description=label))
+    save_exposures(table, out)
+    emit(
+        {
+            "table": out,
+            "rows": [
+                {"label": f.label, "exposure_ms": e.exposure_ms, "gain": e.gain}
+                for f, e in table.rows.items()
+            ],
+        },
+        json,
+    )
+    say(f"{len(table.rows)} exposures written to {out}.")

@@ -1,0 +1,60 @@
+"""Who judges and acts during a scan: the processing methods, and the person at the keyboard."""
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.pass_run import Roles
+from plsctl.acquire.protocols import Operator
+from plsctl.cli.common import say
+from plsctl.process.cells import StainedCellFinder
+from plsctl.process.judge import BrightfieldJudge
+from plsctl.process.registration import CoarseRegistrar
+from plsctl.process.sharpness import BrightfieldFocusJudge
+
+REQUESTS = {
+    "unstained": "Put the unstained slide on the stage.",
+    "stained": "Stain the slide and put it back as it lay.",
+    "highres": "Put a drop of immersion oil on the slide.",
+}
+
+
+class ConsoleOperator:
+    """Asks the person at the keyboard; with `assume_yes` everything asked for is taken as done."""
+
+    def __init__(self, assume_yes: bool) -> None:
+        self._assume_yes = assume_yes
+
+    def prepare(self, pass_name: str, resumed: bool) -> None:
+        """Ask for the slide in the state the pass needs."""
+        if resumed or self._assume_yes:
+            return
+        import typer
+
+        say(REQUESTS[pass_name])
+        if not typer.confirm("Done?", default=True, err=True):
+            raise UserError(
+                f"the pass '{pass_name}' was not started.",
+                hint="Run the same command when the slide is ready.",
+            )
+
+
+class AnnouncedOperator:
+    """Says what the backend's own operator does (the simulator's stains the slide itself)."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    def prepare(self, pass_name: str, resumed: bool) -> None:
+        """Let the operator act."""
+        if not resumed:
+            say(f"[simulated operator] {REQUESTS[pass_name]} Done.")
+        self._operator.prepare(pass_name, resumed)
+
+
+def make_roles(operator: Operator | None, assume_yes: bool) -> Roles:
+    """The judges of `process`, and the backend's operator or the person at the keyboard."""
+    return Roles(
+        focus=BrightfieldFocusJudge(),
+        field=BrightfieldJudge(),
+        registrar=CoarseRegistrar(),
+        cells=StainedCellFinder(),
+        operator=ConsoleOperator(assume_yes) if operator is None else AnnouncedOperator(operator),
+    )

@@ -1,0 +1,192 @@
+"""`plsctl scan`: take a pass of a slide, resume it, forecast it, or verify what was written."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plsctl.acquire.errors import UserError
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+
+if TYPE_CHECKING:
+    from plsctl.acquire.scan import Scan
+    from plsctl.acquire.slide import PassName
+
+
+def scan(
+    slide_file: Annotated[Path, typer.Argument(metavar="SLIDE.yaml", help="The slide file.")],
+    pass_name: Annotated[
+        str | None,
+        typer.Option("--pass", help="unstained, stained or highres; without it: go on, or advise."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Scans are written to OUT/SLIDE.")] = Path("scans"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done: positions, time, disk.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Put an earlier attempt at this pass aside first.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on although a check advises against it.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask whether the slide is ready.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read everything that was written and check it.")
+    ] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Scan a slide, one pass at a time; stopped anywhere, the same command goes on.
+
+    Example: plsctl scan examples/small.yaml --pass unstained
+    """
+    from plsctl.acquire.scan import open_scan
+
+    opened = open_scan(slide_file, out)
+    if verify:
+        _verify(opened, json)
+        return
+    name = _choose_pass(opened, pass_name, dry_run)
+    if name is None:
+        _advise(opened, json)
+    elif dry_run:
+        _forecast(opened, name, json)
+    else:
+        _take(opened, name, fresh=fresh, force=force, yes=yes, as_json=json)
+
+
+def _choose_pass(opened: "Scan", name: str | None, dry_run: bool) -> "PassName | None":
+    from plsctl.acquire.config import suggest
+    from plsctl.acquire.slide import PASSES
+
+    for known in PASSES:
+        if name == known:
+            return known
+    if name is not None:
+        raise UserError(f"there is no pass '{name}'.", hint=suggest(name, PASSES))
+    return opened.open_pass_name() or (opened.next_pass_name() if dry_run else None)
+
+
+def _advise(opened: "Scan", as_json: bool) -> None:
+    following = opened.next_pass_name()
+    if following is None:
+        text = f"All passes of slide {opened.slide.slide} are finished."
+    else:
+        text = f"Next: plsctl scan {opened.slide.file} --pass {following}"
+        if following == "stained":
+            safe = opened.safe_to_stain()
+            text = f"Safe to stain: {'yes' if safe else 'no'}. {text}"
+    emit({"pass": None, "next": following, "safe_to_stain": opened.safe_to_stain()}, as_json)
+    say(text)
+
+
+def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
+    from plsctl.acquire.plan import forecast
+
+    plan = opened.plan(name)
+    camera = opened.hardware.camera
+    width, height = camera.size_px
+    shape = (height, width, 1 if camera.bayer else 3)
+    cost = forecast(plan, opened.hardware, shape, 1 if camera.bit_depth == 8 else 2)
+    result: dict[str, Any] = {
+        "pass": name,
+        "positions": cost.positions,
+        "frames": cost.frames,
+        "retaken": 0,
+        "seconds": cost.seconds,
+        "light_seconds": cost.light_seconds,
+        "travel_seconds": cost.travel_seconds,
+        "efficiency": cost.efficiency,
+        "bytes": cost.bytes,
+    }
+    emit(result, as_json)
+    say(
+        f"Pass {name}: {cost.positions} positions x {len(plan.frames)} images with "
+        f"{plan.objective}, about {cost.seconds / 60:.1f} min "
+        f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB before compression."
+    )
+
+
+def _take(
+    opened: "Scan", name: "PassName", *, fresh: bool, force: bool, yes: bool, as_json: bool
+) -> None:
+    from plsctl.acquire.interrupt import stop_on_signals
+    from plsctl.acquire.pass_run import run_pass
+    from plsctl.cli.roles import make_roles
+
+    with stop_on_signals() as stop, progress(f"scan {name}") as advance:
+
+        def show(what: str, done: int, total: int) -> None:
+            advance(description=what, completed=done, total=total)
+
+        result = run_pass(
+            opened,
+            name,
+            lambda operator: make_roles(operator, yes),
+            stop,
+            force=force,
+            fresh=fresh,
+            progress=show,
+        )
+    totals, verdict = result.totals, result.verdict
+    efficiency = totals.light_seconds / totals.seconds if totals.seconds else 0.0
+    emit(
+        {
+            "pass": name,
+            "positions": totals.positions,
+            "frames": totals.frames,
+            "retaken": totals.retaken,
+            "seconds": totals.seconds,
+            "light_seconds": totals.light_seconds,
+            "travel_seconds": totals.travel_seconds,
+            "efficiency": efficiency,
+            "bytes": totals.bytes,
+            "folder": opened.folder.path,
+            "safe_to_stain": None if verdict is None else verdict.safe,
+            "problems": [] if verdict is None else list(verdict.problems),
+        },
+        as_json,
+    )
+    say(
+        f"Pass {name}: {totals.positions} positions, {totals.frames} images, "
+        f"{totals.seconds:.0f} s at the microscope ({100 * efficiency:.0f} % of it light)."
+    )
+    if verdict is not None:
+        say(f"Safe to stain: {'yes' if verdict.safe else 'NO'}.")
+        for problem in verdict.problems:
+            say(f"  {problem}")
+
+
+def _verify(opened: "Scan", as_json: bool) -> None:
+    with progress("verifying") as advance:
+        found = opened.verify(
+            lambda what, done, total: advance(description=what, completed=done, total=total)
+        )
+        if opened.is_finished("unstained"):
+            found["unstained"] = _judge_again(opened)
+    problems = [text for texts in found.values() for text in texts]
+    emit({"verified": list(found), "problems": problems}, as_json and not problems)
+    for name, texts in found.items():
+        say(f"{name}: {'as it was taken' if not texts else f'{len(texts)} problems'}")
+        for text in texts:
+            say(f"  {text}")
+    if problems:
+        raise UserError(
+            f"{len(problems)} problems were found: {problems[0]}",
+            file=opened.folder.path,
+            hint="Take the pass again with --fresh while the slide still allows it.",
+        )
+
+
+def _judge_again(opened: "Scan") -> list[str]:
+    from plsctl.acquire.journal import Journal
+    from plsctl.acquire.pass_run import judge_unstained
+    from plsctl.process.sharpness import BrightfieldFocusJudge
+
+    journal = Journal(opened.folder.journal)
+    try:
+        return list(judge_unstained(opened, BrightfieldFocusJudge(), journal).problems)
+    finally:
+        journal.close()

@@ -1,0 +1,73 @@
+"""`plsctl simulate`: parts of the simulated microscope on their own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.simulate_led_array import led_array
+
+app = typer.Typer(no_args_is_help=True, help="Parts of the simulated microscope on their own.")
+app.command("led-array")(led_array)
+
+
+@app.callback()
+def simulate() -> None:
+    """Parts of the simulated microscope on their own.
+
+    Example: plsctl simulate truth examples/small.yaml --json
+    """
+
+
+@app.command()
+def truth(
+    slide_file: Annotated[Path, typer.Argument(metavar="SLIDE.yaml", help="The slide file.")],
+    white_only: Annotated[
+        bool, typer.Option("--white-only", help="Only white cells, not red cells and platelets.")
+    ] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Ground truth of a simulated slide: every cell in its region, in slide micrometres.
+
+    Example: plsctl simulate truth examples/small.yaml --json
+    """
+    from plsctl.acquire.slide import load_slide
+    from plsctl.sim.backend import open_world
+    from plsctl.sim.truth import cells_in_region
+
+    slide = load_slide(slide_file)
+    world = open_world(slide.load_hardware())
+    cells = cells_in_region(world.smear, slide.region)
+    if white_only:
+        cells = [cell for cell in cells if cell["white"]]
+    emit({"cells": cells}, json)
+    say(f"{len(cells)} cells in the region of slide {slide.slide}.")
+
+
+@app.command()
+def dataset(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The data set to write (X.zarr).")],
+    cells: Annotated[int, typer.Option(min=1, help="Number of white cells.")] = 200,
+    recipe: Annotated[str, typer.Option(help="Recipe of the input stacks.")] = "full",
+    hardware: Annotated[
+        str, typer.Option(help="The simulated microscope: a name or the path of a YAML file.")
+    ] = "simulator_small",
+    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Render cell neighbourhoods straight into a data set, without scanning whole fields.
+
+    Example: plsctl simulate dataset --cells 200 --recipe le18deg -o simulated.zarr
+    """
+    from plsctl.acquire.hardware import load_hardware
+    from plsctl.cli.common import progress
+    from plsctl.sim.dataset import render_dataset
+
+    described = load_hardware(hardware)
+    with progress("rendering cells", cells) as advance:
+        result = render_dataset(described, out, cells, recipe, seed, lambda: advance())
+    emit({"samples": result, "dataset": out}, json)
+    say(f"{result} samples written to {out}.")

@@ -1,0 +1,72 @@
+"""The simulated microscope as a backend: `core: simulator` in a hardware file."""
+
+from __future__ import annotations
+
+from plsctl.acquire.backend import Backend
+from plsctl.acquire.config import validate_section
+from plsctl.acquire.hardware import Hardware
+from plsctl.sim.settings import SimulatorSettings
+from plsctl.sim.world import World
+
+
+class SimulatedOperator:
+    """Does to the world what a person would do to the slide."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def prepare(self, pass_name: str, resumed: bool) -> None:
+        """Stain the slide and put it back; add oil before the 100x pass."""
+        if pass_name in ("stained", "highres") and self._world.settings.operator == "careful":
+            self._world.stain()
+        if pass_name == "highres":
+            self._world.add_oil()
+
+
+def open_world(hardware: Hardware) -> World:
+    """The world that a hardware file's options describe."""
+    settings = validate_section(SimulatorSettings, hardware.options, hardware.file, "options")
+    return World(hardware, settings)
+
+
+def open_simulator(hardware: Hardware) -> Backend:
+    """Load the simulated devices into a core and put the LED array on its port."""
+    from pymmcore_plus.experimental.unicore import UniMMCore
+
+    from plsctl.sim.devices import (
+        SimulatedCamera,
+        SimulatedTurret,
+        SimulatedXYStage,
+        SimulatedZStage,
+    )
+    from plsctl.sim.illuminate_firmware import IlluminateFirmware
+    from plsctl.sim.serial_ports import register
+
+    world = open_world(hardware)
+    core = UniMMCore()
+    stage, turret = hardware.stage, hardware.turret
+    devices = {
+        hardware.camera.device: SimulatedCamera(world),
+        stage.xy_device: SimulatedXYStage(world),
+        stage.z_device: SimulatedZStage(world),
+    }
+    if turret.device is not None:
+        devices[turret.device] = SimulatedTurret(world)
+    for label, device in devices.items():
+        core.loadPyDevice(label, device)
+        core.initializeDevice(label)
+    places = [(led.x_mm, led.y_mm, led.z_mm) for led in world.geometry.leds]
+
+    def light(_time_s: float, lit: dict[int, float]) -> None:
+        world.lit = {world.geometry.leds[index].led: level for index, level in lit.items()}
+
+    firmware = IlluminateFirmware(places, world.clock, on_change=light)
+    port = hardware.led_array.port
+    if port.startswith("simled://"):
+        register(port.removeprefix("simled://"), firmware)
+    return Backend(
+        core=core,
+        clock=world.clock,
+        operator=SimulatedOperator(world),
+        close=core.unloadAllDevices,
+    )

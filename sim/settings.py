@@ -1,0 +1,62 @@
+"""What the simulated microscope and its slide are like: the `options` of its hardware file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from plsctl.acquire.config import Settings
+from plsctl.sim.sensor import SensorSettings
+from plsctl.sim.smear import SmearSettings
+
+
+class MountSettings(Settings):
+    """How the slide lies on the stage, and how it comes back after staining."""
+
+    reference_um: tuple[float, float] = (10_000.0, 5_000.0)
+    """The place where focus is at the hardware file's `focus_z_um` plus `focus_error_um`."""
+    focus_error_um: float = 6.0
+    tilt_um_per_mm: float = 2.0
+    tilt_azimuth_deg: float = 30.0
+    bow_um: float = 3.0
+    bow_length_um: float = 25_000.0
+    drift_um_per_min: float = 0.2
+    return_centre_um: tuple[float, float] = (11_000.0, 5_600.0)
+    return_shift_um: tuple[float, float] = (24.0, -18.0)
+    return_rotation_deg: float = 0.1
+
+
+class ObjectiveTruth(Settings):
+    """How a simulated objective departs from what the hardware file says."""
+
+    scale: float = Field(default=1.0, gt=0)
+    """True magnification over the nominal one."""
+    rotation_deg: float = 0.0
+    offset_x_um: float = 0.0
+    offset_y_um: float = 0.0
+    offset_z_um: float = 0.0
+
+
+class StageTruth(Settings):
+    """How the simulated stage departs from a perfect one."""
+
+    repeatability_um: float = Field(default=0.3, ge=0)
+    backlash_um: float = Field(default=2.0, ge=0)
+
+
+class SimulatorSettings(Settings):
+    """The simulated microscope; every number of physics.md that is not in the hardware file."""
+
+    seed: int = 1
+    smear: SmearSettings = Field(default_factory=SmearSettings)
+    sensor: SensorSettings = Field(default_factory=SensorSettings)
+    mount: MountSettings = Field(default_factory=MountSettings)
+    stage: StageTruth = Field(default_factory=StageTruth)
+    objectives: dict[str, ObjectiveTruth] = Field(default_factory=dict)
+    """Departures from the hardware file, by the objective's name."""
+    wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460)
+    led_spread: float = Field(default=0.4, ge=0, lt=1)
+    """LEDs differ in brightness by up to this share either way."""
+    operator: Literal["careful", "forgets to stain"] = "careful"
+    image_cache_mb: int = Field(default=400, ge=0)

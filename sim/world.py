@@ -1,0 +1,242 @@
+"""The shared world: one smear on one stage, under one objective and one LED array.
+
+Camera, stages, turret and LED firmware each hold the same world, so moving the stage or lighting
+an LED changes what the camera sees, as at a real microscope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.hardware import Hardware, Objective
+from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
+from plsctl.acquire.protocols import SlideTransform, rotate
+from plsctl.sim.clock import SimulatedClock
+from plsctl.sim.sensor import Sensor
+from plsctl.sim.settings import ObjectiveTruth, SimulatorSettings
+from plsctl.sim.smear import Smear, View
+
+RateImage = NDArray[np.float32]
+
+TURRET_S = 1.0
+"""Time the turret takes to turn."""
+
+REFERENCE_MAGNIFICATION = 20.0
+"""The sensor's light level is defined at this magnification; a higher one spreads the light."""
+
+
+class World:
+    """Everything the simulated devices have in common."""
+
+    def __init__(self, hardware: Hardware, settings: SimulatorSettings) -> None:
+        self.hardware = hardware
+        self.settings = settings
+        self.clock = SimulatedClock()
+        self.smear = Smear(settings.smear)
+        self.sensor = Sensor(settings.sensor, hardware.camera.size_px)
+        self.geometry = hardware.geometry()
+        self.lit: dict[int, float] = {}
+        self.stained = False
+        self.oil = False
+        self.transform = SlideTransform(0.0, 0.0, 0.0, 0.0, 0.0)
+        self.objective_name = next(iter(hardware.turret.objectives))
+        self.commanded_um = (0.0, 0.0)
+        self.z_um = hardware.stage.z_um[0]
+        self._arrived_um = (0.0, 0.0)
+        self._repeats: Counter[tuple[object, ...]] = Counter()
+        self._brightness = self._led_brightness()
+        self._field: tuple[tuple[object, ...], FieldSpectrum] | None = None
+        self._images: OrderedDict[tuple[object, ...], RateImage] = OrderedDict()
+
+    def _led_brightness(self) -> dict[int, float]:
+        rng = np.random.default_rng((self.settings.seed, 0x1ED))
+        spread = rng.uniform(-1, 1, len(self.geometry.leds)) * self.settings.led_spread
+        return {led.led: 1 + float(s) for led, s in zip(self.geometry.leds, spread, strict=True)}
+
+    # The bench -------------------------------------------------------------------------------
+
+    def stain(self) -> None:
+        """Take the slide out, stain it and put it back: it comes to lie a little differently."""
+        mount = self.settings.mount
+        self.stained = True
+        self.transform = SlideTransform(
+            *mount.return_centre_um, *mount.return_shift_um, mount.return_rotation_deg
+        )
+
+    def add_oil(self) -> None:
+        """Put a drop of immersion oil on the slide."""
+        self.oil = True
+
+    # Stage and turret ------------------------------------------------------------------------
+
+    def move_xy(self, x_um: float, y_um: float) -> None:
+        """Travel; where the stage really comes to stand depends on target and direction alone."""
+        stage = self.hardware.stage
+        before = self.commanded_um
+        distance = math.dist(before, (x_um, y_um))
+        self.clock.sleep(distance / stage.speed_um_per_s + stage.settle_ms / 1000)
+        truth = self.settings.stage
+        key = (self.settings.seed, 0x57A6E, round(x_um * 100) % 2**32, round(y_um * 100) % 2**32)
+        error = np.random.default_rng(key).normal(0.0, truth.repeatability_um / 2, 2)
+        slack = [
+            truth.backlash_um if start > end else 0.0
+            for start, end in zip(before, (x_um, y_um), strict=True)
+        ]
+        self.commanded_um = (x_um, y_um)
+        self._arrived_um = (x_um + float(error[0]) + slack[0], y_um + float(error[1]) + slack[1])
+        self._repeats.clear()
+
+    def move_z(self, z_um: float) -> None:
+        """Move the focus drive."""
+        self.clock.sleep(abs(z_um - self.z_um) / 1000 + 0.01)
+        self.z_um = z_um
+
+    def turn_to(self, label: str) -> None:
+        """Bring the objective of that label into the light path."""
+        names = {str(o.label): name for name, o in self.hardware.turret.objectives.items()}
+        self.clock.sleep(TURRET_S)
+        self.objective_name = names[label]
+        self._repeats.clear()
+
+    # What the camera sees --------------------------------------------------------------------
+
+    @property
+    def objective(self) -> Objective:
+        """The objective in the light path."""
+        return self.hardware.objective(self.objective_name)
+
+    @property
+    def objective_truth(self) -> ObjectiveTruth:
+        """How it departs from its description."""
+        return self.settings.objectives.get(self.objective_name, ObjectiveTruth())
+
+    @property
+    def pixel_um(self) -> float:
+        """True size of a camera pixel in the sample."""
+        truth, camera = self.objective_truth, self.hardware.camera
+        return camera.pixel_pitch_um / (self.objective.magnification * truth.scale)
+
+    def to_slide(self, x_px: float, y_px: float) -> tuple[float, float]:
+        """The slide position (micrometres) that a pixel of the camera sees now."""
+        width, height = self.hardware.camera.size_px
+        x = (x_px - (width - 1) / 2) * self.pixel_um
+        y = (y_px - (height - 1) / 2) * self.pixel_um
+        dx, dy = rotate(x, y, self._camera_rotation_deg)
+        centre_x, centre_y = self._centre_um()
+        return self.transform.invert(centre_x + dx, centre_y + dy)
+
+    def _centre_um(self) -> tuple[float, float]:
+        truth, objective = self.objective_truth, self.objective
+        return (
+            self._arrived_um[0] - objective.offset_x_um - truth.offset_x_um,
+            self._arrived_um[1] - objective.offset_y_um - truth.offset_y_um,
+        )
+
+    @property
+    def _camera_rotation_deg(self) -> float:
+        return self.hardware.camera.rotation_deg + self.objective_truth.rotation_deg
+
+    def defocus_um(self) -> float:
+        """How far the stage is from focus at the middle of the field."""
+        mount = self.settings.mount
+        x, y = self._centre_um()
+        dx, dy = x - mount.reference_um[0], y - mount.reference_um[1]
+        azimuth = math.radians(mount.tilt_azimuth_deg)
+        along = dx * math.cos(azimuth) + dy * math.sin(azimuth)
+        focus = (
+            self.hardware.focus_z_um
+            + mount.focus_error_um
+            + mount.tilt_um_per_mm * along / 1000
+            + mount.bow_um * (dx**2 + dy**2) / mount.bow_length_um**2
+            + mount.drift_um_per_min * self.clock.now() / 60
+            + self.objective.offset_z_um
+            + self.objective_truth.offset_z_um
+        )
+        return self.z_um - focus
+
+    def expose(self, exposure_ms: float, gain: float) -> NDArray[np.uint8 | np.uint16]:
+        """What the sensor gives for the light as it is now; takes the time it takes."""
+        rates = self._rates()
+        x, y = self.commanded_um
+        state = 2 * self.stained + self.oil
+        lit = tuple(sorted((led, round(level * 1000)) for led, level in self.lit.items()))
+        settings = (round(self.z_um * 1000), round(exposure_ms * 1000), round(gain * 1000))
+        what = (lit, settings)
+        repeat = self._repeats[what]
+        self._repeats[what] += 1
+        key = (
+            self.settings.seed,
+            state,
+            round(x * 100) % 2**32,
+            round(y * 100) % 2**32,
+            *(value % 2**32 for value in settings),
+            *(value for pair in lit for value in pair),
+            repeat,
+        )
+        image = self.sensor.expose(rates, exposure_ms, gain, key)
+        self.clock.sleep((exposure_ms + self.hardware.camera.readout_ms) / 1000)
+        return image
+
+    def _rates(self) -> RateImage:
+        """Light on every pixel, shape (y, x, rgb), relative to one full LED on an empty slide."""
+        width, height = self.hardware.camera.size_px
+        total = np.zeros((height, width, 3), dtype=np.float32)
+        share = (REFERENCE_MAGNIFICATION / self.objective.magnification) ** 2
+        for led, level in sorted(self.lit.items()):
+            if level > 0:
+                total += np.float32(level * self._brightness[led] * share) * self._image(led)
+        return total
+
+    def _image(self, led: int) -> RateImage:
+        z = round(self.defocus_um(), 3)
+        field_key = self._field_key()
+        key = (field_key, led, z)
+        if key in self._images:
+            self._images.move_to_end(key)
+            return self._images[key]
+        spectrum = self._spectrum(field_key)
+        direction = rotate(*self.geometry.numbered(led).direction, -self._camera_rotation_deg)
+        image = spectrum.images([direction], z)[0]
+        self._images[key] = image
+        limit = max(1, self.settings.image_cache_mb * 2**20 // image.nbytes)
+        while len(self._images) > limit:
+            self._images.popitem(last=False)
+        return image
+
+    def _field_key(self) -> tuple[object, ...]:
+        return (self._arrived_um, self.objective_name, self.stained, self.transform)
+
+    def imaging(self) -> Imaging:
+        """The present objective and camera, as the optics model wants them."""
+        width, height = self.hardware.camera.size_px
+        return Imaging(
+            na=self.objective.na,
+            refractive_index=self.objective.refractive_index,
+            pixel_um=self.pixel_um,
+            shape=(height, width),
+            wavelengths_um=self.settings.wavelengths_um,
+        )
+
+    def view(self, grid: ObjectGrid) -> View:
+        """Where on the slide the points of an object grid lie."""
+        column, row = grid.corner_px
+        x, y = self.to_slide(column, row)
+        rotation = self._camera_rotation_deg - self.transform.rotation_deg
+        return View(x, y, grid.grid_um, rotation, grid.shape)
+
+    def _spectrum(self, key: tuple[object, ...]) -> FieldSpectrum:
+        if self._field is not None and self._field[0] == key:
+            return self._field[1]
+        self._field = None
+        self._images.clear()
+        imaging = self.imaging()
+        highest_na = float(np.max(np.linalg.norm(self.geometry.directions, axis=1)))
+        grid = object_grid(imaging, highest_na)
+        layers = self.smear.layers(self.view(grid), self.stained)
+        spectrum = FieldSpectrum.from_layers(layers, grid, imaging)
+        self._field = (key, spectrum)
+        return spectrum
