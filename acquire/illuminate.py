@@ -224,7 +224,7 @@ class IlluminateArray:
     def _perform(self, operation: Callable[[], T]) -> T:
         def step() -> T:
             if self._running:
-                self._wake()
+                self._interrupt()
             try:
                 return operation()
             except BaseException:
@@ -235,8 +235,24 @@ class IlluminateArray:
             return self._line.perform(step, self._recover, self._greet_again)
 
     def _wake(self) -> None:
-        """A bare newline ends a running sequence and completes a half-sent command."""
+        """A bare newline completes a half-sent command and ends a sequence of an earlier host."""
         self._line.send("")
+        self._line.drain()
+        self._running = False
+
+    def _interrupt(self) -> None:
+        """End a running sequence and hear it say so.
+
+        A byte that comes while the sequence is just being started is thrown away, so the newline
+        may have to be sent again. One that has ended by itself meanwhile says nothing more.
+        """
+        for _ in range(1 + self._settings.retries):
+            self._line.send("")
+            try:
+                self._line.receive("rseq", ended)
+                break
+            except NoAnswer:
+                continue
         self._line.drain()
         self._running = False
 

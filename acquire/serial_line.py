@@ -213,8 +213,12 @@ class SerialLine:
 
     def close(self) -> None:
         """Close the port; a port that is gone already is no fault."""
+        # pyserial leaves a socket open whose other end has gone already.
+        left = getattr(self._open_port, "_socket", None)
         try:
             self._open_port.close()
+            if left is not None:
+                left.close()
         except PORT_ERRORS as error:
             log.warning("%s: %s", self, error)
 

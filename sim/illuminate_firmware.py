@@ -129,6 +129,8 @@ class IlluminateFirmware(LedBoard):
                 self.violations.append("a line that came in pieces")
             else:
                 said += self.timed(self._command)
+            if self.is_running:  # it empties the buffer before it begins
+                break
         return said
 
     def _command(self) -> str:
