@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -117,7 +117,7 @@ def svg(width: float, height: float, body: str) -> str:
 
 
 def curves(
-    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     x_name: str,
     y_name: str,
     *,
@@ -159,7 +159,7 @@ def curves(
 
 
 def points(
-    groups: dict[str, Sequence[tuple[float, float]]],
+    groups: Mapping[str, Sequence[tuple[float, float]]],
     x_name: str,
     y_name: str,
     *,
@@ -261,11 +261,8 @@ def led_map(
             f'<circle cx="{at_x:.1f}" cy="{at_y:.1f}" r="9" fill="{colour}">'
             f"<title>{escape(name)}: {escape(label(value))}</title></circle>"
         )
-    style = 'style="fill:#c9bfe3"'
-    edge = middle + numerical_aperture * scale + 14
     parts.append(
-        f'<text x="{middle}" y="{edge:.1f}" text-anchor="middle" {style}>'
-        f"NA {numerical_aperture:g}</text>"
+        f'<text x="14" y="24" style="fill:#c9bfe3">dashed: NA {numerical_aperture:g}</text>'
     )
     return svg(size, size, "".join(parts))
 

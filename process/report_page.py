@@ -149,6 +149,12 @@ def row(*parts: str) -> str:
     return f'<div class="row">{"".join(parts)}</div>'
 
 
+def grid(*parts: str, columns: int) -> str:
+    """Parts in a grid of equal columns."""
+    style = f"grid-template-columns: repeat({columns}, minmax(0, 1fr)); gap: 16px"
+    return f'<div style="display: grid; {style}">{"".join(parts)}</div>'
+
+
 def tiles(images: Iterable[tuple[Image, str]], columns: int, zoom: int = 2) -> str:
     """Small images in a grid, each with its label; enlarged so that screens show them smooth."""
     figures = "".join(picture(enlarge(image, zoom), label) for image, label in images)

@@ -1,0 +1,288 @@
+"""What a scan looks like: the slide's map, its exposures, the steps of the segmentation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plsctl.acquire.journal import read_journal
+from plsctl.acquire.protocols import rotate
+from plsctl.acquire.slide import PASSES
+from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.process.background import fit_background, flatten_background
+from plsctl.process.report_charts import colour_cloud, led_map, points
+from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
+from plsctl.process.segmentation import Segmentation, segment
+
+Image = NDArray[np.uint8]
+
+_MAP_PX = 1000
+_CLOUD_POINTS = 6000
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Fields of a pass in one picture of the slide; `um_per_px` and the corner place it."""
+
+    image: Image
+    left_um: float
+    top_um: float
+    um_per_px: float
+
+    def place(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """Where a point of the slide lies in the picture."""
+        return (x_um - self.left_um) / self.um_per_px, (y_um - self.top_um) / self.um_per_px
+
+
+def scan_facts(scan: Path) -> list[tuple[str, str]]:
+    """Key figures of a scan: passes, positions, frames, the verdict."""
+    folder = ScanFolder(scan)
+    begun = [name for name in PASSES if folder.pass_path(name).is_dir()]
+    readers = [folder.open_pass(name) for name in begun]
+    frames = sum(len(reader.names) * len(reader.labels) for reader in readers)
+    facts = [("passes", str(len(begun))), ("frames taken", f"{frames:,}")]
+    if readers:
+        facts.insert(1, ("fields at low power", str(len(readers[0].names))))
+    if folder.cells.exists():
+        facts.append(("white cells found", str(len(pd.read_csv(folder.cells)))))
+    return facts
+
+
+def scan_sections(scan: Path) -> list[Section]:
+    """The sections of a report on a scan; a pass that is missing is left out."""
+    folder = ScanFolder(scan)
+    sections = [_map_section(folder)]
+    if folder.pass_path("unstained").is_dir():
+        sections.append(_exposure_section(folder.open_pass("unstained")))
+    if folder.pass_path("stained").is_dir():
+        sections.append(_segmentation_section(folder))
+    return sections
+
+
+def mosaic(reader: PassReader, width_px: int = _MAP_PX) -> Mosaic:
+    """The bright-field images of a pass put together where they lie on the slide."""
+    places = reader.positions
+    height, width = reader.brightfield(places[0].name).shape[:2]
+    pixel_um, angle = reader.attributes.pixel_um, reader.attributes.camera_rotation_deg
+    half = np.array([width, height]) * pixel_um / 2
+    centres = np.array([(p.slide_x_um, p.slide_y_um) for p in places])
+    low, high = centres.min(axis=0) - half, centres.max(axis=0) + half
+    um_per_px = float((high - low)[0]) / width_px
+    size = (width_px, math.ceil(float((high - low)[1]) / um_per_px))
+    canvas = np.full((size[1], size[0], 3), 255, np.uint8)
+    shrink = max(1, math.floor(um_per_px / pixel_um))
+    for place, centre in zip(places, centres, strict=True):
+        small = cv2.resize(
+            reader.brightfield(place.name),
+            (width // shrink, height // shrink),
+            interpolation=cv2.INTER_AREA,
+        )
+        step = shrink * pixel_um / um_per_px
+        (ax, ay), (bx, by) = rotate(step, 0, angle), rotate(0, step, angle)
+        middle = (centre - low) / um_per_px
+        px, py = (small.shape[1] - 1) / 2, (small.shape[0] - 1) / 2
+        matrix = np.array(
+            [
+                [ax, bx, middle[0] - ax * px - bx * py],
+                [ay, by, middle[1] - ay * px - by * py],
+            ]
+        )
+        cv2.warpAffine(
+            small,
+            matrix,
+            size,
+            dst=canvas,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_TRANSPARENT,
+        )
+    return Mosaic(canvas, float(low[0]), float(low[1]), um_per_px)
+
+
+def _map_section(folder: ScanFolder) -> Section:
+    figures = []
+    for name in ("unstained", "stained"):
+        if folder.pass_path(name).is_dir():
+            reader = folder.open_pass(name)
+            found = mosaic(reader)
+            overlay = _fields_overlay(reader, found)
+            if name == "stained":
+                overlay += _cells_overlay(folder, found)
+            overlay += _scale_bar(found)
+            figures.append(picture(found.image, f"{name}, bright field", overlay))
+    note = (
+        "The fields where they lie on the slide. White cells found in the stained pass are "
+        "circled; the 100x pass went to the squares."
+    )
+    return Section("The slide", note, _verdict(folder) + row(*figures))
+
+
+def _verdict(folder: ScanFolder) -> str:
+    events = [e for e in read_journal(folder.journal) if e["event"] == "verdict"]
+    if not events:
+        return ""
+    safe = bool(events[-1]["safe_to_stain"])
+    kind, word = ("", "yes") if safe else (" no", "no")
+    return f'<p><span class="verdict{kind}">safe to stain: {word}</span></p>'
+
+
+def _fields_overlay(reader: PassReader, found: Mosaic) -> str:
+    parts = []
+    for place in reader.positions:
+        x, y = found.place(place.slide_x_um, place.slide_y_um)
+        parts.append(
+            f'<path d="M{x - 7:.1f} {y:.1f}h14M{x:.1f} {y - 7:.1f}v14" stroke="#1d2433" '
+            f'stroke-opacity=".55" stroke-width="1.5"><title>{place.name}</title></path>'
+        )
+    return "".join(parts)
+
+
+def _cells_overlay(folder: ScanFolder, found: Mosaic) -> str:
+    parts = []
+    if folder.pass_path("highres").is_dir():
+        reader = folder.open_pass("highres")
+        height, width = reader.brightfield(reader.names[0]).shape[:2]
+        scale = reader.attributes.pixel_um / found.um_per_px
+        for place in reader.positions:
+            x, y = found.place(place.slide_x_um, place.slide_y_um)
+            parts.append(
+                f'<rect x="{x - width * scale / 2:.1f}" y="{y - height * scale / 2:.1f}" '
+                f'width="{width * scale:.1f}" height="{height * scale:.1f}" fill="none" '
+                'stroke="#1f8a70" stroke-opacity=".8" stroke-width="1.5"/>'
+            )
+    if folder.cells.exists():
+        radius = 9.4 / found.um_per_px
+        for _, cell in pd.read_csv(folder.cells).iterrows():
+            x, y = found.place(float(cell["x_um"]), float(cell["y_um"]))
+            parts.append(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="none" '
+                'stroke="#d1495b" stroke-width="2"/>'
+            )
+    return "".join(parts)
+
+
+def _scale_bar(found: Mosaic) -> str:
+    height, width = found.image.shape[:2]
+    wanted = 0.2 * width * found.um_per_px
+    length_um = max(n for n in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if n <= wanted)
+    length = length_um / found.um_per_px
+    left, base = width - length - 20, height - 20
+    return (
+        f'<rect x="{left - 12:.1f}" y="{base - 34}" width="{length + 24:.1f}" height="46" rx="6" '
+        f'fill="white" fill-opacity=".8"/><rect x="{left:.1f}" y="{base - 4}" '
+        f'width="{length:.1f}" height="5" fill="#1d2433"/>'
+        f'<text x="{left + length / 2:.1f}" y="{base - 12}" text-anchor="middle" '
+        f'style="font-size:18px">{length_um} um</text>'
+    )
+
+
+def _exposure_section(reader: PassReader) -> Section:
+    frames = reader.attributes.frames
+    single = [frame for frame in frames if frame.direction is not None]
+    groups: dict[str, list[tuple[float, float]]] = {}
+    shortest: dict[str, tuple[str, float, float, float]] = {}
+    for frame in single:
+        direction = frame.direction or (0.0, 0.0)
+        light = frame.exposure_ms * frame.gain
+        angle = math.degrees(math.asin(min(1.0, math.hypot(*direction))))
+        name = {"": "bright field", "low": "dark field, low", "high": "dark field, high"}
+        groups.setdefault(name[frame.variant], []).append((angle, light))
+        shortest.setdefault(frame.led, (frame.led, *direction, light))
+    rows = [(f.label, f.led, f.variant or "-", f.exposure_ms, f.gain, f.brightness) for f in frames]
+    columns = ("frame", "LED", "variant", "exposure (ms)", "gain", "brightness")
+    listing = folded(f"All {len(frames)} frames of the stack", table(columns, rows))
+    body = listing
+    if single:
+        chart = points(groups, "angle of the LED (deg)", "exposure x gain (ms)", logarithmic=True)
+        array = led_map(list(shortest.values()), reader.attributes.na, lambda v: f"{v:.3g} ms")
+        body = f'<div class="row"><div style="flex:3">{chart}</div>' + (
+            f'<div style="flex:2">{array}</div></div>{listing}'
+        )
+    note = (
+        f"Recipe {reader.attributes.recipe}: exposure of every LED's image. Inside the objective's "
+        "aperture light enters directly; outside it only what the cells scatter, less and less as "
+        "the angle grows. Right: the array as the sample sees it, brighter where exposures are "
+        "longer."
+    )
+    return Section("Exposures", note, body)
+
+
+def _segmentation_section(folder: ScanFolder) -> Section:
+    reader = folder.open_pass("stained")
+    image, found = _richest_field(reader)
+    flat = flatten_background(image, fit_background(image))
+    hsv = np.asarray(cv2.cvtColor(flat, cv2.COLOR_RGB2HSV), dtype=np.uint8)
+    limits = found.limits
+    low, high = zip(limits.hue, limits.saturation, limits.value, strict=True)
+    inside = np.asarray(cv2.inRange(hsv, np.array(low), np.array(high)), dtype=np.uint8)
+    boxes = "".join(
+        f'<rect x="{c.x}" y="{c.y}" width="{c.width}" height="{c.height}" fill="none" '
+        'stroke="#d1495b" stroke-width="3"/>'
+        for c in found.cells
+    )
+    steps = grid(
+        picture(image, "a) stained bright field, as the camera gave it"),
+        picture(inside, "b) colours of stained nuclei"),
+        picture(found.mask_image(), "c) closed and sorted: nuclei white, cytoplasm grey"),
+        picture(flat, "d) white cells found, on an even background", boxes),
+        columns=2,
+    )
+    note = (
+        "Stained nuclei have a hue and saturation of their own (left: all pixels of the white "
+        "cells' surroundings, each in its colour; the rectangle holds the limits). What lies "
+        "inside the limits is closed and its connected parts are the white cells "
+        "(papers/002, appendix A.1)."
+    )
+    return Section("Finding white cells", note, _hsv_clouds(flat, hsv, found) + steps)
+
+
+def _richest_field(reader: PassReader) -> tuple[Image, Segmentation]:
+    """The field with the most white cells among the first few."""
+    fields = [reader.brightfield(name) for name in reader.names[:6]]
+    found = [segment(field) for field in fields]
+    best = max(range(len(fields)), key=lambda index: len(found[index].cells))
+    return fields[best], found[best]
+
+
+def _hsv_clouds(flat: Image, hsv: Image, found: Segmentation) -> str:
+    near = np.zeros(flat.shape[:2], dtype=bool)
+    for cell in found.cells:
+        top, left = max(0, cell.y - 12), max(0, cell.x - 12)
+        near[top : cell.y + cell.height + 12, left : cell.x + cell.width + 12] = True
+    if not near.any():
+        near[:] = True
+    chosen = _sample(np.flatnonzero(near))
+    values, colours = hsv.reshape(-1, 3)[chosen], flat.reshape(-1, 3)[chosen]
+    limits = found.limits
+    hue, saturation, value = (values[:, i] for i in range(3))
+    return row(
+        colour_cloud(
+            ("hue (0-180)", hue, 180),
+            ("saturation (0-255)", saturation, 255),
+            colours,
+            (limits.hue[0], limits.saturation[0], limits.hue[1], limits.saturation[1]),
+        ),
+        colour_cloud(
+            ("value (0-255)", value, 255),
+            ("saturation (0-255)", saturation, 255),
+            colours,
+            (limits.value[0], limits.saturation[0], limits.value[1], limits.saturation[1]),
+        ),
+    )
+
+
+def _sample(indices: NDArray[np.integer]) -> NDArray[np.integer]:
+    if len(indices) <= _CLOUD_POINTS:
+        return indices
+    return np.random.default_rng(0).choice(indices, _CLOUD_POINTS, replace=False)
+
+
+def three_views(images: Sequence[tuple[Image, str]], width_px: int = 800) -> str:
+    """Whole frames side by side."""
+    return row(*(picture(fit_width(image, width_px), caption) for image, caption in images))
