@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.backend import Backend, first_line, open_backend
+from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.led_array import LedArray, open_led_array
@@ -97,6 +98,7 @@ class Microscope:
                     field=field,
                     hint=f"Loaded: {', '.join(sorted(labels - {'Core'}))}.",
                 )
+        self._check_objective_labels()
         # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
         self._core.setAutoShutter(False)
         self._core.setCameraDevice(self.hardware.camera.device)
@@ -107,6 +109,20 @@ class Microscope:
                     self.hardware.camera.device, name, value
                 ),
             )
+
+    def _check_objective_labels(self) -> None:
+        device = self.hardware.turret.device
+        if device is None:
+            return
+        labels = [str(label) for label in self._core.getStateLabels(device)]
+        for name, objective in self.hardware.turret.objectives.items():
+            if str(objective.label) not in labels:
+                raise UserError(
+                    f"the turret '{device}' has no place labelled '{objective.label}'.",
+                    file=self.hardware.file,
+                    field=f"turret.objectives.{name}.label",
+                    hint=suggest(str(objective.label), labels),
+                )
 
     def _do(self, what: str, action: Callable[[], Result]) -> Result:
         """Run a device call; a failure names what was tried."""

@@ -1,0 +1,228 @@
+"""The scan on Micro-Manager's real core and demo devices, beside an LED array on a real port."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+import yaozarrs
+import zarr
+
+from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
+from plsctl.acquire.hardware import load_hardware
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.microscope import open_microscope
+from plsctl.acquire.pass_run import Roles, run_pass
+from plsctl.acquire.protocols import FieldPair, SlideTransform, WallClock
+from plsctl.acquire.scan import Scan, open_scan
+from plsctl.acquire.store import Image
+from plsctl.sim.illuminate_firmware import IlluminateFirmware
+from plsctl.sim.serial_ports import serve_tcp
+
+LEDS = 43
+
+
+class Judge:
+    """Judges and acts in place of a person: the demo camera shows no smear."""
+
+    def sharpness(self, image: Image) -> float:
+        return float(image.std())
+
+    def looks_stained(self, image: Image) -> bool:
+        return True
+
+    def white_cells(self, image: Image) -> int:
+        return 0
+
+    def register(
+        self, pairs: list[FieldPair], pixel_um: float, camera_rotation_deg: float
+    ) -> SlideTransform:
+        return SlideTransform(0.0, 0.0, 5.0, -3.0, 0.0)
+
+    def find(self, scan: Path) -> int:
+        (scan / "cells.csv").write_text("cell,x_um,y_um\n1,1100,620\n2,1105,640\n")
+        return 2
+
+    def prepare(self, pass_name: str, resumed: bool) -> None:
+        return None
+
+
+def roles(_: object) -> Roles:
+    judge = Judge()
+    return Roles(judge, judge, judge, judge, judge)
+
+
+@pytest.fixture
+def firmware() -> Iterator[IlluminateFirmware]:
+    firmware = IlluminateFirmware([(0.0, 0.0, -80.0)] * LEDS, WallClock(), resets_on_open=False)
+    yield firmware
+
+
+@pytest.fixture
+def slide_file(tmp_path: Path, firmware: IlluminateFirmware) -> Iterator[Path]:
+    """A slide for the demo hardware, its array listening on a TCP port."""
+    with serve_tcp(firmware) as server:
+        hardware = yaml.safe_load(load_hardware("micromanager_demo").file.read_text())
+        hardware["led_array"] |= {"port": server.url, "timeout_s": 0.3}
+        hardware["camera"]["size_px"] = [320, 240]
+        hardware["camera"]["properties"] |= {"OnCameraCCDXSize": 320, "OnCameraCCDYSize": 240}
+        (tmp_path / "demo.yaml").write_text(yaml.safe_dump(hardware))
+        table = "led,variant,exposure_ms,gain,brightness\n" + "".join(
+            f"{led},,1,1,1\n" for led in ("brightfield", "plate-1", "plate-2", "plate-3")
+        )
+        (tmp_path / "exposures.csv").write_text(table)
+        slide = {
+            "slide": "D1",
+            "hardware": "demo.yaml",
+            "region": {"x_um": [1000, 1150], "y_um": [600, 700]},
+            "recipe": "le8deg",
+            "exposures": "exposures.csv",
+            "focus": {"mode": "fixed"},
+            "passes": {
+                "unstained": {"objective": "20x"},
+                "stained": {"objective": "20x"},
+                "highres": {"objective": "100x", "exposures": "exposures.csv"},
+            },
+        }
+        path = tmp_path / "slide.yaml"
+        path.write_text(yaml.safe_dump(slide))
+        yield path
+
+
+def take(scan: Scan, name: str, **options: bool) -> None:
+    run_pass(scan, name, roles, StopRequest(), force=True, **options)  # type: ignore[arg-type]
+
+
+def test_three_passes_on_the_real_core(
+    slide_file: Path, tmp_path: Path, firmware: IlluminateFirmware
+) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    for name in ("unstained", "stained", "highres"):
+        take(scan, name)
+        assert scan.is_finished(name)  # type: ignore[arg-type]
+        yaozarrs.validate_zarr_store(str(scan.folder.pass_path(name)))
+    assert firmware.lit == {}
+    reader = scan.folder.open_pass("unstained")
+    assert len(reader.names) == len(scan.plan("unstained").positions) == 4
+    assert reader.stack(reader.names[0]).shape == (4, 240, 320, 3)
+    stained = scan.folder.open_pass("stained").position(reader.names[0])
+    assert stained.x_um - stained.slide_x_um == pytest.approx(5.0)
+    assert not any(scan.verify().values())
+    plain = zarr.open(str(reader.path / reader.names[0] / "0" / "0"), mode="r")
+    assert np.array_equal(np.moveaxis(plain[2, :, 0], 0, -1), reader.frame(reader.names[0], 2))
+
+
+def test_an_interrupted_pass_goes_on_and_keeps_what_was_finished(
+    slide_file: Path, tmp_path: Path, firmware: IlluminateFirmware
+) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    stop = StopRequest()
+    with pytest.raises(InterruptedScan):
+        run_pass(
+            scan,
+            "unstained",
+            roles,
+            stop,
+            watch=lambda engine: engine.position_finished.connect(lambda _: stop.set("SIGTERM")),
+        )
+    assert firmware.lit == {}
+    taken = scan.folder.open_pass("unstained").names
+    assert len(taken) == 1
+    before = (scan.folder.pass_path("unstained") / taken[0] / "0" / "zarr.json").read_bytes()
+    take(scan, "unstained")
+    after = (scan.folder.pass_path("unstained") / taken[0] / "0" / "zarr.json").read_bytes()
+    assert before == after
+    assert len(scan.folder.open_pass("unstained").names) == 4
+
+
+def test_a_scan_repeats_from_its_own_folder(slide_file: Path, tmp_path: Path) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    take(scan, "unstained")
+    again = open_scan(scan.folder.slide_file, tmp_path / "elsewhere")
+    assert again.folder.path == scan.folder.path
+    assert again.hash == scan.hash
+
+
+def test_changed_settings_and_other_slides_are_refused(slide_file: Path, tmp_path: Path) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    take(scan, "unstained")
+    text = slide_file.read_text()
+    slide_file.write_text(text.replace("recipe: le8deg", "recipe: brightfield"))
+    with pytest.raises(UserError, match="other settings"):
+        open_scan(slide_file, tmp_path / "scans")
+    slide_file.write_text(text.replace("slide: D1", "slide: D2"))
+    with pytest.raises(UserError, match="slide 'D1', not of 'D2'"):
+        Scan(open_scan(slide_file, tmp_path).slide, scan.folder.path)
+
+
+def test_passes_come_in_order(slide_file: Path, tmp_path: Path) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    for name in ("stained", "highres"):
+        with pytest.raises(UserError, match="not finished"):
+            run_pass(scan, name, roles, StopRequest())  # type: ignore[arg-type]
+    take(scan, "unstained")
+    with pytest.raises(UserError, match="is finished"):
+        take(scan, "unstained")
+    take(scan, "stained")
+    with pytest.raises(UserError, match="has been stained"):
+        run_pass(scan, "unstained", roles, StopRequest(), fresh=True)
+
+
+def test_a_damaged_frame_is_found(slide_file: Path, tmp_path: Path) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    take(scan, "unstained")
+    reader = scan.folder.open_pass("unstained")
+    shard = next((reader.path / reader.names[1] / "0" / "0").glob("c/2/0/0/0/0"))
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 0xFF
+    shard.write_bytes(bytes(data))
+    problems = scan.verify()["unstained"]
+    assert len(problems) == 1
+    assert f"position {reader.names[1]}, frame 'plate-2'" in problems[0]
+
+
+def test_an_array_that_falls_silent_stops_the_scan(
+    slide_file: Path, tmp_path: Path, firmware: IlluminateFirmware
+) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+
+    def fall_silent(*_: object) -> None:
+        firmware.faults.lost_replies = 1000
+
+    with pytest.raises(HardwareError):
+        run_pass(
+            scan,
+            "unstained",
+            roles,
+            StopRequest(),
+            watch=lambda engine: engine.position_finished.connect(fall_silent),
+        )
+    assert len(scan.folder.open_pass("unstained").names) == 1
+    events = [json.loads(line) for line in scan.folder.journal.read_text().splitlines()]
+    assert events[-1]["event"] == "pass_stopped"
+
+
+def test_limits_hold_below_the_plan(slide_file: Path) -> None:
+    with open_microscope(load_hardware("demo.yaml", slide_file.parent)) as microscope:
+        with pytest.raises(UserError, match="limits"):
+            microscope.move_xy(-10, 0)
+        with pytest.raises(UserError, match="limits"):
+            microscope.move_z(301)
+        microscope.move_z(250)
+        microscope.set_objective("100x")
+        assert microscope.position_um[2] == pytest.approx(250, abs=0.1)
+
+
+def test_a_silent_port_and_a_missing_device_are_named(slide_file: Path) -> None:
+    text = (slide_file.parent / "demo.yaml").read_text()
+    broken = slide_file.parent / "broken.yaml"
+    broken.write_text(text.replace("device: Camera", "device: Kamera"))
+    with pytest.raises(UserError, match="no device 'Kamera'"):
+        open_microscope(load_hardware(str(broken)))
+    broken.write_text(text.replace("MMConfig_demo.cfg", "nowhere.cfg"))
+    with pytest.raises(UserError, match=r"nowhere\.cfg"):
+        open_microscope(load_hardware(str(broken)))
