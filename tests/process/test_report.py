@@ -1,0 +1,116 @@
+"""The report is one file that needs nothing else, and shows what it was given."""
+
+from __future__ import annotations
+
+import base64
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from plsctl.acquire.errors import UserError
+from plsctl.process.dataset import DatasetWriter, assign_splits
+from plsctl.process.report_charts import Axis, colour_cloud, curves, led_map, points
+from plsctl.process.report_dataset import brightened, dataset_facts, dataset_sections
+from plsctl.process.report_page import Page, Section, picture, table
+
+
+def test_a_page_holds_everything_itself(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    body = picture(image, "a < b", '<circle r="3"/>') + picture(image)
+    page = Page("Title & more", "sub", [("cells", "12")], [Section("One", "note", body)])
+    text = page.write(tmp_path / "deep" / "report.html").read_text(encoding="utf-8")
+    assert "Title &amp; more" in text
+    assert "a &lt; b" in text
+    assert re.findall(r'(?:src|href)="(?!data:)', text) == []
+    assert not re.search(r"https?://|<script|@import|url\(", text)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["report.html"]
+
+
+def test_a_page_that_cannot_be_written_is_the_users_to_mend(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        Page("t", "s").write(tmp_path / "file" / "report.html")
+
+
+def test_pictures_keep_their_colours() -> None:
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[..., 0] = 200
+    data = re.search(r"base64,([^\"]+)", picture(image, lossless=True))
+    assert data is not None
+    read = cv2.imdecode(np.frombuffer(base64.b64decode(data[1]), np.uint8), cv2.IMREAD_COLOR)
+    assert read is not None
+    assert read[4, 4].tolist() == [0, 0, 200]  # OpenCV's order: blue, green, red
+
+
+def test_charts_are_well_formed_and_put_points_where_they_belong() -> None:
+    drawn = points({"g": [(0.0, 1.0), (10.0, 100.0)]}, "x & y", "z", logarithmic=True)
+    circles = list(ElementTree.fromstring(drawn).iter("circle"))
+    places = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in circles]
+    assert places[0][0] < places[1][0]
+    assert places[0][1] > places[1][1]
+    line = curves({"a": ([1, 2, 3], [0.1, float("nan"), 0.3])}, "epoch", "loss", marked_x=2)
+    assert len(re.findall(r"points=\"([^\"]*)\"", line)[0].split()) == 2
+    values = np.array([0, 90, 179], np.uint8)
+    cloud = colour_cloud(("h", values, 180), ("s", values, 255), np.zeros((3, 3), np.uint8))
+    array = led_map([("a", 0.1, 0.0, 1.0), ("b", 0.8, 0.0, 900.0)], 0.4, lambda v: f"{v} ms")
+    for chart in (line, cloud, array):
+        ElementTree.fromstring(chart)
+
+
+@pytest.mark.parametrize(
+    ("axis", "ticks"),
+    [
+        (Axis("", 0, 10), [0, 2, 4, 6, 8, 10]),
+        (Axis("", 0.5, 120, True), [1, 3, 10, 30, 100]),
+        (Axis("", -0.02, 0.02), [-0.02, -0.01, 0, 0.01, 0.02]),
+    ],
+)
+def test_ticks_are_round(axis: Axis, ticks: list[float]) -> None:
+    assert axis.ticks() == pytest.approx(ticks)
+
+
+def test_tables_mark_the_best_row() -> None:
+    text = table(("name", "MAE"), [("a", 0.25), ("b", 0.125)], best=1)
+    assert text.count("class=best") == 1
+    assert text.index("class=best") > text.index(">a<")
+
+
+def test_dim_images_are_brightened_within_bounds() -> None:
+    ramp = np.linspace(0, 100, 64, dtype=np.uint8).reshape(8, 8)
+    assert brightened(ramp).max() == 255
+    assert brightened(np.full((8, 8), 2, np.uint8)).max() == 16
+
+
+def test_a_data_set_shows_its_cells(tmp_path: Path) -> None:
+    count, rng = 30, np.random.default_rng(0)
+    frames = [{"label": "brightfield"}, {"label": "plate-1"}]
+    crops = rng.integers(0, 256, (count, 3, 16, 16), dtype=np.uint8)
+    rows = pd.DataFrame(
+        {
+            "slide": "S",
+            "position": [f"A/{n + 1}" for n in range(count)],
+            "x_um": np.arange(count) * 500.0,
+            "y_um": 0.0,
+            "score_20x": 0.9,
+            "flags": "",
+        }
+    )
+    path = tmp_path / "d.zarr"
+    with DatasetWriter(
+        path, frames, recipe="mine", pixel_um=0.293, crop_px=16, targets=("20x", "100x")
+    ) as writer:
+        stacks = np.stack([crops, crops], axis=1)
+        writer.append(stacks, {"20x": crops, "100x": crops}, rows)
+        writer.finish(assign_splits(writer.table, seed=1))
+    assert ("samples", "30") in dataset_facts(path)
+    titles = [section.title for section in dataset_sections(path)]
+    assert titles == ["Matched cells", "One cell under every LED", "Splits and scores"]
+    matched, stack, scores = dataset_sections(path)
+    assert matched.body.count("<img") == 12 * 3
+    assert stack.body.count("<img") == 2
+    assert "train" in scores.body
