@@ -6,6 +6,7 @@ position into the plate. Whatever fails in between, the position counts as not t
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -116,19 +117,29 @@ class Engine:
         started = clock.now()
         self._tell(self.sequence_started, plan)
         try:
-            for position in plan.positions:
-                if position.name in self._writer.wells:
-                    continue
-                self._stop.check()
-                brightfield = self._take(plan, position)
-                self._tell(self.position_finished, position)
-                if enough is not None and enough(position, brightfield):
-                    break
+            self._take_missing(plan, enough)
+        except BaseException:
+            # Whatever went wrong is what the user must hear of, not that the LEDs are lost too.
+            with contextlib.suppress(PlsctlError):
+                self._microscope.leds_off()
+            raise
         finally:
-            self._microscope.leds_off()
             self.totals.seconds = clock.now() - started
             self._tell(self.sequence_finished, self.totals)
+        self._microscope.leds_off()
         return self.totals
+
+    def _take_missing(
+        self, plan: PassPlan, enough: Callable[[Position, RawImage], bool] | None
+    ) -> None:
+        for position in plan.positions:
+            if position.name in self._writer.wells:
+                continue
+            self._stop.check()
+            brightfield = self._take(plan, position)
+            self._tell(self.position_finished, position)
+            if enough is not None and enough(position, brightfield):
+                return
 
     def _tell(self, signal: SignalInstance, *what: object) -> None:
         """Inform viewers; one that fails is noted and does not cost the slide."""

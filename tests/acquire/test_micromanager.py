@@ -67,7 +67,7 @@ def slide_file(tmp_path: Path, firmware: IlluminateFirmware) -> Iterator[Path]:
     """A slide for the demo hardware, its array listening on a TCP port."""
     with serve_tcp(firmware) as server:
         hardware = yaml.safe_load(load_hardware("micromanager_demo").file.read_text())
-        hardware["led_array"] |= {"port": server.url, "timeout_s": 0.3}
+        hardware["led_array"] |= {"port": server.url, "timeout_s": 0.2, "boot_timeout_s": 0.3}
         hardware["camera"]["size_px"] = [320, 240]
         hardware["camera"]["properties"] |= {"OnCameraCCDXSize": 320, "OnCameraCCDYSize": 240}
         (tmp_path / "demo.yaml").write_text(yaml.safe_dump(hardware))
