@@ -1,0 +1,155 @@
+"""A procedural blood smear: cells anywhere on a slide, and what they do to light.
+
+The smear is a thin film, described on any grid of points by thickness, refractive index and
+absorbance. Nothing is stored: tiles and drawn cells are made when a view needs them and kept in
+small caches, so a slide of any size costs the same memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.sim.cell_maps import draw_cell
+from plsctl.sim.cells import Cell
+from plsctl.sim.film import film_blocks
+from plsctl.sim.placing import RED, Placement, red_identity
+from plsctl.sim.red_cells import draw_red_cells
+from plsctl.sim.smear_settings import SmearSettings
+from plsctl.sim.stains import HAEMOGLOBIN, make_stain
+from plsctl.sim.stamping import Stamp, add_stamp
+from plsctl.sim.textures import make_textures
+from plsctl.sim.view import View
+
+__all__ = ["Cell", "Layers", "Smear", "SmearSettings", "View"]
+
+RED_EXCESS = 0.02
+"""Refractive index of dried red cells less 1.55."""
+
+RED_GRAIN, FILM_UM = 0.006, 0.002
+"""Roughness of red cells (share of their height) and of the film between cells."""
+
+CACHED_CELLS = 96
+
+FARTHEST_REACH_UM = 25.0
+"""Nothing reaches further than this from its centre."""
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What light meets on a grid of points (y, x), float32.
+
+    The optical path in a medium of index n is `index_excess_um + (1.55 - n) * thickness_um`;
+    `absorbance` (3, y, x) is the natural logarithm of intensity lost at 630, 530 and 460 nm.
+    """
+
+    thickness_um: Image
+    index_excess_um: Image
+    absorbance: Image
+
+
+class Smear:
+    """One slide; the same settings always give the same one."""
+
+    def __init__(self, settings: SmearSettings) -> None:
+        self.settings = settings
+        self.stain = make_stain(settings.seed, settings.stain_variation)
+        self._textures = make_textures(settings.seed)
+        self._placement = Placement(settings, self._textures)
+        self.drawn: Callable[[Cell], Stamp] = lru_cache(CACHED_CELLS)(self._draw)
+
+    def __reduce__(self) -> tuple[type[Smear], tuple[SmearSettings]]:
+        # Caches stay behind when a smear goes to another process.
+        return Smear, (self.settings,)
+
+    def cells(
+        self, x_min_um: float, y_min_um: float, x_max_um: float, y_max_um: float
+    ) -> list[Cell]:
+        """All objects whose centre, before staining, lies in a rectangle of the slide.
+
+        Upper bounds are excluded, so that adjacent rectangles share no cell. Sorted by identity.
+        """
+        found = [
+            cell
+            for ix, iy, tile in self._placement.tiles(x_min_um, y_min_um, x_max_um, y_max_um)
+            for cell in (*tile.other, *(_red_cell(ix, iy, record) for record in tile.red))
+            if x_min_um <= cell.x_um < x_max_um and y_min_um <= cell.y_um < y_max_um
+        ]
+        return sorted(found, key=lambda cell: cell.id)
+
+    def layers(self, view: View, stained: bool) -> Layers:
+        """Thickness, index and absorbance on a view (grid steps of 0.15 um or finer)."""
+        thickness = np.zeros(view.shape, np.float32)
+        dose = np.zeros(view.shape, np.float32)
+        tiles = list(self._placement.tiles(*view.bounds_um(FARTHEST_REACH_UM)))
+        red = np.concatenate([np.zeros(0, RED), *(tile.red for _, _, tile in tiles)])
+        draw_red_cells(red, view, stained, thickness, dose)
+        excess = np.empty_like(thickness)
+        absorbance = np.empty((3, *view.shape), np.float32)
+        self._finish_film(view, stained, dose, Layers(thickness, excess, absorbance))
+        layers = Layers(thickness, excess, absorbance)
+        for _, _, tile in tiles:
+            for cell in tile.other:
+                if not (stained and cell.lost):
+                    self._add(cell, view, stained, layers)
+        return layers
+
+    def others(self, view: View) -> Iterator[Cell]:
+        """Everything but red cells that may reach into a view."""
+        for _, _, tile in self._placement.tiles(*view.bounds_um(FARTHEST_REACH_UM)):
+            yield from tile.other
+
+    def _finish_film(self, view: View, stained: bool, dose: Image, layers: Layers) -> None:
+        """Grain on red cells and between them; from red cells' dose, absorbance everywhere."""
+        colour = HAEMOGLOBIN + (self.stain.red_cell if stained else 0)
+        floor = self.stain.background if stained else np.zeros(3, np.float32)
+        for place, grain in film_blocks(self._textures.film, view):
+            red = layers.thickness_um[place]
+            red *= 1 + np.float32(RED_GRAIN) * grain
+            layers.index_excess_um[place] = np.float32(RED_EXCESS) * red
+            red += np.float32(FILM_UM) * grain
+            for layer, amount, ground in zip(layers.absorbance, colour, floor, strict=True):
+                np.multiply(dose[place], np.float32(amount), out=layer[place])
+                layer[place] += ground
+
+    def _add(self, cell: Cell, view: View, stained: bool, layers: Layers) -> None:
+        x, y = cell.position(stained)
+        column, row = view.to_grid(x, y)
+        reach = FARTHEST_REACH_UM / view.grid_um
+        rows, columns = view.shape
+        if not (-reach < row < rows + reach and -reach < column < columns + reach):
+            return
+        stamp = self.drawn(cell)
+        where = (float(column), float(row), view.rotation_deg - cell.angle_deg)
+        add_stamp(stamp.phase[0], layers.thickness_um, view.grid_um, where)
+        add_stamp(stamp.phase[1], layers.index_excess_um, view.grid_um, where)
+        for colour in range(3):
+            if stained:
+                add_stamp(stamp.stained[colour], layers.absorbance[colour], view.grid_um, where)
+            if stamp.always is not None:
+                add_stamp(stamp.always, layers.absorbance[colour], view.grid_um, where)
+
+    def _draw(self, cell: Cell) -> Stamp:
+        return Stamp.of(draw_cell(cell, self.stain, self.settings.stain_variation, self._textures))
+
+
+def _red_cell(ix: int, iy: int, record: np.void) -> Cell:
+    identity = red_identity(ix, iy, int(record["index"]))
+    return Cell(
+        id=identity,
+        type="red",
+        x_um=float(record["x_um"]),
+        y_um=float(record["y_um"]),
+        diameter_um=float(record["diameter_um"]),
+        angle_deg=float(record["angle_deg"]),
+        lost=bool(record["lost"]),
+        shift_x_um=float(record["shift_x_um"]),
+        shift_y_um=float(record["shift_y_um"]),
+        shape=identity % 2**31,
+    )
