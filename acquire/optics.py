@@ -1,0 +1,569 @@
+"""The forward model: what one LED shows of a thin sample through an objective.
+
+    image(s) = | IFFT{ P(f) FFT{t}(f - s / wavelength) } |^2
+
+The LED's direction cosines s = (sx, sy) move the sample's spectrum by s / wavelength (x to the
+right, y down); the pupil P lets |f| <= NA / wavelength pass and carries the defocus. LEDs are
+mutually incoherent: their images add.
+
+The sample lives on an object grid (`object_grid`), which has the camera's field in its middle and a
+guard band around it where the sample fades into an empty slide. Object grid and camera grid share
+one period, so that the camera's image is an exact resampling of the spectrum. s / wavelength is
+rounded to a bin of that spectrum: an empty slide then stays exactly empty in dark field. The
+rounding turns a direction by at most half a bin, wavelength / (2 period): 0.03 degrees along x and
+0.04 degrees along y for a 1920 x 1200 camera at 20x, 0.02 um of parallax at 20 um of defocus.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from threading import Lock
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+
+ComplexArray: TypeAlias = NDArray[np.complex64]
+FloatArray: TypeAlias = NDArray[np.float32]
+Direction: TypeAlias = tuple[float, float]
+InverseFFT: TypeAlias = Callable[[ComplexArray], ComplexArray]
+
+REFERENCE_INDEX = 1.55
+"""Index of dried protein; layers give the excess of their optical path over this index."""
+
+GUARD_UM = 40.0
+"""Least width of the guard band; its outer half fades to an empty slide."""
+
+_GRID_RATIOS = tuple(
+    Fraction(r) for r in ("4", "3", "2", "3/2", "1", "1/2", "1/3", "1/4", "1/5", "1/6", "1/8")
+)
+_HEADROOM = 1.25
+"""The object grid resolves this much more than what can reach the pupil: room for soft edges."""
+
+_CHUNK = 1 << 17
+"""Complex numbers worked on at a time: 1 MiB, which stays in a core's cache."""
+
+
+@dataclass(frozen=True)
+class Imaging:
+    """An objective and a camera, as seen from the sample.
+
+    Parameters
+    ----------
+    na
+        Numerical aperture of the objective.
+    refractive_index
+        Of the medium between slide and objective (1.0 air, 1.515 oil).
+    pixel_um
+        Size of a camera pixel in the sample.
+    shape
+        Camera pixels (height, width).
+    wavelengths_um
+        Vacuum wavelengths of the three colours R, G, B.
+    """
+
+    na: float
+    refractive_index: float
+    pixel_um: float
+    shape: tuple[int, int]
+    wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.na < self.refractive_index:
+            raise UserError(
+                f"an NA of {self.na} is not possible in a medium of index {self.refractive_index}",
+                field="na",
+                hint="Give an NA below the immersion medium's index.",
+            )
+        if self.pixel_um <= 0 or min(self.shape) < 1 or min(self.wavelengths_um) <= 0:
+            raise UserError("pixel size, image shape and wavelengths must be positive")
+
+
+@dataclass(frozen=True)
+class ObjectGrid:
+    """Where the sample's transmission is asked for; made by `object_grid`.
+
+    Parameters
+    ----------
+    grid_um
+        Spacing of the object points.
+    shape
+        Object points (y, x), guard band included.
+    camera_shape
+        Camera pixels (y, x) that fill the same period.
+    corner_px
+        Camera pixel (column, row) at which object point [0, 0] lies: minus the guard's width.
+    pixel_um
+        Camera pixel in the sample.
+    max_illumination_na
+        Steepest direction |s| whose images can be asked for.
+    """
+
+    grid_um: float
+    shape: tuple[int, int]
+    camera_shape: tuple[int, int]
+    corner_px: tuple[int, int]
+    pixel_um: float
+    max_illumination_na: float
+
+    @property
+    def period_um(self) -> tuple[float, float]:
+        """Height and width after which grid and spectrum repeat."""
+        return self.shape[0] * self.grid_um, self.shape[1] * self.grid_um
+
+    def coordinates_um(self, field_shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+        """Positions y, x (two vectors) of the object points relative to the image's centre."""
+        y, x = (
+            np.arange(n) * self.grid_um + (corner - (pixels - 1) / 2) * self.pixel_um
+            for n, corner, pixels in zip(self.shape, self.corner_px[::-1], field_shape, strict=True)
+        )
+        return y.astype(np.float32), x.astype(np.float32)
+
+    def fade(self, field_shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
+        """Weights along y and x: 1 over the field and the inner half of the guard, 0 at the edge.
+
+        A raised cosine; the sample's departure from an empty slide is multiplied by both.
+        """
+        y, x = (
+            _fade(n, camera, -corner, pixels)
+            for n, camera, corner, pixels in zip(
+                self.shape, self.camera_shape, self.corner_px[::-1], field_shape, strict=True
+            )
+        )
+        return y, x
+
+
+def _fade(points: int, camera: int, guard: int, pixels: int) -> FloatArray:
+    position = np.arange(points) * (camera / points)
+    inside = np.minimum(position, camera - position)  # distance to the periodic edge
+    far_guard = camera - guard - pixels
+    width = max(min(guard, far_guard) / 2, 1.0)
+    weight: FloatArray = (0.5 - 0.5 * np.cos(np.pi * np.clip(inside / width, 0, 1))).astype(
+        np.float32
+    )
+    return weight
+
+
+def fast_size(n: int) -> int:
+    """Smallest multiple of 4 >= n made of the primes 2, 3, 5 and 7: a fast FFT length."""
+    size = -(-max(n, 4) // 4) * 4
+    while not _is_smooth(size):
+        size += 4
+    return size
+
+
+def _is_smooth(n: int) -> bool:
+    for prime in (2, 3, 5, 7):
+        while n % prime == 0:
+            n //= prime
+    return n == 1
+
+
+def object_grid(
+    imaging: Imaging, max_illumination_na: float, guard_um: float = GUARD_UM
+) -> ObjectGrid:
+    """The coarsest object grid that carries every image up to a given direction.
+
+    Its Nyquist frequency exceeds (NA + max_illumination_na) / wavelength by a quarter. It is at
+    most half the camera's pixel, except where the camera oversamples the image (100x): there the
+    grid may be coarser than the pixel. Periods of grid and camera agree exactly and both sizes are
+    fast FFT lengths.
+
+    Parameters
+    ----------
+    max_illumination_na
+        Largest |s| of the LEDs that will be lit.
+    guard_um
+        Least width of the guard band on each side of the field, >= 40.
+
+    Raises
+    ------
+    UserError
+        For a guard below 40 um, directions of 1 or more, or a pixel too coarse for the pupil.
+    """
+    if guard_um < GUARD_UM:
+        raise UserError(f"a guard band of {guard_um} um is too narrow; give at least {GUARD_UM}")
+    if not 0 <= max_illumination_na < 1:
+        raise UserError(f"the direction cosine {max_illumination_na} is not between 0 and 1")
+    ratio = _grid_ratio(imaging, max_illumination_na)
+    guard = math.ceil(guard_um / imaging.pixel_um)
+    steps = [
+        fast_size(math.ceil((pixels + 2 * guard) / ratio.numerator)) for pixels in imaging.shape
+    ]
+    camera = (steps[0] * ratio.numerator, steps[1] * ratio.numerator)
+    corner = [-((size - pixels) // 2) for size, pixels in zip(camera, imaging.shape, strict=True)]
+    return ObjectGrid(
+        grid_um=imaging.pixel_um * float(ratio),
+        shape=(steps[0] * ratio.denominator, steps[1] * ratio.denominator),
+        camera_shape=camera,
+        corner_px=(corner[1], corner[0]),
+        pixel_um=imaging.pixel_um,
+        max_illumination_na=max_illumination_na,
+    )
+
+
+def _grid_ratio(imaging: Imaging, max_illumination_na: float) -> Fraction:
+    shortest = min(imaging.wavelengths_um)
+    camera_nyquist = 0.5 / imaging.pixel_um
+    if imaging.na / shortest >= camera_nyquist:
+        raise UserError(
+            f"a pixel of {imaging.pixel_um} um cannot sample a pupil of NA {imaging.na}",
+            hint="Raise the magnification or lower the NA.",
+        )
+    oversampled = camera_nyquist >= 2 * imaging.na / shortest
+    needed = _HEADROOM * (imaging.na + max_illumination_na) / shortest
+    for ratio in _GRID_RATIOS:
+        if (oversampled or ratio <= Fraction(1, 2)) and camera_nyquist / ratio >= needed:
+            return ratio
+    raise UserError(
+        f"a pixel of {imaging.pixel_um} um is too coarse for directions of {max_illumination_na}"
+    )
+
+
+def is_bright_field(direction: Direction, na: float) -> bool:
+    """Whether an LED's direct light enters an objective: |s| <= NA (direction cosines in air)."""
+    return math.hypot(*direction) <= na
+
+
+def pupil(
+    fx: NDArray[np.float64],
+    fy: NDArray[np.float64],
+    imaging: Imaging,
+    wavelength_um: float,
+    z_um: float = 0.0,
+) -> ComplexArray:
+    """The objective's pupil with defocus exp(+i 2 pi z sqrt(n^2 / wavelength^2 - |f|^2)).
+
+    The phase on the axis is left out: it is the same everywhere and shows in no image.
+
+    Parameters
+    ----------
+    fx, fy
+        Frequencies in cycles per micrometre; any shapes that broadcast.
+    z_um
+        Defocus in the medium of the objective.
+    """
+    squared = np.square(fx) + np.square(fy)
+    inside = squared <= (imaging.na / wavelength_um) ** 2
+    if z_um == 0:
+        return inside.astype(np.complex64)
+    wave_number = imaging.refractive_index / wavelength_um
+    axial = np.sqrt(np.maximum(wave_number**2 - squared, 0)) - wave_number
+    return np.where(inside, np.exp(2j * np.pi * z_um * axial), 0).astype(np.complex64)
+
+
+def optical_path_um(
+    thickness_um: FloatArray, index_excess_um: FloatArray, medium_index: float
+) -> FloatArray:
+    """Optical path difference of a stack of layers to the medium they lie in.
+
+    Parameters
+    ----------
+    thickness_um
+        Sum of the layers' thicknesses h.
+    index_excess_um
+        Sum of (n - 1.55) h.
+    medium_index
+        Of what surrounds the sample: 1.0 for a dry smear, the oil's under oil.
+    """
+    contrast = np.float32(REFERENCE_INDEX - medium_index)
+    path: FloatArray = index_excess_um + contrast * thickness_um
+    return path
+
+
+def transmission(path_um: FloatArray, absorbance: FloatArray, wavelength_um: float) -> ComplexArray:
+    """Complex transmission exp(i 2 pi path / wavelength - absorbance / 2).
+
+    Parameters
+    ----------
+    path_um
+        Optical path difference to the medium.
+    absorbance
+        Natural logarithm of the intensity lost, same shape.
+    """
+    phase = path_um * np.float32(2 * np.pi / wavelength_um)
+    amplitude = np.exp(absorbance * np.float32(-0.5))
+    result = np.empty(phase.shape, dtype=np.complex64)
+    np.multiply(amplitude, np.cos(phase), out=result.real)
+    np.multiply(amplitude, np.sin(phase), out=result.imag)
+    return result
+
+
+class Layers(Protocol):
+    """What the model needs of a rendered sample, on an object grid of shape (y, x)."""
+
+    @property
+    def thickness_um(self) -> FloatArray:
+        """Thickness of everything on the slide, shape (y, x)."""
+
+    @property
+    def index_excess_um(self) -> FloatArray:
+        """Sum over layers of (n - 1.55) h, shape (y, x)."""
+
+    @property
+    def absorbance(self) -> FloatArray:
+        """Natural logarithm of the intensity lost, shape (3, y, x)."""
+
+
+def numpy_inverse_fft(rows: ComplexArray) -> ComplexArray:
+    """Unnormalised inverse FFT along the last axis, in single precision."""
+    return np.fft.ifft(rows, axis=-1, norm="forward").astype(np.complex64, copy=False)
+
+
+def _forward_fft(rows: ComplexArray) -> ComplexArray:
+    return np.fft.fft(rows, axis=-1, norm="forward").astype(np.complex64, copy=False)
+
+
+class FieldSpectrum:
+    """The spectrum of one field, from which the image under any LED is made.
+
+    Only the part of the spectrum that some direction can bring into the pupil is kept.
+
+    Parameters
+    ----------
+    transmission
+        Complex transmission on the object grid, shape (3, y, x) in the order of the wavelengths;
+        its departure from 1 is faded out over the guard band.
+    grid
+        From `object_grid` for the same imaging.
+    imaging
+        Objective and camera.
+    inverse_fft
+        Unnormalised inverse FFT along the last axis of a complex64 array that may be overwritten.
+    threads
+        Images made at a time; the FFTs release the interpreter's lock.
+
+    Raises
+    ------
+    UserError
+        Where the transmission does not lie on the grid or the grid belongs to another imaging.
+    """
+
+    def __init__(
+        self,
+        transmission: NDArray[np.complexfloating],
+        grid: ObjectGrid,
+        imaging: Imaging,
+        *,
+        inverse_fft: InverseFFT = numpy_inverse_fft,
+        threads: int = 2,
+    ) -> None:
+        if transmission.shape != (len(imaging.wavelengths_um), *grid.shape):
+            raise UserError(
+                f"a transmission of shape {transmission.shape} does not lie on the object grid; "
+                f"give {(len(imaging.wavelengths_um), *grid.shape)}"
+            )
+        self._prepare(
+            lambda colour, rows: transmission[colour, rows], grid, imaging, inverse_fft, threads
+        )
+
+    @classmethod
+    def from_layers(
+        cls,
+        layers: Layers,
+        grid: ObjectGrid,
+        imaging: Imaging,
+        *,
+        inverse_fft: InverseFFT = numpy_inverse_fft,
+        threads: int = 2,
+    ) -> FieldSpectrum:
+        """The spectrum of rendered layers in the objective's medium (see `optical_path_um`)."""
+        if layers.thickness_um.shape != grid.shape:
+            raise UserError(
+                f"layers of shape {layers.thickness_um.shape} do not lie on the object grid; "
+                f"give {grid.shape}"
+            )
+
+        def rows_of(colour: int, rows: slice) -> ComplexArray:
+            path = optical_path_um(
+                layers.thickness_um[rows], layers.index_excess_um[rows], imaging.refractive_index
+            )
+            wavelength = imaging.wavelengths_um[colour]
+            return transmission(path, layers.absorbance[colour, rows], wavelength)
+
+        field = cls.__new__(cls)
+        field._prepare(rows_of, grid, imaging, inverse_fft, threads)
+        return field
+
+    def _prepare(
+        self,
+        rows_of: Callable[[int, slice], NDArray[np.complexfloating]],
+        grid: ObjectGrid,
+        imaging: Imaging,
+        inverse_fft: InverseFFT,
+        threads: int,
+    ) -> None:
+        if grid.pixel_um != imaging.pixel_um:
+            raise UserError("the object grid was made for another pixel size")
+        self.grid = grid
+        self.imaging = imaging
+        self._inverse_fft = inverse_fft
+        self._threads = threads
+        self._pupils: dict[tuple[int, float], ComplexArray] = {}
+        self._pupil_lock = Lock()
+        with ThreadPoolExecutor(threads) as pool:
+            colours = range(len(imaging.wavelengths_um))
+            self._spectra = list(pool.map(lambda c: self._transform(rows_of, c), colours))
+
+    def _reach(self, na: float, colour: int) -> tuple[int, int]:
+        """Bins (y, x) from the spectrum's centre out to a numerical aperture."""
+        y_um, x_um = self.grid.period_um
+        frequency = na / self.imaging.wavelengths_um[colour]
+        return math.floor(frequency * y_um), math.floor(frequency * x_um)
+
+    def _kept(self, colour: int) -> tuple[int, int]:
+        reach = self._reach(self.imaging.na + self.grid.max_illumination_na, colour)
+        # One bin more for the rounding of the shift, never beyond the grid's own Nyquist limit.
+        return (
+            min(reach[0] + 1, (self.grid.shape[0] - 1) // 2),
+            min(reach[1] + 1, (self.grid.shape[1] - 1) // 2),
+        )
+
+    def _transform(
+        self, rows_of: Callable[[int, slice], NDArray[np.complexfloating]], colour: int
+    ) -> ComplexArray:
+        """Kept part of the spectrum, (2 reach_x + 1, 2 reach_y + 1), zero in the middle."""
+        height, width = self.grid.shape
+        reach_y, reach_x = self._kept(colour)
+        columns = np.empty((2 * reach_x + 1, height), dtype=np.complex64)
+        fade_y, fade_x = self.grid.fade(self.imaging.shape)
+        for rows in _chunks(height, width):
+            sample = np.asarray(rows_of(colour, rows), dtype=np.complex64) - np.complex64(1)
+            sample *= fade_y[rows, None]
+            sample *= fade_x
+            sample += np.complex64(1)
+            sample = _forward_fft(sample)
+            columns[reach_x:, rows] = sample[:, : reach_x + 1].T
+            columns[:reach_x, rows] = sample[:, width - reach_x :].T
+        spectrum = np.empty((2 * reach_x + 1, 2 * reach_y + 1), dtype=np.complex64)
+        for part in _chunks(len(columns), height):
+            lines = _forward_fft(columns[part])
+            spectrum[part, reach_y:] = lines[:, : reach_y + 1]
+            spectrum[part, :reach_y] = lines[:, height - reach_y :]
+        return spectrum
+
+    def image(
+        self,
+        direction: Direction,
+        colour: int,
+        z_um: float = 0.0,
+        out: FloatArray | None = None,
+    ) -> FloatArray:
+        """Image under one LED in one colour; an empty slide gives 1 in bright field, 0 in dark.
+
+        Parameters
+        ----------
+        direction
+            Direction cosines (sx, sy), x to the right and y down.
+        colour
+            Index of the wavelength.
+        z_um
+            Defocus; positive z turns the pupil's phase forward (see `pupil`).
+        out
+            Array (height, width) to write to.
+
+        Returns
+        -------
+        Intensity, float32, shape (height, width).
+
+        Raises
+        ------
+        UserError
+            For a direction steeper than the object grid was made for.
+        """
+        if out is None:
+            out = np.empty(self.imaging.shape, dtype=np.float32)
+        band = self._band(direction, colour) * self._pupil(colour, z_um)
+        self._intensity(band, out)
+        return out
+
+    def images(self, directions: Sequence[Direction], z_um: float = 0.0) -> FloatArray:
+        """Images under many LEDs, one LED each.
+
+        Returns
+        -------
+        Intensity, float32, shape (LED, height, width, rgb): a view, each colour plane contiguous.
+        """
+        colours = len(self.imaging.wavelengths_um)
+        planes = np.empty((len(directions), colours, *self.imaging.shape), dtype=np.float32)
+        for colour in range(colours):
+            self._pupil(colour, z_um)
+        tasks = list(itertools.product(range(len(directions)), range(colours)))
+
+        def make(task: tuple[int, int]) -> None:
+            led, colour = task
+            self.image(directions[led], colour, z_um, planes[led, colour])
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(make, tasks))
+        return np.moveaxis(planes, 1, -1)
+
+    def _band(self, direction: Direction, colour: int) -> ComplexArray:
+        """The part of the spectrum that the direction brings over the pupil's square, (x, y)."""
+        steepest = self.grid.max_illumination_na
+        if math.hypot(*direction) > steepest * (1 + 1e-9) + 1e-9:
+            raise UserError(
+                f"direction {direction} is steeper than the {steepest} the field was prepared for",
+                hint="Prepare the object grid for the steepest LED.",
+            )
+        y_um, x_um = self.grid.period_um
+        wavelength = self.imaging.wavelengths_um[colour]
+        shift_x = round(direction[0] / wavelength * x_um)
+        shift_y = round(direction[1] / wavelength * y_um)
+        spectrum = self._spectra[colour]
+        reach_y, reach_x = self._reach(self.imaging.na, colour)
+        left = spectrum.shape[0] // 2 - shift_x - reach_x
+        top = spectrum.shape[1] // 2 - shift_y - reach_y
+        return spectrum[left : left + 2 * reach_x + 1, top : top + 2 * reach_y + 1]
+
+    def _pupil(self, colour: int, z_um: float) -> ComplexArray:
+        """Pupil on its own square of bins, shape (x, y); kept for one defocus at a time."""
+        key = (colour, z_um)
+        with self._pupil_lock:
+            if key not in self._pupils:
+                if any(z != z_um for _, z in self._pupils):
+                    self._pupils.clear()
+                reach_y, reach_x = self._reach(self.imaging.na, colour)
+                y_um, x_um = self.grid.period_um
+                self._pupils[key] = pupil(
+                    np.arange(-reach_x, reach_x + 1)[:, None] / x_um,
+                    np.arange(-reach_y, reach_y + 1) / y_um,
+                    self.imaging,
+                    self.imaging.wavelengths_um[colour],
+                    z_um,
+                )
+            return self._pupils[key]
+
+    def _intensity(self, band: ComplexArray, out: FloatArray) -> None:
+        """Squared modulus of a band's inverse FFT on the camera's pixels.
+
+        The band starts at bin 0 instead of lying around it: that only multiplies the field by
+        factors of modulus 1. Transforming along y first leaves only the camera's rows for x.
+        """
+        rows, columns = self.imaging.shape
+        padded_rows, padded_columns = self.grid.camera_shape
+        left, top = (-corner for corner in self.grid.corner_px)
+        lines = np.empty((rows, band.shape[0]), dtype=np.complex64)
+        for part in _chunks(band.shape[0], padded_rows):
+            work = np.zeros((part.stop - part.start, padded_rows), dtype=np.complex64)
+            work[:, : band.shape[1]] = band[part]
+            lines[:, part] = self._inverse_fft(work)[:, top : top + rows].T
+        for part in _chunks(rows, padded_columns):
+            work = np.zeros((part.stop - part.start, padded_columns), dtype=np.complex64)
+            work[:, : band.shape[0]] = lines[part]
+            field = self._inverse_fft(work)[:, left : left + columns]
+            np.square(field.real, out=out[part])
+            out[part] += np.square(field.imag)
+
+
+def _chunks(rows: int, length: int) -> Iterator[slice]:
+    step = max(1, _CHUNK // length)
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
