@@ -18,213 +18,49 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from fractions import Fraction
 from threading import Lock
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.imaging import (
+    FloatArray,
+    Imaging,
+    ObjectGrid,
+    fast_size,
+    object_grid,
+)
+
+__all__ = [
+    "Direction",
+    "FieldSpectrum",
+    "Imaging",
+    "InverseFFT",
+    "Layers",
+    "ObjectGrid",
+    "fast_size",
+    "is_bright_field",
+    "numpy_inverse_fft",
+    "object_grid",
+    "optical_path_um",
+    "pupil",
+    "transmission",
+]
 
 ComplexArray: TypeAlias = NDArray[np.complex64]
-FloatArray: TypeAlias = NDArray[np.float32]
 Direction: TypeAlias = tuple[float, float]
 InverseFFT: TypeAlias = Callable[[ComplexArray], ComplexArray]
 
 REFERENCE_INDEX = 1.55
 """Index of dried protein; layers give the excess of their optical path over this index."""
 
-GUARD_UM = 40.0
-"""Least width of the guard band; its outer half fades to an empty slide."""
-
-_GRID_RATIOS = tuple(
-    Fraction(r) for r in ("4", "3", "2", "3/2", "1", "1/2", "1/3", "1/4", "1/5", "1/6", "1/8")
-)
-_HEADROOM = 1.25
-"""The object grid resolves this much more than what can reach the pupil: room for soft edges."""
-
 _CHUNK = 1 << 17
 """Complex numbers worked on at a time: 1 MiB, which stays in a core's cache."""
-
-
-@dataclass(frozen=True)
-class Imaging:
-    """An objective and a camera, as seen from the sample.
-
-    Parameters
-    ----------
-    na
-        Numerical aperture of the objective.
-    refractive_index
-        Of the medium between slide and objective (1.0 air, 1.515 oil).
-    pixel_um
-        Size of a camera pixel in the sample.
-    shape
-        Camera pixels (height, width).
-    wavelengths_um
-        Vacuum wavelengths of the three colours R, G, B.
-    """
-
-    na: float
-    refractive_index: float
-    pixel_um: float
-    shape: tuple[int, int]
-    wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.na < self.refractive_index:
-            raise UserError(
-                f"an NA of {self.na} is not possible in a medium of index {self.refractive_index}",
-                field="na",
-                hint="Give an NA below the immersion medium's index.",
-            )
-        if self.pixel_um <= 0 or min(self.shape) < 1 or min(self.wavelengths_um) <= 0:
-            raise UserError("pixel size, image shape and wavelengths must be positive")
-
-
-@dataclass(frozen=True)
-class ObjectGrid:
-    """Where the sample's transmission is asked for; made by `object_grid`.
-
-    Parameters
-    ----------
-    grid_um
-        Spacing of the object points.
-    shape
-        Object points (y, x), guard band included.
-    camera_shape
-        Camera pixels (y, x) that fill the same period.
-    corner_px
-        Camera pixel (column, row) at which object point [0, 0] lies: minus the guard's width.
-    pixel_um
-        Camera pixel in the sample.
-    max_illumination_na
-        Steepest direction |s| whose images can be asked for.
-    """
-
-    grid_um: float
-    shape: tuple[int, int]
-    camera_shape: tuple[int, int]
-    corner_px: tuple[int, int]
-    pixel_um: float
-    max_illumination_na: float
-
-    @property
-    def period_um(self) -> tuple[float, float]:
-        """Height and width after which grid and spectrum repeat."""
-        return self.shape[0] * self.grid_um, self.shape[1] * self.grid_um
-
-    def coordinates_um(self, field_shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
-        """Positions y, x (two vectors) of the object points relative to the image's centre."""
-        y, x = (
-            np.arange(n) * self.grid_um + (corner - (pixels - 1) / 2) * self.pixel_um
-            for n, corner, pixels in zip(self.shape, self.corner_px[::-1], field_shape, strict=True)
-        )
-        return y.astype(np.float32), x.astype(np.float32)
-
-    def fade(self, field_shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
-        """Weights along y and x: 1 over the field and the inner half of the guard, 0 at the edge.
-
-        A raised cosine; the sample's departure from an empty slide is multiplied by both.
-        """
-        y, x = (
-            _fade(n, camera, -corner, pixels)
-            for n, camera, corner, pixels in zip(
-                self.shape, self.camera_shape, self.corner_px[::-1], field_shape, strict=True
-            )
-        )
-        return y, x
-
-
-def _fade(points: int, camera: int, guard: int, pixels: int) -> FloatArray:
-    position = np.arange(points) * (camera / points)
-    inside = np.minimum(position, camera - position)  # distance to the periodic edge
-    far_guard = camera - guard - pixels
-    width = max(min(guard, far_guard) / 2, 1.0)
-    weight: FloatArray = (0.5 - 0.5 * np.cos(np.pi * np.clip(inside / width, 0, 1))).astype(
-        np.float32
-    )
-    return weight
-
-
-def fast_size(n: int) -> int:
-    """Smallest multiple of 4 >= n made of the primes 2, 3, 5 and 7: a fast FFT length."""
-    size = -(-max(n, 4) // 4) * 4
-    while not _is_smooth(size):
-        size += 4
-    return size
-
-
-def _is_smooth(n: int) -> bool:
-    for prime in (2, 3, 5, 7):
-        while n % prime == 0:
-            n //= prime
-    return n == 1
-
-
-def object_grid(
-    imaging: Imaging, max_illumination_na: float, guard_um: float = GUARD_UM
-) -> ObjectGrid:
-    """The coarsest object grid that carries every image up to a given direction.
-
-    Its Nyquist frequency exceeds (NA + max_illumination_na) / wavelength by a quarter. It is at
-    most half the camera's pixel, except where the camera oversamples the image (100x): there the
-    grid may be coarser than the pixel. Periods of grid and camera agree exactly and both sizes are
-    fast FFT lengths.
-
-    Parameters
-    ----------
-    max_illumination_na
-        Largest |s| of the LEDs that will be lit.
-    guard_um
-        Least width of the guard band on each side of the field, >= 40.
-
-    Raises
-    ------
-    UserError
-        For a guard below 40 um, directions of 1 or more, or a pixel too coarse for the pupil.
-    """
-    if guard_um < GUARD_UM:
-        raise UserError(f"a guard band of {guard_um} um is too narrow; give at least {GUARD_UM}")
-    if not 0 <= max_illumination_na < 1:
-        raise UserError(f"the direction cosine {max_illumination_na} is not between 0 and 1")
-    ratio = _grid_ratio(imaging, max_illumination_na)
-    guard = math.ceil(guard_um / imaging.pixel_um)
-    steps = [
-        fast_size(math.ceil((pixels + 2 * guard) / ratio.numerator)) for pixels in imaging.shape
-    ]
-    camera = (steps[0] * ratio.numerator, steps[1] * ratio.numerator)
-    corner = [-((size - pixels) // 2) for size, pixels in zip(camera, imaging.shape, strict=True)]
-    return ObjectGrid(
-        grid_um=imaging.pixel_um * float(ratio),
-        shape=(steps[0] * ratio.denominator, steps[1] * ratio.denominator),
-        camera_shape=camera,
-        corner_px=(corner[1], corner[0]),
-        pixel_um=imaging.pixel_um,
-        max_illumination_na=max_illumination_na,
-    )
-
-
-def _grid_ratio(imaging: Imaging, max_illumination_na: float) -> Fraction:
-    shortest = min(imaging.wavelengths_um)
-    camera_nyquist = 0.5 / imaging.pixel_um
-    if imaging.na / shortest >= camera_nyquist:
-        raise UserError(
-            f"a pixel of {imaging.pixel_um} um cannot sample a pupil of NA {imaging.na}",
-            hint="Raise the magnification or lower the NA.",
-        )
-    oversampled = camera_nyquist >= 2 * imaging.na / shortest
-    needed = _HEADROOM * (imaging.na + max_illumination_na) / shortest
-    for ratio in _GRID_RATIOS:
-        if (oversampled or ratio <= Fraction(1, 2)) and camera_nyquist / ratio >= needed:
-            return ratio
-    raise UserError(
-        f"a pixel of {imaging.pixel_um} um is too coarse for directions of {max_illumination_na}"
-    )
 
 
 def is_bright_field(direction: Direction, na: float) -> bool:
@@ -313,12 +149,19 @@ class Layers(Protocol):
 
 
 def numpy_inverse_fft(rows: ComplexArray) -> ComplexArray:
-    """Unnormalised inverse FFT along the last axis, in single precision."""
-    return np.fft.ifft(rows, axis=-1, norm="forward").astype(np.complex64, copy=False)
+    """Unnormalised inverse FFT along the last axis, in place and in single precision."""
+    np.fft.ifft(rows, axis=-1, norm="forward", out=_as_stubs_want(rows))
+    return rows
 
 
 def _forward_fft(rows: ComplexArray) -> ComplexArray:
-    return np.fft.fft(rows, axis=-1, norm="forward").astype(np.complex64, copy=False)
+    np.fft.fft(rows, axis=-1, norm="forward", out=_as_stubs_want(rows))
+    return rows
+
+
+def _as_stubs_want(rows: ComplexArray) -> NDArray[np.complex128]:
+    """NumPy's type stubs know double precision only; its FFTs work in the array's own."""
+    return cast("NDArray[np.complex128]", rows)
 
 
 class FieldSpectrum:
@@ -406,6 +249,7 @@ class FieldSpectrum:
         self.imaging = imaging
         self._inverse_fft = inverse_fft
         self._threads = threads
+        self._spare: deque[_Workspace] = deque()
         self._pupils: dict[tuple[int, float], ComplexArray] = {}
         self._pupil_lock = Lock()
         with ThreadPoolExecutor(threads) as pool:
@@ -480,8 +324,14 @@ class FieldSpectrum:
         """
         if out is None:
             out = np.empty(self.imaging.shape, dtype=np.float32)
-        band = self._band(direction, colour) * self._pupil(colour, z_um)
-        self._intensity(band, out)
+        band = self._band(direction, colour)
+        stop = self._pupil(colour, z_um)
+        try:
+            workspace = self._spare.pop()
+        except IndexError:
+            workspace = _Workspace(self.imaging, self.grid, self._inverse_fft)
+        workspace.intensity(band, stop, out)
+        self._spare.append(workspace)
         return out
 
     def images(self, directions: Sequence[Direction], z_um: float = 0.0) -> FloatArray:
@@ -541,26 +391,49 @@ class FieldSpectrum:
                 )
             return self._pupils[key]
 
-    def _intensity(self, band: ComplexArray, out: FloatArray) -> None:
-        """Squared modulus of a band's inverse FFT on the camera's pixels.
 
-        The band starts at bin 0 instead of lying around it: that only multiplies the field by
-        factors of modulus 1. Transforming along y first leaves only the camera's rows for x.
+class _Workspace:
+    """Buffers for one image at a time, kept because fresh memory costs as much as a transform."""
+
+    def __init__(self, imaging: Imaging, grid: ObjectGrid, inverse_fft: InverseFFT) -> None:
+        self._inverse_fft = inverse_fft
+        self._rows, self._columns = imaging.shape
+        self._padded_rows, self._padded_columns = grid.camera_shape
+        self._left, self._top = (-corner for corner in grid.corner_px)
+        widest = max(*grid.camera_shape, _CHUNK)
+        self._work = np.empty(widest, dtype=np.complex64)
+        reach = math.floor(imaging.na / min(imaging.wavelengths_um) * grid.period_um[1])
+        self._lines = np.empty(self._rows * (2 * reach + 1), dtype=np.complex64)
+        self._imaginary = np.empty(self._work.size, dtype=np.float32)
+
+    def intensity(self, band: ComplexArray, stop: ComplexArray, out: FloatArray) -> None:
+        """Squared modulus of the inverse FFT of band x pupil, on the camera's pixels.
+
+        Band and pupil have shape (x, y). The band starts at bin 0 instead of lying around it:
+        that only multiplies the field by factors of modulus 1. Transforming along y first
+        leaves only the camera's rows for x.
         """
-        rows, columns = self.imaging.shape
-        padded_rows, padded_columns = self.grid.camera_shape
-        left, top = (-corner for corner in self.grid.corner_px)
-        lines = np.empty((rows, band.shape[0]), dtype=np.complex64)
-        for part in _chunks(band.shape[0], padded_rows):
-            work = np.zeros((part.stop - part.start, padded_rows), dtype=np.complex64)
-            work[:, : band.shape[1]] = band[part]
-            lines[:, part] = self._inverse_fft(work)[:, top : top + rows].T
-        for part in _chunks(rows, padded_columns):
-            work = np.zeros((part.stop - part.start, padded_columns), dtype=np.complex64)
-            work[:, : band.shape[0]] = lines[part]
-            field = self._inverse_fft(work)[:, left : left + columns]
+        width, height = band.shape
+        lines = self._lines[: self._rows * width].reshape(self._rows, width)
+        for part in _chunks(width, self._padded_rows):
+            work = self._buffer(part, self._padded_rows)
+            np.multiply(band[part], stop[part], out=work[:, :height])
+            work[:, height:] = 0
+            field = self._inverse_fft(work)
+            lines[:, part] = field[:, self._top : self._top + self._rows].T
+        for part in _chunks(self._rows, self._padded_columns):
+            work = self._buffer(part, self._padded_columns)
+            work[:, :width] = lines[part]
+            work[:, width:] = 0
+            field = self._inverse_fft(work)[:, self._left : self._left + self._columns]
+            imaginary = self._imaginary[: field.size].reshape(field.shape)
+            np.square(field.imag, out=imaginary)
             np.square(field.real, out=out[part])
-            out[part] += np.square(field.imag)
+            out[part] += imaginary
+
+    def _buffer(self, part: slice, length: int) -> ComplexArray:
+        rows = part.stop - part.start
+        return self._work[: rows * length].reshape(rows, length)
 
 
 def _chunks(rows: int, length: int) -> Iterator[slice]:
