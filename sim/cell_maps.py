@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from plsctl.sim.cells import Cell
+from plsctl.sim.cells import CellType
 from plsctl.sim.outlines import Canvas, Image, fill, nucleus
 from plsctl.sim.stains import Stain
 from plsctl.sim.textures import MAP_PIXEL_UM, Textures
@@ -63,7 +63,7 @@ class _White:
     granule_share: float
 
 
-_WHITE: Final = {
+_WHITE: Final[dict[CellType, _White]] = {
     "neutrophil": _White(
         0.42, 0.48, 1.8, 0.30, 0.016, 1.00, 0.06, 0.85, 0.05, 0.62, 0.17, 0.07, 0.03, 0.9
     ),
@@ -71,7 +71,7 @@ _WHITE: Final = {
         0.36, 0.55, 1.6, 0.26, 0.013, 1.05, 1.00, 0.05, 0.04, 2.50, 0.25, 0.08, 0.03, 0.2
     ),
     "monocyte": _White(
-        0.40, 0.40, 2.2, 0.20, 0.010, 0.78, 0.62, 0.25, 0.08, 0.80, 0.16, 0.05, 0.03, 0.6
+        0.40, 0.40, 2.2, 0.24, 0.010, 0.80, 0.46, 0.40, 0.08, 0.80, 0.16, 0.05, 0.03, 0.6
     ),
     "eosinophil": _White(
         0.36, 0.45, 1.8, 0.26, 0.014, 0.95, 0.05, 0.35, 0.05, 0.98, 0.36, 0.40, 0.08, 1.0
@@ -82,31 +82,46 @@ _WHITE: Final = {
 }
 
 
-def draw_cell(cell: Cell, stain: Stain, variation: float, textures: Textures) -> CellMaps:
-    """The maps of any cell but a red one; all its looks follow from `cell.shape`."""
-    rng = np.random.default_rng((cell.shape, 0xCE11))
-    radius = cell.diameter_um / 2
-    if cell.is_white:
-        return _white(cell, rng, stain, variation, textures)
-    if cell.type == "platelet":
+def draw_cell(
+    kind: CellType,
+    shape: int,
+    diameter_um: float,
+    stain: Stain,
+    variation: float,
+    textures: Textures,
+) -> CellMaps:
+    """The maps of a cell or thing of any kind but a red cell.
+
+    `shape` seeds all its looks; `variation` is how much stain differs between cells (0 to 2).
+    """
+    rng = np.random.default_rng((shape, 0xCE11))
+    radius = diameter_um / 2
+    if kind in _WHITE:
+        return _white(kind, rng, radius, stain, variation, textures)
+    if kind == "platelet":
         return _platelet(rng, radius, stain, textures)
-    if cell.type == "smudge":
+    if kind == "smudge":
         return _smudge(rng, radius, stain, variation, textures)
-    if cell.type == "dust":
+    if kind == "dust":
         return _dust(rng, radius, textures)
-    if cell.type == "water":
+    if kind == "water":
         return _water(rng, radius)
     return _precipitate(rng, radius, stain)
 
 
 def _white(
-    cell: Cell, rng: np.random.Generator, stain: Stain, variation: float, textures: Textures
+    kind: CellType,
+    rng: np.random.Generator,
+    radius: float,
+    stain: Stain,
+    variation: float,
+    textures: Textures,
 ) -> CellMaps:
-    look, radius = _WHITE[cell.type], cell.diameter_um / 2
+    look = _WHITE[kind]
     canvas = Canvas(radius * (1 + 4 * look.roughness) + look.edge_um / 2 + MARGIN_UM)
     depth = canvas.round(rng, radius, look.roughness)
     body = fill(depth, look.edge_um)
-    core = fill(nucleus(canvas, rng, cell.type, radius), 0.9) * fill(depth - np.float32(0.6), 0.9)
+    core = fill(nucleus(canvas, rng, kind, radius), 1.2) * fill(depth - np.float32(0.6), 0.9)
     coarse = textures.crop("coarse", rng, canvas.size)
     fine = textures.crop("fine", rng, canvas.size)
 
@@ -115,22 +130,23 @@ def _white(
     chromatin_um = np.float32(look.nucleus_um) * core * (1 + np.float32(0.3 * look.clumps) * coarse)
     chromatin_um += np.float32(look.chromatin_grain_um) * dense * fine
 
-    bare = body * (1 - np.float32(0.75) * core)
+    # As in red cells, plasma dried about its foot makes the cell's edge softer than its colour's.
+    bare = fill(depth, 0.9) * (1 - np.float32(0.75) * core)
     grain = textures.crop("fine", rng, canvas.size)
     ribosomes = np.float32(look.azure * blue) * bare
     flow = 1 + np.float32(0.12) * textures.crop("coarse", rng, canvas.size)
     cytoplasm_um = np.float32(look.cytoplasm_um) * body * (1 - np.float32(0.35) * core)
     cytoplasm_um += np.float32(0.007) * ribosomes * flow * grain
 
-    over = 0.75 if cell.type == "basophil" else 0.12
+    over = 0.75 if kind == "basophil" else 0.12
     room = fill(depth - np.float32(0.9), 0.9) * (1 - np.float32(1 - over) * core)
     granules = _granules(canvas, rng, look, room)
     granules_um = np.float32(look.granule_um) * granules
 
-    absorbance = _mix(stain.chromatin, np.float32(look.chromatin) * dense * (1 + 0.2 * fine))
-    absorbance += _mix(stain.azure, ribosomes * flow * (1 + np.float32(0.1) * grain))
+    absorbance = _mix(stain.chromatin, np.float32(look.chromatin) * dense * (1 + 0.08 * fine))
+    absorbance += _mix(stain.azure, ribosomes * flow * (1 + np.float32(0.06) * grain))
     absorbance += _mix(stain.eosin, np.float32(look.eosin * pink) * bare * flow)
-    absorbance += _mix(_granule_colour(cell.type, stain), granules)
+    absorbance += _mix(_granule_colour(kind, stain), granules)
     excess = np.float32(CYTOPLASM_EXCESS) * cytoplasm_um
     excess += np.float32(CHROMATIN_EXCESS) * chromatin_um
     excess += np.float32(look.granule_excess) * granules_um

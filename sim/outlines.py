@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,8 @@ def join(depths: list[Image], blend_um: float) -> Image:
     total = np.zeros_like(top)
     for depth in depths:
         total += np.exp((depth - top) / np.float32(blend_um))
-    return top + np.float32(blend_um) * np.log(total)
+    joined: Image = top + np.float32(blend_um) * np.log(total)
+    return joined
 
 
 def fill(depth: Image, edge_um: float) -> Image:
@@ -86,11 +88,11 @@ def _dent(canvas: Canvas, rng: np.random.Generator, radius_um: float, depth: flo
 
 
 def _bean(canvas: Canvas, rng: np.random.Generator, radius_um: float) -> Image:
-    span = rng.uniform(1.5, 3.4)
-    bend, thickness = rng.uniform(0.36, 0.46) * radius_um, rng.uniform(0.34, 0.42) * radius_um
+    span = rng.uniform(2.2, 4.2)
+    bend, thickness = rng.uniform(0.38, 0.48) * radius_um, rng.uniform(0.29, 0.35) * radius_um
     turn = rng.uniform(0, 2 * math.pi)
     angles = turn + span * np.linspace(-0.5, 0.5, 6)
-    shift = 0.5 * bend
+    shift = 0.35 * bend
     points = [
         (
             float(bend * math.cos(a) - shift * math.cos(turn)),
@@ -99,8 +101,7 @@ def _bean(canvas: Canvas, rng: np.random.Generator, radius_um: float) -> Image:
         for a in angles
     ]
     parts = [
-        canvas.capsule(a, b, thickness * float(rng.uniform(0.9, 1.08)))
-        for a, b in zip(points[:-1], points[1:], strict=True)
+        canvas.capsule(a, b, thickness * float(rng.uniform(0.9, 1.08))) for a, b in pairwise(points)
     ]
     return join(parts, 0.15 * radius_um)
 

@@ -10,7 +10,7 @@ So no result depends on the order in which tiles are asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -28,6 +28,8 @@ WHITE_DISTANCE_UM = 17.0
 """White cells' centres are no closer than this."""
 
 CACHED_TILES = 2048
+
+PLATELET_SHAPES = 48
 
 RED = np.dtype(
     [
@@ -71,7 +73,7 @@ class Placement:
                 yield ix, iy, self.tile(ix, iy)
 
     def density(self, x_um: float, y_um: float) -> float:
-        """Cells per area against the middle of the monolayer: 0 off the smear, 2 at its thick end."""
+        """Cells per area against the middle of the monolayer: 0 off the smear, 2 where thick."""
         start, end = self.settings.monolayer_x_um
         bottom, top = self.settings.smear_y_um
         edge = min(y_um - bottom, top - y_um) / 200.0
@@ -135,6 +137,11 @@ class Placement:
         angle, lost = rng.random(2)
         shift = rng.standard_normal(2) * self.settings.staining_displacement_um / _RAYLEIGH_MEAN
         loose = kind in ("dust", "water", "precipitate")
+        shape = int(rng.integers(0, 2**31))
+        if kind == "platelet":
+            # Many and small: drawn from a set of shapes, so that few drawings serve all.
+            shape %= PLATELET_SHAPES
+            share = (shape + 0.5) / PLATELET_SHAPES
         return Cell(
             id=identity,
             type=kind,
@@ -145,7 +152,7 @@ class Placement:
             lost=bool(lost < self.settings.lost_fraction) and not loose,
             shift_x_um=0.0 if loose else float(shift[0]),
             shift_y_um=0.0 if loose else float(shift[1]),
-            shape=int(rng.integers(0, 2**31)),
+            shape=shape,
         )
 
     def _loose(self, ix: int, iy: int) -> list[Cell]:
@@ -181,29 +188,28 @@ class Placement:
 
     def _taken(self, ix: int, iy: int) -> FloatArray:
         """Discs (x, y, radius) in and around a tile that are there before its red cells."""
-        discs = [
-            (c.x_um, c.y_um, c.diameter_um / 2) for t in _around(ix, iy) for c in self._large(*t)
-        ]
-        parts = [np.array(discs, np.float64).reshape(-1, 3)]
+        parts = [_discs_of(cell for tile in _around(ix, iy) for cell in self._large(*tile))]
         for tile in _around(ix, iy):
             if _turn(*tile) < _turn(ix, iy):
-                found = self.tile(*tile)
-                parts.append(_discs(found.red))
-                small = [
-                    (c.x_um, c.y_um, c.diameter_um / 2) for c in found.other if c.type == "platelet"
-                ]
-                parts.append(np.array(small, np.float64).reshape(-1, 3))
+                earlier = self.tile(*tile)
+                parts.append(_discs(earlier.red))
+                parts.append(_discs_of(c for c in earlier.other if c.type == "platelet"))
         taken = np.concatenate(parts)
         centre = np.array(self._centre(ix, iy))
-        near = np.abs(taken[:, :2] - centre).max(axis=1, initial=0) < TILE_UM / 2 + 16
+        near: NDArray[np.bool_] = np.abs(taken[:, :2] - centre).max(axis=1) < TILE_UM / 2 + 16
         return taken[near]
+
+    def _places(self, rng: np.random.Generator, ix: int, iy: int, count: int) -> FloatArray:
+        """Random places in a tile."""
+        places: FloatArray = (rng.random((count, 2)) + np.array([ix, iy])) * TILE_UM
+        return places
 
     def _pack_red(
         self, rng: np.random.Generator, ix: int, iy: int, density: float, taken: FloatArray
     ) -> NDArray[np.void]:
         expected = self.settings.red_cells_per_mm2 * 1e-6 * TILE_UM**2 * density
         wanted = max(0, round(expected + rng.normal(0, 0.06 * expected + 0.3)))
-        place = (rng.random((5 * wanted + 8, 2)) + (ix, iy)) * TILE_UM
+        place = self._places(rng, ix, iy, 5 * wanted + 8)
         low, high = DIAMETERS_UM["red"]
         diameter = np.clip(rng.normal(7.4, 0.42, len(place)), low, high)
         # Cells crowd where the patches are high: contacts here, gaps there.
@@ -229,11 +235,11 @@ class Placement:
         red["diameter_um"] = diameter
         red["angle_deg"] = rng.random(n) * 360
         red["lost"] = rng.random(n) < self.settings.lost_fraction
-        red["oval"] = np.abs(rng.normal(0, 0.035, n))
-        red["skew_cos"], red["skew_sin"] = rng.normal(0, 0.014, (2, n))
-        red["height_um"] = np.clip(rng.normal(1.0, 0.07, n), 0.8, 1.2)
-        red["dimple"] = np.clip(rng.normal(0.45, 0.1, n), 0.1, 0.7)
-        red["dimple_width"] = np.clip(rng.normal(0.46, 0.05, n), 0.3, 0.6)
+        red["oval"] = np.minimum(np.abs(rng.normal(0, 0.035, n)), 0.1)
+        red["skew_cos"], red["skew_sin"] = np.clip(rng.normal(0, 0.014, (2, n)), -0.03, 0.03)
+        red["height_um"] = np.clip(rng.normal(1.0, 0.06, n), 0.85, 1.15)
+        red["dimple"] = np.clip(rng.normal(0.36, 0.1, n), 0.05, 0.6)
+        red["dimple_width"] = np.clip(rng.normal(0.50, 0.05, n), 0.35, 0.65)
         red["dimple_x"], red["dimple_y"] = rng.normal(0, 0.05, (2, n))
         red["dose"] = np.exp(rng.normal(0, 0.10, n))
         red["index"] = np.arange(n)
@@ -244,7 +250,7 @@ class Placement:
     ) -> list[Cell]:
         expected = self.settings.red_cells_per_mm2 * 1e-6 * TILE_UM**2 * density
         wanted = int(rng.poisson(expected * self.settings.platelets_per_red_cell))
-        place = (rng.random((6 * wanted, 2)) + (ix, iy)) * TILE_UM
+        place = self._places(rng, ix, iy, 6 * wanted)
         radius = np.full((len(place), 1), DIAMETERS_UM["platelet"][1] / 2)
         kept = _pack(np.column_stack([place, radius]), taken, 1.0, wanted)
         return [
@@ -279,9 +285,14 @@ def _discs(red: NDArray[np.void]) -> FloatArray:
     return np.column_stack([red["x_um"], red["y_um"], red["diameter_um"] / 2])
 
 
+def _discs_of(cells: Iterable[Cell]) -> FloatArray:
+    discs = [(cell.x_um, cell.y_um, cell.diameter_um / 2) for cell in cells]
+    return np.array(discs, np.float64).reshape(-1, 3)
+
+
 def _pack(wishes: FloatArray, taken: FloatArray, nearness: float, wanted: int) -> list[int]:
     """Of discs (x, y, radius) in order of rank, those that find room, at most `wanted`."""
-    free = ~_conflicts(wishes, taken, nearness).any(axis=1)
+    free: NDArray[np.bool_] = np.logical_not(_conflicts(wishes, taken, nearness).any(axis=1))
     among = _conflicts(wishes, wishes, nearness)
     kept: list[int] = []
     for number in np.flatnonzero(free):

@@ -12,19 +12,34 @@ from numpy.typing import NDArray
 
 from plsctl.sim.view import View
 
-EDGE_UM = 1.5
-"""Width over which the edge falls to the glass, for a cell 1 um high."""
+EDGE_UM = 2.65
+"""Width over which the edge falls to the glass, for a cell 1 um high.
+
+A slope of about 0.5 in air bends light by 0.3: enough for dark rims at NA 0.4, too little to bring
+the light of the steepest LEDs into the pupil, so that the dark field falls 350 times to 57 degrees.
+"""
+
+FOOT = 0.3
+"""Share of the edge that lies outside the cell's nominal outline."""
+
+PIGMENT_EDGE_UM = 0.9
+"""Haemoglobin ends more sharply than the height, which plasma dried about the foot smooths."""
+
+ROUNDING = 0.3
+"""Share of the edge's width taken by each of its rounded ends."""
 
 REACH = 1.16
-"""No cell reaches further from its centre than this many radii plus half its edge."""
+"""No cell reaches further from its centre than this many radii plus the foot of its edge."""
 
 BATCH_POINTS = 150_000
 
 Image = NDArray[np.float32]
+FloatArray = NDArray[np.float64]
+Records = NDArray[np.void]
 
 
 def draw_red_cells(
-    cells: NDArray[np.void], view: View, stained: bool, thickness: Image, dose: Image
+    cells: Records, view: View, stained: bool, thickness: Image, dose: Image
 ) -> None:
     """Add red cells to a view.
 
@@ -47,82 +62,116 @@ def draw_red_cells(
     x = cells["x_um"] + (cells["shift_x_um"] if stained else 0)
     y = cells["y_um"] + (cells["shift_y_um"] if stained else 0)
     column, row = view.to_grid(x, y)
-    size = 2 + 2 * math.ceil(
-        (REACH * float(cells["diameter_um"].max()) / 2 + EDGE_UM) / view.grid_um
-    )
+    reach_um = REACH * float(cells["diameter_um"].max()) / 2 + 1.2 * FOOT * EDGE_UM
+    size = 2 + 2 * math.ceil(reach_um / view.grid_um)
     left = np.floor(column).astype(np.int64) - size // 2 + 1
     top = np.floor(row).astype(np.int64) - size // 2 + 1
     height, width = view.shape
-    seen = (left > -size) & (left < width) & (top > -size) & (top < height)
-    cells, column, row, left, top = (a[seen] for a in (cells, column, row, left, top))
+    seen = np.flatnonzero((left > -size) & (left < width) & (top > -size) & (top < height))
     batch = max(1, BATCH_POINTS // size**2)
-    for start in range(0, len(cells), batch):
-        part = slice(start, start + batch)
-        offset_x = left[part] - column[part]
-        offset_y = top[part] - row[part]
-        stamps = _stamps(cells[part], offset_x, offset_y, size, view)
-        for stamp, x0, y0, richness in zip(
-            stamps, left[part], top[part], cells["dose"][part], strict=True
-        ):
-            x1, y1 = max(0, -x0), max(0, -y0)
-            piece = stamp[y1 : height - y0, x1 : width - x0]
-            target = (slice(y0 + y1, y0 + size), slice(x0 + x1, x0 + size))
-            thickness[target] += piece
-            dose[target] += piece * np.float32(richness)
+    for start in range(0, len(seen), batch):
+        part = seen[start : start + batch]
+        frame = _CellFrame(
+            cells[part], left[part] - column[part], top[part] - row[part], size, view
+        )
+        heights, doses = frame.draw()
+        for stamp, pigment, x0, y0 in zip(heights, doses, left[part], top[part], strict=True):
+            source = (slice(max(0, -y0), height - y0), slice(max(0, -x0), width - x0))
+            target = (slice(max(0, y0), y0 + size), slice(max(0, x0), x0 + size))
+            thickness[target] += stamp[source]
+            dose[target] += pigment[source]
 
 
-def _stamps(
-    cells: NDArray[np.void],
-    offset_x: NDArray[np.float64],
-    offset_y: NDArray[np.float64],
-    size: int,
-    view: View,
-) -> Image:
-    """Heights (cell, y, x) on patches whose corner lies at the offset (grid steps) from the cell."""
-    turn = np.radians(view.rotation_deg - cells["angle_deg"])
-    radius = cells["diameter_um"] / 2
-    scale = view.grid_um / radius
-    cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
-    across = offset_x[:, None] + np.arange(size)
-    down = offset_y[:, None] + np.arange(size)
+class _CellFrame:
+    """Patches of the view, each in its red cell's own frame; arrays (cell, y, x).
 
-    def plane(a: NDArray[np.float64], b: NDArray[np.float64]) -> Image:
-        return _single(a[:, None] * across)[:, None, :] + _single(b[:, None] * down)[:, :, None]
+    `u`, `v` are positions in the cell's radii along and across its longer axis.
+    """
 
-    def each(name: str) -> Image:
-        return _single(cells[name])[:, None, None]
+    def __init__(
+        self, cells: Records, offset_x: FloatArray, offset_y: FloatArray, size: int, view: View
+    ) -> None:
+        self.cells = cells
+        self.radius_um = cells["diameter_um"] / 2
+        turn = np.radians(view.rotation_deg - cells["angle_deg"])
+        scale = view.grid_um / self.radius_um
+        cos, sin = np.cos(turn) * scale, np.sin(turn) * scale
+        across = offset_x[:, None] + np.arange(size)
+        down = offset_y[:, None] + np.arange(size)
+        self.u = _plane(cos[:, None] * across, -sin[:, None] * down)
+        self.v = _plane(sin[:, None] * across, cos[:, None] * down)
 
-    # Position in the cell's own frame, in radii.
-    u, v = plane(cos, -sin), plane(sin, cos)
-    square = u * u
-    square += v * v
-    away = np.sqrt(square)
-    c = u / np.maximum(away, np.float32(1e-3))
-    s = v / np.maximum(away, np.float32(1e-3))
-    cc = c * c
-    # cos 2a = 2 cc - 1; cos 3a = c (4 cc - 3); sin 3a = s (4 cc - 1).
-    outline = each("oval") * (2 * cc - 1) + 1
-    cc *= 4
-    outline += each("skew_cos") * c * (cc - 3)
-    outline += each("skew_sin") * s * (cc - 1)
-    # A higher cell has a wider edge, so that its slope, which bends the light, stays the same.
-    width = _single(EDGE_UM * cells["height_um"] / radius)[:, None, None]
-    outline -= away
-    outline /= width
-    outline += np.float32(0.5)
-    edge = smooth_step(outline)
-    u -= each("dimple_x")
-    v -= each("dimple_y")
-    u *= u
-    v *= v
-    u += v
-    u /= -(each("dimple_width") ** 2)
-    dimple = np.exp(u, out=u)
-    dimple *= -each("dimple")
-    dimple += 1
-    edge *= dimple
-    edge *= each("height_um")
-    return edge
+    def draw(self) -> tuple[Image, Image]:
+        """Heights and doses."""
+        depth = self._depth_um()
+        dose = smooth_step(depth / np.float32(PIGMENT_EDGE_UM) + np.float32(1 / 3))
+        # A higher cell has a wider edge, so that its slope, which bends the light, stays the same.
+        depth /= np.float32(EDGE_UM) * self._each("height_um")
+        depth += np.float32(FOOT)
+        height = _ramp(depth)
+        hollow = self._hollow()
+        height *= hollow
+        dose *= hollow
+        dose *= self._each("dose")
+        return height, dose
+
+    def _depth_um(self) -> Image:
+        """How far inside the outline: a circle with second and third harmonics."""
+        away = self.u * self.u
+        away += self.v * self.v
+        np.sqrt(away, out=away)
+        nearest = np.maximum(away, np.float32(1e-3))
+        c, s = self.u / nearest, self.v / nearest
+        cc = c * c
+        # cos 2a = 2 cc - 1; cos 3a = c (4 cc - 3); sin 3a = s (4 cc - 1).
+        outline = self._each("oval") * (2 * cc - 1) + 1
+        cc *= 4
+        outline += self._each("skew_cos") * c * (cc - 3)
+        outline += self._each("skew_sin") * s * (cc - 1)
+        outline -= away
+        outline *= _single(self.radius_um)[:, None, None]
+        return outline
+
+    def _hollow(self) -> Image:
+        """Height of the cell's inside, hollowed in the middle from both faces."""
+        x = self.u - self._each("dimple_x")
+        y = self.v - self._each("dimple_y")
+        x *= x
+        y *= y
+        x += y
+        x /= -(self._each("dimple_width") ** 2)
+        np.exp(x, out=x)
+        x *= -self._each("dimple")
+        x += 1
+        x *= self._each("height_um")
+        return x
+
+    def _each(self, name: str) -> Image:
+        values: Image = _single(self.cells[name])[:, None, None]
+        return values
+
+
+def _ramp(t: Image) -> Image:
+    """0 below 0, 1 above 1, and between them straight but for rounded ends: the gentlest slope."""
+    t *= np.float32(1 / ROUNDING)
+    foot = _bend(t)
+    t -= np.float32(1 / ROUNDING - 1)
+    foot -= _bend(t)
+    foot *= np.float32(ROUNDING / (1 - ROUNDING))
+    return foot
+
+
+def _bend(t: Image) -> Image:
+    """0 below 0 and t - 1/2 above 1, bent smoothly (three derivatives) in between."""
+    inside = np.clip(t, 0, 1)
+    bend = inside - 3
+    bend *= inside
+    bend += np.float32(2.5)
+    inside *= inside
+    inside *= inside
+    bend *= inside
+    bend += np.maximum(t - 1, 0)
+    return bend
 
 
 def smooth_step(t: Image) -> Image:
@@ -140,5 +189,10 @@ def smooth_step(t: Image) -> Image:
     return rise
 
 
-def _single(values: NDArray[np.float64]) -> Image:
+def _plane(along_x: FloatArray, along_y: FloatArray) -> Image:
+    plane: Image = _single(along_x)[:, None, :] + _single(along_y)[:, :, None]
+    return plane
+
+
+def _single(values: FloatArray) -> Image:
     return values.astype(np.float32)

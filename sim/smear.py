@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.sim.cell_maps import draw_cell
-from plsctl.sim.cells import Cell
+from plsctl.sim.cell_maps import CellMaps, draw_cell
+from plsctl.sim.cells import Cell, CellType
 from plsctl.sim.film import film_blocks
 from plsctl.sim.placing import RED, Placement, red_identity
 from plsctl.sim.red_cells import draw_red_cells
@@ -33,7 +33,7 @@ RED_EXCESS = 0.02
 RED_GRAIN, FILM_UM = 0.006, 0.002
 """Roughness of red cells (share of their height) and of the film between cells."""
 
-CACHED_CELLS = 96
+CACHED_CELLS = 160
 
 FARTHEST_REACH_UM = 25.0
 """Nothing reaches further than this from its centre."""
@@ -62,7 +62,7 @@ class Smear:
         self.stain = make_stain(settings.seed, settings.stain_variation)
         self._textures = make_textures(settings.seed)
         self._placement = Placement(settings, self._textures)
-        self.drawn: Callable[[Cell], Stamp] = lru_cache(CACHED_CELLS)(self._draw)
+        self._stamp: Callable[[CellType, int, float], Stamp] = lru_cache(CACHED_CELLS)(self._draw)
 
     def __reduce__(self) -> tuple[type[Smear], tuple[SmearSettings]]:
         # Caches stay behind when a smear goes to another process.
@@ -125,7 +125,7 @@ class Smear:
         rows, columns = view.shape
         if not (-reach < row < rows + reach and -reach < column < columns + reach):
             return
-        stamp = self.drawn(cell)
+        stamp = self._stamp(cell.type, cell.shape, cell.diameter_um)
         where = (float(column), float(row), view.rotation_deg - cell.angle_deg)
         add_stamp(stamp.phase[0], layers.thickness_um, view.grid_um, where)
         add_stamp(stamp.phase[1], layers.index_excess_um, view.grid_um, where)
@@ -135,8 +135,13 @@ class Smear:
             if stamp.always is not None:
                 add_stamp(stamp.always, layers.absorbance[colour], view.grid_um, where)
 
-    def _draw(self, cell: Cell) -> Stamp:
-        return Stamp.of(draw_cell(cell, self.stain, self.settings.stain_variation, self._textures))
+    def draw(self, kind: CellType, shape: int, diameter_um: float) -> CellMaps:
+        """A single cell (any but a red one) in its own frame, with what is nucleus and body."""
+        variation = self.settings.stain_variation
+        return draw_cell(kind, shape, diameter_um, self.stain, variation, self._textures)
+
+    def _draw(self, kind: CellType, shape: int, diameter_um: float) -> Stamp:
+        return Stamp.of(self.draw(kind, shape, diameter_um))
 
 
 def _red_cell(ix: int, iy: int, record: np.void) -> Cell:

@@ -50,10 +50,11 @@ def make_stain(seed: int, variation: float) -> Stain:
     tint = np.array([1.0 + lean, 1.0 - 0.25 * lean, 1.0 - lean])
 
     def colour(red: float, green: float, blue: float, strength: float) -> Colour:
-        return (np.array([red, green, blue]) * tint * strength).astype(np.float32)
+        absorbance: Colour = (np.array([red, green, blue]) * tint * strength).astype(np.float32)
+        return absorbance
 
     return Stain(
-        chromatin=colour(0.88, 1.62, 0.46, azure),
+        chromatin=colour(0.72, 1.52, 0.46, azure),
         azure=colour(0.52, 0.36, 0.07, azure),
         eosin=colour(0.03, 0.24, 0.09, eosin),
         eosinophil_granule=colour(0.06, 0.95, 0.72, eosin),

@@ -19,22 +19,20 @@ Image = NDArray[np.float32]
 class Stamp:
     """A cell's maps as coefficients of cubic splines, float32 (layer, y, x).
 
-    `phase` holds thickness and index excess, `stained` three colours, `region` body and nucleus.
+    `phase` holds thickness and index excess, `stained` three colours.
     """
 
     phase: Image
     stained: Image
     always: Image | None
-    region: Image
 
     @classmethod
     def of(cls, maps: CellMaps) -> Stamp:
         """The coefficients of a drawn cell."""
         return cls(
-            phase=_coefficients([maps.thickness, maps.index_excess]),
-            stained=_coefficients(list(maps.stained)),
-            always=None if maps.always is None else _coefficients([maps.always])[0],
-            region=_coefficients([maps.body, maps.nucleus]),
+            phase=spline_coefficients([maps.thickness, maps.index_excess]),
+            stained=spline_coefficients(list(maps.stained)),
+            always=None if maps.always is None else spline_coefficients([maps.always])[0],
         )
 
 
@@ -75,5 +73,6 @@ def add_stamp(
     )
 
 
-def _coefficients(layers: list[Image]) -> Image:
+def spline_coefficients(layers: list[Image]) -> Image:
+    """Coefficients (layer, y, x) of the cubic splines through maps, for `add_stamp`."""
     return np.stack([ndimage.spline_filter(layer, 3, output=np.float32) for layer in layers])

@@ -84,4 +84,5 @@ def _noise(
     spectrum *= amplitude(frequency)
     spectrum[0, 0] = 0
     noise = np.fft.irfft2(spectrum, s=(size, size))
-    return (noise / noise.std()).astype(np.float32)
+    scaled: NDArray[np.float32] = (noise / noise.std()).astype(np.float32)
+    return scaled

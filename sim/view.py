@@ -45,7 +45,7 @@ class View:
         )
 
     def bounds_um(self, margin_um: float) -> tuple[float, float, float, float]:
-        """The smallest upright rectangle on the slide around the view: x min, y min, x max, y max."""
+        """The upright rectangle of the slide around the view: x min, y min, x max, y max."""
         rows, columns = self.shape
         x, y = self.to_slide(
             np.array([0.0, columns, 0.0, columns]), np.array([0.0, 0.0, rows, rows])
