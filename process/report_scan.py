@@ -19,7 +19,12 @@ from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.background import fit_background, flatten_background
 from plsctl.process.report_charts import colour_cloud, led_map, points
 from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
-from plsctl.process.segmentation import Segmentation, segment
+from plsctl.process.segmentation import (
+    Segmentation,
+    SegmentationSettings,
+    chromatin_strength,
+    segment,
+)
 
 Image = NDArray[np.uint8]
 
@@ -215,42 +220,45 @@ def _exposure_section(reader: PassReader) -> Section:
 
 def _segmentation_section(folder: ScanFolder) -> Section:
     reader = folder.open_pass("stained")
-    image, found = _richest_field(reader)
+    settings = SegmentationSettings(pixel_um=reader.attributes.pixel_um)
+    image, found = _richest_field(reader, settings)
     flat = flatten_background(image, fit_background(image))
-    hsv = np.asarray(cv2.cvtColor(flat, cv2.COLOR_RGB2HSV), dtype=np.uint8)
-    limits = found.limits
-    low, high = zip(limits.hue, limits.saturation, limits.value, strict=True)
-    inside = np.asarray(cv2.inRange(hsv, np.array(low), np.array(high)), dtype=np.uint8)
+    strength = chromatin_strength(flat, settings.hue)
+    least = found.least_strength or settings.least_strength
     boxes = "".join(
         f'<rect x="{c.x}" y="{c.y}" width="{c.width}" height="{c.height}" fill="none" '
         'stroke="#d1495b" stroke-width="3"/>'
         for c in found.cells
     )
     steps = grid(
-        picture(image, "a) stained bright field, as the camera gave it"),
-        picture(inside, "b) colours of stained nuclei"),
-        picture(found.mask_image(), "c) closed and sorted: nuclei white, cytoplasm grey"),
-        picture(flat, "d) white cells found, on an even background", boxes),
+        picture(flat, "a) stained field on an even background, and the white cells found", boxes),
+        picture(
+            np.clip(strength / max(float(strength.max()), 1e-6) * 255, 0, 255).astype(np.uint8),
+            "b) how strongly each pixel looks like stained chromatin",
+        ),
+        picture(np.where(strength >= least, 255, 0).astype(np.uint8), "c) above the limit"),
+        picture(found.mask_image(), "d) closed and sorted: nuclei white, cytoplasm grey"),
         columns=2,
     )
     note = (
-        "Stained nuclei have a hue and saturation of their own (left: all pixels of the white "
-        "cells' surroundings, each in its colour; the rectangle holds the limits). What lies "
-        "inside the limits is closed and its connected parts are the white cells "
-        "(papers/002, appendix A.1)."
+        "Stained nuclei have a hue and saturation of their own: above, the pixels of the white "
+        "cells and their surroundings, each in its colour; the rectangle holds the hues of "
+        "chromatin. Below, the steps from a field to its white cells (papers/002, appendix A.1)."
     )
-    return Section("Finding white cells", note, _hsv_clouds(flat, hsv, found) + steps)
+    return Section("Finding white cells", note, _hsv_clouds(flat, found, settings.hue) + steps)
 
 
-def _richest_field(reader: PassReader) -> tuple[Image, Segmentation]:
+def _richest_field(
+    reader: PassReader, settings: SegmentationSettings
+) -> tuple[Image, Segmentation]:
     """The field with the most white cells among the first few."""
     fields = [reader.brightfield(name) for name in reader.names[:6]]
-    found = [segment(field) for field in fields]
+    found = [segment(field, settings) for field in fields]
     best = max(range(len(fields)), key=lambda index: len(found[index].cells))
     return fields[best], found[best]
 
 
-def _hsv_clouds(flat: Image, hsv: Image, found: Segmentation) -> str:
+def _hsv_clouds(flat: Image, found: Segmentation, chromatin: tuple[int, int]) -> str:
     near = np.zeros(flat.shape[:2], dtype=bool)
     for cell in found.cells:
         top, left = max(0, cell.y - 12), max(0, cell.x - 12)
@@ -258,21 +266,18 @@ def _hsv_clouds(flat: Image, hsv: Image, found: Segmentation) -> str:
     if not near.any():
         near[:] = True
     chosen = _sample(np.flatnonzero(near))
+    hsv = np.asarray(cv2.cvtColor(flat, cv2.COLOR_RGB2HSV), dtype=np.uint8)
     values, colours = hsv.reshape(-1, 3)[chosen], flat.reshape(-1, 3)[chosen]
-    limits = found.limits
     hue, saturation, value = (values[:, i] for i in range(3))
     return row(
         colour_cloud(
             ("hue (0-180)", hue, 180),
             ("saturation (0-255)", saturation, 255),
             colours,
-            (limits.hue[0], limits.saturation[0], limits.hue[1], limits.saturation[1]),
+            (chromatin[0], 0, chromatin[1], 255),
         ),
         colour_cloud(
-            ("value (0-255)", value, 255),
-            ("saturation (0-255)", saturation, 255),
-            colours,
-            (limits.value[0], limits.saturation[0], limits.value[1], limits.saturation[1]),
+            ("value (0-255)", value, 255), ("saturation (0-255)", saturation, 255), colours
         ),
     )
 

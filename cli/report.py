@@ -1,0 +1,34 @@
+"""`plsctl report`: one self-contained HTML file to look at."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+
+
+def report(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Scans, data sets and runs.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to write; beside the first by default."),
+    ] = None,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Show a scan, a data set or a run, or several, in one HTML file.
+
+    Example: plsctl report scans/S001 -o S001.html
+    """
+    from plsctl.models.report import kind_of, write_report
+
+    for path in paths:
+        kind_of(path)
+    first = paths[0]
+    place = out or first.with_name(f"{first.name.split('.')[0]}_report.html")
+    write_report(place, paths)
+    emit({"report": place, "bytes": place.stat().st_size}, json)
+    say(f"Report written to {place}.")

@@ -1,0 +1,128 @@
+"""What a training run looks like: its curves, its scores, its predictions beside the targets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from plsctl.acquire.errors import UserError
+from plsctl.models.prediction import Predictor
+from plsctl.models.run import Run
+from plsctl.process.dataset import Dataset
+from plsctl.process.report_charts import curves
+from plsctl.process.report_dataset import as_image, spread_samples
+from plsctl.process.report_page import Section, row, table, tiles
+
+_SHOWN = 16
+_NAMES = {
+    "unstained": "the unstained image itself",
+    "mean_colour": "mean colour of the training targets",
+    "mean_target": "mean image of the training targets",
+}
+
+
+def run_facts(path: Path) -> list[tuple[str, str]]:
+    """Key figures of a run: the network's size, and its scores where it has been evaluated."""
+    facts = Run.open(path).facts
+    found = [("parameters", f"{facts.parameters:,}")]
+    scores = _scores(path)
+    if scores is not None:
+        found.append((f"SSIM on {scores['split']}", f"{scores['metrics']['ssim']['mean']:.3f}"))
+    return found
+
+
+def run_sections(path: Path) -> list[Section]:
+    """The sections of a report on a run; what the run does not have yet is left out."""
+    run = Run.open(path)
+    sections = []
+    if (path / "curve.csv").is_file():
+        sections.append(_curve_section(run))
+    scores = _scores(path)
+    if scores is not None:
+        sections.append(_score_section(scores))
+    if (path / "best.safetensors").is_file() and run.config.data.exists():
+        sections.append(_prediction_section(run))
+    return sections
+
+
+def _scores(path: Path) -> dict[str, Any] | None:
+    file = path / "metrics.json"
+    if not file.is_file():
+        return None
+    try:
+        scores: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(
+            "the scores of the run cannot be read.", file=file, hint="Run plsctl evaluate again."
+        ) from None
+    return scores
+
+
+def _curve_section(run: Run) -> Section:
+    history = pd.read_csv(run.path / "curve.csv")
+    epochs = history["epoch"].tolist()
+    best = int(history.loc[history["validation_loss"].idxmin(), "epoch"])
+    losses = {
+        "training": (epochs, history["train_loss"].tolist()),
+        "validation": (epochs, history["validation_loss"].tolist()),
+    }
+    similarity = {"validation": (epochs, history["validation_ssim"].tolist())}
+    facts = run.facts
+    note = (
+        f"{run.config.model} on {len(facts.labels)} images a sample ({facts.recipe}), target "
+        f"{facts.target}: {facts.parameters:,} parameters, {facts.samples.get('train', 0)} "
+        f"training samples, {len(epochs)} epochs in {history['seconds'].iloc[-1] / 60:.1f} min. The dashed "
+        f"line marks the epoch whose weights were kept ({best})."
+    )
+    body = row(
+        curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best),
+        curves(similarity, "epoch", "SSIM", marked_x=best),
+    )
+    return Section("Training", note, body)
+
+
+def _score_section(scores: dict[str, Any]) -> Section:
+    names = list(scores["metrics"])
+    rows = [("the network", *(_with_interval(scores["metrics"][name]) for name in names))]
+    rows += [
+        (_NAMES.get(key, key), *(_with_interval(values[name]) for name in names))
+        for key, values in scores["baselines"].items()
+    ]
+    note = (
+        f"Mean over {scores['samples']} cells of the {scores['split']} split, which the network "
+        "never saw, with the 95 % interval; below it what needs no training at all."
+    )
+    columns = ("prediction", *(name.upper() for name in names))
+    return Section("Scores", note, table(columns, rows, best=0))
+
+
+def _with_interval(score: dict[str, Any]) -> str:
+    low, high = score["ci95"]
+    return f"{score['mean']:.4f}  ({low:.4f} to {high:.4f})"
+
+
+def _prediction_section(run: Run) -> Section:
+    data = Dataset.open(run.config.data)
+    among = data.split("test", run.facts.target)
+    numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
+    stacks = data.read_images(numbers, data.channels_of(run.facts.labels)).astype(np.uint8)
+    bright = stacks[:, run.facts.labels.index("brightfield")]
+    predicted = Predictor(run).predict(stacks)
+    target = data.read_target(run.facts.target, numbers)
+    images = [
+        (as_image(crop), label)
+        for index, number in enumerate(numbers)
+        for crop, label in (
+            (bright[index], f"unstained #{number}"),
+            (predicted[index], "virtually stained"),
+            (target[index], "really stained"),
+        )
+    ]
+    note = (
+        "Cells of the test split: what the microscope saw, what the network made of it, the stain."
+    )
+    return Section("Virtual staining of single cells", note, tiles(images, columns=12))
