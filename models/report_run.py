@@ -75,8 +75,8 @@ def _curve_section(run: Run) -> Section:
     note = (
         f"{run.config.model} on {len(facts.labels)} images a sample ({facts.recipe}), target "
         f"{facts.target}: {facts.parameters:,} parameters, {facts.samples.get('train', 0)} "
-        f"training samples, {len(epochs)} epochs in {history['seconds'].iloc[-1] / 60:.1f} min. The dashed "
-        f"line marks the epoch whose weights were kept ({best})."
+        f"training samples, {len(epochs)} epochs in {history['seconds'].iloc[-1] / 60:.1f} min. "
+        f"The dashed line marks the epoch whose weights were kept ({best})."
     )
     body = row(
         curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best),
