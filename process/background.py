@@ -1,0 +1,80 @@
+"""The empty background of a smear image: vignetting and colour cast divided out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+
+BACKGROUND_LEVEL = 235
+"""Value of empty background after `flatten_background`, in every channel."""
+
+_SKETCH_PX = 160  # the background is smooth: a sketch this long on its longer side is enough
+_ROUNDS = 10
+
+
+def _quadratic_terms(height: int, width: int) -> NDArray[np.float64]:
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+
+
+def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Second-order surface through the empty background of a bright-field image.
+
+    The brightest pixels start the fit; each round keeps what lies within the scatter of the surface
+    found so far, so that cells (darker) and glare (brighter) drop out.
+
+    Parameters
+    ----------
+    image
+        Shape (y, x, rgb).
+
+    Returns
+    -------
+    Background, shape (rows, columns, rgb) of a small sketch; resize it linearly to the image.
+
+    Raises
+    ------
+    UserError
+        When the image is not (y, x, rgb) or is black.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 8:
+        raise UserError(
+            f"An image of shape {image.shape} has no background to fit.",
+            hint="Give a colour image, (y, x, rgb), of at least 8 x 8 pixels.",
+        )
+    shrink = max(1.0, max(image.shape[:2]) / _SKETCH_PX)
+    size = (max(8, round(image.shape[1] / shrink)), max(8, round(image.shape[0] / shrink)))
+    sketch = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float64)
+    terms = _quadratic_terms(size[1], size[0])
+    pixels, flat_terms = sketch.reshape(-1, 3), terms.reshape(-1, 6)
+    green = pixels[:, 1]
+    if green.max() < 1:
+        raise UserError("The image is black.", hint="Check the exposure and the light.")
+    kept = green >= np.percentile(green, 60)
+    surface = flat_terms
+    for _ in range(_ROUNDS):
+        coefficients = np.linalg.lstsq(flat_terms[kept], pixels[kept], rcond=None)[0]
+        surface = np.maximum(flat_terms @ coefficients, 1.0)
+        departure = green / surface[:, 1] - 1
+        scatter = 1.4826 * float(np.median(np.abs(departure[kept])))
+        kept = (departure > -max(2 * scatter, 0.015)) & (departure < max(3 * scatter, 0.05))
+        if np.count_nonzero(kept) < 24:
+            break
+    return surface.reshape(*size[::-1], 3)
+
+
+def flatten_background(
+    image: NDArray[np.uint8], background: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """The image with its background brought to `BACKGROUND_LEVEL` in every channel.
+
+    Shape (y, x, rgb), uint8; what would be brighter than white saturates.
+    """
+    gain = (BACKGROUND_LEVEL / background).astype(np.float32)
+    height, width = image.shape[:2]
+    full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+    flat = cv2.multiply(image, full, dtype=cv2.CV_8U)
+    return np.asarray(flat, dtype=np.uint8)
