@@ -23,6 +23,7 @@ Compression = Literal["lz4", "none"]
 
 
 def array_spec(path: Path) -> dict[str, object]:
+    """How tensorstore opens one array of the group."""
     return {
         "driver": "zarr3",
         "kvstore": {"driver": "file", "path": path.as_posix()},
@@ -39,6 +40,7 @@ def create_array(
     shard: int,
     compression: Compression,
 ) -> ts.TensorStore:
+    """A new, empty array that grows along its first axis, the samples."""
     codecs: list[dict[str, object]] = [{"name": "bytes", "configuration": {"endian": "little"}}]
     if compression == "lz4":
         blosc = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
@@ -63,6 +65,7 @@ def create_array(
 
 
 def read_attributes(folder: Path) -> Mapping[str, object]:
+    """The `plsctl` attributes of a finished data set; UserError where it is none."""
     part = folder.with_name(folder.name + ".part")
     if folder.name.endswith(".part") or (not folder.exists() and part.exists()):
         raise UserError(

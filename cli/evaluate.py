@@ -1,0 +1,57 @@
+"""`plsctl evaluate`: how good a run is on data it has not seen."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, progress, say
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder that `plsctl train` wrote.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Another data set than the run was trained on.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Measure a run, beside the unstained image, the mean colour and the mean stained image.
+
+    Example: plsctl evaluate runs/first --split test
+    """
+    from plsctl.models.evaluation import evaluate as evaluate_run
+    from plsctl.models.prediction import Predictor
+    from plsctl.models.run import Run
+    from plsctl.process.dataset import Dataset
+
+    opened = Run.open(run)
+    chosen = Dataset.open(data or opened.config.data)
+    total = len(chosen.split(split, opened.facts.target))
+    with progress("evaluating", total=total) as advance:
+        result = evaluate_run(
+            opened, chosen, split, predictor=Predictor(opened, device=device), on_samples=advance
+        )
+    _show(result)
+    say(f"Best and worst samples: {run / f'gallery_{split}.png'}")
+    emit(result, as_json)
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{result['split']}: {result['samples']} samples, mean (95 % interval)")
+    table.add_column("")
+    names = list(result["metrics"])
+    for name in names:
+        table.add_column(name, justify="right")
+    for row, values in {"prediction": result["metrics"], **result["baselines"]}.items():
+        table.add_row(row, *(_cell(values[name]) for name in names))
+    console.print(table)
+
+
+def _cell(value: dict[str, Any]) -> str:
+    low, high = value["ci95"]
+    return f"{value['mean']:.4f} ({low:.4f}-{high:.4f})"

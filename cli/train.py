@@ -1,0 +1,134 @@
+"""`plsctl train`: a network from a data set."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+
+What = Annotated[
+    str,
+    typer.Argument(
+        help="A model (maenet, maepnet, maepfnet) or a YAML file that describes the run.",
+        metavar="MODEL|CONFIG.yaml",
+    ),
+]
+
+
+def train(
+    what: What,
+    data: Annotated[Path | None, typer.Option(help="Data set to train on.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder to write.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Images to use; all of the data set by default.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="20x or 100x.")] = None,
+    blocks: Annotated[int | None, typer.Option(help="Residual blocks: 4, or 8.")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Channels inside; as many as the input by default.")
+    ] = None,
+    perceptual: Annotated[
+        str | None,
+        typer.Option(help="Network of the perceptual loss: targets, or a file of VGG19 weights."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many epochs.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples in a batch: 20, or 12.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's rate (2e-4).")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
+    average: Annotated[
+        float | None, typer.Option(help="Keep a running mean of the weights: 0.99, or 0 for none.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better loss.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw an old run away.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be trained; needs no data.")
+    ] = False,
+    as_json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Train a network that stains virtually. The same command again continues a stopped run.
+
+    Example: plsctl train maepfnet --data wbc.zarr --out runs/first --recipe full-nohe
+    """
+    given = {
+        "data": data, "out": out, "recipe": recipe, "target": target, "blocks": blocks,
+        "width": width, "perceptual": perceptual, "epochs": epochs, "minutes": minutes,
+        "batch": batch, "learning_rate": learning_rate, "schedule": schedule, "average": average,
+        "patience": patience, "seed": seed, "device": device, "precision": precision,
+    }  # fmt: skip
+    asked = {name: value for name, value in given.items() if value is not None}
+    if dry_run:
+        _describe(_config(what, {"data": "", "out": ""} | asked), as_json)
+    else:
+        _train(_config(what, asked), fresh, as_json)
+
+
+def _config(what: str, asked: dict[str, Any]) -> Any:
+    from plsctl.models.config import TrainingConfig, config_from_file, config_from_options
+
+    config: TrainingConfig
+    if what.endswith((".yaml", ".yml")):
+        config = config_from_file(Path(what), asked)
+    else:
+        config = config_from_options(what, asked)
+    return config
+
+
+def _describe(config: Any, as_json: bool) -> None:
+    from plsctl.acquire.recipes import recipe as frames_of
+
+    name = config.recipe or "full"
+    images = len(frames_of(name))
+    result = {
+        "model": config.model,
+        "recipe": name,
+        "images": images,
+        "channels": 3 * images,
+        "parameters": config.parameters(3 * images),
+    }
+    say(
+        f"{config.model}: {config.spec.summary}; {images} images of {name}, {config.depth} blocks, "
+        f"{result['parameters']:,} parameters."
+    )
+    emit(result, as_json)
+
+
+def _train(config: Any, fresh: bool, as_json: bool) -> None:
+    from plsctl.models.training import train as train_model
+
+    with progress("training", total=100) as advance:
+
+        def on_epoch(row: dict[str, float]) -> None:
+            text = (
+                f"epoch {row['epoch']:.0f}: validation loss {row['validation_loss']:.4f}, "
+                f"SSIM {row['validation_ssim']:.4f}"
+            )
+            advance(description=text)
+
+        result = train_model(
+            config,
+            fresh=fresh,
+            on_epoch=on_epoch,
+            on_batch=lambda share: advance(completed=round(100 * share)),
+        )
+    reasons = {
+        "epochs": "all epochs are done",
+        "time": "the time is used up",
+        "patience": "the validation loss no longer falls",
+    }
+    say(
+        f"{config.out}: {result.epochs} epochs in {result.seconds:.0f} s, best {result.best_epoch} "
+        f"(SSIM {result.metrics['validation_ssim']:.4f}); {reasons[result.stopped]}."
+    )
+    say(f"Next: plsctl evaluate {config.out}")
+    emit(
+        {"model": config.model, "recipe": config.recipe, **result.as_dict()},
+        as_json,
+    )

@@ -1,0 +1,155 @@
+"""What a training run is: one YAML file, or the options of `plsctl train`. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from plsctl.acquire.config import Settings, load_settings, suggest
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.recipes import RECIPES
+from plsctl.models.registry import (
+    MODELS,
+    LossWeights,
+    ModelSpec,
+    default_batch,
+    model_spec,
+    parameter_count,
+)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+# What may differ between a run and its continuation: it decides when to stop, where and how fast.
+CONTINUABLE = frozenset(
+    {"data", "out", "epochs", "minutes", "patience", "device", "precision", "memory_gb", "threads"}
+)
+
+
+class TrainingConfig(Settings):
+    """A training run. Defaults are those of papers/002 section 3.6."""
+
+    model: str
+    data: Path
+    out: Path
+    recipe: str | None = None
+    """Images to use; None takes all that the data set holds."""
+    target: Literal["20x", "100x"] = "20x"
+    blocks: int | None = Field(default=None, ge=1, le=64)
+    growth: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1)
+    """Channels inside the network; None takes the input's, as in the paper."""
+    perceptual: str = "targets"
+    """Network of the perceptual loss: "targets" for filters made from the stained targets, or a
+    file of VGG19 weights."""
+    batch: int | None = Field(default=None, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.9)
+    schedule: Literal["constant", "cosine"] = "constant"
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""
+    epochs: int = Field(default=200, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    """Stop after this long, over all resumed parts; the cosine schedule ends with it."""
+    patience: int = Field(default=20, ge=1)
+    """Stop after this many epochs without a better validation loss."""
+    seed: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    memory_gb: float = Field(default=4.0, gt=0)
+    """Data up to this size are held in memory; larger ones are streamed from the disk."""
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, name: str) -> str:
+        if name not in MODELS:
+            raise ValueError(f"there is no such model. {suggest(name, MODELS)}")
+        return name
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str | None) -> str | None:
+        if name is not None and name not in RECIPES:
+            raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
+        return name
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The named model this run trains."""
+        return model_spec(self.model)
+
+    @property
+    def losses(self) -> LossWeights:
+        """Weights of the loss terms."""
+        return self.spec.losses
+
+    @property
+    def depth(self) -> int:
+        """Number of residual-in-residual blocks."""
+        return self.blocks or self.spec.blocks
+
+    @property
+    def growth_channels(self) -> int:
+        """Channels that each growing convolution adds."""
+        return self.growth or self.spec.growth
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch."""
+        return self.batch or default_batch(self.depth)
+
+    def parameters(self, channels: int) -> int:
+        """Parameters of the network for so many input channels."""
+        return parameter_count(channels, self.depth, self.growth_channels, self.width)
+
+    def to_yaml(self) -> str:
+        """The file that repeats this run."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def differences(self, other: TrainingConfig) -> list[str]:
+        """Fields that decide the result and in which the two runs differ."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return [name for name in mine if name not in CONTINUABLE and mine[name] != theirs[name]]
+
+
+def config_from_options(model: str, options: Mapping[str, object]) -> TrainingConfig:
+    """The run that a model's name and the options of `plsctl train` ask for.
+
+    Raises
+    ------
+    UserError
+        If an option is missing or its value is not allowed.
+    """
+    model_spec(model)
+    return _checked({"model": model, **options})
+
+
+def config_from_file(path: Path, options: Mapping[str, object]) -> TrainingConfig:
+    """The run that a YAML file describes; options given beside it take precedence.
+
+    Raises
+    ------
+    UserError
+        If the file or an option is wrong; the message names line and field.
+    """
+    config = load_settings(path, TrainingConfig)
+    return _checked(config.model_dump() | dict(options)) if options else config
+
+
+def _checked(values: Mapping[str, object]) -> TrainingConfig:
+    try:
+        return TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0]) if problem["loc"] else None
+        option = f"--{(name or '').replace('_', '-')}"
+        if problem["type"] == "missing":
+            raise UserError(f"{option} is missing.", field=name, hint="Add it.") from None
+        reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
+        raise UserError(
+            f"{option} {problem['input']}: {reason[:1].lower()}{reason[1:]}.", field=name
+        ) from None

@@ -1,0 +1,89 @@
+"""Where and in which number format the networks run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+
+from plsctl.acquire.errors import UserError
+from plsctl.models.config import Precision
+
+WORTHWHILE = 1.3
+"""bfloat16 must be this much faster than float32 before it is chosen."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU where torch sees one.
+
+    Raises
+    ------
+    UserError
+        If a GPU is asked for and there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "torch sees no CUDA device.",
+            field="device",
+            hint="Use --device cpu, or install torch with CUDA.",
+        )
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """Number format of the convolutions; "auto" takes bfloat16 where it is really faster.
+
+    CPUs without bfloat16 instructions run it too, slowly, so on a CPU a short convolution is
+    timed in both formats instead of asking the processor for its name.
+    """
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if supported else torch.float32
+    faster = _seconds(torch.bfloat16) * WORTHWHILE < _seconds(torch.float32)
+    return torch.bfloat16 if faster else torch.float32
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    convolution = nn.Conv2d(64, 32, 3, padding=1).to(dtype)
+    image = torch.zeros(4, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
+    taken = []
+    with torch.no_grad():
+        for _ in range(5):
+            start = time.perf_counter()
+            convolution(image)
+            taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Convolutions in `dtype` inside the block; weights and losses stay float32."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+@contextmanager
+def memory_errors(advice: str) -> Iterator[None]:
+    """Turn running out of memory into a sentence with a remedy.
+
+    Raises
+    ------
+    UserError
+        If the block ran out of memory of the GPU or the computer.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise UserError("the memory does not suffice.", hint=advice) from None
+    except RuntimeError as error:
+        # The CPU allocator of torch has no exception type of its own.
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise UserError("the memory does not suffice.", hint=advice) from None

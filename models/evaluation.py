@@ -1,0 +1,159 @@
+"""How good a run is on data it has not seen, beside what needs no training at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from plsctl.models.metrics import METRICS, bootstrap_interval
+from plsctl.models.prediction import Predictor
+from plsctl.models.run import Run, write_text
+from plsctl.process.dataset import Dataset
+
+BLOCK = 64
+"""Samples read and predicted at once."""
+
+Images = NDArray[np.uint8]
+Scores = dict[str, NDArray[np.float64]]
+Summary = dict[str, dict[str, object]]
+
+
+def evaluate(
+    run: Run,
+    data: Dataset | None = None,
+    split: str = "test",
+    *,
+    predictor: Predictor | None = None,
+    on_samples: Callable[[int], None] | None = None,
+) -> dict[str, object]:
+    """Metrics of a run on a split, beside three predictions that need no network.
+
+    `unstained` is the bright-field image, `mean_colour` the mean colour and `mean_target` the mean
+    image of the training targets. Writes `metrics.json`, `samples_SPLIT.csv` and
+    `gallery_SPLIT.png` into the run folder.
+
+    Parameters
+    ----------
+    data
+        The data set; the run's own by default.
+    on_samples
+        Called with the number of samples after each block.
+
+    Returns
+    -------
+    dict
+        `split`, `samples`, `metrics` {name: {mean, ci95}} and `baselines` {name: the same}.
+
+    Raises
+    ------
+    UserError
+        If the data set lacks the split, the target or images of the run's recipe.
+    """
+    data = data or Dataset.open(run.config.data)
+    predictor = predictor or Predictor(run)
+    numbers = data.split(split, run.facts.target)
+    constants = mean_targets(data, run.facts.target)
+    scores: dict[str, list[Scores]] = {}
+    for start in range(0, len(numbers), BLOCK):
+        part = numbers[start : start + BLOCK]
+        target = data.read_target(run.facts.target, part).astype(np.uint8)
+        for name, images in _candidates(predictor, data, part, constants).items():
+            scores.setdefault(name, []).append({m: f(images, target) for m, f in METRICS.items()})
+        if on_samples is not None:
+            on_samples(len(part))
+    joined = {
+        name: {m: np.concatenate([block[m] for block in blocks]) for m in METRICS}
+        for name, blocks in scores.items()
+    }
+    found = joined.pop("prediction")
+    result: dict[str, object] = {
+        "split": split,
+        "samples": len(numbers),
+        "metrics": _summary(found),
+        "baselines": {name: _summary(values) for name, values in joined.items()},
+    }
+    _write(run.path, split, data, numbers, found, result)
+    draw_gallery(run.path / f"gallery_{split}.png", predictor, data, numbers, found["ssim"])
+    return result
+
+
+def mean_targets(data: Dataset, target: str) -> dict[str, Images]:
+    """`mean_colour` and `mean_target` of the training split, each (1, 3, y, x) uint8."""
+    numbers = data.split("train", target)
+    total = np.zeros((3, data.crop_px, data.crop_px))
+    for start in range(0, len(numbers), BLOCK):
+        total += data.read_target(target, numbers[start : start + BLOCK]).sum(axis=0)
+    image = total[None] / len(numbers)
+    colour = np.broadcast_to(image.mean(axis=(2, 3), keepdims=True), image.shape)
+    return {
+        "mean_colour": np.rint(colour).astype(np.uint8),
+        "mean_target": np.rint(image).astype(np.uint8),
+    }
+
+
+def _candidates(
+    predictor: Predictor, data: Dataset, numbers: NDArray[np.int64], constants: dict[str, Images]
+) -> dict[str, Images]:
+    images = data.channels_of(predictor.run.facts.labels)
+    stacks = data.read_images(numbers, images).astype(np.uint8)
+    bright = stacks[:, predictor.run.facts.labels.index("brightfield")]
+    repeated = {
+        name: np.broadcast_to(image, (len(numbers), *image.shape[1:]))
+        for name, image in constants.items()
+    }
+    return {"prediction": predictor.predict(stacks), "unstained": bright, **repeated}
+
+
+def _summary(scores: Scores) -> Summary:
+    return {
+        name: {"mean": float(values.mean()), "ci95": list(bootstrap_interval(values))}
+        for name, values in scores.items()
+    }
+
+
+def _write(
+    folder: Path,
+    split: str,
+    data: Dataset,
+    numbers: NDArray[np.int64],
+    found: Scores,
+    result: dict[str, object],
+) -> None:
+    write_text(folder / "metrics.json", json.dumps(result, indent=1))
+    rows = data.table.set_index("sample").loc[numbers].reset_index()
+    rows.assign(**found).to_csv(folder / f"samples_{split}.csv", index=False)
+
+
+def draw_gallery(
+    file: Path,
+    predictor: Predictor,
+    data: Dataset,
+    numbers: NDArray[np.int64],
+    similarity: NDArray[np.float64],
+    count: int = 8,
+) -> None:
+    """Best (left) and worst (right) samples by SSIM: bright field, prediction, stained target."""
+    order = np.argsort(-similarity)
+    half = min(count, -(-len(order) // 2))
+    chosen = np.concatenate([order[:half], order[half:][-half:]])
+    images = data.channels_of(predictor.run.facts.labels)
+    stacks = data.read_images(numbers[chosen], images).astype(np.uint8)
+    bright = stacks[:, predictor.run.facts.labels.index("brightfield")]
+    target = data.read_target(predictor.run.facts.target, numbers[chosen])
+    rows = {"bright field": bright, "prediction": predictor.predict(stacks), "stained": target}
+    figure = Figure(figsize=(1.1 * len(chosen) + 0.6, 3.9), layout="constrained")
+    axes = figure.subplots(3, len(chosen), squeeze=False)
+    for line, (name, crops) in zip(axes, rows.items(), strict=True):
+        for axis, crop in zip(line, crops, strict=True):
+            axis.imshow(np.moveaxis(crop, 0, -1))
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=8)
+    for axis, place in zip(axes[0], chosen, strict=True):
+        axis.set_title(f"{numbers[place]}: {similarity[place]:.3f}", fontsize=7)
+    figure.suptitle("best to worst by SSIM", fontsize=8)
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,87 @@
+"""Training losses (papers/002 equations 3.2-3.4): functions of prediction and target.
+
+Both are (B, 3, H, W) with colours in [-1, 1]; every loss is a scalar tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from plsctl.models.registry import LossWeights
+
+
+class FeatureNetwork(Protocol):
+    """A frozen network whose feature maps are compared by the perceptual loss."""
+
+    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of (B, 3, H, W) colours in [-1, 1]."""
+
+
+def mean_absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
+    """Mean of |prediction - target| (papers/002 equation 2.7)."""
+    _same_shape(prediction, target)
+    return (prediction - target).abs().mean()
+
+
+def perceptual(prediction: Tensor, target: Tensor, features: FeatureNetwork) -> Tensor:
+    """Mean absolute difference of feature maps, averaged over the maps (equation 2.9)."""
+    _same_shape(prediction, target)
+    with torch.no_grad():
+        wanted = features(target)
+    found = features(prediction)
+    terms = [(f - w).abs().mean() for f, w in zip(found, wanted, strict=True)]
+    return torch.stack(terms).mean()
+
+
+def fourier_amplitude(prediction: Tensor, target: Tensor, eps: float = 1e-8) -> Tensor:
+    """Mean absolute difference of the spectra's amplitudes, over (H, W) of each colour.
+
+    The transform is not normalised: with colours in [-1, 1] this is the scale on which the
+    weight 0.0125 of papers/002 table 3.2 stands. `eps` keeps the gradient finite where an
+    amplitude is zero.
+    """
+    _same_shape(prediction, target)
+    found = torch.fft.fft2(prediction.float())
+    wanted = torch.fft.fft2(target.float())
+    return (_amplitude(found, eps) - _amplitude(wanted, eps)).abs().mean()
+
+
+def _amplitude(spectrum: Tensor, eps: float) -> Tensor:
+    return (spectrum.real.square() + spectrum.imag.square() + eps).sqrt()
+
+
+def weighted_loss(
+    weights: LossWeights, features: FeatureNetwork | None
+) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+    """A function that gives the weighted terms by name, and their sum as "loss".
+
+    Raises
+    ------
+    ValueError
+        If the perceptual term has a weight and no network is given.
+    """
+    if weights.perceptual and features is None:
+        raise ValueError("a perceptual loss needs a feature network")
+
+    def terms(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        found = {"mae": weights.mae * mean_absolute_error(prediction, target)}
+        if weights.perceptual and features is not None:
+            found["perceptual"] = weights.perceptual * perceptual(prediction, target, features)
+        if weights.fourier:
+            found["fourier"] = weights.fourier * fourier_amplitude(prediction, target)
+        return {"loss": torch.stack(list(found.values())).sum(), **found}
+
+    return terms
+
+
+def _same_shape(prediction: Tensor, target: Tensor) -> None:
+    # Broadcasting would hide a wrong batch or colour axis.
+    if prediction.shape != target.shape or prediction.ndim != 4:
+        raise ValueError(
+            f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} must be the "
+            "same (B, 3, H, W)"
+        )

@@ -1,0 +1,194 @@
+"""Prediction with a trained run: crops in batches, and whole frames in tiles."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plsctl.acquire.errors import UserError
+from plsctl.models.config import Precision
+from plsctl.models.data import to_counts
+from plsctl.models.device import autocast, choose_device, choose_precision, memory_errors
+from plsctl.models.registry import receptive_radius_px
+from plsctl.models.run import Run
+
+Images = NDArray[np.uint8]
+
+TILE_PX = 256
+HALOS_PX = (8, 16, 24, 32, 48)
+"""Halos that are tried, below the radius that is exact."""
+
+TOLERANCE_COUNTS = 1
+"""A halo is wide enough when no value of the tried window differs by more (of 255)."""
+
+
+@dataclass(frozen=True)
+class Halo:
+    """How far tiles overlap, and the largest error this was seen to leave (of 255 counts)."""
+
+    px: int
+    error_counts: int
+    exact_px: int
+
+
+class Predictor:
+    """A run's network, ready on a device.
+
+    Parameters
+    ----------
+    run
+        The trained run.
+    device, precision
+        As for training; "auto" takes the fastest there is.
+    batch
+        Crops predicted at once.
+
+    Raises
+    ------
+    UserError
+        If the run has no weights, or the device is not there.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        batch: int = 16,
+    ) -> None:
+        self.run = run
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        self.batch = batch
+        self._network = run.network().to(self.device)
+
+    def predict(self, stacks: Images) -> Images:
+        """Stained crops (n, 3, y, x) for stacks (n, image, 3, y, x) in the run's recipe.
+
+        Raises
+        ------
+        ValueError
+            If the number of images is another.
+        """
+        expected = (len(self.run.facts.labels), 3)
+        if stacks.ndim != 5 or stacks.shape[1:3] != expected:
+            raise ValueError(f"expected (n, {expected[0]}, 3, y, x), got {stacks.shape}")
+        parts = [
+            self._run(torch.from_numpy(stacks[start : start + self.batch]).flatten(1, 2))
+            for start in range(0, len(stacks), self.batch)
+        ]
+        return torch.cat(parts).numpy()
+
+    @torch.no_grad()
+    def _run(self, counts: Tensor) -> Tensor:
+        """8-bit colours (B, 3, H, W) on the CPU for 8-bit stacks (B, C, H, W)."""
+        stacks = counts.to(self.device).contiguous(memory_format=torch.channels_last)
+        scaled = self.run.facts.normalisation.apply(stacks)
+        with autocast(self.device, self.dtype):
+            prediction = self._network(scaled)
+        return to_counts(prediction).cpu()
+
+    def stain_frame(
+        self,
+        stack: Images,
+        *,
+        tile_px: int = TILE_PX,
+        halo_px: int | None = None,
+        on_tile: Callable[[], None] | None = None,
+    ) -> Images:
+        """The stained frame (y, x, 3) of a stack (image, y, x, 3), in tiles.
+
+        Every tile is predicted with a halo of its surroundings, which is thrown away; at the
+        frame's own border there is none. A halo of the network's receptive radius (63 px for 4
+        blocks, 123 px for 8) gives what one pass over the whole frame would give.
+
+        Parameters
+        ----------
+        halo_px
+            None takes the exact radius; `measure_halo` finds a smaller one.
+        on_tile
+            Called after each tile.
+
+        Raises
+        ------
+        UserError
+            If the stack has another number of images, or memory runs out.
+        """
+        labels = self.run.facts.labels
+        if stack.ndim != 4 or stack.shape[0] != len(labels) or stack.shape[3] != 3:
+            raise UserError(
+                f"a stack of shape {stack.shape} does not fit the run's {len(labels)} images of "
+                "3 colours, (image, y, x, 3).",
+                hint=f"The run takes {self.run.facts.recipe}.",
+            )
+        halo = receptive_radius_px(self.run.config.depth) if halo_px is None else halo_px
+        height, width = stack.shape[1:3]
+        stained = np.empty((height, width, 3), dtype=np.uint8)
+        advice = f"Use smaller tiles than {tile_px} px (--tile)."
+        with memory_errors(advice):
+            for rows, columns in tiles(height, width, tile_px):
+                outer_rows, inner_rows = _with_halo(rows, height, halo)
+                outer_columns, inner_columns = _with_halo(columns, width, halo)
+                # (image, y, x, 3) -> (1, image * 3, y, x), image-major as in training
+                window = np.moveaxis(stack[:, outer_rows, outer_columns], 3, 1)
+                counts = torch.from_numpy(np.ascontiguousarray(window)).flatten(0, 1)
+                tile = self._run(counts[None])[0, :, inner_rows, inner_columns]
+                stained[rows, columns] = tile.permute(1, 2, 0).numpy()
+                if on_tile is not None:
+                    on_tile()
+        return stained
+
+    def measure_halo(self, stack: Images, tile_px: int = 64) -> Halo:
+        """The smallest halo whose tile agrees with the exact one to one count of 255.
+
+        Tried on one tile in the middle of the stack (image, y, x, 3). How far a trained network
+        really looks is a matter of its weights; the exact radius is only the farthest it can.
+        """
+        exact = receptive_radius_px(self.run.config.depth)
+        height, width = stack.shape[1:3]
+        middle = (height // 2, width // 2)
+        side = min(tile_px, height, width)
+
+        def tile(halo: int) -> NDArray[np.int16]:
+            part, inner = [], []
+            for centre, length in zip(middle, (height, width), strict=True):
+                outer, kept = _with_halo(
+                    slice(centre - side // 2, centre - side // 2 + side), length, halo
+                )
+                part.append(outer)
+                inner.append(kept)
+            stained = self.stain_frame(stack[:, part[0], part[1]], tile_px=10_000, halo_px=0)
+            return stained[inner[0], inner[1]].astype(np.int16)
+
+        wanted = tile(exact)
+        for halo in (halo for halo in HALOS_PX if halo < exact):
+            error = int(np.abs(tile(halo) - wanted).max())
+            if error <= TOLERANCE_COUNTS:
+                return Halo(halo, error, exact)
+        return Halo(exact, 0, exact)
+
+
+def tiles(height: int, width: int, tile_px: int) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of tiles of nearly equal size that cover a frame."""
+    for rows in _parts(height, tile_px):
+        for columns in _parts(width, tile_px):
+            yield rows, columns
+
+
+def _parts(length: int, most: int) -> list[slice]:
+    count = -(-length // most)
+    edges = [round(index * length / count) for index in range(count + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
+
+
+def _with_halo(inner: slice, length: int, halo: int) -> tuple[slice, slice]:
+    """The range with its halo inside the frame, and where the range lies in it."""
+    start, stop = max(inner.start - halo, 0), min(inner.stop + halo, length)
+    return slice(start, stop), slice(inner.start - start, inner.stop - start)

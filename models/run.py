@@ -1,0 +1,184 @@
+"""A run folder: what was trained, on what, and the weights.
+
+config.yaml            repeats the run
+facts.json             frames, scale of the inputs, sizes, perceptual network, versions
+best.safetensors       weights with the lowest validation loss
+last.safetensors       everything that continues the run after its last finished epoch
+curve.csv, curves.png  one row an epoch
+metrics.json           the evaluation
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from plsctl.acquire.config import Settings, load_settings
+from plsctl.acquire.errors import UserError
+from plsctl.models.config import TrainingConfig
+from plsctl.models.data import Normalisation
+from plsctl.models.rrdb import RRDBNet
+
+FORMAT = "plsctl-run"
+VERSION = 1
+
+
+class RunFacts(Settings):
+    """What a run learned about its data, and what prediction needs to know."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    model: str
+    recipe: str
+    target: str
+    frames: tuple[dict[str, object], ...]
+    """Frames in the order of the network's input, with exposure, gain and brightness."""
+    channels: int
+    parameters: int
+    normalisation: Normalisation
+    pixel_um: float
+    crop_px: int
+    black_level: float
+    data: str
+    samples: dict[str, int]
+    slides: tuple[str, ...]
+    perceptual: dict[str, str] | None
+    versions: dict[str, str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Frame labels in the order of the network's input."""
+        return tuple(str(frame["label"]) for frame in self.frames)
+
+
+class Run:
+    """The files of a run folder and the network in them."""
+
+    def __init__(self, path: Path, config: TrainingConfig, facts: RunFacts) -> None:
+        self.path = path
+        self.config = config
+        self.facts = facts
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Open a run folder.
+
+        Raises
+        ------
+        UserError
+            If there is none, or another version wrote it.
+        """
+        folder = Path(path)
+        file = folder / "facts.json"
+        if not file.is_file():
+            raise UserError(f"{folder} is not a run folder.", hint="Make one with `plsctl train`.")
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content.get("version") != VERSION:
+            raise UserError(
+                f"the run has version {content.get('version')}, this plsctl reads {VERSION}.",
+                file=file,
+                hint="Train it again, or use the plsctl that wrote it.",
+            )
+        try:
+            facts = RunFacts.model_validate(content)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise UserError(
+                f"the run cannot be read: {problem['loc']}: {problem['msg']}.", file=file
+            ) from None
+        return cls(folder, load_settings(folder / "config.yaml", TrainingConfig), facts)
+
+    def network(self) -> RRDBNet:
+        """The network with the weights of its best epoch, in evaluation mode, on the CPU.
+
+        Raises
+        ------
+        UserError
+            If no epoch has been finished, or the weights are of another network.
+        """
+        file = self.path / "best.safetensors"
+        if not file.is_file():
+            raise UserError(
+                f"the run {self.path} has no weights yet.",
+                hint="Run the same `plsctl train` again to continue it.",
+            )
+        tensors, _ = read_tensors(file)
+        network = build_network(self.config, self.facts.channels)
+        load_weights(network, tensors, file)
+        return network.eval()
+
+
+def build_network(config: TrainingConfig, channels: int) -> RRDBNet:
+    """The untrained network of a run, weights in channels-last order."""
+    network = RRDBNet(channels, config.depth, config.growth_channels, config.width)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def load_weights(network: RRDBNet, tensors: dict[str, Tensor], file: Path) -> None:
+    """Put weights into a network.
+
+    Raises
+    ------
+    UserError
+        If they belong to a network of another recipe, depth or width.
+    """
+    wanted = network.state_dict()
+    found = tensors.get("first.weight")
+    if found is not None and found.shape[1] != network.channels:
+        raise UserError(
+            f"the weights are for {found.shape[1] // 3} images, the recipe has "
+            f"{network.channels // 3}.",
+            file=file,
+            hint="Use the run's own recipe, or train for this one.",
+        )
+    other = [
+        name for name in wanted
+        if name not in tensors or tensors[name].shape != wanted[name].shape
+    ] + [name for name in tensors if name not in wanted]  # fmt: skip
+    if other:
+        raise UserError(
+            f"the weights are of another network ({other[0]} does not fit).",
+            file=file,
+            hint="Check blocks, growth and width in config.yaml.",
+        )
+    network.load_state_dict(tensors)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, object]) -> None:
+    """Write tensors with a JSON state in one file; the old one stays until it is whole."""
+    partial = path.with_name(path.name + ".part")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, partial, metadata={"state": json.dumps(state)})
+    partial.replace(path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Tensors and state of a file that `write_tensors` wrote.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state = json.loads((file.metadata() or {}).get("state", "{}"))
+    except Exception as error:  # the library raises its own type, which has no stable name
+        raise UserError(
+            f"the weights cannot be read ({error}).", file=path, hint="Train the run again."
+        ) from None
+    return tensors, state
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file at once."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
