@@ -124,7 +124,7 @@ class _CellFrame:
         c, s = self.u / nearest, self.v / nearest
         cc = c * c
         # cos 2a = 2 cc - 1; cos 3a = c (4 cc - 3); sin 3a = s (4 cc - 1).
-        outline = self._each("oval") * (2 * cc - 1) + 1
+        outline: Image = self._each("oval") * (2 * cc - 1) + 1
         cc *= 4
         outline += self._each("skew_cos") * c * (cc - 3)
         outline += self._each("skew_sin") * s * (cc - 1)
