@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -242,3 +243,20 @@ class LedBoard:
             self._show(run.time)
             said = self.sequence_ended(run.outcome).encode("ascii")
             self._spoken += self.faults.spoil(said)
+
+
+def ring_positions(count: int, spacing_mm: float = 4.0, height_mm: float = 80.0) -> list[Position]:
+    """Places of LEDs on concentric rings in a plane below the sample, filled from the centre."""
+    places: list[Position] = [(0.0, 0.0, -height_mm)]
+    ring = 0
+    while len(places) < count:
+        ring += 1
+        places += [
+            (
+                ring * spacing_mm * math.cos(math.tau * k / (6 * ring)),
+                ring * spacing_mm * math.sin(math.tau * k / (6 * ring)),
+                -height_mm,
+            )
+            for k in range(6 * ring)
+        ]
+    return places[:count]

@@ -1,0 +1,122 @@
+"""`plsctl led`: the LED array by hand."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+
+if TYPE_CHECKING:
+    from plsctl.acquire.geometry import LedGeometry
+    from plsctl.acquire.hardware import Hardware
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+HardwareOption = Annotated[
+    str, typer.Option("--hardware", "-H", help="Hardware configuration: a name or a YAML file.")
+]
+Brightness = Annotated[float, typer.Option(help="0 to 1, of full drive.")]
+
+
+@app.callback()
+def led() -> None:
+    """The LED array by hand. What is lit stays lit until `plsctl led off`.
+
+    Example: plsctl led pattern brightfield --hardware our_microscope.yaml
+    """
+
+
+@app.command()
+def on(
+    leds: Annotated[list[str], typer.Argument(metavar="LED...", help="LED numbers or names.")],
+    brightness: Brightness = 1.0,
+    hardware: HardwareOption = "simulator",
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Light exactly these LEDs.
+
+    Example: plsctl led on 0 1 arm1-24 --brightness 0.5
+    """
+    _light(hardware, lambda _, geometry: [_number(led, geometry) for led in leds], brightness, json)
+
+
+@app.command()
+def pattern(
+    name: Annotated[
+        str, typer.Argument(help="brightfield, darkfield, all, a group or an LED's name.")
+    ],
+    brightness: Brightness = 1.0,
+    hardware: HardwareOption = "simulator",
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Light a pattern; `brightfield` is every LED inside the first objective's aperture.
+
+    Example: plsctl led pattern brightfield
+    """
+
+    def choose(described: "Hardware", geometry: "LedGeometry") -> list[int]:
+        objective = next(iter(described.turret.objectives.values()))
+        return [led.led for led in geometry.pattern(name, objective.na)]
+
+    _light(hardware, choose, brightness, json)
+
+
+@app.command()
+def off(
+    hardware: HardwareOption = "simulator",
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """All LEDs off.
+
+    Example: plsctl led off
+    """
+    _light(hardware, lambda described, geometry: [], 1.0, json)
+
+
+def _light(
+    hardware: str,
+    choose: "Callable[[Hardware, LedGeometry], Iterable[int]]",
+    brightness: float,
+    json: bool,
+) -> None:
+    from plsctl.acquire.backend import open_backend
+    from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.led_array import open_led_array
+
+    described = load_hardware(hardware)
+    leds = sorted(set(choose(described, described.geometry())))
+    # A simulated array is plugged in by its backend; a real one needs no camera or stage.
+    backend = open_backend(described) if described.led_array.port.startswith("simled:") else None
+    try:
+        array = open_led_array(described.led_array)
+        try:
+            array.light(leds, brightness)
+        except BaseException:
+            array.close()
+            raise
+        array.release()
+    finally:
+        if backend is not None:
+            backend.close()
+    facts = array.identity
+    emit(
+        {
+            "driver": facts.driver,
+            "name": facts.name,
+            "version": facts.version,
+            "port": described.led_array.port,
+            "lit": leds,
+            "brightness": brightness if leds else 0.0,
+        },
+        json,
+    )
+    shown = ", ".join(str(led) for led in leds) if leds else "none"
+    say(f"{facts.name} ({facts.driver} {facts.version}) at {described.led_array.port}: lit {shown}")
+
+
+def _number(led: str, geometry: "LedGeometry") -> int:
+    return geometry.numbered(int(led)).led if led.isdecimal() else geometry.named(led).led

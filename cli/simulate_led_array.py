@@ -1,0 +1,76 @@
+"""`plsctl simulate led-array`: an LED controller that other programs can open as a port."""
+
+import contextlib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+
+if TYPE_CHECKING:
+    from plsctl.sim.illuminate_firmware import IlluminateFirmware
+
+
+class Protocol(StrEnum):
+    """Languages the simulated controller speaks."""
+
+    illuminate = "illuminate"
+    illuminate_v1 = "illuminate-v1"
+
+
+def led_array(
+    protocol: Annotated[
+        Protocol, typer.Option(help="The firmware to stand in for.")
+    ] = Protocol.illuminate,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Answer on this TCP port; 0 takes a free one."),
+    ] = None,
+    pty: Annotated[
+        bool, typer.Option("--pty", help="Answer on a pseudo-terminal instead (not on Windows).")
+    ] = False,
+    leds: Annotated[int, typer.Option(min=1, max=2000, help="Number of LEDs.")] = 43,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """An LED array without hardware, until Ctrl-C; prints the port to name in a hardware file.
+
+    Example: plsctl simulate led-array --protocol illuminate --port 5333
+    """
+    import time
+
+    from plsctl.acquire.errors import UserError
+    from plsctl.sim.serial_ports import serve_pty, serve_tcp
+
+    if pty and port is not None:
+        raise UserError("--pty and --port exclude each other.", hint="Give one of them.")
+    board = _board(protocol, leds)
+    with serve_pty(board) if pty else serve_tcp(board, port or 0) as server:
+        emit({"protocol": protocol.value, "port": server.url, "leds": leds}, json)
+        say(f"{leds} LEDs answer at {server.url}; stop with Ctrl-C.")
+        with contextlib.suppress(KeyboardInterrupt):  # the way to end it
+            while True:
+                time.sleep(0.2)
+
+
+def _board(protocol: Protocol, leds: int) -> "IlluminateFirmware":
+    """The emulated controller; it says on standard error what shines."""
+    from plsctl.acquire.geometry import standard_array
+    from plsctl.acquire.protocols import WallClock
+    from plsctl.sim.illuminate_firmware import IlluminateFirmware
+    from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware
+    from plsctl.sim.led_board import ring_positions
+
+    standard = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
+    places = standard if leds == len(standard) else ring_positions(leds)
+
+    def tell(_time_s: float, lit: dict[int, float]) -> None:
+        shown = ", ".join(f"{led} ({level:.0%})" for led, level in lit.items())
+        say(f"lit: {shown or 'none'}")
+
+    kinds = {
+        Protocol.illuminate: IlluminateFirmware,
+        Protocol.illuminate_v1: IlluminateV1Firmware,
+    }
+    return kinds[protocol](places, WallClock(), on_change=tell)
