@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.exposures import Exposure, ExposureTable
-from plsctl.acquire.focus import find_focus
 from plsctl.acquire.microscope import Microscope
-from plsctl.acquire.protocols import FocusJudge
-from plsctl.acquire.recipes import BRIGHTFIELD, RECIPES, Frame
-from plsctl.acquire.store import develop_mosaic
+from plsctl.acquire.recipes import RECIPES, Frame
 
 BRIGHT_TARGET = 0.75
-"""Bright field: the background's level, as a share of full scale."""
+"""Bright field: the background's level, as a share of full scale, ..."""
+
+HALO_TARGET = 0.95
+"""... unless the brightest 1 % (halos around cells under a single LED) would reach beyond this."""
 
 LOW_TARGET = 0.9
 """Dark field, low: the level of all but the brightest 0.1 % of values."""
@@ -32,8 +32,7 @@ HIGH_FACTOR = 4.0
 
 TRIALS = 12
 
-FOCUS_RANGE_UM = 40.0
-FOCUS_STEP_UM = 2.0
+SATURATED = 100.0
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ class ExposureCalibration:
         self._full_scale = 2**camera.bit_depth - 1
         self._black = camera.black_level
 
-    def measure(
-        self, frames: Sequence[Frame], progress: Callable[[str], None]
-    ) -> ExposureTable:
+    def measure(self, frames: Sequence[Frame], progress: Callable[[str], None]) -> ExposureTable:
         """Exposures of the frames, in their order.
 
         Raises
@@ -90,44 +87,51 @@ class ExposureCalibration:
         return ExposureTable(rows)
 
     def _search(self, frame: Frame) -> Light:
-        leds = self._microscope.pattern(frame.led)
+        return self.search(self._microscope.pattern(frame.led), frame.variant == "", frame.led)
+
+    def search(self, leds: Sequence[int], bright: bool, name: str) -> Light:
+        """Exposure and gain that use the sensor's range under some LEDs, which stay lit.
+
+        `bright` says whether their light enters the objective; `name` is for the error.
+        """
         self._microscope.light(leds)
-        bright = frame.variant == ""
-        wanted = (BRIGHT_TARGET if bright else LOW_TARGET) * self._full_scale - self._black
         light = self._split(5.0 if bright else 50.0)
         for _ in range(TRIALS):
             image = self._microscope.snap(light.exposure_ms, light.gain)
-            level = self._level(image, bright)
-            if level >= self._full_scale - self._black - 1:
+            reached = self._reached(image, bright)
+            if reached >= SATURATED:
                 light = self._split(light.amount / 4)
                 continue
-            if abs(level / wanted - 1) < 0.03:
+            if abs(reached - 1) < 0.03:
                 break
             # The sensor is linear; below a few counts the estimate is noise, so go in steps.
-            factor = wanted / level if level > 4 else 8.0
-            following = self._split(light.amount * min(factor, 8.0))
+            following = self._split(light.amount * min(1 / max(reached, 0.02), 8.0))
             if following == light:
                 break
             light = following
         else:
-            level = self._level(self._microscope.snap(light.exposure_ms, light.gain), bright)
-        if bright and level < wanted / 4:
+            image = self._microscope.snap(light.exposure_ms, light.gain)
+            reached = self._reached(image, bright)
+        if bright and reached < 0.25:
             raise HardwareError(
-                f"'{frame.led}' gives too little light: {level:.0f} of {self._full_scale} after "
+                f"'{name}' gives too little light: {100 * reached:.0f} % of what is wanted after "
                 f"{light.exposure_ms:.0f} ms at gain {light.gain:g}.",
                 hint="Check that LED and its cable, and that nothing blocks the light.",
             )
         return light
 
-    def _level(self, image: NDArray[np.uint8 | np.uint16], bright: bool) -> float:
+    def _reached(self, image: NDArray[np.uint8 | np.uint16], bright: bool) -> float:
+        """The image's level as a share of the level wanted; `SATURATED` when it cannot be told."""
+        targets = {50.0: BRIGHT_TARGET, 99.0: HALO_TARGET} if bright else {99.9: LOW_TARGET}
         # The brightest colour decides, so that none is lost.
-        if image.ndim == 3:
-            values = image.reshape(-1, image.shape[2])
-            levels = np.median(values, axis=0) if bright else np.percentile(values, 99.9, axis=0)
-            level = float(np.max(levels))
-        else:
-            level = float(np.median(image) if bright else np.percentile(image, 99.9))
-        return level - self._black
+        values = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)
+        shares = []
+        for percentile, target in targets.items():
+            level = float(np.percentile(values, percentile, axis=0).max())
+            if level >= self._full_scale:
+                return SATURATED
+            shares.append((level - self._black) / (target * self._full_scale - self._black))
+        return max(shares)
 
     def _split(self, amount: float) -> Light:
         """Time first, then gain, within what the camera offers."""
@@ -144,24 +148,3 @@ def round_to(value: float, digits: int) -> float:
 def all_frames() -> tuple[Frame, ...]:
     """Every frame any named recipe takes, bright field first."""
     return RECIPES["full"]
-
-
-def focus_here(
-    microscope: Microscope, calibration: ExposureCalibration, judge: FocusJudge
-) -> float:
-    """Find focus at the present place under bright field and stay there; the height."""
-    hardware = microscope.hardware
-    start_um = hardware.focus_z_um + microscope.objective.offset_z_um
-    microscope.move_z(start_um)
-    light = calibration.measure([Frame(BRIGHTFIELD)], lambda _: None).rows[Frame(BRIGHTFIELD)]
-    microscope.light(microscope.pattern(BRIGHTFIELD))
-
-    def sharpness(z_um: float) -> float:
-        microscope.move_z(z_um)
-        image = microscope.snap(light.exposure_ms, light.gain)
-        return judge.sharpness(develop_mosaic(image, hardware.camera.bayer))
-
-    z_um, _ = find_focus(sharpness, start_um, FOCUS_RANGE_UM, FOCUS_STEP_UM)
-    microscope.move_z(z_um)
-    microscope.leds_off()
-    return z_um

@@ -41,9 +41,7 @@ def load_settings(path: Path, model: type[Model]) -> Model:
         raise _explain(error.errors()[0], path, model, data, lines) from None
 
 
-def validate_section(
-    model: type[Model], section: dict[str, Any], file: Path, name: str
-) -> Model:
+def validate_section(model: type[Model], section: dict[str, Any], file: Path, name: str) -> Model:
     """A part of a YAML file that its first reader took in unchecked, checked now.
 
     `name` is the field of the file under which the section stands; errors as `load_settings`.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from plsctl.acquire.calibrate import ExposureCalibration
 from plsctl.acquire.focus import FocusPlane, FocusPoint, find_focus, fit_plane, spread_points
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Event, Journal
@@ -11,10 +13,70 @@ from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.plan import Position
 from plsctl.acquire.protocols import FocusJudge
 from plsctl.acquire.slide import FocusSettings
-from plsctl.acquire.store import FrameRecord, PassAttributes, develop
+from plsctl.acquire.store import develop_mosaic
 
 NEAR_UM = 8.0
 """Half range of a sweep where focus is already known to lie close by."""
+
+
+@dataclass(frozen=True)
+class FocusLight:
+    """The light under which focus is sought: LEDs and how long they shine."""
+
+    leds: tuple[int, ...]
+    exposure_ms: float
+    gain: float
+
+
+class FocusSearch:
+    """Finds the height of focus at the present place.
+
+    Under a dry objective by the LEDs just outside its aperture (`LedGeometry.focus_ring`).
+    """
+
+    def __init__(
+        self, microscope: Microscope, judge: FocusJudge, settings: FocusSettings, stop: StopRequest
+    ) -> None:
+        self._microscope = microscope
+        self._judge = judge
+        self._settings = settings
+        self._stop = stop
+        self.light: FocusLight | None = None
+
+    def measure_light(self) -> FocusLight:
+        """Find the exposure for the focus light here; it is kept for all sweeps that follow."""
+        na = self._microscope.objective.na
+        ring = self._microscope.geometry.focus_ring(na)
+        inside = ring == self._microscope.geometry.within(na)
+        # Light that enters the objective only serves focus when cells absorb it: bright field.
+        leds = self._microscope.pattern("brightfield") if inside else tuple(r.led for r in ring)
+        calibration = ExposureCalibration(self._microscope)
+        found = calibration.search(leds, inside, "the LEDs for focus")
+        self.light = FocusLight(leds, found.exposure_ms, found.gain)
+        return self.light
+
+    def find(self, centre_um: float, half_range_um: float) -> tuple[float, float]:
+        """The height of focus near `centre_um` and the sharpness there.
+
+        Raises
+        ------
+        HardwareError
+            There is no focus in the range or near it.
+        """
+        self._microscope.move_z(centre_um)
+        light = self.light or self.measure_light()
+        self._microscope.light(light.leds)
+        found = find_focus(self._sharpness, centre_um, half_range_um, self._settings.step_um)
+        self._microscope.leds_off()
+        return found
+
+    def _sharpness(self, z_um: float) -> float:
+        self._stop.check()
+        self._microscope.move_z(z_um)
+        light = self.light or self.measure_light()
+        image = self._microscope.snap(light.exposure_ms, light.gain)
+        camera = self._microscope.hardware.camera
+        return self._judge.sharpness(develop_mosaic(image, camera.bayer, 2**camera.bit_depth - 1))
 
 
 class Focus:
@@ -28,36 +90,31 @@ class Focus:
     def __init__(
         self,
         microscope: Microscope,
-        judge: FocusJudge,
+        search: FocusSearch,
         settings: FocusSettings,
-        frame: FrameRecord,
-        attributes: PassAttributes,
+        pass_name: str,
         journal: Journal,
         stop: StopRequest,
     ) -> None:
         self._microscope = microscope
-        self._judge = judge
+        self._search = search
         self._settings = settings
-        self._frame = frame
-        self._attributes = attributes
+        self._pass_name = pass_name
         self._journal = journal
         self._stop = stop
         self._plane = FocusPlane(0.0, 0.0, 0.0)
         self._offsets: dict[int, float] = {}
 
-    @property
-    def plane(self) -> FocusPlane:
-        """The plane of focus."""
-        return self._plane
-
     def recall(self, events: Sequence[Event]) -> bool:
         """Take over what an earlier run of the pass measured; False when it measured nothing."""
         found = False
         for event in events:
-            if event.get("pass_name") != self._attributes.pass_name:
-                continue
             if event["event"] == "focus_plane":
                 self._plane = FocusPlane(event["z0_um"], event["slope_x"], event["slope_y"])
+                light = event["light"]
+                self._search.light = FocusLight(
+                    tuple(light["leds"]), light["exposure_ms"], light["gain"]
+                )
                 self._offsets = {}
                 found = True
             elif event["event"] == "focus_offset":
@@ -85,18 +142,22 @@ class Focus:
                 centre, half_range = guess(x, y) + correction, NEAR_UM
             points.append(self._point(x, y, centre, half_range))
             progress()
-        plane = fit_plane(points)
-        self._plane = plane
+        self._plane = fit_plane(points)
+        self._note(points)
+        return self._plane
+
+    def _note(self, points: Sequence[FocusPoint]) -> None:
+        light = self._search.light
         self._journal.append(
             "focus_plane",
-            pass_name=self._attributes.pass_name,
-            z0_um=plane.z0_um,
-            slope_x=plane.slope_x,
-            slope_y=plane.slope_y,
-            points=[[p.x_um, p.y_um, p.z_um] for p in points],
+            pass_name=self._pass_name,
+            z0_um=self._plane.z0_um,
+            slope_x=self._plane.slope_x,
+            slope_y=self._plane.slope_y,
+            points=[[p.x_um, p.y_um, p.z_um, p.sharpness] for p in points],
+            light=None if light is None else vars(light),
         )
         self._journal.sync()
-        return plane
 
     def fixed(self, z_um: float) -> None:
         """Use one height everywhere."""
@@ -111,12 +172,11 @@ class Focus:
             return z
         block = index // every
         if block > 0 and block not in self._offsets:
-            before = z + self._offset(block - 1)
-            point = self._point(x, y, before, NEAR_UM)
+            point = self._point(x, y, z + self._offset(block - 1), NEAR_UM)
             self._offsets[block] = point.z_um - z
             self._journal.append(
                 "focus_offset",
-                pass_name=self._attributes.pass_name,
+                pass_name=self._pass_name,
                 block=block,
                 offset_um=self._offsets[block],
             )
@@ -128,15 +188,7 @@ class Focus:
 
     def _point(self, x_um: float, y_um: float, centre_um: float, half_um: float) -> FocusPoint:
         x, y = self._microscope.move_xy(x_um, y_um)
-        self._microscope.light(self._frame.leds, self._frame.brightness)
-        z, sharpness = find_focus(self._sharpness, centre_um, half_um, self._settings.step_um)
-        self._microscope.leds_off()
+        z, sharpness = self._search.find(centre_um, half_um)
         # Arriving anew makes what follows independent of how long the search took.
         self._microscope.move_xy(x_um, y_um)
         return FocusPoint(x, y, z, sharpness)
-
-    def _sharpness(self, z_um: float) -> float:
-        self._stop.check()
-        self._microscope.move_z(z_um)
-        image = self._microscope.snap(self._frame.exposure_ms, self._frame.gain)
-        return self._judge.sharpness(develop(image, self._attributes))

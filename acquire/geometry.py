@@ -17,6 +17,9 @@ from plsctl.acquire.errors import UserError
 
 COLUMNS = ("led", "name", "x_mm", "y_mm", "z_mm", "group")
 
+RING_WIDTH_DEG = 1.5
+"""LEDs whose angles differ by less belong to one ring."""
+
 
 @dataclass(frozen=True)
 class Led:
@@ -88,6 +91,18 @@ class LedGeometry:
     def within(self, numerical_aperture: float) -> tuple[Led, ...]:
         """The LEDs whose light enters an objective directly (papers/002 equation 3.1)."""
         return tuple(led for led in self.leds if math.hypot(*led.direction) < numerical_aperture)
+
+    def focus_ring(self, numerical_aperture: float) -> tuple[Led, ...]:
+        """The LEDs just outside the aperture; those inside where there are none.
+
+        Under light that just misses the objective only edges shine, and they are thinnest in
+        focus. In bright field a thin phase object does the opposite: it nearly vanishes there.
+        """
+        outside = [led for led in self.leds if math.hypot(*led.direction) >= numerical_aperture]
+        if not outside:
+            return self.within(numerical_aperture)
+        nearest_deg = min(led.angle_deg for led in outside)
+        return tuple(led for led in outside if led.angle_deg <= nearest_deg + RING_WIDTH_DEG)
 
     def pattern(self, name: str, numerical_aperture: float) -> tuple[Led, ...]:
         """The LEDs of a pattern: `brightfield`, `darkfield`, `all`, a group or one LED's name."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from plsctl.acquire.engine import Engine, PassTotals, check_disk
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.focus import spread_points
-from plsctl.acquire.focusing import Focus
+from plsctl.acquire.focusing import Focus, FocusSearch
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Event, Journal, read_journal
 from plsctl.acquire.microscope import Microscope, open_microscope
@@ -237,10 +237,9 @@ class _PassRun:
         scan, settings = self._scan, self._scan.slide.focus
         focus = Focus(
             self._microscope,
-            self._people.focus,
+            FocusSearch(self._microscope, self._people.focus, settings, self._stop),
             settings,
-            self.plan.frames[0],
-            self._attributes,
+            self._name,
             self._journal,
             self._stop,
         )

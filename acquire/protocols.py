@@ -44,7 +44,11 @@ class FocusJudge(Protocol):
     """Tells how sharp an image is."""
 
     def sharpness(self, image: Image) -> float:
-        """Larger is sharper; comparable between images of one field, shape (y, x, rgb)."""
+        """Larger is sharper, for an image (y, x, rgb) in dark field or under immersion.
+
+        Comparable between images of one field. A dry phase object in bright field has its least
+        value in focus instead.
+        """
 
 
 class FieldJudge(Protocol):

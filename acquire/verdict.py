@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from plsctl.acquire.errors import PlsctlError
 from plsctl.acquire.protocols import FocusJudge
-from plsctl.acquire.store import PassReader, checksum
+from plsctl.acquire.store import FrameRecord, PassReader, checksum
 
 MAX_SATURATED_BRIGHT = 0.02
 """Share of saturated values a bright-field frame may have before detail is lost for good."""
 
 BLURRED_SHARE = 0.35
 """A field this much less sharp than the median of its slide was out of focus."""
+
+
+RING_WIDTH = 0.02
+"""Dark-field LEDs whose direction sines differ by less count as one ring."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def _light_problems(reader: PassReader) -> list[str]:
 
 
 def _focus_problems(reader: PassReader, judge: FocusJudge) -> list[str]:
-    sharpness = np.array([judge.sharpness(reader.brightfield(name)) for name in reader.names])
+    sharpness = np.array([_sharpness(reader, name, judge) for name in reader.names])
     if len(sharpness) < 2:
         return []
     limit = BLURRED_SHARE * float(np.median(sharpness))
@@ -110,3 +115,28 @@ def _focus_problems(reader: PassReader, judge: FocusJudge) -> list[str]:
         for name, value in zip(reader.names, sharpness, strict=True)
         if value < limit
     ]
+
+
+def _sharpness(reader: PassReader, name: str, judge: FocusJudge) -> float:
+    """By the innermost ring of dark-field frames; without one by the bright field.
+
+    In bright field a dry phase object shows the least detail in focus (physics: contrast of a
+    weak phase object vanishes there), so its sharpness counts the other way round.
+    """
+    ring = _innermost_dark_frames(reader.attributes.frames)
+    if not ring:
+        return 1.0 / max(judge.sharpness(reader.brightfield(name)), 1e-9)
+    frames = [reader.frame(name, index).astype(np.float32) for index in ring]
+    light = np.mean(frames, axis=0) - reader.attributes.black_level
+    return judge.sharpness(np.clip(light, 0, 255).astype(np.uint8))
+
+
+def _innermost_dark_frames(frames: Sequence[FrameRecord]) -> list[int]:
+    """Frames of the dark-field LEDs nearest the aperture, at low exposure."""
+    sines = {
+        index: math.hypot(*frame.direction)
+        for index, frame in enumerate(frames)
+        if not frame.bright_field and frame.variant == "low" and frame.direction is not None
+    }
+    nearest = min(sines.values(), default=0.0)
+    return [index for index, sine in sines.items() if sine <= nearest + RING_WIDTH]

@@ -47,12 +47,15 @@ def exposures(
     """
     if out.exists() and not overwrite:
         raise UserError("the table exists.", file=out, hint="Choose another name, or --overwrite.")
-    from plsctl.acquire.calibrate import ExposureCalibration, all_frames, focus_here
+    from plsctl.acquire.calibrate import ExposureCalibration, all_frames
     from plsctl.acquire.exposures import save_exposures
+    from plsctl.acquire.focusing import FocusSearch
     from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.interrupt import StopRequest
     from plsctl.acquire.microscope import open_microscope
     from plsctl.acquire.recipes import BRIGHTFIELD, Frame
-    from plsctl.process.sharpness import BrightfieldFocusJudge
+    from plsctl.acquire.slide import FocusSettings
+    from plsctl.process.sharpness import GradientFocusJudge
 
     described = load_hardware(hardware)
     name = objective or next(iter(described.turret.objectives))
@@ -61,8 +64,12 @@ def exposures(
     with open_microscope(described) as microscope, progress("exposures", len(frames)) as advance:
         microscope.set_objective(name)
         microscope.move_xy(*microscope.to_stage(*at_um))
+        settings = FocusSettings()
+        search = FocusSearch(microscope, GradientFocusJudge(), settings, StopRequest())
+        guess_um = described.focus_z_um + microscope.objective.offset_z_um
+        z_um, _ = search.find(guess_um, settings.range_um)
+        microscope.move_z(z_um)
         calibration = ExposureCalibration(microscope, longest_ms)
-        focus_here(microscope, calibration, BrightfieldFocusJudge())
         table = calibration.measure(frames, lambda label: advance(description=label))
     save_exposures(table, out)
     emit(

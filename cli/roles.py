@@ -7,7 +7,7 @@ from plsctl.cli.common import say
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.judge import BrightfieldJudge
 from plsctl.process.registration import CoarseRegistrar
-from plsctl.process.sharpness import BrightfieldFocusJudge
+from plsctl.process.sharpness import GradientFocusJudge
 
 REQUESTS = {
     "unstained": "Put the unstained slide on the stage.",
@@ -52,7 +52,7 @@ class AnnouncedOperator:
 def make_roles(operator: Operator | None, assume_yes: bool) -> Roles:
     """The judges of `process`, and the backend's operator or the person at the keyboard."""
     return Roles(
-        focus=BrightfieldFocusJudge(),
+        focus=GradientFocusJudge(),
         field=BrightfieldJudge(),
         registrar=CoarseRegistrar(),
         cells=StainedCellFinder(),

@@ -105,7 +105,7 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     say(
         f"Pass {name}: {cost.positions} positions x {len(plan.frames)} images with "
         f"{plan.objective}, about {cost.seconds / 60:.1f} min "
-        f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB before compression."
+        f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB uncompressed."
     )
 
 
@@ -183,10 +183,10 @@ def _verify(opened: "Scan", as_json: bool) -> None:
 def _judge_again(opened: "Scan") -> list[str]:
     from plsctl.acquire.journal import Journal
     from plsctl.acquire.pass_run import judge_unstained
-    from plsctl.process.sharpness import BrightfieldFocusJudge
+    from plsctl.process.sharpness import GradientFocusJudge
 
     journal = Journal(opened.folder.journal)
     try:
-        return list(judge_unstained(opened, BrightfieldFocusJudge(), journal).problems)
+        return list(judge_unstained(opened, GradientFocusJudge(), journal).problems)
     finally:
         journal.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,9 @@ RateImage = NDArray[np.float32]
 TURRET_S = 1.0
 """Time the turret takes to turn."""
 
+IMAGES_AT_ONCE = 4
+"""LED images made in one go: enough to keep two threads busy, few enough to stay small."""
+
 REFERENCE_MAGNIFICATION = 20.0
 """The sensor's light level is defined at this magnification; a higher one spreads the light."""
 
@@ -37,7 +41,13 @@ class World:
         self.settings = settings
         self.clock = SimulatedClock()
         self.smear = Smear(settings.smear)
-        self.sensor = Sensor(settings.sensor, hardware.camera.size_px)
+        self.sensor = Sensor(
+            settings.sensor,
+            hardware.camera.size_px,
+            bit_depth=hardware.camera.bit_depth,
+            bayer=hardware.camera.bayer,
+            black_level=hardware.camera.black_level,
+        )
         self.geometry = hardware.geometry()
         self.lit: dict[int, float] = {}
         self.stained = False
@@ -50,7 +60,7 @@ class World:
         self._repeats: Counter[tuple[object, ...]] = Counter()
         self._brightness = self._led_brightness()
         self._field: tuple[tuple[object, ...], FieldSpectrum] | None = None
-        self._images: OrderedDict[tuple[object, ...], RateImage] = OrderedDict()
+        self._images: OrderedDict[tuple[int, float], RateImage] = OrderedDict()
 
     def _led_brightness(self) -> dict[int, float]:
         rng = np.random.default_rng((self.settings.seed, 0x1ED))
@@ -88,6 +98,18 @@ class World:
         ]
         self.commanded_um = (x_um, y_um)
         self._arrived_um = (x_um + float(error[0]) + slack[0], y_um + float(error[1]) + slack[1])
+        self._repeats.clear()
+
+    def look_at(self, x_um: float, y_um: float) -> None:
+        """Put a point of the slide into the middle of the image, exactly and in focus."""
+        x, y = self.transform.apply(x_um, y_um)
+        truth, objective = self.objective_truth, self.objective
+        self.commanded_um = (x, y)
+        self._arrived_um = (
+            x + objective.offset_x_um + truth.offset_x_um,
+            y + objective.offset_y_um + truth.offset_y_um,
+        )
+        self.z_um -= self.defocus_um()
         self._repeats.clear()
 
     def move_z(self, z_um: float) -> None:
@@ -186,26 +208,34 @@ class World:
         width, height = self.hardware.camera.size_px
         total = np.zeros((height, width, 3), dtype=np.float32)
         share = (REFERENCE_MAGNIFICATION / self.objective.magnification) ** 2
-        for led, level in sorted(self.lit.items()):
-            if level > 0:
-                total += np.float32(level * self._brightness[led] * share) * self._image(led)
+        leds = [led for led in sorted(self.lit) if self.lit[led] > 0]
+        for led, image in zip(leds, self._led_images(leds), strict=True):
+            total += np.float32(self.lit[led] * self._brightness[led] * share) * image
         return total
 
-    def _image(self, led: int) -> RateImage:
+    def _led_images(self, leds: Sequence[int]) -> Iterator[RateImage]:
+        """Noise-free images under single LEDs; those made lately are remembered."""
         z = round(self.defocus_um(), 3)
-        field_key = self._field_key()
-        key = (field_key, led, z)
-        if key in self._images:
-            self._images.move_to_end(key)
-            return self._images[key]
-        spectrum = self._spectrum(field_key)
-        direction = rotate(*self.geometry.numbered(led).direction, -self._camera_rotation_deg)
-        image = spectrum.images([direction], z)[0]
+        spectrum = self._spectrum(self._field_key())
+        for start in range(0, len(leds), IMAGES_AT_ONCE):
+            some = leds[start : start + IMAGES_AT_ONCE]
+            missing = [led for led in some if (led, z) not in self._images]
+            made = spectrum.images([self.direction(led) for led in missing], z)
+            fresh = dict(zip(missing, made, strict=True))
+            for led in some:
+                yield fresh[led] if led in fresh else self._images[led, z]
+            for led, image in fresh.items():
+                self._remember((led, z), image)
+
+    def _remember(self, key: tuple[int, float], image: RateImage) -> None:
         self._images[key] = image
-        limit = max(1, self.settings.image_cache_mb * 2**20 // image.nbytes)
+        limit = self.settings.image_cache_mb * 2**20 // image.nbytes
         while len(self._images) > limit:
             self._images.popitem(last=False)
-        return image
+
+    def direction(self, led: int) -> tuple[float, float]:
+        """Direction cosines of an LED in the axes of the camera's image."""
+        return rotate(*self.geometry.numbered(led).direction, -self._camera_rotation_deg)
 
     def _field_key(self) -> tuple[object, ...]:
         return (self._arrived_um, self.objective_name, self.stained, self.transform)

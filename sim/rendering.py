@@ -1,0 +1,96 @@
+"""Cell neighbourhoods rendered one by one, without scanning the fields around them.
+
+The same world as the simulated microscope's, with a sensor just large enough for one cell: what
+comes out is what a scan would have cut from its images, at a small part of the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.hardware import Hardware
+from plsctl.acquire.store import FrameRecord
+from plsctl.sim.cells import Cell
+from plsctl.sim.settings import SimulatorSettings
+from plsctl.sim.world import World
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class RenderedCell:
+    """One white cell, in the middle of all its images.
+
+    `stack` has the shape (frame, y, x, rgb), `stained` (y, x, rgb), and `highres` the same scene
+    as `stained` with the ratio of the objectives' magnifications as many pixels each way.
+    """
+
+    cell: Cell
+    stack: Image
+    stained: Image
+    highres: Image
+
+
+def render_cells(
+    hardware: Hardware,
+    settings: SimulatorSettings,
+    frames: Sequence[FrameRecord],
+    highres_frame: FrameRecord,
+    count: int,
+    crop_px: int,
+) -> Iterator[RenderedCell]:
+    """White cells of the slide's monolayer, in the order in which tiles of it are visited.
+
+    Objectives are taken as nominal (no scale error, no rotation against each other), and every
+    cell lies where a perfect match would put it, before and after staining.
+    """
+    low_name, high_name = list(hardware.turret.objectives)[:2]
+    ratio = round(
+        hardware.objective(high_name).magnification / hardware.objective(low_name).magnification
+    )
+    nominal = settings.model_copy(update={"objectives": {}})
+    low = World(_with_sensor(hardware, crop_px), nominal)
+    high = World(_with_sensor(hardware, crop_px * ratio), nominal)
+    high.turn_to(str(hardware.objective(high_name).label))
+    high.stained = high.oil = True
+    for cell in _white_cells(low, count):
+        low.stained = False
+        low.look_at(cell.x_um, cell.y_um)
+        stack = np.stack([_expose(low, frame) for frame in frames])
+        low.stained = True
+        x, y = cell.position(stained=True)
+        low.look_at(x, y)
+        high.look_at(x, y)
+        yield RenderedCell(cell, stack, _expose(low, frames[0]), _expose(high, highres_frame))
+
+
+def _with_sensor(hardware: Hardware, size_px: int) -> Hardware:
+    camera = hardware.camera.model_copy(update={"size_px": (size_px, size_px), "bayer": None})
+    return hardware.model_copy(update={"camera": camera})
+
+
+def _expose(world: World, frame: FrameRecord) -> Image:
+    world.lit = dict.fromkeys(frame.leds, frame.brightness)
+    image = world.expose(frame.exposure_ms, frame.gain)
+    shift = world.hardware.camera.bit_depth - 8
+    return (image >> shift).astype(np.uint8)
+
+
+def _white_cells(world: World, count: int) -> Iterator[Cell]:
+    """White cells that staining leaves in place, from one end of the monolayer to the other."""
+    smear = world.settings.smear
+    margin_um, step_um = 1000.0, 500.0
+    (x_low, x_high), (y_low, y_high) = smear.monolayer_x_um, smear.smear_y_um
+    found = 0
+    for x in np.arange(x_low + margin_um, x_high - margin_um, step_um):
+        for y in np.arange(y_low + margin_um, y_high - margin_um, step_um):
+            for cell in world.smear.cells(x, y, x + step_um, y + step_um):
+                if cell.is_white and not cell.lost:
+                    yield cell
+                    found += 1
+                    if found == count:
+                        return
