@@ -1,0 +1,59 @@
+"""Metrics against scikit-image and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage.color import rgb2gray
+from skimage.metrics import structural_similarity
+
+from plsctl.models.metrics import (
+    bootstrap_interval,
+    mean_absolute_error,
+    ssim,
+    ssim_colour,
+    ssim_grey,
+)
+
+WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+
+
+def _pairs() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    smooth = np.add.outer(np.linspace(40, 200, 40), np.linspace(0, 50, 48))
+    target = np.clip(smooth + rng.normal(0, 15, (5, 3, 40, 48)), 0, 255).astype(np.uint8)
+    noise = rng.normal(0, 1, target.shape) * np.array([0, 2, 10, 40, 90]).reshape(5, 1, 1, 1)
+    prediction = np.clip(target + noise, 0, 255).astype(np.uint8)
+    prediction[4] = 250  # a flat, bright image, the hard case for differences of squares
+    return prediction, target
+
+
+def test_ssim_agrees_with_scikit_image() -> None:
+    prediction, target = _pairs()
+    colour, grey = ssim_colour(prediction, target), ssim_grey(prediction, target)
+    for index, (p, t) in enumerate(zip(prediction, target, strict=True)):
+        wanted = structural_similarity(p, t, data_range=255, channel_axis=0, **WANG)
+        assert colour[index] == pytest.approx(wanted, abs=1e-4)
+        p_grey, t_grey = (rgb2gray(np.moveaxis(image, 0, 2)) for image in (p, t))
+        wanted = structural_similarity(p_grey, t_grey, data_range=1.0, **WANG)
+        assert grey[index] == pytest.approx(wanted, abs=1e-4)
+    assert colour[0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_mean_absolute_error_is_on_the_scale_of_the_training_loss() -> None:
+    black, white = np.zeros((2, 3, 4, 4), np.uint8), np.full((2, 3, 4, 4), 255, np.uint8)
+    assert mean_absolute_error(black, white).tolist() == [2.0, 2.0]
+
+
+def test_bootstrap_covers_the_mean_and_narrows_with_samples() -> None:
+    rng = np.random.default_rng(1)
+    few, many = rng.normal(0.8, 0.1, 25), rng.normal(0.8, 0.1, 2500)
+    low, high = bootstrap_interval(few)
+    assert low < few.mean() < high
+    # 95 % of a mean: +-1.96 sigma / sqrt(n).
+    assert np.subtract(*bootstrap_interval(many)[::-1]) == pytest.approx(2 * 1.96 * 0.002, rel=0.1)
+
+
+def test_too_small_or_unequal_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 11 px"):
+        ssim(np.zeros((1, 3, 8, 8)), np.zeros((1, 3, 8, 8)), 1.0)

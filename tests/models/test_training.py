@@ -1,0 +1,239 @@
+"""Training: it learns, it goes on after a stop, and what is wrong is said clearly."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from plsctl.acquire.errors import UserError
+from plsctl.models.config import TrainingConfig, config_from_file, config_from_options
+from plsctl.models.data import Normalisation, SampleSource, epoch_order, to_colour, to_counts
+from plsctl.models.device import memory_errors
+from plsctl.models.evaluation import evaluate
+from plsctl.models.metrics import ssim_colour
+from plsctl.models.prediction import Predictor
+from plsctl.models.run import Run
+from plsctl.models.training import Trainer, learning_rate, train
+from plsctl.process.dataset import Dataset
+
+
+def _config(data: Path, out: Path, **changes: Any) -> TrainingConfig:
+    options = {
+        "data": data, "out": out, "blocks": 1, "growth": 8, "width": 12, "batch": 8,
+        "learning_rate": 2e-3, "epochs": 3, "device": "cpu", "precision": "float32",
+    } | changes  # fmt: skip
+    return config_from_options(options.pop("model", "maepfnet"), options)
+
+
+def _curve(run: Path) -> list[dict[str, float]]:
+    with (run / "curve.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained without a stop."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(_config(dataset, out, epochs=8, average=0.9, schedule="cosine"))
+    return out
+
+
+def test_training_lowers_the_loss_and_beats_the_baselines(trained: Path) -> None:
+    curve = _curve(trained)
+    assert curve[-1]["validation_loss"] < 0.6 * curve[0]["validation_loss"]
+    assert curve[-1]["train_loss"] == pytest.approx(
+        sum(curve[-1][f"train_{term}"] for term in ("mae", "perceptual", "fourier")), rel=1e-5
+    )
+    result: Any = evaluate(Run.open(trained), split="test")
+    assert result["split"] == "test" and result["samples"] == 6
+    assert list(result["baselines"]) == ["unstained", "mean_colour", "mean_target"]
+    for baseline in result["baselines"].values():
+        assert result["metrics"]["mae"]["mean"] < baseline["mae"]["mean"]
+        assert result["metrics"]["ssim"]["mean"] > baseline["ssim"]["mean"]
+    low, high = result["metrics"]["ssim"]["ci95"]
+    assert low <= result["metrics"]["ssim"]["mean"] <= high
+    assert json.loads((trained / "metrics.json").read_text())["metrics"] == result["metrics"]
+    assert (trained / "gallery_test.png").stat().st_size > 1000
+    assert (trained / "curves.png").stat().st_size > 1000
+
+
+def test_baselines_are_what_they_say(trained: Path, dataset: Path) -> None:
+    data = Dataset.open(dataset)
+    result: Any = evaluate(Run.open(trained), data, "validation")
+    numbers = data.split("validation")
+    target = data.read_target("20x", numbers)
+    bright = data.read_input(numbers, "brightfield")[:, 0]
+    assert result["baselines"]["unstained"]["ssim"]["mean"] == pytest.approx(
+        float(ssim_colour(bright, target).mean())  # type: ignore[arg-type]
+    )
+    mean = data.read_target("20x", data.split("train")).mean(axis=0)
+    assert result["baselines"]["mean_target"]["mae"]["mean"] == pytest.approx(
+        np.abs(mean - target).mean() / 127.5, abs=3e-3
+    )
+
+
+def test_a_killed_run_continues_the_same_curve(
+    trained: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(dataset, tmp_path / "run", epochs=8, average=0.9, schedule="cosine")
+    step, calls = Trainer._step, []
+
+    def killed(trainer: Trainer, *batch: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 15:  # 6 steps an epoch: in the middle of the third
+            raise KeyboardInterrupt
+        return step(trainer, *batch)
+
+    monkeypatch.setattr(Trainer, "_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.undo()
+    assert len(_curve(tmp_path / "run")) == 2
+    result = train(config)
+    assert result.epochs == 8
+    whole, pieced = _curve(trained), _curve(tmp_path / "run")
+    for one, other in zip(whole, pieced, strict=True):
+        for name in one.keys() - {"seconds"}:
+            assert other[name] == pytest.approx(one[name], rel=1e-4), name
+    assert train(config).stopped == "epochs"  # a finished run is left as it is
+
+
+def test_early_stopping_and_the_best_epoch_is_kept(dataset: Path, tmp_path: Path) -> None:
+    # With a vanishing rate nothing improves after the first epochs.
+    config = _config(
+        dataset, tmp_path / "run", model="maenet", epochs=50, patience=2, learning_rate=1e-30
+    )
+    result = train(config)
+    assert result.stopped == "patience" and result.epochs == result.best_epoch + 2
+
+
+def test_time_ends_a_run_and_it_can_be_given_more(dataset: Path, tmp_path: Path) -> None:
+    config = _config(dataset, tmp_path / "run", minutes=1e-4, epochs=500)
+    assert train(config).stopped == "time"
+    longer = config.model_copy(update={"minutes": None, "epochs": 2})
+    assert train(longer).epochs == 2
+
+
+def test_nan_is_reported_and_the_last_good_weights_stay(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = _config(dataset, tmp_path / "run", epochs=1)
+    train(config)
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    monkeypatch.setattr(
+        Trainer, "_predict", lambda self, network, stacks: network(stacks.float() * torch.nan)
+    )
+    with pytest.raises(UserError, match=r"became nan in epoch 2, step 7.*lower --learning-rate"):
+        train(config.model_copy(update={"epochs": 2}))
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_requests_that_do_not_fit_are_refused_before_anything_is_written(
+    dataset: Path, trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError, match="has no target 100x"):
+        train(_config(dataset, out, target="100x"))
+    with pytest.raises(UserError, match=r"lacks 10 of the 14 images of recipe le18deg"):
+        train(_config(dataset, out, recipe="le18deg"))
+    with pytest.raises(UserError, match="no data set at"):
+        train(_config(tmp_path / "none.zarr", out))
+    with pytest.raises(UserError, match="no such file of VGG19"):
+        train(_config(dataset, out, perceptual=str(tmp_path / "vgg.pth")))
+    assert not out.exists()
+    with pytest.raises(UserError, match="was begun with growth = 8, now it is 4"):
+        train(_config(dataset, trained, average=0.9, schedule="cosine", growth=4))
+    with pytest.raises(UserError, match=r"no model 'maepfnt'.*Did you mean 'maepfnet'"):
+        _config(dataset, out, model="maepfnt")
+    with pytest.raises(UserError, match="--out is missing"):
+        config_from_options("maenet", {"data": dataset})
+    with pytest.raises(UserError, match="--epochs 0"):
+        _config(dataset, out, epochs=0)
+
+
+def test_a_config_file_repeats_a_run(trained: Path, tmp_path: Path) -> None:
+    config = config_from_file(trained / "config.yaml", {"out": tmp_path / "again"})
+    assert config.differences(Run.open(trained).config) == []
+    file = tmp_path / "bad.yaml"
+    file.write_text("model: maenet\ndata: a\nout: b\nepoch: 3\n")
+    with pytest.raises(UserError, match=r"line 4: .*Did you mean 'epochs'") as caught:
+        config_from_file(file, {})
+    assert caught.value.line == 4
+
+
+def test_weights_of_another_recipe_are_refused(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a run folder"):
+        Run.open(tmp_path)
+    run = Run.open(trained)
+    other = Run(run.path, run.config, run.facts.model_copy(update={"channels": 9}))
+    with pytest.raises(UserError, match="weights are for 4 images, the recipe has 3"):
+        other.network()
+    wide = run.config.model_copy(update={"width": 20})
+    with pytest.raises(UserError, match="of another network"):
+        Run(run.path, wide, run.facts).network()
+
+
+def test_running_out_of_memory_names_the_remedy() -> None:
+    with (
+        pytest.raises(UserError, match=r"memory does not suffice.*--batch 10"),
+        memory_errors("Try --batch 10."),
+    ):
+        torch.empty(2**50)
+
+
+def test_streamed_batches_equal_those_in_memory(dataset: Path) -> None:
+    data = Dataset.open(dataset)
+    held = SampleSource(data, "train", [2, 0], "20x", memory_gb=1)
+    streamed = SampleSource(data, "train", [2, 0], "20x", memory_gb=1e-9)
+    assert held.in_memory and not streamed.in_memory
+    order = epoch_order(len(held), seed=3, epoch=5)
+    pairs = zip(held.batches(order, 7), streamed.batches(order, 7), strict=True)
+    for one, other in pairs:
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+        assert one[0].is_contiguous(memory_format=torch.channels_last)
+    assert sorted(order) == list(range(48))
+    assert not np.array_equal(order, epoch_order(48, seed=3, epoch=6))
+
+
+def test_normalised_inputs_have_unit_deviation_in_every_channel() -> None:
+    rng = np.random.default_rng(0)
+    levels = np.array([200.0, 10.0]).reshape(1, 2, 1, 1, 1)
+    stacks = np.clip(rng.normal(levels, 0.1 * levels + 3, (50, 2, 3, 16, 16)), 0, 255)
+    scale = Normalisation.of(stacks.astype(np.uint8))
+    scaled = scale.apply(torch.from_numpy(stacks.astype(np.uint8)).flatten(1, 2))
+    torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(6), atol=1e-3, rtol=0)
+    # A dead image is not blown up.
+    assert Normalisation.of(np.zeros((2, 1, 3, 4, 4), np.uint8)).std == (1.0, 1.0, 1.0)
+
+
+def test_colours_go_to_counts_and_back() -> None:
+    counts = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_counts(to_colour(counts)), counts)
+    assert to_counts(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
+
+
+def test_rate_schedules(dataset: Path, tmp_path: Path) -> None:
+    constant = _config(dataset, tmp_path)
+    assert {learning_rate(constant, share) for share in (0, 0.5, 1)} == {2e-3}
+    cosine = constant.model_copy(update={"schedule": "cosine"})
+    rates = [learning_rate(cosine, share) for share in np.linspace(0.03, 1, 20)]
+    assert rates[0] == pytest.approx(2e-3) and rates[-1] == pytest.approx(4e-5)
+    assert all(a > b for a, b in itertools.pairwise(rates))
+
+
+def test_prediction_in_batches_equals_one_by_one(trained: Path, dataset: Path) -> None:
+    stacks = Dataset.open(dataset).read_input(range(5)).astype(np.uint8)
+    run = Run.open(trained)
+    many = Predictor(run, precision="float32", batch=4).predict(stacks)
+    single = Predictor(run, precision="float32", batch=1).predict(stacks)
+    assert np.abs(many.astype(int) - single).max() <= 1
+    with pytest.raises(ValueError, match="expected"):
+        Predictor(run).predict(stacks[:, :2])
