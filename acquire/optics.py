@@ -69,8 +69,8 @@ def is_bright_field(direction: Direction, na: float) -> bool:
 
 
 def pupil(
-    fx: NDArray[np.float64],
-    fy: NDArray[np.float64],
+    fx: NDArray[np.floating],
+    fy: NDArray[np.floating],
     imaging: Imaging,
     wavelength_um: float,
     z_um: float = 0.0,
