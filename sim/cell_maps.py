@@ -1,9 +1,9 @@
 """Single cells drawn in their own frame: thickness, index, stain, and what is nucleus and cell.
 
 What the stain will show is in the phase already. Where chromatin is dense it is a little thicker,
-and its grain, finer than the 20x bright-field image resolves, is stronger in proportion: the steep
-LEDs see how dark the stain will be. In the same way the cytoplasm's ribosomes (blue), and the
-granules of each type, have grain of their own size.
+and its grain, finer than the 20x bright-field image resolves, is much stronger: the steep LEDs see
+how dark the stain will be. In the same way the cytoplasm's ribosomes (blue), and the granules of
+each type, have grain of their own size.
 """
 
 from __future__ import annotations
@@ -128,10 +128,10 @@ def _white(
     uptake, blue, pink = np.exp(0.12 * variation * rng.standard_normal(3))
     dense = core * np.clip(1 + np.float32(look.clumps) * coarse, 0.3, 1.8) * np.float32(uptake)
     chromatin_um = np.float32(look.nucleus_um) * core * (1 + np.float32(0.3 * look.clumps) * coarse)
-    chromatin_um += np.float32(look.chromatin_grain_um) * dense * fine
+    chromatin_um += np.float32(look.chromatin_grain_um) * dense**2 * fine
 
     # As in red cells, plasma dried about its foot makes the cell's edge softer than its colour's.
-    bare = fill(depth, 0.9) * (1 - np.float32(0.75) * core)
+    bare = fill(depth, 0.7) * (1 - np.float32(0.75) * core)
     grain = textures.crop("fine", rng, canvas.size)
     ribosomes = np.float32(look.azure * blue) * bare
     flow = 1 + np.float32(0.12) * textures.crop("coarse", rng, canvas.size)
@@ -203,7 +203,7 @@ def _platelet(
 ) -> CellMaps:
     canvas = Canvas(radius * 1.6 + 0.5 + MARGIN_UM)
     depth = canvas.round(rng, radius, 0.12)
-    body = fill(depth, 1.0)
+    body = fill(depth, 1.2)
     fine = textures.crop("fine", rng, canvas.size)
     middle = fill(depth - np.float32(0.4 * radius), 1.0)
     thickness = np.float32(0.4) * body + np.float32(0.012) * middle * fine

@@ -100,6 +100,10 @@ class Smear:
                     self._add(cell, view, stained, layers)
         return layers
 
+    def density(self, x_um: float, y_um: float) -> float:
+        """Cells per area against the middle of the monolayer: 0 off the smear, 2 where thick."""
+        return self._placement.density(x_um, y_um)
+
     def others(self, view: View) -> Iterator[Cell]:
         """Everything but red cells that may reach into a view."""
         for _, _, tile in self._placement.tiles(*view.bounds_um(FARTHEST_REACH_UM)):

@@ -59,7 +59,7 @@ def make_stain(seed: int, variation: float) -> Stain:
         eosin=colour(0.03, 0.24, 0.09, eosin),
         eosinophil_granule=colour(0.06, 0.95, 0.72, eosin),
         basophil_granule=colour(1.45, 1.75, 0.62, azure),
-        red_cell=colour(0.02, 0.30, 0.13, eosin),
+        red_cell=colour(0.02, 0.34, 0.15, eosin),
         platelet=colour(0.42, 0.70, 0.18, azure),
         precipitate=colour(1.5, 2.1, 1.0, azure),
         background=colour(0.012, 0.020, 0.008, azure),

@@ -1,4 +1,5 @@
 """What really lies on a simulated slide: the answers that found cells and masks are tested by."""
+
 from __future__ import annotations
 
 from typing import TypedDict
