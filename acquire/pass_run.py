@@ -12,6 +12,7 @@ from plsctl.acquire.engine import Engine, PassTotals, check_disk
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.focus import spread_points
 from plsctl.acquire.focusing import Focus, FocusSearch
+from plsctl.acquire.folder_lock import locked
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Event, Journal, read_journal
 from plsctl.acquire.microscope import Microscope, open_microscope
@@ -96,6 +97,21 @@ def run_pass(
             hint="Take it again with --fresh, or check it with --verify.",
         )
     scan.prepare_folder()
+    with locked(scan.folder.path):
+        return _run_locked(scan, name, roles, stop, force, fresh, resumed, progress, watch)
+
+
+def _run_locked(
+    scan: Scan,
+    name: PassName,
+    roles: Callable[[Operator | None], Roles],
+    stop: StopRequest,
+    force: bool,
+    fresh: bool,
+    resumed: bool,
+    progress: Progress,
+    watch: Callable[[Engine], None] | None,
+) -> PassResult:
     journal = Journal(scan.folder.journal)
     try:
         with open_microscope(scan.hardware) as microscope:
@@ -189,10 +205,11 @@ class _PassRun:
         image = self._first_look()
         left = len(plan.positions) * len(plan.frames)
         check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
-        writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
         focus = self._focus()
         if self._name != "unstained":
             self._transform = self._find_slide()
+        # Only now is the pass begun: a slide that turned out wrong must not count as stained.
+        writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
         order = {position.name: index for index, position in enumerate(plan.positions)}
         engine = Engine(
             microscope,

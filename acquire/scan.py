@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from plsctl.acquire.plan import (
 from plsctl.acquire.protocols import (
     SlideTransform,
 )
+from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.slide import PASSES, PassName, Slide, load_slide, settings_hash
 from plsctl.acquire.store import PassAttributes, PassReader, ScanFolder
 from plsctl.acquire.verdict import verify_pass
@@ -135,8 +135,7 @@ class Scan:
         """Where the returned slide lies, once the stained pass has found it."""
         if not self.folder.transform.exists():
             return None
-        found = json.loads(self.folder.transform.read_text(encoding="utf-8"))
-        return SlideTransform(**found)
+        return load_transform(self.folder)
 
     def check_order(self, name: PassName, force: bool) -> None:
         """`UserError` when a pass cannot be taken now."""

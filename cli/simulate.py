@@ -64,10 +64,10 @@ def dataset(
     """
     from plsctl.acquire.hardware import load_hardware
     from plsctl.cli.common import progress
-    from plsctl.sim.dataset import render_dataset
+    from plsctl.cli.simulated_dataset import write_dataset
 
     described = load_hardware(hardware)
     with progress("rendering cells", cells) as advance:
-        result = render_dataset(described, out, cells, recipe, seed, lambda: advance())
-    emit({"samples": result, "dataset": out}, json)
-    say(f"{result} samples written to {out}.")
+        count = write_dataset(described, out, cells, recipe, seed, lambda: advance())
+    emit({"samples": count, "dataset": out}, json)
+    say(f"{count} samples written to {out}.")

@@ -45,14 +45,18 @@ def render_cells(
 ) -> Iterator[RenderedCell]:
     """White cells of the slide's monolayer, in the order in which tiles of it are visited.
 
-    Objectives are taken as nominal (no scale error, no rotation against each other), and every
-    cell lies where a perfect match would put it, before and after staining.
+    Objectives are taken as nominal (no scale error, no rotation against each other), the sensor
+    has no flaws in fixed places (each cell would show the same ones), and every cell lies where a
+    perfect match would put it, before and after staining.
     """
     low_name, high_name = list(hardware.turret.objectives)[:2]
     ratio = round(
         hardware.objective(high_name).magnification / hardware.objective(low_name).magnification
     )
-    nominal = settings.model_copy(update={"objectives": {}})
+    flawless = settings.sensor.model_copy(
+        update={"dead_pixels": 0, "dust_specks": 0, "vignette": 0.0}
+    )
+    nominal = settings.model_copy(update={"objectives": {}, "sensor": flawless})
     low = World(_with_sensor(hardware, crop_px), nominal)
     high = World(_with_sensor(hardware, crop_px * ratio), nominal)
     high.turn_to(str(hardware.objective(high_name).label))

@@ -1,0 +1,44 @@
+"""One scan at a time in a folder; the lock falls with the process, however it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plsctl.acquire.errors import UserError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a scan's folder.
+
+    Raises
+    ------
+    UserError
+        Another process holds it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            _lock(file.fileno())
+        except OSError:
+            raise UserError(
+                "another plsctl is scanning into this folder.",
+                file=folder,
+                hint="Wait until it has finished, or choose another folder with --out.",
+            ) from None
+        yield
+
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

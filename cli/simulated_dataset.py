@@ -1,0 +1,88 @@
+"""A data set from cells rendered one by one: joins the simulator and the data set's writer."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.exposures import load_exposures
+from plsctl.acquire.hardware import Hardware, find_file
+from plsctl.acquire.plan import frame_records
+from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.splits import assign_splits
+from plsctl.sim.backend import open_world
+from plsctl.sim.rendering import RenderedCell, render_cells
+
+CROP_PX = 64
+
+
+def write_dataset(
+    hardware: Hardware, out: Path, count: int, recipe: str, seed: int, advance: Callable[[], None]
+) -> int:
+    """Render `count` white cells into a data set with 20x and 100x targets; the number written."""
+    if hardware.core != "simulator":
+        raise UserError(
+            f"'{hardware.name}' is not a simulated microscope.",
+            file=hardware.file,
+            field="core",
+            hint="Name one whose core is 'simulator', such as simulator_small.",
+        )
+    settings = open_world(hardware).settings
+    tables = [
+        load_exposures(find_file(f"exposures_{name}.csv", hardware.file.parent))
+        for name in ("20x", "100x")
+    ]
+    low = next(iter(hardware.turret.objectives))
+    geometry, na = hardware.geometry(), hardware.objective(low).na
+    frames = frame_records(recipe, tables[0], geometry, na)
+    highres = frame_records("brightfield", tables[1], geometry, na)[0]
+    writer = DatasetWriter(
+        out,
+        [frame.model_dump(mode="json") for frame in frames],
+        recipe=recipe,
+        pixel_um=hardware.pixel_um(low),
+        crop_px=CROP_PX,
+        targets=("20x", "100x"),
+        facts={
+            "slides": ["simulated"],
+            "black_level": hardware.camera.black_level,
+            "full_scale": 255,
+        },
+    )
+    with writer:
+        for cell in render_cells(hardware, settings, frames, highres, count, CROP_PX):
+            _append(writer, cell)
+            advance()
+        table = writer.table
+        writer.finish(assign_splits(table, (8, 1, 1), seed))
+    return len(table)
+
+
+def _append(writer: DatasetWriter, rendered: RenderedCell) -> None:
+    high = cv2.resize(rendered.highres, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
+    cell = rendered.cell
+    row = {
+        "slide": "simulated",
+        "patient": "simulated",
+        "stain": "simulated",
+        "position": f"{cell.id}",
+        "x_um": cell.x_um,
+        "y_um": cell.y_um,
+        "type": cell.type,
+        "flags": "",
+    }
+    writer.append(
+        _channels_first(rendered.stack)[None],
+        {
+            "20x": _channels_first(rendered.stained)[None],
+            "100x": _channels_first(np.asarray(high))[None],
+        },
+        pd.DataFrame([row]),
+    )
+
+
+def _channels_first(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(images, -1, -3))

@@ -1,0 +1,120 @@
+"""White cells of a scan: where they are on the slide, each of them once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.protocols import SlideTransform, rotate
+from plsctl.acquire.scan_files import load_transform
+from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
+from plsctl.process.segmentation import SegmentationSettings, segment
+
+SAME_CELL_UM = 5.0
+"""Two finds closer than this, in overlapping fields, are one cell."""
+
+CROP_PX = 64
+MARGIN_PX = 5
+"""Room for the fine alignment, beyond the crop (papers/002 section 3.1.3)."""
+
+COLUMNS = (
+    "cell",
+    "position",
+    "x_um",
+    "y_um",
+    "stage_x_um",
+    "stage_y_um",
+    "pixel_x",
+    "pixel_y",
+    "width_px",
+    "height_px",
+    "area_px",
+)
+
+
+class StainedCellFinder:
+    """Finds the white cells of a scan's stained pass and writes them into `cells.csv`."""
+
+    def __init__(self, settings: SegmentationSettings | None = None) -> None:
+        self._settings = settings or SegmentationSettings()
+
+    def find(self, scan: Path) -> int:
+        """Write `cells.csv` (one row per cell, slide micrometres); the number of cells.
+
+        Raises
+        ------
+        UserError
+            The scan has no stained pass, or no white cell is found in it.
+        """
+        folder = ScanFolder(scan)
+        table = find_cells(folder, self._settings)
+        if table.empty:
+            raise UserError(
+                "no white cell was found in the stained pass.",
+                file=folder.path,
+                hint="Look at its images: is the slide stained, in focus and of the right region?",
+            )
+        partial = folder.cells.with_name("cells.csv.part")
+        table.to_csv(partial, index=False, float_format="%.3f")
+        partial.replace(folder.cells)
+        return len(table)
+
+
+def find_cells(folder: ScanFolder, settings: SegmentationSettings) -> pd.DataFrame:
+    """White cells of the stained pass, columns as `COLUMNS`; ones at the border are left out."""
+    reader = folder.open_pass("stained")
+    transform = load_transform(folder)
+    rows = [
+        row
+        for position in reader.positions
+        for row in _position_rows(reader, position, transform, settings)
+    ]
+    table = pd.DataFrame(rows, columns=[*COLUMNS[1:], "border_px"])
+    table = _once(table).drop(columns="border_px")
+    table.insert(0, "cell", range(1, len(table) + 1))
+    return table
+
+
+def _position_rows(
+    reader: PassReader,
+    position: PositionRecord,
+    transform: SlideTransform,
+    settings: SegmentationSettings,
+) -> list[tuple[object, ...]]:
+    image = reader.brightfield(position.name)
+    height, width = image.shape[:2]
+    scaled = settings.model_copy(update={"pixel_um": reader.attributes.pixel_um})
+    rows: list[tuple[object, ...]] = []
+    for cell in segment(image, scaled).cells:
+        x, y = cell.centre_x, cell.centre_y
+        border = min(x, y, width - 1 - x, height - 1 - y)
+        if border < CROP_PX / 2 + MARGIN_PX:
+            continue
+        stage = pixel_to_stage(reader, position, x, y, (height, width))
+        place = (*transform.invert(*stage), *stage, x, y)
+        rows.append((position.name, *place, cell.width, cell.height, cell.area, border))
+    return rows
+
+
+def pixel_to_stage(
+    reader: PassReader, position: PositionRecord, x: float, y: float, shape: tuple[int, int]
+) -> tuple[float, float]:
+    """Stage micrometres of a pixel of a position's image, shape (height, width)."""
+    scale = reader.attributes.pixel_um
+    dx, dy = (x - (shape[1] - 1) / 2) * scale, (y - (shape[0] - 1) / 2) * scale
+    dx, dy = rotate(dx, dy, reader.attributes.camera_rotation_deg)
+    return position.x_um + dx, position.y_um + dy
+
+
+def _once(table: pd.DataFrame) -> pd.DataFrame:
+    """Of finds in the same place the one farthest from its image's border."""
+    ordered = table.sort_values("border_px", ascending=False, kind="stable")
+    places = ordered[["x_um", "y_um"]].to_numpy(dtype=float)
+    kept: list[int] = []
+    for index, place in enumerate(places):
+        if not kept or np.min(np.linalg.norm(places[kept] - place, axis=1)) >= SAME_CELL_UM:
+            kept.append(index)
+    return ordered.iloc[sorted(kept)].sort_index().reset_index(drop=True)
