@@ -92,7 +92,8 @@ def pupil(
         return inside.astype(np.complex64)
     wave_number = imaging.refractive_index / wavelength_um
     axial = np.sqrt(np.maximum(wave_number**2 - squared, 0)) - wave_number
-    return np.where(inside, np.exp(2j * np.pi * z_um * axial), 0).astype(np.complex64)
+    phase = 2 * np.pi * z_um * axial
+    return np.asarray(np.where(inside, np.exp(1j * phase), 0), dtype=np.complex64)
 
 
 def optical_path_um(

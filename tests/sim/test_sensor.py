@@ -78,7 +78,7 @@ def test_a_key_gives_one_frame_and_other_keys_independent_ones() -> None:
     np.testing.assert_array_equal(one_thread.expose(light(0.5), 3.0, 1.0, key), frame)
     clean = Sensor(CLEAN, SIZE_PX, bit_depth=12)
     first = clean.expose(light(0.5), 3.0, 1.0, key).ravel()
-    for other in (key[:-1] + (1,), (1, "stained", 3, 17, 0)):
+    for other in ((*key[:-1], 1), (1, "stained", 3, 17, 0)):
         second = clean.expose(light(0.5), 3.0, 1.0, other).ravel()
         assert abs(np.corrcoef(first, second)[0, 1]) < 0.02
 
