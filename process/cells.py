@@ -11,7 +11,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
-from plsctl.process.segmentation import SegmentationSettings, segment
+from plsctl.process.segmentation import SegmentationSettings, segment, slide_settings
 
 SAME_CELL_UM = 5.0
 """Two finds closer than this, in overlapping fields, are one cell."""
@@ -32,7 +32,14 @@ COLUMNS = (
     "width_px",
     "height_px",
     "area_px",
+    "strength",
 )
+
+FIELDS_FOR_STAIN = 8
+"""So many fields, spread over the slide, say how strongly it is stained."""
+
+FAINT = 0.45
+"""Smudge cells: nuclei whose chromatin stands out less than this share of what is usual."""
 
 
 class StainedCellFinder:
@@ -67,15 +74,26 @@ def find_cells(folder: ScanFolder, settings: SegmentationSettings) -> pd.DataFra
     """White cells of the stained pass, columns as `COLUMNS`; ones at the border are left out."""
     reader = folder.open_pass("stained")
     transform = load_transform(folder)
+    scaled = settings.model_copy(update={"pixel_um": reader.attributes.pixel_um})
+    names = reader.names[:: max(1, len(reader.names) // FIELDS_FOR_STAIN)]
+    tuned = slide_settings((reader.brightfield(name) for name in names), scaled)
     rows = [
         row
         for position in reader.positions
-        for row in _position_rows(reader, position, transform, settings)
+        for row in _position_rows(reader, position, transform, tuned)
     ]
     table = pd.DataFrame(rows, columns=[*COLUMNS[1:], "border_px"])
-    table = _once(table).drop(columns="border_px")
+    table = _without_smudges(_once(table), tuned.strength).drop(columns="border_px")
     table.insert(0, "cell", range(1, len(table) + 1))
     return table
+
+
+def _without_smudges(table: pd.DataFrame, limit: float | None) -> pd.DataFrame:
+    """Leave out finds whose chromatin hardly passes the limit though that of the others does."""
+    if limit is None or len(table) < 10:
+        return table
+    usual = float(table["strength"].median()) - limit
+    return table[table["strength"] - limit >= FAINT * usual].reset_index(drop=True)
 
 
 def _position_rows(
@@ -86,16 +104,17 @@ def _position_rows(
 ) -> list[tuple[object, ...]]:
     image = reader.brightfield(position.name)
     height, width = image.shape[:2]
-    scaled = settings.model_copy(update={"pixel_um": reader.attributes.pixel_um})
     rows: list[tuple[object, ...]] = []
-    for cell in segment(image, scaled).cells:
+    for cell in segment(image, settings).cells:
         x, y = cell.centre_x, cell.centre_y
         border = min(x, y, width - 1 - x, height - 1 - y)
         if border < CROP_PX / 2 + MARGIN_PX:
             continue
         stage = pixel_to_stage(reader, position, x, y, (height, width))
         place = (*transform.invert(*stage), *stage, x, y)
-        rows.append((position.name, *place, cell.width, cell.height, cell.area, border))
+        rows.append(
+            (position.name, *place, cell.width, cell.height, cell.area, cell.strength, border)
+        )
     return rows
 
 

@@ -8,7 +8,7 @@ the image (or slide) itself, and lengths are counted in red-cell diameters.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -42,7 +42,7 @@ class SegmentationSettings(BaseModel):
     """How white cells are told from everything else.
 
     `limits` fixes the HSV limits; without them the image decides (`chromatin_strength`,
-    `estimate_strength`, within `hue`). Lengths
+    `estimate_strength`, within `hue`, never below `least_strength`); `strength` fixes that. Lengths
     and areas are relative to a red cell, whose diameter is measured in the image unless
     `red_cell_px` (pixels) or `pixel_um` (micrometres a pixel) gives it. Lobes closer than
     twice `closing` make one nucleus, unless two of them have `lone_nucleus_area` each: those are
@@ -57,6 +57,7 @@ class SegmentationSettings(BaseModel):
     red_cell_px: float | None = Field(default=None, gt=2)
     hue: tuple[int, int] = CHROMATIN_HUE
     least_strength: float = Field(default=0.15, gt=0)
+    strength: float | None = Field(default=None, gt=0)
     closing: float = Field(default=0.25, ge=0, le=2)
     nucleus_area: tuple[float, float] = (0.33, 12.0)
     lone_nucleus_area: float = Field(default=1.0, gt=0)
@@ -226,6 +227,45 @@ def _boxes(labels: NDArray[np.int32], count: int) -> Sequence[tuple[slice, slice
     return find_objects(labels, max_label=count - 1)  # type: ignore[no-any-return]
 
 
+def slide_settings(
+    images: Iterable[NDArray[np.uint8]], settings: SegmentationSettings
+) -> SegmentationSettings:
+    """Settings with the chromatin limit estimated once, from several fields of one slide together.
+
+    A field with few white cells, or none, says little about the stain; ten fields do.
+
+    Parameters
+    ----------
+    images
+        Fields, (y, x, rgb), uint8.
+    """
+    if settings.strength is not None or settings.limits is not None:
+        return settings
+    strengths, foregrounds = [], []
+    for image in images:
+        work, _ = _prepare(image, settings)
+        smooth = np.asarray(cv2.GaussianBlur(work, (0, 0), 1.0), dtype=np.uint8)
+        strengths.append(chromatin_strength(smooth, settings.hue).ravel()[::2])
+        foregrounds.append(foreground_mask(work).ravel()[::2])
+    if not strengths:
+        return settings
+    pooled = estimate_strength(
+        np.concatenate(strengths), np.concatenate(foregrounds), settings.least_strength
+    )
+    return settings.model_copy(update={"strength": pooled})
+
+
+def _prepare(
+    image: NDArray[np.uint8], settings: SegmentationSettings
+) -> tuple[NDArray[np.uint8], float]:
+    """The image with a flat background at the working scale, and its red cells' diameter."""
+    flat = image
+    if settings.flat_field:
+        flat = flatten_background(image, fit_background(image))
+    red_cell_px = _resolve_red_cell_px(flat, settings)
+    return _to_working_scale(flat, red_cell_px), red_cell_px
+
+
 def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = None) -> Segmentation:
     """White cells of a stained bright-field image.
 
@@ -255,17 +295,15 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
             f"Cannot segment an image of shape {image.shape} and type {image.dtype}.",
             hint="Give an 8-bit colour image, (y, x, rgb).",
         )
-    flat = image
-    if settings.flat_field:
-        flat = flatten_background(image, fit_background(image))
-    red_cell_px = _resolve_red_cell_px(flat, settings)
-    work = _to_working_scale(flat, red_cell_px)
+    work, red_cell_px = _prepare(image, settings)
     smooth = np.asarray(cv2.GaussianBlur(work, (0, 0), 1.0), dtype=np.uint8)
     strength = chromatin_strength(smooth, settings.hue)
     foreground = foreground_mask(work)
     least: float | None = None
     if settings.limits is None:
-        least = estimate_strength(strength, foreground, settings.least_strength)
+        least = settings.strength or estimate_strength(
+            strength, foreground, settings.least_strength
+        )
         chromatin = np.asarray(strength >= least)
     else:
         chromatin = _within(smooth, settings.limits)
