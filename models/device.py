@@ -46,7 +46,10 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         supported = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if supported else torch.float32
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine, threads that wait for each other tell nothing
     faster = _seconds(torch.bfloat16) * WORTHWHILE < _seconds(torch.float32)
+    torch.set_num_threads(threads)
     return torch.bfloat16 if faster else torch.float32
 
 
@@ -55,7 +58,7 @@ def _seconds(dtype: torch.dtype) -> float:
     image = torch.zeros(4, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
     taken = []
     with torch.no_grad():
-        for _ in range(5):
+        for _ in range(8):
             start = time.perf_counter()
             convolution(image)
             taken.append(time.perf_counter() - start)
