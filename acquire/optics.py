@@ -89,7 +89,7 @@ def pupil(
     squared = np.square(fx) + np.square(fy)
     inside = squared <= (imaging.na / wavelength_um) ** 2
     if z_um == 0:
-        return inside.astype(np.complex64)
+        return np.asarray(inside, dtype=np.complex64)
     wave_number = imaging.refractive_index / wavelength_um
     axial = np.sqrt(np.maximum(wave_number**2 - squared, 0)) - wave_number
     phase = 2 * np.pi * z_um * axial
@@ -335,15 +335,35 @@ class FieldSpectrum:
         self._spare.append(workspace)
         return out
 
-    def images(self, directions: Sequence[Direction], z_um: float = 0.0) -> FloatArray:
-        """Images under many LEDs, one LED each.
+    def images(
+        self,
+        directions: Sequence[Direction],
+        z_um: float = 0.0,
+        out: FloatArray | None = None,
+    ) -> FloatArray:
+        """Images under many LEDs, one LED each; several are worked on at a time.
+
+        Parameters
+        ----------
+        directions, z_um
+            As for `image`.
+        out
+            Colour planes (LED, rgb, height, width) to write to; new ones by default.
 
         Returns
         -------
         Intensity, float32, shape (LED, height, width, rgb): a view, each colour plane contiguous.
+
+        Raises
+        ------
+        UserError
+            As `image`, or where `out` has another shape or dtype.
         """
         colours = len(self.imaging.wavelengths_um)
-        planes = np.empty((len(directions), colours, *self.imaging.shape), dtype=np.float32)
+        shape = (len(directions), colours, *self.imaging.shape)
+        planes = np.empty(shape, dtype=np.float32) if out is None else out
+        if planes.shape != shape or planes.dtype != np.float32:
+            raise UserError(f"images need float32 planes of shape {shape}, not {planes.shape}")
         for colour in range(colours):
             self._pupil(colour, z_um)
         tasks = list(itertools.product(range(len(directions)), range(colours)))

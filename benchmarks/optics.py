@@ -1,6 +1,6 @@
 """How long images of a ready field take, against bare FFTs; medians of one run.
 
-    python benchmarks/optics.py [--repeats 5]
+    python benchmarks/optics.py [--fft scipy|numpy] [--repeats 5]
 
 The yardstick is the strictest: `scipy.fft.ifft2` of a 1920 x 1200 complex64 array with two workers,
 once for every LED and colour. Yardstick and images take turns, so that other load hits both.
@@ -17,12 +17,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import scipy.fft
+from numpy.typing import NDArray
 
 from plsctl.acquire.geometry import standard_array
 from plsctl.acquire.optics import (
     FieldSpectrum,
     Imaging,
-    InverseFFT,
     Layers,
     ObjectGrid,
     numpy_inverse_fft,
@@ -77,10 +77,14 @@ def bare_ffts(count: int) -> Callable[[], None]:
 
 
 def take_stack(
-    field: FieldSpectrum, sensor: Sensor, directions: dict[str, tuple[float, float]]
+    field: FieldSpectrum,
+    sensor: Sensor,
+    directions: dict[str, tuple[float, float]],
+    planes: NDArray[np.float32],
 ) -> None:
     """The 74 frames of the full recipe, from a ready field to grey values."""
-    images = dict(zip(directions, field.images(list(directions.values())), strict=True))
+    made = field.images(list(directions.values()), out=planes)
+    images = dict(zip(directions, made, strict=True))
     bright = sum(image for name, image in images.items() if image[..., 1].mean() > 0.5)
     for number, frame in enumerate(recipe("full")):
         rates = bright if frame.led == "brightfield" else images[frame.led]
@@ -99,44 +103,44 @@ def report(name: str, measured: list[float], yardstick: list[float], limit: floa
 
 
 def main() -> None:
-    """Measure both FFTs."""
+    """Measure one of the FFTs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--fft", choices=FFTS, default="scipy", help="the simulator uses scipy")
+    arguments = parser.parse_args()
     leds = standard_array().leds
     directions = {led.name: led.direction for led in leds}
     steepest = max(float(np.hypot(*s)) for s in directions.values())
     grid = object_grid(IMAGING, steepest)
     layers = cells(grid)
     yardstick = bare_ffts(3 * len(directions))
-    for name, inverse_fft in FFTS.items():
-        measure(name, inverse_fft, layers, grid, directions, yardstick, repeats)
+    measure(arguments.fft, layers, grid, directions, yardstick, arguments.repeats)
 
 
 def measure(
     name: str,
-    inverse_fft: InverseFFT,
     layers: Layers,
     grid: ObjectGrid,
     directions: dict[str, tuple[float, float]],
     yardstick: Callable[[], None],
     repeats: int,
 ) -> None:
-    """Measure and report images and stacks with one of the FFTs."""
+    """Measure and report images and stacks with that FFT."""
     start = time.perf_counter()
-    field = FieldSpectrum.from_layers(layers, grid, IMAGING, inverse_fft=inverse_fft)
+    field = FieldSpectrum.from_layers(layers, grid, IMAGING, inverse_fft=FFTS[name])
     print(f"{name}: spectra of a field {grid.shape} in {time.perf_counter() - start:.2f} s")
     sensors = {
         "RGB": Sensor(SensorSettings(), SIZE_PX, black_level=4),
         "mosaic": Sensor(SensorSettings(), SIZE_PX, black_level=4, bayer="RGGB"),
     }
+    planes = np.zeros((len(directions), 3, *IMAGING.shape), dtype=np.float32)
     bare, images = [], []
     stacks: dict[str, list[float]] = {kind: [] for kind in sensors}
     for _ in range(repeats):
         bare.append(seconds(yardstick))
-        images.append(seconds(lambda: field.images(list(directions.values()))))
+        images.append(seconds(lambda: field.images(list(directions.values()), out=planes)))
         for kind, sensor in sensors.items():
-            stacks[kind].append(seconds(partial(take_stack, field, sensor, directions)))
+            stacks[kind].append(seconds(partial(take_stack, field, sensor, directions, planes)))
     print(f"{'129 bare inverse FFTs':44s} {statistics.median(bare):6.2f} s")
     report("43 RGB images without noise", images, bare, 1.5)
     for kind, measured in stacks.items():
