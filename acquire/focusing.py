@@ -105,6 +105,11 @@ class Focus:
         self._plane = FocusPlane(0.0, 0.0, 0.0)
         self._offsets: dict[int, float] = {}
 
+    @property
+    def plane(self) -> FocusPlane:
+        """The plane of focus, as far as it has been measured."""
+        return self._plane
+
     def recall(self, events: Sequence[Event]) -> bool:
         """Take over what an earlier run of the pass measured; False when it measured nothing."""
         found = False

@@ -207,7 +207,7 @@ class _PassRun:
         check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
         focus = self._focus()
         if self._name != "unstained":
-            self._transform = self._find_slide()
+            self._transform = self._find_slide(focus)
         # Only now is the pass begun: a slide that turned out wrong must not count as stained.
         writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
         order = {position.name: index for index, position in enumerate(plan.positions)}
@@ -293,14 +293,14 @@ class _PassRun:
         offset -= self._scan.hardware.objective(own).offset_z_um
         return lambda x, y: before["z0_um"] + before["slope_x"] * x + before["slope_y"] * y + offset
 
-    def _find_slide(self) -> SlideTransform:
+    def _find_slide(self, focus: Focus) -> SlideTransform:
         """Where the returned slide lies: remembered, or from a few fields taken now."""
         known = self._scan.transform()
         if known is not None:
             return known
         reader = self._scan.folder.open_pass("unstained")
         chosen = self._registration_positions(reader)
-        images = [self._look_at(x, y) for _, x, y in chosen]
+        images = [self._look_at(x, y, focus) for _, x, y in chosen]
         self._check_stained(images)
         if self._scan.slide.slide_return.search == "none":
             x, y = self._scan.slide.region.centre_um
@@ -323,10 +323,11 @@ class _PassRun:
         count = self._scan.slide.slide_return.fields
         return [(by_place[place], *place) for place in spread_points(list(by_place), count)]
 
-    def _look_at(self, x_um: float, y_um: float) -> Image:
+    def _look_at(self, x_um: float, y_um: float, focus: Focus) -> Image:
         self._stop.check()
         frame = self.plan.frames[0]
-        self._microscope.move_xy(*self._microscope.to_stage(x_um, y_um))
+        x, y = self._microscope.move_xy(*self._microscope.to_stage(x_um, y_um))
+        self._microscope.move_z(focus.plane.z_um(x, y))
         self._microscope.light(frame.leds, frame.brightness)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
         self._microscope.leds_off()
