@@ -1,0 +1,375 @@
+"""The samples of one position: unstained stack, stained crop and 100x crop of every cell in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.protocols import SlideTransform, rotate
+from plsctl.acquire.scan_files import load_transform
+from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
+from plsctl.process.fine_alignment import REACH_PX, FineMatch, align_crop
+from plsctl.process.highres import (
+    HighresPlace,
+    Method,
+    match_highres,
+    reduce_highres,
+)
+from plsctl.process.matching import Match, match_fields
+
+Image = NDArray[np.uint8]
+
+
+class BuildSettings(BaseModel):
+    """How samples are cut and which matches are trusted.
+
+    A match is dropped when its score is too low or its second-best place scores nearly as high.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    crop_px: int = Field(default=64, ge=16, multiple_of=2)
+    reach_px: int = Field(default=REACH_PX, ge=1)
+    highres_method: Method = "log"
+    highres_reach_um: float = Field(default=9.0, gt=0)
+    least_similarity: float = 0.3
+    least_highres_score: float = 0.4
+    most_second_ratio: float = 0.92
+
+
+@dataclass(frozen=True)
+class PositionJob:
+    """What a worker needs to cut one position: the scan, the position's name and its cells."""
+
+    scan: Path
+    position: str
+    cells: pd.DataFrame
+    highres: bool
+    settings: BuildSettings
+
+
+@dataclass
+class PositionSamples:
+    """What one position yields.
+
+    `stacks` is (sample, image, rgb, y, x), each target (sample, rgb, y, x), `rows` one row per
+    sample; `fates` says of every cell of the position "sample" or why it was dropped.
+    """
+
+    stacks: Image
+    targets: dict[str, Image]
+    rows: pd.DataFrame
+    fates: dict[int, str]
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many cells were dropped for each reason."""
+        return Counter(reason for reason in self.fates.values() if reason != "sample")
+
+
+@dataclass
+class _Sample:
+    """A cell on its way into the data set; pixels are those of the crop's middle.
+
+    `field_px` is the (height, width) of the position's images.
+    """
+
+    cell: pd.Series
+    unstained: tuple[float, float]
+    stained: tuple[float, float]
+    fine: FineMatch
+    target_20x: Image
+    field_px: tuple[int, int]
+    highres_name: str = ""
+    highres: HighresPlace | None = None
+    target_100x: Image | None = None
+    stack: list[Image] = field(default_factory=list)
+
+
+def alignment_image(image: Image) -> Image:
+    """The grey image that unstained and stained crops are compared in: blue light, shape (y, x).
+
+    Romanowsky stains let most of the blue through, and haemoglobin takes the same share of it
+    before and after staining, so that blue differs least between the two.
+    """
+    return np.ascontiguousarray(image[..., 2])
+
+
+def cut_position(job: PositionJob) -> PositionSamples:
+    """Match one position, cut every trusted cell from all its images.
+
+    Every frame is read once, the next while the last is being cut.
+    """
+    folder = ScanFolder(job.scan)
+    unstained = folder.open_pass("unstained")
+    transform = load_transform(folder)
+    fates: dict[int, str] = {}
+    samples = _matched_cells(folder, job, unstained, transform, fates)
+    if job.highres and samples:
+        samples = _with_highres(folder, samples, job.settings, fates)
+    _cut_stacks(unstained, job.position, samples, job.settings.crop_px)
+    for sample in samples:
+        fates[int(sample.cell["cell"])] = "sample"
+    place = unstained.position(job.position)
+    rows = pd.DataFrame([_row(sample, unstained, place, transform) for sample in samples])
+    return _collect(samples, rows, fates, job, len(unstained.labels))
+
+
+def _matched_cells(
+    folder: ScanFolder,
+    job: PositionJob,
+    unstained: PassReader,
+    transform: SlideTransform,
+    fates: dict[int, str],
+) -> list[_Sample]:
+    stained = folder.open_pass("stained")
+    if job.position not in unstained.names:
+        fates.update({int(cell): "no_unstained_images" for cell in job.cells["cell"]})
+        return []
+    before, after = unstained.brightfield(job.position), stained.brightfield(job.position)
+    coarse = match_fields(after, before)
+    if not coarse.trusted():
+        fates.update({int(cell): "position_unmatched" for cell in job.cells["cell"]})
+        return []
+    grey_before, grey_after = alignment_image(before), alignment_image(after)
+    samples = []
+    for _, cell in job.cells.iterrows():
+        sample = _align_cell(
+            cell, coarse, transform.rotation_deg, (grey_before, grey_after), after, job.settings
+        )
+        if isinstance(sample, str):
+            fates[int(cell["cell"])] = sample
+        else:
+            samples.append(sample)
+    return samples
+
+
+def _align_cell(
+    cell: pd.Series,
+    coarse: Match,
+    rotation_deg: float,
+    greys: tuple[Image, Image],
+    after: Image,
+    settings: BuildSettings,
+) -> _Sample | str:
+    """The cell's crop found in the unstained image to a fraction of a pixel, or why not."""
+    grey_before, grey_after = greys
+    height, width = grey_before.shape
+    half, reach = settings.crop_px // 2, settings.reach_px
+    x, y = round(float(cell["pixel_x"])), round(float(cell["pixel_y"]))
+    # The returned slide is turned by a little about the centre of the matched field.
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    dx, dy = rotate(x - middle[0], y - middle[1], -rotation_deg)
+    there_x = round(middle[0] + dx + coarse.dx)
+    there_y = round(middle[1] + dy + coarse.dy)
+    if not _fits(x, y, half, (height, width)):
+        return "border"
+    if not _fits(there_x, there_y, half + reach, (height, width)):
+        return "border"
+    crop = grey_after[y - half : y + half, x - half : x + half]
+    room = half + reach
+    search = grey_before[there_y - room : there_y + room, there_x - room : there_x + room]
+    fine = align_crop(np.ascontiguousarray(crop), np.ascontiguousarray(search), reach)
+    if not fine.inside or fine.score < settings.least_similarity:
+        return "match_20x"
+    if fine.second_ratio > settings.most_second_ratio:
+        return "match_20x"
+    # The unstained crop keeps whole pixels; the target takes up the fraction that is left.
+    step_x, step_y = round(fine.dx), round(fine.dy)
+    stained = (x - 0.5 + step_x - fine.dx, y - 0.5 + step_y - fine.dy)
+    return _Sample(
+        cell=cell,
+        unstained=(there_x - 0.5 + step_x, there_y - 0.5 + step_y),
+        stained=stained,
+        fine=fine,
+        target_20x=crop_at(after, stained, settings.crop_px),
+        field_px=(height, width),
+    )
+
+
+def _fits(x: int, y: int, half: int, shape: tuple[int, int]) -> bool:
+    return half <= x <= shape[1] - half and half <= y <= shape[0] - half
+
+
+def crop_at(image: Image, centre: tuple[float, float], size_px: int) -> Image:
+    """Square crop around a point between pixels, by cubic interpolation; (size, size, rgb)."""
+    left, top = centre[0] - (size_px - 1) / 2, centre[1] - (size_px - 1) / 2
+    grid = np.array([[1.0, 0.0, left], [0.0, 1.0, top]])
+    crop = cv2.warpAffine(
+        image,
+        grid,
+        (size_px, size_px),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(crop, dtype=np.uint8)
+
+
+def _with_highres(
+    folder: ScanFolder, samples: list[_Sample], settings: BuildSettings, fates: dict[int, str]
+) -> list[_Sample]:
+    """Add the 100x target to the samples that have one; the others are dropped."""
+    reader = folder.open_pass("highres")
+    stained_pixel_um = folder.open_pass("stained").attributes.pixel_um
+    transform = load_transform(folder)
+    chosen = [_nearest_image(reader, sample, transform) for sample in samples]
+    kept: dict[int, _Sample] = {}
+    for name in sorted({choice[0] for choice in chosen if choice is not None}):
+        image = reader.brightfield(name)
+        for index, (sample, choice) in enumerate(zip(samples, chosen, strict=True)):
+            if choice is not None and choice[0] == name:
+                ratio = stained_pixel_um / reader.attributes.pixel_um
+                reason = _add_highres(sample, image, name, choice[1], ratio, reader, settings)
+                if reason is None:
+                    kept[index] = sample
+                else:
+                    fates[int(sample.cell["cell"])] = reason
+    for sample, choice in zip(samples, chosen, strict=True):
+        if choice is None:
+            fates[int(sample.cell["cell"])] = "no_100x_image"
+    return [kept[index] for index in sorted(kept)]
+
+
+def _nearest_image(
+    reader: PassReader, sample: _Sample, transform: SlideTransform
+) -> tuple[str, tuple[float, float]] | None:
+    """The 100x image nearest to the cell, and the cell's offset from its middle in pixels."""
+    attributes = reader.attributes
+    best: tuple[float, str, tuple[float, float]] | None = None
+    for position in reader.positions:
+        dx = float(sample.cell["x_um"]) - position.slide_x_um
+        dy = float(sample.cell["y_um"]) - position.slide_y_um
+        dx, dy = rotate(dx, dy, transform.rotation_deg - attributes.camera_rotation_deg)
+        distance = max(abs(dx), abs(dy))
+        if best is None or distance < best[0]:
+            offset = (dx / attributes.pixel_um, dy / attributes.pixel_um)
+            best = (distance, position.name, offset)
+    if best is None:
+        return None
+    return best[1], best[2]
+
+
+def _add_highres(
+    sample: _Sample,
+    image: Image,
+    name: str,
+    offset: tuple[float, float],
+    ratio: float,
+    reader: PassReader,
+    settings: BuildSettings,
+) -> str | None:
+    """Match the cell in a 100x image and cut its target; the reason when that fails."""
+    height, width = image.shape[:2]
+    expected = ((width - 1) / 2 + offset[0], (height - 1) / 2 + offset[1])
+    reach = round(settings.highres_reach_um / reader.attributes.pixel_um)
+    try:
+        place = match_highres(
+            sample.target_20x, image, expected, reach, settings.highres_method, ratio
+        )
+        if (
+            place.score < settings.least_highres_score
+            or place.second_ratio > settings.most_second_ratio
+        ):
+            return "match_100x"
+        sample.target_100x = reduce_highres(image, (place.x, place.y), settings.crop_px, ratio)
+    except UserError:  # the cell lies too near to the border of the 100x image
+        return "no_100x_image"
+    sample.highres_name, sample.highres = name, place
+    return None
+
+
+def _frames(reader: PassReader, position: str) -> Iterator[Image]:
+    """The frames of a position in order, one read ahead."""
+    count = len(reader.labels)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(reader.frame, position, 0)
+        for index in range(count):
+            frame = following.result()
+            if index + 1 < count:
+                following = pool.submit(reader.frame, position, index + 1)
+            yield frame
+
+
+def _cut_stacks(
+    reader: PassReader, position: str, samples: Sequence[_Sample], crop_px: int
+) -> None:
+    if not samples:
+        return
+    middle = (crop_px - 1) / 2
+    for frame in _frames(reader, position):
+        for sample in samples:
+            left, top = (round(value - middle) for value in sample.unstained)
+            sample.stack.append(frame[top : top + crop_px, left : left + crop_px].copy())
+
+
+def _row(
+    sample: _Sample, reader: PassReader, place: PositionRecord, transform: SlideTransform
+) -> dict[str, object]:
+    attributes = reader.attributes
+    height, width = sample.field_px
+    x, y = sample.unstained
+    dx, dy = (x - (width - 1) / 2), (y - (height - 1) / 2)
+    dx, dy = rotate(
+        dx * attributes.pixel_um, dy * attributes.pixel_um, attributes.camera_rotation_deg
+    )
+    x_um, y_um = place.slide_x_um + dx, place.slide_y_um + dy
+    stage_x_um, stage_y_um = transform.apply(x_um, y_um)
+    row: dict[str, object] = {
+        "slide": attributes.slide,
+        "patient": attributes.patient or "",
+        "stain": attributes.stain,
+        "position": place.name,
+        "cell": int(sample.cell["cell"]),
+        "x_um": round(x_um, 3),
+        "y_um": round(y_um, 3),
+        "stage_x_um": round(stage_x_um, 3),
+        "stage_y_um": round(stage_y_um, 3),
+        "pixel_x": x,
+        "pixel_y": y,
+        "stained_x": round(sample.stained[0], 3),
+        "stained_y": round(sample.stained[1], 3),
+        "width_px": int(sample.cell["width_px"]),
+        "height_px": int(sample.cell["height_px"]),
+        "area_px": int(sample.cell["area_px"]),
+        "score_20x": round(sample.fine.score, 4),
+        "second_20x": round(sample.fine.second_ratio, 4),
+    }
+    if sample.highres is not None:
+        row |= {
+            "highres": sample.highres_name,
+            "highres_x": round(sample.highres.x, 3),
+            "highres_y": round(sample.highres.y, 3),
+            "score_100x": round(sample.highres.score, 4),
+            "second_100x": round(sample.highres.second_ratio, 4),
+        }
+    return row | {"flags": "", "type": ""}
+
+
+def _collect(
+    samples: Sequence[_Sample],
+    rows: pd.DataFrame,
+    fates: dict[int, str],
+    job: PositionJob,
+    images: int,
+) -> PositionSamples:
+    side = job.settings.crop_px
+    stacks = np.empty((len(samples), images, 3, side, side), dtype=np.uint8)
+    targets = {"20x": np.empty((len(samples), 3, side, side), dtype=np.uint8)}
+    if job.highres:
+        targets["100x"] = np.empty_like(targets["20x"])
+    for index, sample in enumerate(samples):
+        stacks[index] = np.moveaxis(np.stack(sample.stack), -1, 1)
+        targets["20x"][index] = np.moveaxis(sample.target_20x, -1, 0)
+        if sample.target_100x is not None:
+            targets["100x"][index] = np.moveaxis(sample.target_100x, -1, 0)
+    return PositionSamples(stacks, targets, rows, fates)
