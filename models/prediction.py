@@ -24,6 +24,9 @@ TILE_PX = 256
 HALOS_PX = (8, 16, 24, 32, 48)
 """Halos that are tried, below the radius that is exact."""
 
+TRIED_PX = 64
+"""Side of the tile on which a halo is tried."""
+
 TOLERANCE_COUNTS = 1
 """A halo is wide enough when no value of the tried window differs by more (of 255)."""
 
@@ -145,34 +148,49 @@ class Predictor:
                     on_tile()
         return stained
 
-    def measure_halo(self, stack: Images, tile_px: int = 64) -> Halo:
+    def measure_halo(self, stack: Images) -> Halo:
         """The smallest halo whose tile agrees with the exact one to one count of 255.
 
-        Tried on one tile in the middle of the stack (image, y, x, 3). How far a trained network
-        really looks is a matter of its weights; the exact radius is only the farthest it can.
+        How far a trained network really looks is a matter of its weights; the exact radius is
+        only the farthest it can.
+
+        Parameters
+        ----------
+        stack
+            (image, y, x, 3); one tile in its middle is tried.
         """
         exact = receptive_radius_px(self.run.config.depth)
-        height, width = stack.shape[1:3]
-        middle = (height // 2, width // 2)
-        side = min(tile_px, height, width)
-
-        def tile(halo: int) -> NDArray[np.int16]:
-            part, inner = [], []
-            for centre, length in zip(middle, (height, width), strict=True):
-                outer, kept = _with_halo(
-                    slice(centre - side // 2, centre - side // 2 + side), length, halo
-                )
-                part.append(outer)
-                inner.append(kept)
-            stained = self.stain_frame(stack[:, part[0], part[1]], tile_px=10_000, halo_px=0)
-            return stained[inner[0], inner[1]].astype(np.int16)
-
-        wanted = tile(exact)
+        wanted = self._middle_tile(stack, exact)
         for halo in (halo for halo in HALOS_PX if halo < exact):
-            error = int(np.abs(tile(halo) - wanted).max())
+            error = _largest_difference(self._middle_tile(stack, halo), wanted)
             if error <= TOLERANCE_COUNTS:
                 return Halo(halo, error, exact)
         return Halo(exact, 0, exact)
+
+    def halo_error(self, stack: Images, halo_px: int) -> Halo:
+        """The error that a given halo leaves, measured like that of `measure_halo`."""
+        exact = receptive_radius_px(self.run.config.depth)
+        if halo_px >= exact:
+            return Halo(halo_px, 0, exact)
+        wanted = self._middle_tile(stack, exact)
+        error = _largest_difference(self._middle_tile(stack, halo_px), wanted)
+        return Halo(halo_px, error, exact)
+
+    def _middle_tile(self, stack: Images, halo: int) -> Images:
+        """A tile in the middle of the stack, predicted with a halo of its surroundings."""
+        windows = []
+        for length in stack.shape[1:3]:
+            side = min(TRIED_PX, length)
+            start = (length - side) // 2
+            windows.append(_with_halo(slice(start, start + side), length, halo))
+        (rows, inner_rows), (columns, inner_columns) = windows
+        window = stack[:, rows, columns]
+        stained = self.stain_frame(window, tile_px=max(window.shape[1:3]), halo_px=0)
+        return stained[inner_rows, inner_columns]
+
+
+def _largest_difference(first: Images, second: Images) -> int:
+    return int(np.abs(first.astype(np.int16) - second).max())
 
 
 def tiles(height: int, width: int, tile_px: int) -> Iterator[tuple[slice, slice]]:

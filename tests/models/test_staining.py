@@ -1,0 +1,171 @@
+"""Whole frames: tiles agree with one pass, scans resume, and what does not fit is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaozarrs
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.recipes import recipe
+from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store_writer import PassWriter
+from plsctl.models.config import config_from_options
+from plsctl.models.prediction import Predictor, tiles
+from plsctl.models.registry import receptive_radius_px
+from plsctl.models.run import Run
+from plsctl.models.staining import stain
+from plsctl.models.training import train
+
+SHAPE = (64, 80)
+
+
+@pytest.fixture(scope="module")
+def predictor(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """A briefly trained network of one block on the recipe le8deg, in float32."""
+    options = {
+        "data": dataset, "out": tmp_path_factory.mktemp("runs") / "run", "blocks": 1, "growth": 8,
+        "width": 12, "batch": 8, "learning_rate": 2e-3, "epochs": 2, "start": "linear",
+        "device": "cpu", "precision": "float32",
+    }  # fmt: skip
+    train(config_from_options("maenet", options))
+    return Predictor(Run.open(Path(str(options["out"]))), device="cpu", precision="float32")
+
+
+def _stack(seed: int = 0) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(20, 230, (4, SHAPE[0] // 8, SHAPE[1] // 8, 3))
+    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
+
+
+def _write_scan(path: Path, name: str, positions: int, exposure_ms: float = 2.0) -> Path:
+    frames = tuple(
+        FrameRecord(
+            label=f.label, led=f.led, variant=f.variant, leds=(1,), exposure_ms=exposure_ms,
+            gain=1.0, brightness=1.0, direction=None, bright_field=True,
+        )
+        for f in recipe(name)
+    )  # fmt: skip
+    attributes = PassAttributes(
+        slide="S1", patient=None, stain="s", pass_name="unstained", recipe=name, objective="20x",
+        magnification=20, na=0.4, pixel_um=0.293, camera_rotation_deg=0.0, bayer=None,
+        bit_depth=8, black_level=4.0, full_scale=255, frames=frames, settings_hash="h",
+    )  # fmt: skip
+    writer = PassWriter(path, attributes)
+    for index in range(positions):
+        position = writer.position(f"A/{index + 1}", (100.0 * index, 0.0, 5.0))
+        for frame, image in enumerate(_stack(index)[: len(frames)]):
+            position.write(frame, image)
+        place = dict.fromkeys(("x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"), 0.0)
+        position.finish({"position": place})
+    writer.finish()
+    return path
+
+
+def test_tiles_with_the_exact_halo_equal_the_whole_frame(predictor: Predictor) -> None:
+    stack = _stack()
+    whole = predictor.stain_frame(stack, tile_px=1000)
+    exact = receptive_radius_px(1)
+    tiled = predictor.stain_frame(stack, tile_px=24, halo_px=exact)
+    # One count: sums in float32 round differently on windows of other sizes.
+    assert np.abs(whole.astype(int) - tiled).max() <= 1
+    seams = predictor.stain_frame(stack, tile_px=24, halo_px=0)
+    assert np.abs(whole.astype(int) - seams).max() > 3
+    crop = predictor.predict(np.moveaxis(stack, 3, 1)[None])[0]
+    assert np.abs(np.moveaxis(crop, 0, 2).astype(int) - whole).max() <= 1
+
+
+def test_the_measured_halo_keeps_its_promise(predictor: Predictor) -> None:
+    halo = predictor.measure_halo(_stack())
+    assert halo.px <= halo.exact_px == 18 and halo.error_counts <= 1
+    none = predictor.halo_error(_stack(), 0)
+    assert (none.px, none.exact_px) == (0, 18)
+
+
+def test_tiles_cover_a_frame_once() -> None:
+    seen = np.zeros((50, 131), int)
+    for rows, columns in tiles(50, 131, 40):
+        seen[rows, columns] += 1
+        assert rows.stop - rows.start <= 40 and columns.stop - columns.start <= 40
+    assert (seen == 1).all()
+
+
+def test_a_scan_becomes_a_plate_and_goes_on_after_a_stop(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    # The scan holds more images, in another order of recipes, than the run needs.
+    scan = _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", positions=3)
+    out = tmp_path / "stained.ome.zarr"
+
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        stain(predictor, scan, out, on_position=stop)
+    first = (out / "A/1/0/0/c").stat().st_mtime_ns
+    result = stain(predictor, scan, out)
+    assert (result.positions, result.skipped) == (3, 2)
+    assert (out / "A/1/0/0/c").stat().st_mtime_ns == first
+    reader = PassReader(out)
+    assert reader.names == ["A/1", "A/2", "A/3"] and reader.attributes.finished
+    wanted = predictor.stain_frame(PassReader(scan).stack("A/2"))
+    assert np.abs(reader.frame("A/2", 0).astype(int) - wanted).max() <= 1
+    yaozarrs.validate_zarr_store(str(out))
+
+
+def test_another_run_or_scan_is_not_mixed_into_a_plate(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    scan = _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", positions=1)
+    with pytest.raises(UserError):
+        stain(predictor, scan, scan)
+    with pytest.raises(UserError, match="left alone"):
+        stain(predictor, scan, scan, fresh=True)
+    assert PassReader(scan).stack("A/1").shape == (4, *SHAPE, 3)
+
+
+def test_other_exposures_are_brought_to_those_of_the_training(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    same = _write_scan(tmp_path / "a.ome.zarr", "le8deg", positions=1)
+    longer = _write_scan(tmp_path / "b.ome.zarr", "le8deg", positions=1, exposure_ms=4.0)
+    stain(predictor, same, tmp_path / "sa.ome.zarr", halo_px=18)
+    stain(predictor, longer, tmp_path / "sb.ome.zarr", halo_px=18)
+    stack = PassReader(longer).stack("A/1").astype(float)
+    halved = np.rint((stack - 4) / 2 + 4).clip(0, 255).astype(np.uint8)
+    wanted = predictor.stain_frame(halved)
+    found = PassReader(tmp_path / "sb.ome.zarr").frame("A/1", 0)
+    assert np.abs(found.astype(int) - wanted).max() <= 1
+    assert not np.array_equal(found, PassReader(tmp_path / "sa.ome.zarr").frame("A/1", 0))
+
+
+def test_missing_images_are_named(predictor: Predictor, tmp_path: Path) -> None:
+    scan = _write_scan(tmp_path / "unstained.ome.zarr", "brightfield", positions=1)
+    with pytest.raises(UserError, match=r"lacks 3 of the 4 images .*plate-1, plate-2, plate-3"):
+        stain(predictor, scan, tmp_path / "out.ome.zarr")
+    assert not (tmp_path / "out.ome.zarr").exists()
+
+
+def test_a_stack_becomes_one_image_with_levels(predictor: Predictor, tmp_path: Path) -> None:
+    np.save(tmp_path / "stack.npy", _stack())
+    out = tmp_path / "image.ome.zarr"
+    stain(predictor, tmp_path / "stack.npy", out)
+    yaozarrs.validate_zarr_store(str(out))
+    with pytest.raises(UserError, match="exists already"):
+        stain(predictor, tmp_path / "stack.npy", out)
+    stain(predictor, tmp_path / "stack.npy", out, fresh=True)
+    with pytest.raises(UserError, match="the stack has 4 images, full has 74"):
+        stain(predictor, tmp_path / "stack.npy", tmp_path / "o.zarr", recipe="full")
+    np.save(tmp_path / "one.npy", _stack()[:1])
+    with pytest.raises(UserError, match="lacks 3 images"):
+        stain(predictor, tmp_path / "one.npy", tmp_path / "o.zarr", recipe="brightfield")
+    with pytest.raises(UserError, match="neither a scan nor a stack"):
+        (tmp_path / "notes.txt").write_text("")
+        stain(predictor, tmp_path / "notes.txt", tmp_path / "o.zarr")
