@@ -6,7 +6,6 @@ field a second, higher exposure that brings out the inside of cells while bright
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -142,7 +141,7 @@ class ExposureCalibration:
 
 def round_to(value: float, digits: int) -> float:
     """A value with so many significant digits."""
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else value
+    return float(format(value, f".{digits}g"))
 
 
 def all_frames() -> tuple[Frame, ...]:

@@ -44,13 +44,16 @@ def load_settings(path: Path, model: type[Model]) -> Model:
 def validate_section(model: type[Model], section: dict[str, Any], file: Path, name: str) -> Model:
     """A part of a YAML file that its first reader took in unchecked, checked now.
 
-    `name` is the field of the file under which the section stands; errors as `load_settings`.
+    `name` is the field of the file under which the section stands (`led_array.options`; empty
+    where it is the whole file); errors as `load_settings`.
     """
     try:
         return model.model_validate(section)
     except ValidationError as error:
         lines = read_yaml(file)[1] if file.is_file() else {}
-        inside = {place[1:]: line for place, line in lines.items() if place[:1] == (name,)}
+        head = tuple(name.split(".")) if name else ()
+        n = len(head)
+        inside = {place[n:]: line for place, line in lines.items() if place[:n] == head}
         raise _explain(error.errors()[0], file, model, section, inside) from None
 
 

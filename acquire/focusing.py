@@ -18,6 +18,9 @@ from plsctl.acquire.store import develop_mosaic
 NEAR_UM = 8.0
 """Half range of a sweep where focus is already known to lie close by."""
 
+KNOWN_UM = 12.0
+"""The same where it follows from an earlier pass: the slide or the objective was changed since."""
+
 
 @dataclass(frozen=True)
 class FocusLight:
@@ -130,17 +133,20 @@ class Focus:
         self,
         places: Sequence[tuple[float, float]],
         guess: Callable[[float, float], float],
+        known: bool,
         progress: Callable[[], None],
     ) -> FocusPlane:
         """Sweep at a few of the places (stage micrometres) and lay a plane through the heights.
 
-        `guess` says where focus may lie; the first sweep searches the whole range about it.
+        `guess` says where focus may lie. The first sweep searches the whole range about it, or,
+        where an earlier pass of the slide makes the guess a good one (`known`), a smaller one.
         """
         points: list[FocusPoint] = []
         for x, y in spread_points(places, self._settings.points):
             self._stop.check()
             if not points:
-                centre, half_range = guess(x, y), self._settings.range_um
+                centre = guess(x, y)
+                half_range = KNOWN_UM if known else self._settings.range_um
             else:
                 # The guess may be off as a whole, its slope hardly: follow what was measured.
                 correction = points[-1].z_um - guess(points[-1].x_um, points[-1].y_um)

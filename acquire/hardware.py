@@ -179,4 +179,5 @@ def load_hardware(name: str, folder: Path = Path()) -> Hardware:
     if not hardware.name:
         hardware = hardware.model_copy(update={"name": path.stem})
     hardware._file = path
-    return hardware
+    leds = hardware.led_array.read_from(path, hardware.resolve)
+    return hardware.model_copy(update={"led_array": leds})

@@ -6,14 +6,18 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, Self
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
-from plsctl.acquire.config import Settings, suggest
+from plsctl.acquire.config import Settings, read_yaml, suggest, validate_section
 from plsctl.acquire.errors import HardwareError, UserError
 
 DRIVER_GROUP = "plsctl.led_drivers"
+OPTIONS_PLACE = "led_array.options"
+
+Options = TypeVar("Options", bound=Settings)
 
 
 class LedArraySettings(Settings):
@@ -41,7 +45,8 @@ class LedArraySettings(Settings):
     serial_number
         USB serial number of the controller; finds it under whatever port name it has today.
     options
-        Settings that only one driver knows.
+        Settings that only one driver knows, checked by it (see `driver_options`). `file: NAME.yaml`
+        alone says that they stand in that file.
     """
 
     driver: str = "illuminate"
@@ -53,7 +58,37 @@ class LedArraySettings(Settings):
     boot_timeout_s: float = Field(default=3.0, ge=0, le=60)
     led_count: int | None = Field(default=None, gt=0)
     serial_number: str | None = None
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    _file: Path = PrivateAttr(default=Path())
+    _section: str = PrivateAttr(default=OPTIONS_PLACE)
+
+    def read_from(self, file: Path, resolve: Callable[[str], Path]) -> LedArraySettings:
+        """These settings, told in which file they stand; options in a file of their own are read.
+
+        Raises
+        ------
+        UserError
+            The options' file is missing, is not YAML, or not all the options are in it.
+        """
+        named = self.options.get("file")
+        if not isinstance(named, str):
+            located = self.model_copy()
+            located._file = file
+            return located
+        if len(self.options) > 1:
+            other = next(name for name in self.options if name != "file")
+            raise UserError(
+                f"the options stand in '{named}', and '{other}' stands here as well.",
+                file=file,
+                field=f"{OPTIONS_PLACE}.{other}",
+                hint="Write all of them there, or all of them here.",
+            )
+        options_file = resolve(named)
+        options, _ = read_yaml(options_file)
+        located = self.model_copy(update={"options": options})
+        located._file, located._section = options_file, ""
+        return located
 
 
 @dataclass(frozen=True)
@@ -200,6 +235,22 @@ def open_led_array(settings: LedArraySettings) -> LedArray:
             hint="Correct `led_count` and `geometry`, or connect the right array.",
         )
     return array
+
+
+def driver_options(settings: LedArraySettings, model: type[Options]) -> Options:
+    """The options of a driver, checked against its model.
+
+    Raises
+    ------
+    UserError
+        An option is unknown, missing or wrong; file, line and field are named.
+    """
+    try:
+        return validate_section(model, settings.options, settings._file, settings._section)
+    except UserError as error:
+        if error.field is not None and settings._section:
+            error.field = f"{settings._section}.{error.field}"
+        raise
 
 
 def _driver(name: str) -> Callable[[LedArraySettings], LedArray]:

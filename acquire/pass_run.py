@@ -10,7 +10,7 @@ from pathlib import Path
 
 from plsctl.acquire.engine import Engine, PassTotals, check_disk
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.focus import spread_points
+from plsctl.acquire.focus import FocusPlane, spread_points
 from plsctl.acquire.focusing import Focus, FocusSearch
 from plsctl.acquire.folder_lock import locked
 from plsctl.acquire.interrupt import StopRequest
@@ -276,22 +276,24 @@ class _PassRun:
             done += 1
             self._progress("finding focus", done, total)
 
-        focus.measure(places, self._focus_guess(), tick)
+        earlier = self._earlier_plane()
+        if earlier is None:
+            start_um = scan.hardware.focus_z_um + offset
+            focus.measure(places, lambda x, y: start_um, False, tick)
+        else:
+            focus.measure(places, earlier.z_um, True, tick)
         return focus
 
-    def _focus_guess(self) -> Callable[[float, float], float]:
-        """The plane of an earlier pass where there is one, shifted by the parfocal offset."""
-        offset = self._microscope.objective.offset_z_um
-        earlier = [
-            e for e in read_journal(self._scan.folder.journal) if e["event"] == "focus_plane"
-        ]
-        if not earlier:
-            z = self._scan.hardware.focus_z_um + offset
-            return lambda x, y: z
-        before = earlier[-1]
-        own = self._scan.slide.pass_settings(before["pass_name"]).objective
-        offset -= self._scan.hardware.objective(own).offset_z_um
-        return lambda x, y: before["z0_um"] + before["slope_x"] * x + before["slope_y"] * y + offset
+    def _earlier_plane(self) -> FocusPlane | None:
+        """The plane of an earlier pass, shifted by the parfocal offset between the objectives."""
+        scan = self._scan
+        planes = [e for e in read_journal(scan.folder.journal) if e["event"] == "focus_plane"]
+        if not planes:
+            return None
+        last = planes[-1]
+        before = scan.hardware.objective(scan.slide.pass_settings(last["pass_name"]).objective)
+        offset = self._microscope.objective.offset_z_um - before.offset_z_um
+        return FocusPlane(last["z0_um"] + offset, last["slope_x"], last["slope_y"])
 
     def _find_slide(self, focus: Focus) -> SlideTransform:
         """Where the returned slide lies: remembered, or from a few fields taken now."""

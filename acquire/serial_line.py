@@ -52,6 +52,13 @@ class Garbled(LineFault):
         super().__init__(f"`{command}` was sent and {shorten(got)} came back")
 
 
+class Refused(LineFault):
+    """The device understood a command, or what noise made of it, and said no."""
+
+    def __init__(self, command: str, got: str) -> None:
+        super().__init__(f"`{command}` was refused: {got}")
+
+
 class PortLost(LineFault):
     """The port itself failed: unplugged, switched off, gone from the network."""
 
@@ -104,9 +111,13 @@ class SerialLine:
         One piece, because Illuminate v2 reads without waiting: a line with a pause in it is
         filled with 0xFF.
         """
+        self.write(command.encode("ascii") + b"\n")
+
+    def write(self, message: bytes) -> None:
+        """Write a message as it is, in one piece; what came in before is thrown away."""
         try:
             self._open_port.reset_input_buffer()
-            self._open_port.write(command.encode("ascii") + b"\n")
+            self._open_port.write(message)
         except PORT_ERRORS as error:
             raise PortLost(str(error)) from error
 
@@ -205,6 +216,11 @@ class SerialLine:
         """The error to raise when nothing more can be tried."""
         reason = f"lost: {fault}" if isinstance(fault, PortLost) else f"silent: {fault}"
         reason = f"not understood: {fault}" if isinstance(fault, Garbled) else reason
+        if isinstance(fault, Refused):
+            return HardwareError(
+                f"{self} does not do as it is told: {fault}.",
+                hint="Check that its firmware is the one this driver is for.",
+            )
         return HardwareError(
             f"{self} is {reason}.",
             hint="Check its power and cable, that this is its port "

@@ -35,13 +35,14 @@ def truth(
     """
     from plsctl.acquire.slide import load_slide
     from plsctl.sim.backend import open_world
+    from plsctl.sim.cells import WHITE_TYPES
     from plsctl.sim.truth import cells_in_region
 
     slide = load_slide(slide_file)
     world = open_world(slide.load_hardware())
-    cells = cells_in_region(world.smear, slide.region)
-    if white_only:
-        cells = [cell for cell in cells if cell["white"]]
+    (x_low, x_high), (y_low, y_high) = slide.region.x_um, slide.region.y_um
+    types = WHITE_TYPES if white_only else None
+    cells = cells_in_region(world.smear, (x_low, y_low, x_high, y_high), types)
     emit({"cells": cells}, json)
     say(f"{len(cells)} cells in the region of slide {slide.slide}.")
 

@@ -17,6 +17,7 @@ from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
 from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.sim.clock import SimulatedClock
+from plsctl.sim.fourier import fast_inverse_fft
 from plsctl.sim.sensor import Sensor
 from plsctl.sim.settings import ObjectiveTruth, SimulatorSettings
 from plsctl.sim.smear import Smear, View
@@ -267,6 +268,6 @@ class World:
         highest_na = float(np.max(np.linalg.norm(self.geometry.directions, axis=1)))
         grid = object_grid(imaging, highest_na)
         layers = self.smear.layers(self.view(grid), self.stained)
-        spectrum = FieldSpectrum.from_layers(layers, grid, imaging)
+        spectrum = FieldSpectrum.from_layers(layers, grid, imaging, inverse_fft=fast_inverse_fft)
         self._field = (key, spectrum)
         return spectrum
