@@ -40,9 +40,6 @@ def train(
     average: Annotated[
         float | None, typer.Option(help="Keep a running mean of the weights: 0.99, or 0 for none.")
     ] = None,
-    start: Annotated[
-        str | None, typer.Option(help="Initial weights: random, or linear for short trainings.")
-    ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many epochs without a better loss.")
     ] = None,
@@ -64,7 +61,6 @@ def train(
         "data": data, "out": out, "recipe": recipe, "target": target, "blocks": blocks,
         "width": width, "perceptual": perceptual, "epochs": epochs, "minutes": minutes,
         "batch": batch, "learning_rate": learning_rate, "schedule": schedule, "average": average,
-        "start": start,
         "patience": patience, "seed": seed, "device": device, "precision": precision,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}

@@ -51,9 +51,6 @@ class TrainingConfig(Settings):
     schedule: Literal["constant", "cosine"] = "constant"
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""
-    start: Literal["random", "linear"] = "random"
-    """Initial weights: random as in the paper, or such that the network begins as the best linear
-    map from stack to colour, for short trainings."""
     epochs: int = Field(default=200, ge=1)
     minutes: float | None = Field(default=None, gt=0)
     """Stop after this long, over all resumed parts; the cosine schedule ends with it."""

@@ -15,6 +15,8 @@ from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
 from plsctl.process.dataset import Dataset
 
+Counts = NDArray[np.uint8]
+
 STATISTICS_SAMPLES = 512
 """Training samples from which mean and deviation of the inputs are taken."""
 
@@ -79,7 +81,7 @@ class SampleSource:
         self._data = data
         self._images = list(images)
         self._target = target
-        self._held: tuple[Tensor, Tensor] | None = None
+        self._held: tuple[Counts, Counts] | None = None
         _require_8_bit(data, int(self.numbers[0]))
         size = len(self.numbers) * (3 * len(images) + 3) * data.crop_px**2
         if size <= memory_gb * 1e9:
@@ -93,14 +95,14 @@ class SampleSource:
         """Whether the split is held in memory."""
         return self._held is not None
 
-    def _hold(self) -> tuple[Tensor, Tensor]:
+    def _hold(self) -> tuple[Counts, Counts]:
         # Channels last as the network wants them, so that a batch is one gather of memory.
         side = self._data.crop_px
-        stacks = torch.empty((len(self), side, side, 3 * len(self._images)), dtype=torch.uint8)
+        stacks = np.empty((len(self), side, side, 3 * len(self._images)), dtype=np.uint8)
         for start in range(0, len(self), 64):
             part = slice(start, start + 64)
-            stacks[part] = self._read(self.numbers[part]).permute(0, 2, 3, 1)
-        return stacks, torch.from_numpy(self._data.read_target(self._target, self.numbers))
+            stacks[part] = self._read(self.numbers[part]).permute(0, 2, 3, 1).numpy()
+        return stacks, self._data.read_target(self._target, self.numbers).astype(np.uint8)
 
     def _read(self, numbers: NDArray[np.int64]) -> Tensor:
         stacks = torch.from_numpy(self._data.read_images(numbers, self._images))
@@ -109,9 +111,9 @@ class SampleSource:
     def take(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Stacks (B, C, H, W) and targets (B, 3, H, W) at places within the split, uint8."""
         if self._held is not None:
-            chosen = torch.from_numpy(places)
-            stacks, targets = self._held
-            return stacks[chosen].permute(0, 3, 1, 2), targets[chosen]
+            # NumPy copies whole samples at memory speed; torch takes uint8 value by value.
+            stacks, targets = (torch.from_numpy(held[places]) for held in self._held)
+            return stacks.permute(0, 3, 1, 2), targets
         numbers = self.numbers[places]
         target = torch.from_numpy(self._data.read_target(self._target, numbers))
         stack = self._read(numbers).contiguous(memory_format=torch.channels_last)

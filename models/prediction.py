@@ -157,12 +157,12 @@ class Predictor:
         Parameters
         ----------
         stack
-            (image, y, x, 3); one tile in its middle is tried.
+            (image, y, x, 3); the tile with most contrast in the first image is tried.
         """
         exact = receptive_radius_px(self.run.config.depth)
-        wanted = self._middle_tile(stack, exact)
+        wanted = self._busiest_tile(stack, exact)
         for halo in (halo for halo in HALOS_PX if halo < exact):
-            error = _largest_difference(self._middle_tile(stack, halo), wanted)
+            error = _largest_difference(self._busiest_tile(stack, halo), wanted)
             if error <= TOLERANCE_COUNTS:
                 return Halo(halo, error, exact)
         return Halo(exact, 0, exact)
@@ -172,21 +172,23 @@ class Predictor:
         exact = receptive_radius_px(self.run.config.depth)
         if halo_px >= exact:
             return Halo(halo_px, 0, exact)
-        wanted = self._middle_tile(stack, exact)
-        error = _largest_difference(self._middle_tile(stack, halo_px), wanted)
+        wanted = self._busiest_tile(stack, exact)
+        error = _largest_difference(self._busiest_tile(stack, halo_px), wanted)
         return Halo(halo_px, error, exact)
 
-    def _middle_tile(self, stack: Images, halo: int) -> Images:
-        """A tile in the middle of the stack, predicted with a halo of its surroundings."""
-        windows = []
-        for length in stack.shape[1:3]:
-            side = min(TRIED_PX, length)
-            start = (length - side) // 2
-            windows.append(_with_halo(slice(start, start + side), length, halo))
-        (rows, inner_rows), (columns, inner_columns) = windows
-        window = stack[:, rows, columns]
+    def _busiest_tile(self, stack: Images, halo: int) -> Images:
+        """The tile with most contrast in the first image, predicted with a halo around it."""
+        rows, columns = _busiest(stack[0])
+        outer_rows, inner_rows = _with_halo(rows, stack.shape[1], halo)
+        outer_columns, inner_columns = _with_halo(columns, stack.shape[2], halo)
+        window = stack[:, outer_rows, outer_columns]
         stained = self.stain_frame(window, tile_px=max(window.shape[1:3]), halo_px=0)
         return stained[inner_rows, inner_columns]
+
+
+def _busiest(image: Images) -> tuple[slice, slice]:
+    places = list(tiles(image.shape[0], image.shape[1], TRIED_PX))
+    return max(places, key=lambda place: float(image[place].std()))
 
 
 def _largest_difference(first: Images, second: Images) -> int:

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
 from plsctl.process.dataset import Dataset
 from plsctl.process.report_charts import curves
 from plsctl.process.report_dataset import as_image, spread_samples
-from plsctl.process.report_page import Section, row, table, tiles
+from plsctl.process.report_page import Section, picture, row, table, tiles
+from plsctl.process.report_scan import mosaic, three_views
 
 _SHOWN = 16
 _NAMES = {
@@ -126,3 +128,31 @@ def _prediction_section(run: Run) -> Section:
         "Cells of the test split: what the microscope saw, what the network made of it, the stain."
     )
     return Section("Virtual staining of single cells", note, tiles(images, columns=12))
+
+
+def stained_section(scan: Path, stained: Path) -> Section:
+    """Whole frames of a scan that a network stained, beside the real stain.
+
+    Parameters
+    ----------
+    stained
+        What `plsctl stain` wrote for the scan.
+    """
+    virtual, folder = PassReader(stained), ScanFolder(scan)
+    real = folder.open_pass("stained")
+    name = virtual.names[len(virtual.names) // 2]
+    views = [
+        (folder.open_pass("unstained").brightfield(name), f"field {name}, unstained"),
+        (virtual.brightfield(name), "virtually stained"),
+        (real.brightfield(name), "really stained (the slide was taken out and put back)"),
+    ]
+    maps = row(
+        picture(mosaic(virtual).image, "all fields, virtually stained"),
+        picture(mosaic(real).image, "all fields, really stained"),
+    )
+    note = (
+        "The network is convolutional: trained on crops of white cells, it stains whole fields. "
+        "What it has rarely or never seen in training (red cells in crowds, platelets, dust) is "
+        "a guess."
+    )
+    return Section("Whole fields, virtually stained", note, three_views(views) + maps)

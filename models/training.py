@@ -23,13 +23,11 @@ from plsctl.models.metrics import METRICS
 from plsctl.models.preparation import prepare_run, run_features
 from plsctl.models.rrdb import RRDBNet
 from plsctl.models.run import Run, build_network, load_weights, read_tensors, write_tensors
-from plsctl.models.starting import start_linear
 from plsctl.process.dataset import Dataset
 
 WARM_UP = 0.03
 FINAL_RATE = 0.02
 DRAW_EVERY_S = 30
-START_SAMPLES = 64
 
 Row = dict[str, float]
 
@@ -155,12 +153,6 @@ class Trainer:
     def _new_network(self) -> RRDBNet:
         torch.manual_seed(self.config.seed)
         network = build_network(self.config, self.run.facts.channels)
-        if self.config.start == "linear":
-            step = max(1, len(self.train_data) // START_SAMPLES)
-            places = np.arange(0, len(self.train_data), step)[:START_SAMPLES]
-            stacks, targets = self.train_data.take(places)
-            scaled = self.run.facts.normalisation.apply(stacks[..., ::2, ::2])
-            start_linear(network, scaled, to_colour(targets[..., ::2, ::2]))
         return network.to(self.device)
 
     def fit(self, on_epoch: Callable[[Row], None] | None = None) -> TrainingResult:

@@ -28,7 +28,7 @@ def predictor(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Predic
     """A briefly trained network of one block on the recipe le8deg, in float32."""
     options = {
         "data": dataset, "out": tmp_path_factory.mktemp("runs") / "run", "blocks": 1, "growth": 8,
-        "width": 12, "batch": 8, "learning_rate": 2e-3, "epochs": 2, "start": "linear",
+        "width": 12, "batch": 8, "learning_rate": 2e-3, "epochs": 2,
         "device": "cpu", "precision": "float32",
     }  # fmt: skip
     train(config_from_options("maenet", options))

@@ -23,6 +23,10 @@ from plsctl.models.run import Run
 from plsctl.models.training import Trainer, learning_rate, train
 from plsctl.process.dataset import Dataset
 
+WHOLE: dict[str, Any] = {
+    "epochs": 10, "average": 0.9, "schedule": "cosine", "learning_rate": 5e-3
+}  # fmt: skip
+
 
 def _config(data: Path, out: Path, **changes: Any) -> TrainingConfig:
     options = {
@@ -41,7 +45,7 @@ def _curve(run: Path) -> list[dict[str, float]]:
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was trained without a stop."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    train(_config(dataset, out, epochs=8, average=0.9, schedule="cosine"))
+    train(_config(dataset, out, **WHOLE))
     return out
 
 
@@ -82,7 +86,7 @@ def test_baselines_are_what_they_say(trained: Path, dataset: Path) -> None:
 def test_a_killed_run_continues_the_same_curve(
     trained: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = _config(dataset, tmp_path / "run", epochs=8, average=0.9, schedule="cosine")
+    config = _config(dataset, tmp_path / "run", **WHOLE)
     step, calls = Trainer._step, []
 
     def killed(trainer: Trainer, *batch: Any) -> Any:
@@ -97,7 +101,7 @@ def test_a_killed_run_continues_the_same_curve(
     monkeypatch.undo()
     assert len(_curve(tmp_path / "run")) == 2
     result = train(config)
-    assert result.epochs == 8
+    assert result.epochs == WHOLE["epochs"]
     whole, pieced = _curve(trained), _curve(tmp_path / "run")
     for one, other in zip(whole, pieced, strict=True):
         for name in one.keys() - {"seconds"}:
@@ -149,7 +153,7 @@ def test_requests_that_do_not_fit_are_refused_before_anything_is_written(
         train(_config(dataset, out, perceptual=str(tmp_path / "vgg.pth")))
     assert not out.exists()
     with pytest.raises(UserError, match="was begun with growth = 8, now it is 4"):
-        train(_config(dataset, trained, average=0.9, schedule="cosine", growth=4))
+        train(_config(dataset, trained, **WHOLE, growth=4))
     with pytest.raises(UserError, match=r"no model 'maepfnt'.*Did you mean 'maepfnet'"):
         _config(dataset, out, model="maepfnt")
     with pytest.raises(UserError, match="--out is missing"):
