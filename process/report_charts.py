@@ -38,7 +38,8 @@ class Axis:
         """Round values along the axis."""
         if self.logarithmic:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-            steps = (1.0,) if self.high / self.low > 1000 else (1.0, 3.0)
+            span = self.high / self.low
+            steps = (1.0, 2.0, 5.0) if span < 30 else (1.0, 3.0) if span < 1000 else (1.0,)
             values = [step * 10.0**power for power in range(first, last + 1) for step in steps]
         else:
             rough = (self.high - self.low) / 5

@@ -1,0 +1,226 @@
+"""`plsctl demo`: the whole chain on the simulated microscope, and a report to look at."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+
+if TYPE_CHECKING:
+    from plsctl.acquire.scan import Scan
+    from plsctl.acquire.slide import PassName
+
+SLIDE = """\
+# The slide of `plsctl demo`: a small region under the simulated microscope.
+slide: {name}
+patient: P01
+stain: RAL-MCDh
+hardware: simulator_small
+# Without overlap no crop is in two fields, and the splits of the data set are even.
+region: {{x_um: [{x[0]}, {x[1]}], y_um: [{y[0]}, {y[1]}], overlap: 0}}
+recipe: {recipe}
+exposures: exposures_20x.csv
+focus: {{mode: surface, points: 3, range_um: 30}}
+slide_return: {{fields: 3}}
+passes:
+  unstained: {{objective: 20x}}
+  stained: {{objective: 20x}}
+  highres: {{objective: 100x, exposures: exposures_100x.csv}}
+"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a demonstration is: the region scanned, the recipe, and how long it trains."""
+
+    name: str
+    x_um: tuple[int, int]
+    y_um: tuple[int, int]
+    recipe: str
+    trained_recipe: str
+    minutes: float
+    blocks: int
+    width: int
+
+
+FULL = Size("demo", (10000, 10850), (5000, 5640), "full", "le18deg", 4.0, 1, 32)
+QUICK = Size("quick", (10000, 10420), (5000, 5310), "le18deg", "le8deg", 0.5, 1, 24)
+
+
+@dataclass
+class Timing:
+    """Seconds that each step took."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def measure(self, step: str, work: Callable[[], Any]) -> Any:
+        """Do the work and note how long it took."""
+        began = time.monotonic()
+        result = work()
+        self.seconds[step] = round(time.monotonic() - began, 1)
+        return result
+
+
+def demo(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where everything is written.")
+    ] = Path("demo"),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A few fields and a very short training.")
+    ] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Scan, match, train and stain on the simulated microscope, and write a report to look at.
+
+    Stopped anywhere, the same command goes on.
+
+    Example: plsctl demo demo --quick
+    """
+    size = QUICK if quick else FULL
+    timing = Timing()
+    scan = _open(directory, size)
+    for name in ("unstained", "stained", "highres"):
+        timing.measure(f"{name} pass", lambda name=name: _take(scan, name))
+    dataset, run = directory / f"{size.name}.zarr", directory / f"{size.name}_run"
+    stained = directory / f"{size.name}_stained.ome.zarr"
+    samples = timing.measure("data set", lambda: _build(scan.folder.path, dataset))
+    timing.measure("training", lambda: _train(size, dataset, run))
+    scores = timing.measure("evaluation", lambda: _evaluate(run))
+    timing.measure("virtual staining", lambda: _stain(scan, run, stained))
+    place = directory / "report.html"
+    timing.measure("report", lambda: _report(place, [scan.folder.path, dataset, run], stained))
+    emit(
+        {
+            "report": place.resolve(),
+            "samples": samples,
+            "metrics": scores["metrics"],
+            "baselines": scores["baselines"],
+            "seconds": sum(timing.seconds.values()),
+            "steps": timing.seconds,
+        },
+        json,
+    )
+    say(f"All done in {sum(timing.seconds.values()) / 60:.1f} min. Open {place.resolve()}")
+
+
+def _open(directory: Path, size: Size) -> "Scan":
+    """Write the slide file, and open its scan."""
+    from plsctl.acquire.scan import open_scan
+
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / f"{size.name}.yaml"
+    text = SLIDE.format(name=size.name, x=size.x_um, y=size.y_um, recipe=size.recipe)
+    file.write_text(text, encoding="utf-8")
+    return open_scan(file, directory / "scans")
+
+
+def _take(scan: "Scan", name: "PassName") -> None:
+    from plsctl.acquire.interrupt import stop_on_signals
+    from plsctl.acquire.pass_run import run_pass
+    from plsctl.cli.roles import make_roles
+
+    if scan.is_finished(name):
+        say(f"Pass {name}: taken before.")
+        return
+    with stop_on_signals() as stop, progress(f"scan {name}") as advance:
+        result = run_pass(
+            scan,
+            name,
+            lambda operator: make_roles(operator, assume_yes=True),
+            stop,
+            progress=lambda what, done, total: advance(
+                description=what, completed=done, total=total
+            ),
+        )
+    say(f"Pass {name}: {result.totals.positions} positions, {result.totals.frames} images.")
+    if result.verdict is not None:
+        say(f"Safe to stain: {'yes' if result.verdict.safe else 'no'}.")
+
+
+def _build(scan: Path, dataset: Path) -> int:
+    from plsctl.process.build import build_dataset
+    from plsctl.process.dataset import Dataset
+
+    if not dataset.exists():
+        with progress("cutting cells") as advance:
+            result = build_dataset(
+                [scan],
+                dataset,
+                progress=lambda done, total: advance(completed=done, total=total),
+            )
+        dropped = ", ".join(f"{count} {reason}" for reason, count in result.dropped.items())
+        say(f"Data set: {result.samples} samples; dropped: {dropped or 'none'}.")
+    return len(Dataset.open(dataset))
+
+
+def _train(size: Size, dataset: Path, run: Path) -> None:
+    from plsctl.models.config import TrainingConfig
+    from plsctl.models.training import train
+
+    config = TrainingConfig(
+        model="maepfnet",
+        data=dataset,
+        out=run,
+        recipe=size.trained_recipe,
+        blocks=size.blocks,
+        width=size.width,
+        minutes=size.minutes,
+        schedule="cosine",
+        learning_rate=1e-3,
+        average=0.99,
+        epochs=1000,
+        patience=1000,
+        batch=8,
+    )
+    with progress("training", total=100) as advance:
+        result = train(
+            config,
+            on_epoch=lambda row: advance(
+                description=f"epoch {row['epoch']:.0f}: SSIM {row['validation_ssim']:.3f}"
+            ),
+            on_batch=lambda share: advance(completed=round(100 * share)),
+        )
+    say(f"Trained: {result.epochs} epochs, SSIM {result.metrics['validation_ssim']:.3f}.")
+
+
+def _evaluate(run: Path) -> dict[str, Any]:
+    from plsctl.models.evaluation import evaluate
+    from plsctl.models.run import Run
+
+    scores: dict[str, Any] = evaluate(Run.open(run))
+    names = {"prediction": scores["metrics"], **scores["baselines"]}
+    for name, values in names.items():
+        say(f"  {name:12s} SSIM {values['ssim']['mean']:.3f}, MAE {values['mae']['mean']:.4f}")
+    return scores
+
+
+def _stain(scan: "Scan", run: Path, stained: Path) -> None:
+    from plsctl.models.prediction import Predictor
+    from plsctl.models.run import Run
+    from plsctl.models.staining import stain
+
+    with progress("staining virtually") as advance:
+        stain(
+            Predictor(Run.open(run)),
+            scan.folder.path,
+            stained,
+            on_position=lambda done, total: advance(completed=done, total=total),
+        )
+
+
+def _report(place: Path, folders: list[Path], stained: Path) -> None:
+    from plsctl.models.report import write_report
+    from plsctl.models.report_run import stained_section
+
+    write_report(
+        place,
+        folders,
+        title="From a blood smear to a virtual stain",
+        subtitle="One simulated slide: scanned unstained, stained and at 100x, matched, learnt.",
+        extra=[stained_section(folders[0], stained)],
+    )
