@@ -127,6 +127,13 @@ class Hardware(Settings):
                 hint=suggest(name, self.turret.objectives),
             ) from None
 
+    @property
+    def low_power(self) -> str:
+        """The objective of lowest magnification: positions are given for it, and its aperture
+        divides the LEDs into bright and dark field."""
+        objectives = self.turret.objectives
+        return min(objectives, key=lambda name: objectives[name].magnification)
+
     def pixel_um(self, objective: str) -> float:
         """Size of a camera pixel in the sample."""
         return self.camera.pixel_pitch_um / self.objective(objective).magnification

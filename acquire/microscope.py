@@ -37,9 +37,10 @@ class Microscope:
         self.leds = leds
         self._backend = backend
         self._core = backend.core
-        self._objective = next(iter(hardware.turret.objectives))
+        self._objective = hardware.low_power
         self._check_led_count()
         self._prepare_core()
+        self._recognise_objective()
 
     @property
     def clock(self) -> Clock:
@@ -123,6 +124,16 @@ class Microscope:
                     field=f"turret.objectives.{name}.label",
                     hint=suggest(str(objective.label), labels),
                 )
+
+    def _recognise_objective(self) -> None:
+        """The turret may stand anywhere when the microscope is opened."""
+        device = self.hardware.turret.device
+        if device is None:
+            return
+        label = self._current_label(device)
+        for name, objective in self.hardware.turret.objectives.items():
+            if str(objective.label) == label:
+                self._objective = name
 
     def _do(self, what: str, action: Callable[[], Result]) -> Result:
         """Run a device call; a failure names what was tried."""
@@ -257,7 +268,8 @@ class Microscope:
                 hint="Check the turret, then run the same command again.",
             )
         self._objective = name
-        self.move_z(with_offset)
+        low, high = self.hardware.stage.z_um
+        self.move_z(min(max(with_offset, low), high))
 
     def _current_label(self, device: str) -> str:
         return str(self._do("read the turret", lambda: self._core.getStateLabel(device)))
@@ -273,7 +285,7 @@ class Microscope:
     def to_stage(self, x_um: float, y_um: float) -> tuple[float, float]:
         """The stage position that brings a point to the centre under the present objective.
 
-        `x_um, y_um` is the stage position that centres the point under the first objective.
+        `x_um, y_um` is the stage position that centres the point under the low-power objective.
         """
         return x_um + self.objective.offset_x_um, y_um + self.objective.offset_y_um
 
@@ -288,12 +300,12 @@ class Microscope:
         self.leds.off()
 
     def pattern(self, name: str) -> tuple[int, ...]:
-        """LED numbers of a pattern or an LED's name, for the first objective's aperture.
+        """LED numbers of a pattern or an LED's name, for the low-power objective's aperture.
 
-        The first objective decides which LEDs are bright field: a 100x lens sees the same light.
+        It decides which LEDs are bright field: a 100x lens gets the same light.
         """
-        first = next(iter(self.hardware.turret.objectives.values()))
-        return tuple(led.led for led in self.geometry.pattern(name, first.na))
+        na = self.hardware.objective(self.hardware.low_power).na
+        return tuple(led.led for led in self.geometry.pattern(name, na))
 
     def snap(self, exposure_ms: float, gain: float = 1.0) -> NDArray[np.uint8 | np.uint16]:
         """One image: (y, x, rgb), or (y, x) for grey and Bayer cameras; dtype as the camera's."""

@@ -185,12 +185,11 @@ class Scan:
         cells of `cells.csv`.
         """
         settings = self.slide.pass_settings(name)
-        first = next(iter(self.hardware.turret.objectives.values()))
         frames = frame_records(
             self.slide.recipe if name == "unstained" else "brightfield",
             self.slide.load_exposures(name),
             self.hardware.geometry(),
-            first.na,
+            self.hardware.objective(self.hardware.low_power).na,
         )
         self.hardware.objective(settings.objective)
         positions = self._positions(name)

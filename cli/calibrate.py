@@ -26,7 +26,7 @@ def exposures(
         str, typer.Option(help="A name in hardware_configs, or the path of a YAML file.")
     ] = "simulator",
     objective: Annotated[
-        str | None, typer.Option(help="Objective; the first one without it.")
+        str | None, typer.Option(help="Objective; the lowest one without it.")
     ] = None,
     at_um: Annotated[
         tuple[float, float], typer.Option("--at", help="A place with cells: x and y, micrometres.")
@@ -58,7 +58,7 @@ def exposures(
     from plsctl.process.sharpness import GradientFocusJudge
 
     described = load_hardware(hardware)
-    name = objective or next(iter(described.turret.objectives))
+    name = objective or described.low_power
     described.objective(name)
     frames = (Frame(BRIGHTFIELD),) if brightfield_only else all_frames()
     with open_microscope(described) as microscope, progress("exposures", len(frames)) as advance:

@@ -58,7 +58,7 @@ def pattern(
     """
 
     def choose(described: "Hardware", geometry: "LedGeometry") -> list[int]:
-        objective = next(iter(described.turret.objectives.values()))
+        objective = described.objective(described.low_power)
         return [led.led for led in geometry.pattern(name, objective.na)]
 
     _light(hardware, choose, brightness, json)

@@ -35,7 +35,7 @@ def write_dataset(
         load_exposures(find_file(f"exposures_{name}.csv", hardware.file.parent))
         for name in ("20x", "100x")
     ]
-    low = next(iter(hardware.turret.objectives))
+    low = hardware.low_power
     geometry, na = hardware.geometry(), hardware.objective(low).na
     frames = frame_records(recipe, tables[0], geometry, na)
     highres = frame_records("brightfield", tables[1], geometry, na)[0]

@@ -49,7 +49,10 @@ def render_cells(
     has no flaws in fixed places (each cell would show the same ones), and every cell lies where a
     perfect match would put it, before and after staining.
     """
-    low_name, high_name = list(hardware.turret.objectives)[:2]
+    low_name = hardware.low_power
+    high_name = max(
+        hardware.turret.objectives, key=lambda name: hardware.objective(name).magnification
+    )
     ratio = round(
         hardware.objective(high_name).magnification / hardware.objective(low_name).magnification
     )

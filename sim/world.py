@@ -54,7 +54,7 @@ class World:
         self.stained = False
         self.oil = False
         self.transform = SlideTransform(0.0, 0.0, 0.0, 0.0, 0.0)
-        self.objective_name = next(iter(hardware.turret.objectives))
+        self.objective_name = hardware.low_power
         self.commanded_um = (0.0, 0.0)
         self.z_um = hardware.stage.z_um[0]
         self._arrived_um = (0.0, 0.0)
