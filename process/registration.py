@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
@@ -31,6 +31,8 @@ from plsctl.process.matching import (
 _WORKING_UM = 1.0  # edges are correlated as a whole in pixels of about this size
 _TILES = (2, 3)  # rows and columns of tiles of a field
 _TILE_REACH_UM = 12.0
+_LEAST_BASE_UM = 40.0  # nearer places say nothing about rotation
+_MOST_ROTATION_DEG = 5.0
 
 
 @dataclass(frozen=True)
@@ -214,19 +216,38 @@ def _rotation(angle_deg: float) -> NDArray[np.float64]:
 def _fit_rigid(
     places: NDArray[np.float64], shifts: NDArray[np.float64], tolerance: float
 ) -> tuple[NDArray[np.float64], float, NDArray[np.bool_]]:
-    """Least-squares rigid motion of (n, 2) places with outliers left out: shift, angle, kept."""
-    kept = np.linalg.norm(shifts - np.median(shifts, axis=0), axis=1) < 12 * tolerance
-    shift, angle = np.median(shifts, axis=0), 0.0
-    for _ in range(10):
-        if kept.sum() < 2:
-            break
-        shift, angle = _rigid(places[kept], places[kept] + shifts[kept])
-        motion = places @ _rotation(angle).T - places + shift
-        now = np.linalg.norm(shifts - motion, axis=1) < tolerance
-        if (now == kept).all():
-            break
-        kept = now
-    return shift, angle, kept
+    """Rigid motion that most of the (n, 2) places agree on: shift, angle, who agrees.
+
+    Every two places far enough apart propose a motion (there are few); the proposal with the most
+    followers is refined by least squares over them.
+    """
+    best = np.zeros(len(places), dtype=np.bool_)
+    for one, other in combinations(range(len(places)), 2):
+        if np.linalg.norm(places[one] - places[other]) < _LEAST_BASE_UM:
+            continue
+        pair = [one, other]
+        now = _followers(places, shifts, _rigid(places[pair], (places + shifts)[pair]), tolerance)
+        if now.sum() > best.sum():
+            best = now
+    if best.sum() < 2:
+        return np.median(shifts, axis=0), 0.0, best
+    motion = _rigid(places[best], (places + shifts)[best])
+    for _ in range(3):
+        kept = _followers(places, shifts, motion, tolerance)
+        motion = _rigid(places[kept], (places + shifts)[kept])
+    return *motion, _followers(places, shifts, motion, tolerance)
+
+
+def _followers(
+    places: NDArray[np.float64],
+    shifts: NDArray[np.float64],
+    motion: tuple[NDArray[np.float64], float],
+    tolerance: float,
+) -> NDArray[np.bool_]:
+    shift, angle = motion
+    moved = places @ _rotation(angle).T + shift
+    off = np.linalg.norm(places + shifts - moved, axis=1)
+    return np.asarray((off < tolerance) & (abs(angle) < _MOST_ROTATION_DEG))
 
 
 def _rigid(

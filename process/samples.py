@@ -222,7 +222,8 @@ def _with_highres(
     reader = folder.open_pass("highres")
     stained_pixel_um = folder.open_pass("stained").attributes.pixel_um
     transform = load_transform(folder)
-    chosen = [_nearest_image(reader, sample, transform) for sample in samples]
+    field_px = reader.brightfield(reader.names[0]).shape[:2]
+    chosen = [_best_image(reader, sample, transform, field_px) for sample in samples]
     kept: dict[int, _Sample] = {}
     for name in sorted({choice[0] for choice in chosen if choice is not None}):
         image = reader.brightfield(name)
@@ -240,23 +241,24 @@ def _with_highres(
     return [kept[index] for index in sorted(kept)]
 
 
-def _nearest_image(
-    reader: PassReader, sample: _Sample, transform: SlideTransform
+def _best_image(
+    reader: PassReader, sample: _Sample, transform: SlideTransform, field_px: tuple[int, int]
 ) -> tuple[str, tuple[float, float]] | None:
-    """The 100x image nearest to the cell, and the cell's offset from its middle in pixels."""
+    """The 100x image that shows most around the cell, and the cell's offset from its middle (px).
+
+    `field_px` is the (height, width) of the 100x images.
+    """
     attributes = reader.attributes
     best: tuple[float, str, tuple[float, float]] | None = None
     for position in reader.positions:
         dx = float(sample.cell["x_um"]) - position.slide_x_um
         dy = float(sample.cell["y_um"]) - position.slide_y_um
         dx, dy = rotate(dx, dy, transform.rotation_deg - attributes.camera_rotation_deg)
-        distance = max(abs(dx), abs(dy))
-        if best is None or distance < best[0]:
-            offset = (dx / attributes.pixel_um, dy / attributes.pixel_um)
-            best = (distance, position.name, offset)
-    if best is None:
-        return None
-    return best[1], best[2]
+        dx, dy = dx / attributes.pixel_um, dy / attributes.pixel_um
+        clearance = min(field_px[1] / 2 - abs(dx), field_px[0] / 2 - abs(dy))
+        if clearance > 0 and (best is None or clearance > best[0]):
+            best = (clearance, position.name, (dx, dy))
+    return None if best is None else best[1:]
 
 
 def _add_highres(

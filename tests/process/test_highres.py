@@ -1,0 +1,55 @@
+"""The 100x match: place, reduction to the 20x grid, and what plain correlation makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from plsctl.acquire.errors import UserError
+from plsctl.process.highres import match_highres, reduce_highres
+
+from .conftest import Fields
+
+TRUE_RATIO = 5.03
+
+
+def test_cells_are_found_at_100x_though_scale_and_rotation_are_not_nominal(fields: Fields) -> None:
+    errors = []
+    for cell, high in zip(fields.cells, fields.highres, strict=False):
+        x, y = fields.stained.to_pixel(*cell.position(stained=True)).round().astype(int)
+        if not (32 <= x <= 608 and 32 <= y <= 448):
+            continue
+        crop = fields.stained.image[y - 32 : y + 32, x - 32 : x + 32]
+        expected = high.to_pixel(*cell.position(stained=True)) + (25.0, -18.0)
+        found = match_highres(crop, high.image, tuple(expected), reach_px=60)
+        true = high.to_pixel(*fields.stained.to_slide(x - 0.5, y - 0.5))
+        errors.append(np.hypot(found.x - true[0], found.y - true[1]) / TRUE_RATIO)
+    assert len(errors) >= 3
+    assert np.median(errors) <= 0.5
+    assert max(errors) <= 2.0
+
+
+def test_reduction_averages_squares_of_pixels() -> None:
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (400, 420, 3), dtype=np.uint8)
+    crop = reduce_highres(image, (47 + 159.5, 31 + 159.5), 64)
+    squares = image[31 : 31 + 320, 47 : 47 + 320].reshape(64, 5, 64, 5, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(crop.astype(float), squares, atol=0.51)
+
+
+def test_reduction_turns_and_scales() -> None:
+    y, x = np.mgrid[0:400, 0:400].astype(float)
+    image = np.repeat((0.25 * x + 0.3 * y)[..., None], 3, axis=2).astype(np.uint8)
+    crop = reduce_highres(image, (200.0, 190.0), 32, ratio=5.03, rotation_deg=2.0).astype(float)
+    angle = np.radians(2.0)
+    u, v = np.meshgrid(np.arange(32) - 15.5, np.arange(32) - 15.5)
+    there_x = 200 + 5.03 * (np.cos(angle) * u - np.sin(angle) * v)
+    there_y = 190 + 5.03 * (np.sin(angle) * u + np.cos(angle) * v)
+    expected = 0.25 * there_x + 0.3 * there_y - 0.5  # the ramp was cut to whole numbers
+    np.testing.assert_allclose(crop[..., 0], expected, atol=1.0)
+
+
+def test_a_cell_at_the_border_of_the_100x_image_is_refused() -> None:
+    image = np.zeros((400, 400, 3), dtype=np.uint8)
+    with pytest.raises(UserError, match="beyond the 100x image"):
+        reduce_highres(image, (150.0, 200.0), 64)

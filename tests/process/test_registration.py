@@ -1,0 +1,47 @@
+"""The returned slide: shift and rotation found, disagreement reported."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.protocols import FieldPair
+from plsctl.process.judge import BrightfieldJudge
+from plsctl.process.registration import CoarseRegistrar
+
+from .conftest import CENTRE_UM, RETURNED, Fields
+
+CAMERA_ROTATION_DEG = 0.7
+
+
+def test_shift_and_rotation_come_from_one_field(fields: Fields) -> None:
+    pair = FieldPair(*CENTRE_UM, fields.unstained.image, fields.stained.image)
+    found = CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
+    for place in ((11_000, 5_600), (11_060, 5_640)):
+        assert found.apply(*place) == pytest.approx(RETURNED.apply(*place), abs=0.5)
+    assert found.rotation_deg == pytest.approx(0.1, abs=0.06)
+
+
+def test_fields_that_cannot_be_found_again_are_an_error(fields: Fields) -> None:
+    other = np.ascontiguousarray(fields.unstained.image[::-1, ::-1])
+    pair = FieldPair(*CENTRE_UM, other, fields.stained.image)
+    with pytest.raises(UserError, match="returned slide"):
+        CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
+
+
+def test_a_field_that_disagrees_is_left_out(fields: Fields) -> None:
+    good = FieldPair(*CENTRE_UM, fields.unstained.image, fields.stained.image)
+    rolled = np.roll(fields.stained.image, 60, axis=1)
+    pairs = [good, good, FieldPair(11_300.0, 5_600.0, fields.unstained.image, rolled)]
+    found = CoarseRegistrar().register(pairs, fields.pixel_um, CAMERA_ROTATION_DEG)
+    # Both good fields lie at one place: the motion there is what they agree on.
+    assert found.apply(*CENTRE_UM) == pytest.approx(RETURNED.apply(*CENTRE_UM), abs=0.5)
+
+
+def test_judge_tells_stained_from_unstained(fields: Fields) -> None:
+    judge = BrightfieldJudge()
+    assert judge.looks_stained(fields.stained.image)
+    assert not judge.looks_stained(fields.unstained.image)
+    assert judge.white_cells(fields.stained.image) >= 5
+    assert judge.white_cells(fields.unstained.image) == 0

@@ -1,0 +1,174 @@
+"""White cells in drawn smears, where the truth is what was drawn, and in real ones."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.process.background import BACKGROUND_LEVEL, fit_background, flatten_background
+from plsctl.process.red_cells import red_cell_diameter_px
+from plsctl.process.segmentation import HsvLimits, SegmentationSettings, segment, slide_settings
+
+Image = NDArray[np.uint8]
+RED, CYTOPLASM, CHROMATIN, GLASS = (
+    (226, 176, 180),
+    (200, 190, 226),
+    (112, 60, 150),
+    (232, 230, 228),
+)
+
+
+class Smear:
+    """A drawn smear: red cells in a lattice, with white cells put where a test wants them."""
+
+    def __init__(self, height: int = 480, width: int = 640, red_cell_px: int = 26) -> None:
+        self.image = np.full((height, width, 3), GLASS, dtype=np.uint8)
+        self.boxes: list[tuple[int, int, int, int]] = []
+        radius = red_cell_px // 2
+        for row, y in enumerate(range(radius, height, 2 * red_cell_px)):
+            for x in range(radius + (row % 2) * red_cell_px, width, 2 * red_cell_px):
+                cv2.circle(self.image, (x, y), radius, RED, -1, cv2.LINE_AA)
+
+    def white_cell(self, x: int, y: int, radius: int, lobes: list[tuple[int, int, int]]) -> None:
+        cv2.circle(self.image, (x, y), radius + 12, GLASS, -1)
+        cv2.circle(self.image, (x, y), radius, CYTOPLASM, -1, cv2.LINE_AA)
+        for dx, dy, lobe in lobes:
+            cv2.circle(self.image, (x + dx, y + dy), lobe, CHROMATIN, -1, cv2.LINE_AA)
+        self.boxes.append((x - radius, y - radius, x + radius, y + radius))
+
+    def finished(self, vignette: float = 0.0) -> Image:
+        height, width = self.image.shape[:2]
+        y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+        light = 1 - vignette * (x**2 + y**2)[..., None] / 2 * np.array([0.6, 1.0, 0.9])
+        blurred = cv2.GaussianBlur(self.image, (0, 0), 1.2).astype(float)
+        noise = np.random.default_rng(0).normal(0, 2, blurred.shape)
+        return np.clip(blurred * light + noise, 0, 255).astype(np.uint8)
+
+
+def _neutrophil(smear: Smear, x: int, y: int) -> None:
+    smear.white_cell(x, y, 22, [(-10, -6, 7), (0, 9, 7), (10, -6, 7)])
+
+
+def _lymphocyte(smear: Smear, x: int, y: int) -> None:
+    smear.white_cell(x, y, 16, [(0, 0, 13)])
+
+
+def _overlap(one: tuple[int, ...], other: tuple[int, ...]) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0, width) * max(0, height)
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (one, other)]
+    return shared / (sum(areas) - shared)
+
+
+def _boxes(image: Image, settings: SegmentationSettings | None = None) -> list[tuple[int, ...]]:
+    cells = segment(image, settings).cells
+    return [(c.x, c.y, c.x + c.width, c.y + c.height) for c in cells]
+
+
+@pytest.mark.parametrize("vignette", [0.0, 0.35])
+@pytest.mark.parametrize("red_cell_px", [18, 26, 60])
+def test_cells_are_found_whole_at_any_scale_and_under_vignetting(
+    vignette: float, red_cell_px: int
+) -> None:
+    smear = Smear()
+    _neutrophil(smear, 180, 150)
+    _lymphocyte(smear, 420, 300)
+    zoom = red_cell_px / 26
+    image = cv2.resize(smear.finished(vignette), None, fx=zoom, fy=zoom)
+    found = _boxes(np.asarray(image, dtype=np.uint8))
+    truth = [tuple(round(v * zoom) for v in box) for box in smear.boxes]
+    assert len(found) == 2
+    for box in truth:
+        assert max(_overlap(box, other) for other in found) > 0.7
+
+
+def test_lobes_are_one_cell_and_touching_cells_are_two() -> None:
+    smear = Smear()
+    smear.white_cell(300, 200, 17, [(0, 0, 14)])
+    smear.white_cell(331, 200, 17, [(0, 0, 14)])
+    cv2.circle(smear.image, (300, 200), 14, CHROMATIN, -1, cv2.LINE_AA)
+    cv2.circle(smear.image, (300, 200), 17, CYTOPLASM, 3, cv2.LINE_AA)
+    _neutrophil(smear, 120, 320)
+    found = _boxes(smear.finished(), SegmentationSettings(red_cell_px=26))
+    assert len(found) == 3
+
+
+def test_masks_hold_nucleus_in_cell() -> None:
+    smear = Smear()
+    _lymphocyte(smear, 300, 200)
+    mask = segment(smear.finished()).mask_image()
+    assert set(np.unique(mask)) == {0, 128, 255}
+    assert mask[200, 300] == 255
+    assert mask[200, 300 + 15] == 128
+    assert abs(int((mask == 255).sum()) - np.pi * 13**2) < 0.25 * np.pi * 13**2
+
+
+def test_a_field_without_white_cells_yields_none() -> None:
+    smear = Smear()
+    cv2.circle(smear.image, (300, 200), 4, CHROMATIN, -1)  # a platelet
+    assert _boxes(smear.finished()) == []
+
+
+def test_limits_can_be_fixed() -> None:
+    smear = Smear()
+    _lymphocyte(smear, 300, 200)
+    image = smear.finished()
+    every = SegmentationSettings(limits=HsvLimits(), red_cell_px=26)
+    assert len(_boxes(image, every)) == 1
+    none = SegmentationSettings(limits=HsvLimits(saturation=(250, 255)), red_cell_px=26)
+    assert _boxes(image, none) == []
+
+
+def test_a_slides_limit_comes_from_all_its_fields() -> None:
+    with_cells, without = Smear(), Smear()
+    for x in (150, 300, 450):
+        _neutrophil(with_cells, x, 200)
+    fields = [with_cells.finished(), without.finished()]
+    settings = slide_settings(fields, SegmentationSettings(red_cell_px=26))
+    assert settings.strength is not None
+    assert [len(_boxes(field, settings)) for field in fields] == [3, 0]
+
+
+def test_background_becomes_level() -> None:
+    image = Smear().finished(vignette=0.4)
+    flat = flatten_background(image, fit_background(image))
+    glass = np.all(Smear().image == GLASS, axis=2)
+    inner = cv2.erode(glass.astype(np.uint8), np.ones((9, 9))) > 0
+    assert np.abs(flat[inner].astype(float) - BACKGROUND_LEVEL).mean() < 4
+
+
+@pytest.mark.parametrize("red_cell_px", [16, 26, 50])
+def test_red_cells_are_the_ruler(red_cell_px: int) -> None:
+    image = Smear(red_cell_px=red_cell_px).finished()
+    assert red_cell_diameter_px(image).diameter_px == pytest.approx(red_cell_px, rel=0.15)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (4, 4, 3), (40, 40, 4)])
+def test_what_is_no_colour_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError):
+        segment(np.full(shape, 200, dtype=np.uint8))
+
+
+def test_real_cells_of_another_laboratory_are_found(data_folder: Path) -> None:
+    """Boxes drawn by hand: bccd, every tenth image (docs/processing.md has all sets)."""
+    truth: dict[str, list[tuple[int, ...]]] = {}
+    with (data_folder / "bccd" / "wbc_boxes.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            box = tuple(int(row[name]) for name in ("xmin", "ymin", "xmax", "ymax"))
+            truth.setdefault(row["image"], []).append(box)
+    hits = misses = false = 0
+    for name in sorted(truth)[::10]:
+        pixels = cv2.imread(str(data_folder / "bccd" / "images" / f"{name}.jpg"))
+        found = _boxes(np.ascontiguousarray(np.asarray(pixels, dtype=np.uint8)[..., ::-1]))
+        hit = sum(any(_overlap(box, other) > 0.3 for other in found) for box in truth[name])
+        hits, misses = hits + hit, misses + len(truth[name]) - hit
+        false += max(0, len(found) - hit)
+    assert hits / (hits + misses) > 0.93
+    assert hits / (hits + false) > 0.93
