@@ -81,6 +81,6 @@ def estimate_strength(
         or (separability > 0.75 and strong > 1.6 * weak)
     )
     # Where red cells are too yellow to count, chromatin alone is left: no bulk to stay above.
-    if two or values.size < 0.4 * everything.size:
+    if two or values.size < 0.5 * everything.size:
         return level / 200
     return max(1.4 * float(np.percentile(scaled, 90)) / 200, least)

@@ -23,6 +23,7 @@ from plsctl.process.chromatin import CHROMATIN_HUE, chromatin_strength, estimate
 from plsctl.process.red_cells import foreground_mask, red_cell_diameter_px
 
 RED_CELL_UM = 7.5
+_LEAST_APART = 1.1  # red-cell diameters between the middles of nuclei of two cells that touch
 _WORKING_DIAMETER_PX = (
     24.0  # images are brought to this red-cell diameter before they are segmented
 )
@@ -143,9 +144,14 @@ def _part_touching(
     labels: NDArray[np.int32], lobes: NDArray[np.uint8], large: float
 ) -> NDArray[np.int32]:
     """Give each lobe of at least `large` pixels a nucleus of its own where one holds several."""
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(lobes, connectivity=8)
+    _, parts, stats, centres = cv2.connectedComponentsWithStats(lobes, connectivity=8)
     big = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= large)[1:]  # 0 is the background
     owner = np.array([labels[parts == part][0] for part in big], dtype=np.int32)
+    apart = _LEAST_APART * _WORKING_DIAMETER_PX
+    for index in range(len(big) - 1, 0, -1):
+        same = owner[:index] == owner[index]
+        if np.any(np.linalg.norm(centres[big[:index][same]] - centres[big[index]], axis=1) < apart):
+            big, owner = np.delete(big, index), np.delete(owner, index)
     result, following = labels.copy(), int(labels.max()) + 1
     for number in [n for n in np.unique(owner) if np.count_nonzero(owner == n) > 1]:
         area = labels == number

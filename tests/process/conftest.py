@@ -43,6 +43,8 @@ class Fields:
     highres: tuple[Field, ...]
     cells: tuple[Cell, ...]
     pixel_um: float
+    centre_um: tuple[float, float]
+    returned: SlideTransform
 
 
 def _take(world: World, exposure_ms: float) -> Field:
@@ -76,4 +78,4 @@ def fields() -> Fields:
         x, y = cell.position(stained=True)
         world.look_at(x + 3.0 * (-1) ** index, y - 2.0)
         highres.append(_take(world, 5.3))
-    return Fields(unstained, stained, tuple(highres), cells, 0.293)
+    return Fields(unstained, stained, tuple(highres), cells, 0.293, CENTRE_UM, RETURNED)

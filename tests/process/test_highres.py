@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.highres import match_highres, reduce_highres
 
-from .conftest import Fields
-
 TRUE_RATIO = 5.03
 
 
-def test_cells_are_found_at_100x_though_scale_and_rotation_are_not_nominal(fields: Fields) -> None:
+def test_cells_are_found_at_100x_though_scale_and_rotation_are_not_nominal(fields: Any) -> None:
     errors = []
     for cell, high in zip(fields.cells, fields.highres, strict=False):
         x, y = fields.stained.to_pixel(*cell.position(stained=True)).round().astype(int)
         if not (32 <= x <= 608 and 32 <= y <= 448):
             continue
         crop = fields.stained.image[y - 32 : y + 32, x - 32 : x + 32]
-        expected = high.to_pixel(*cell.position(stained=True)) + (25.0, -18.0)
-        found = match_highres(crop, high.image, tuple(expected), reach_px=60)
+        expected = high.to_pixel(*cell.position(stained=True)) + np.array([25.0, -18.0])
+        found = match_highres(crop, high.image, (expected[0], expected[1]), reach_px=60)
         true = high.to_pixel(*fields.stained.to_slide(x - 0.5, y - 0.5))
         errors.append(np.hypot(found.x - true[0], found.y - true[1]) / TRUE_RATIO)
     assert len(errors) >= 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
@@ -10,8 +12,6 @@ from plsctl.acquire.errors import UserError
 from plsctl.process.fine_alignment import align_crop, similarity_map
 from plsctl.process.locate import locate_by_edges
 from plsctl.process.matching import match_fields, search_margin_px
-
-from .conftest import Fields
 
 
 def test_similarity_of_all_shifts_is_that_of_scikit_image_for_each() -> None:
@@ -30,7 +30,7 @@ def test_similarity_of_all_shifts_is_that_of_scikit_image_for_each() -> None:
 
 
 @pytest.mark.parametrize("shift", [(3, -4), (0, 0), (-2, 1)])
-def test_alignment_finds_a_whole_pixel_shift(shift: tuple[int, int], fields: Fields) -> None:
+def test_alignment_finds_a_whole_pixel_shift(shift: tuple[int, int], fields: Any) -> None:
     grey = fields.unstained.image[..., 2]
     x, y = 300 + shift[0], 200 + shift[1]
     found = align_crop(grey[y - 32 : y + 32, x - 32 : x + 32], grey[163:237, 263:337])
@@ -44,7 +44,7 @@ def test_margin_is_the_papers_on_the_full_sensor_and_its_share_on_others() -> No
     assert search_margin_px((600, 800)) == 132
 
 
-def test_stained_field_is_found_in_the_unstained_one(fields: Fields) -> None:
+def test_stained_field_is_found_in_the_unstained_one(fields: Any) -> None:
     found = match_fields(fields.stained.image, fields.unstained.image)
     middle = np.array([319.5, 239.5])
     truth = fields.unstained.to_pixel(*fields.stained.to_slide(*middle)) - middle
@@ -52,12 +52,12 @@ def test_stained_field_is_found_in_the_unstained_one(fields: Fields) -> None:
     assert found.trusted()
 
 
-def test_a_field_elsewhere_is_not_trusted(fields: Fields) -> None:
+def test_a_field_elsewhere_is_not_trusted(fields: Any) -> None:
     mirrored = np.ascontiguousarray(fields.unstained.image[::-1, ::-1])
     assert not match_fields(fields.stained.image, mirrored).trusted()
 
 
-def test_white_cells_are_aligned_to_a_fraction_of_a_pixel(fields: Fields) -> None:
+def test_white_cells_are_aligned_to_a_fraction_of_a_pixel(fields: Any) -> None:
     coarse = match_fields(fields.stained.image, fields.unstained.image)
     before, after = fields.unstained.image[..., 2], fields.stained.image[..., 2]
     errors = []
@@ -79,7 +79,7 @@ def test_white_cells_are_aligned_to_a_fraction_of_a_pixel(fields: Fields) -> Non
     assert max(errors) <= 2.0
 
 
-def test_location_tells_rotation_and_place(fields: Fields) -> None:
+def test_location_tells_rotation_and_place(fields: Any) -> None:
     found = locate_by_edges(fields.stained.image, fields.unstained.image)
     truth = fields.unstained.to_pixel(*fields.stained.to_slide(0, 0))
     assert (found.dx, found.dy) == pytest.approx(tuple(truth), abs=1.5)
@@ -88,6 +88,6 @@ def test_location_tells_rotation_and_place(fields: Fields) -> None:
     assert found.trusted
 
 
-def test_images_of_different_size_are_refused(fields: Fields) -> None:
+def test_images_of_different_size_are_refused(fields: Any) -> None:
     with pytest.raises(UserError, match="differ in size"):
         match_fields(fields.stained.image[:-1], fields.unstained.image)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,36 +12,36 @@ from plsctl.acquire.protocols import FieldPair
 from plsctl.process.judge import BrightfieldJudge
 from plsctl.process.registration import CoarseRegistrar
 
-from .conftest import CENTRE_UM, RETURNED, Fields
-
 CAMERA_ROTATION_DEG = 0.7
 
 
-def test_shift_and_rotation_come_from_one_field(fields: Fields) -> None:
-    pair = FieldPair(*CENTRE_UM, fields.unstained.image, fields.stained.image)
+def test_shift_and_rotation_come_from_one_field(fields: Any) -> None:
+    pair = FieldPair(*fields.centre_um, fields.unstained.image, fields.stained.image)
     found = CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
     for place in ((11_000, 5_600), (11_060, 5_640)):
-        assert found.apply(*place) == pytest.approx(RETURNED.apply(*place), abs=0.5)
+        assert found.apply(*place) == pytest.approx(fields.returned.apply(*place), abs=0.5)
     assert found.rotation_deg == pytest.approx(0.1, abs=0.06)
 
 
-def test_fields_that_cannot_be_found_again_are_an_error(fields: Fields) -> None:
+def test_fields_that_cannot_be_found_again_are_an_error(fields: Any) -> None:
     other = np.ascontiguousarray(fields.unstained.image[::-1, ::-1])
-    pair = FieldPair(*CENTRE_UM, other, fields.stained.image)
+    pair = FieldPair(*fields.centre_um, other, fields.stained.image)
     with pytest.raises(UserError, match="returned slide"):
         CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
 
 
-def test_a_field_that_disagrees_is_left_out(fields: Fields) -> None:
-    good = FieldPair(*CENTRE_UM, fields.unstained.image, fields.stained.image)
+def test_a_field_that_disagrees_is_left_out(fields: Any) -> None:
+    good = FieldPair(*fields.centre_um, fields.unstained.image, fields.stained.image)
     rolled = np.roll(fields.stained.image, 60, axis=1)
     pairs = [good, good, FieldPair(11_300.0, 5_600.0, fields.unstained.image, rolled)]
     found = CoarseRegistrar().register(pairs, fields.pixel_um, CAMERA_ROTATION_DEG)
     # Both good fields lie at one place: the motion there is what they agree on.
-    assert found.apply(*CENTRE_UM) == pytest.approx(RETURNED.apply(*CENTRE_UM), abs=0.5)
+    assert found.apply(*fields.centre_um) == pytest.approx(
+        fields.returned.apply(*fields.centre_um), abs=0.5
+    )
 
 
-def test_judge_tells_stained_from_unstained(fields: Fields) -> None:
+def test_judge_tells_stained_from_unstained(fields: Any) -> None:
     judge = BrightfieldJudge()
     assert judge.looks_stained(fields.stained.image)
     assert not judge.looks_stained(fields.unstained.image)
