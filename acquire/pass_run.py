@@ -96,6 +96,9 @@ def run_pass(
             file=scan.folder.path,
             hint="Take it again with --fresh, or check it with --verify.",
         )
+    # A setting that does not fit is found before anything is written.
+    for settings_of in scan.slide.passes:
+        scan.frames(settings_of)
     scan.prepare_folder()
     with locked(scan.folder.path):
         return _run_locked(scan, name, roles, stop, force, fresh, resumed, progress, watch)

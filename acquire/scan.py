@@ -24,7 +24,7 @@ from plsctl.acquire.protocols import (
 )
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.slide import PASSES, PassName, Slide, load_slide, settings_hash
-from plsctl.acquire.store import PassAttributes, PassReader, ScanFolder
+from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader, ScanFolder
 from plsctl.acquire.verdict import verify_pass
 
 Progress = Callable[[str, int, int], None]
@@ -184,16 +184,20 @@ class Scan:
         The stained pass visits the finished positions of the unstained one; the 100x pass the
         cells of `cells.csv`.
         """
-        settings = self.slide.pass_settings(name)
-        frames = frame_records(
+        objective = self.slide.pass_settings(name).objective
+        frames = self.frames(name)
+        return PassPlan(name, objective, self._positions(name), frames)
+
+    def frames(self, name: PassName) -> tuple[FrameRecord, ...]:
+        """The frames of a pass; `UserError` when an LED lacks an exposure or an objective lacks."""
+        hardware = self.hardware
+        hardware.objective(self.slide.pass_settings(name).objective)
+        return frame_records(
             self.slide.recipe if name == "unstained" else "brightfield",
             self.slide.load_exposures(name),
-            self.hardware.geometry(),
-            self.hardware.objective(self.hardware.low_power).na,
+            hardware.geometry(),
+            hardware.objective(hardware.low_power).na,
         )
-        self.hardware.objective(settings.objective)
-        positions = self._positions(name)
-        return PassPlan(name, settings.objective, positions, frames)
 
     def _positions(self, name: PassName) -> tuple[Position, ...]:
         width, height = self.field_um(self.slide.pass_settings(name).objective)
