@@ -25,6 +25,11 @@ _NAMES = {
     "mean_colour": "mean colour of the training targets",
     "mean_target": "mean image of the training targets",
 }
+_METRICS = {
+    "ssim": "SSIM, colours",
+    "ssim_grey": "SSIM, luminance",
+    "mae": "mean absolute error, of 2",
+}
 
 
 def run_facts(path: Path) -> list[tuple[str, str]]:
@@ -98,8 +103,10 @@ def _score_section(scores: dict[str, Any]) -> Section:
         f"Mean over {scores['samples']} cells of the {scores['split']} split, which the network "
         "never saw, with the 95 % interval; below it what needs no training at all."
     )
-    columns = ("prediction", *(name.upper() for name in names))
-    return Section("Scores", note, table(columns, rows, best=0))
+    columns = ("prediction", *(_METRICS.get(name, name) for name in names))
+    similarity = [scores["metrics"], *scores["baselines"].values()]
+    best = max(range(len(rows)), key=lambda index: similarity[index]["ssim"]["mean"])
+    return Section("Scores", note, table(columns, rows, best=best))
 
 
 def _with_interval(score: dict[str, Any]) -> str:

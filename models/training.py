@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from plsctl.acquire.errors import UserError
+from plsctl.models.checkpoint import Progress, Row, load_checkpoint, save_checkpoint
 from plsctl.models.config import TrainingConfig
 from plsctl.models.curves import draw_curves, write_curves
 from plsctl.models.data import SampleSource, epoch_order, to_colour, to_counts
@@ -22,26 +23,12 @@ from plsctl.models.losses import weighted_loss
 from plsctl.models.metrics import METRICS
 from plsctl.models.preparation import prepare_run, run_features
 from plsctl.models.rrdb import RRDBNet
-from plsctl.models.run import Run, build_network, load_weights, read_tensors, write_tensors
+from plsctl.models.run import Run, build_network, write_tensors
 from plsctl.process.dataset import Dataset
 
 WARM_UP = 0.03
 FINAL_RATE = 0.02
 DRAW_EVERY_S = 30
-
-Row = dict[str, float]
-
-
-@dataclass
-class Progress:
-    """Where a run stands; stored with the weights after every epoch."""
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    best_loss: float = math.inf
-    best_epoch: int = 0
-    history: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -140,7 +127,7 @@ class Trainer:
         self._on_batch = on_batch
         self._drawn = time.monotonic()
         if self._last.is_file():
-            self._restore()
+            self.progress = load_checkpoint(self._last, self.network, self.average, self.optimiser)
 
     @property
     def _last(self) -> Path:
@@ -286,33 +273,12 @@ class Trainer:
             write_tensors(
                 self.run.path / "best.safetensors", best.state_dict(), {"epoch": progress.epoch}
             )
-        write_tensors(self._last, self._tensors(), vars(progress))
+        save_checkpoint(self._last, self.network, self.average, self.optimiser, progress)
         write_curves(self.run.path / "curve.csv", progress.history)
         # Drawing takes longer than a short epoch: now and then is enough for looking on.
         if time.monotonic() - self._drawn > DRAW_EVERY_S:
             draw_curves(self.run.path / "curves.png", progress.history)
             self._drawn = time.monotonic()
-
-    def _tensors(self) -> dict[str, Tensor]:
-        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for index, state in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
-        return tensors
-
-    def _restore(self) -> None:
-        tensors, state = read_tensors(self._last)
-        load_weights(self.network, _part(tensors, "network."), self._last)
-        if self.average is not None:
-            load_weights(self.average, _part(tensors, "average."), self._last)
-        adam: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _part(tensors, "adam.").items():
-            index, key = name.split(".", 1)
-            adam.setdefault(int(index), {})[key] = tensor
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": adam, "param_groups": groups})
-        self.progress = Progress(**state)  # type: ignore[arg-type]
 
 
 def learning_rate(config: TrainingConfig, share: float) -> float:
@@ -323,11 +289,3 @@ def learning_rate(config: TrainingConfig, share: float) -> float:
         return config.learning_rate * max(share / WARM_UP, 0.05)
     fall = 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
     return config.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * fall)
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

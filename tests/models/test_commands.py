@@ -76,5 +76,5 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_2(
 
 
 def test_every_command_of_models_is_registered() -> None:
-    commands = typer.main.get_command(app).list_commands(None)  # type: ignore[attr-defined,arg-type]
+    commands = typer.main.get_command(app).list_commands(None)  # type: ignore[attr-defined]
     assert {"train", "evaluate", "stain"} <= set(commands)
