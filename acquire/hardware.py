@@ -129,8 +129,10 @@ class Hardware(Settings):
 
     @property
     def low_power(self) -> str:
-        """The objective of lowest magnification: positions are given for it, and its aperture
-        divides the LEDs into bright and dark field."""
+        """The objective of lowest magnification.
+
+        Positions are given for it, and its aperture divides the LEDs into bright and dark field.
+        """
         objectives = self.turret.objectives
         return min(objectives, key=lambda name: objectives[name].magnification)
 

@@ -62,7 +62,7 @@ def images(folder: Path, name: str) -> dict[str, np.ndarray]:
     }
 
 
-def kill_when(folder: Path, command: Sequence[str], finished: int, frames: int) -> None:
+def kill_when(folder: Path, command: Sequence[str], finished: int, frames: float) -> None:
     """Run a scan and kill it, without warning, some frames into a position."""
     journal = folder / "scan.jsonl"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -81,7 +81,9 @@ def test_killed_anywhere_a_scan_goes_on_to_the_same_images(tmp_path: Path) -> No
     slide = write_slide(tmp_path)
     command = [*PLSCTL, "scan", str(slide), "--pass", "unstained", "--out"]
     for finished, frames in ((1, 1), (4, 3)):
-        kill_when(tmp_path / "killed" / "T1", [*command, str(tmp_path / "killed")], finished, frames)
+        kill_when(
+            tmp_path / "killed" / "T1", [*command, str(tmp_path / "killed")], finished, frames
+        )
     before = ScanFolder(tmp_path / "killed" / "T1").open_pass("unstained")
     assert not before.attributes.finished
     assert 4 <= len(before.names) < 6

@@ -1,0 +1,151 @@
+"""The simulated microscope behaves as its description says, as seen through the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from plsctl.acquire.hardware import Hardware, load_hardware
+from plsctl.acquire.microscope import Microscope, open_microscope
+from plsctl.acquire.store import develop_mosaic
+from plsctl.sim.backend import open_world
+
+
+def small_hardware(folder: Path, **camera: object) -> Hardware:
+    document = yaml.safe_load(load_hardware("simulator_small").file.read_text())
+    document["camera"] |= {"size_px": [240, 180]} | camera
+    document["options"]["mount"] = {"drift_um_per_min": 0.0}
+    (folder / "small.yaml").write_text(yaml.safe_dump(document))
+    return load_hardware("small.yaml", folder)
+
+
+@pytest.fixture
+def microscope(tmp_path: Path) -> Iterator[Microscope]:
+    with open_microscope(small_hardware(tmp_path)) as opened:
+        yield opened
+
+
+def brightfield(microscope: Microscope, exposure_ms: float = 0.23) -> np.ndarray:
+    microscope.light(microscope.pattern("brightfield"))
+    return microscope.snap(exposure_ms).astype(np.float32)
+
+
+def test_what_the_led_array_lights_is_what_the_camera_sees(microscope: Microscope) -> None:
+    microscope.move_xy(10_300, 5_200)
+    microscope.move_z(5006)
+    assert microscope.snap(2.0).mean() < 6  # black level
+    microscope.light(microscope.pattern("plate-1"))
+    one = microscope.snap(2.0).mean()
+    microscope.light(microscope.pattern("plate"))
+    three = microscope.snap(2.0).mean()
+    assert 60 < one < three
+    microscope.light(microscope.pattern("arm1-57"))
+    assert microscope.snap(2.0).mean() < 12
+
+
+def test_a_repeated_visit_gives_the_same_image_and_a_second_snap_other_noise(
+    microscope: Microscope,
+) -> None:
+    microscope.move_xy(10_300, 5_200)
+    microscope.move_z(5006)
+    first, second = brightfield(microscope), brightfield(microscope)
+    assert not np.array_equal(first, second)
+    microscope.move_xy(11_000, 6_000)
+    microscope.move_xy(10_300, 5_200)
+    assert np.array_equal(brightfield(microscope), first)
+
+
+def shift_between(a: np.ndarray, b: np.ndarray, reach: int = 40) -> tuple[float, float]:
+    """How far the scene of `a` has moved in `b`, by the best correlation of its middle."""
+    template = np.ascontiguousarray(a[reach:-reach, reach:-reach, 1]).astype(np.float32)
+    scores = cv2.matchTemplate(b[..., 1].astype(np.float32), template, cv2.TM_CCOEFF_NORMED)
+    _, _, _, (x, y) = cv2.minMaxLoc(scores)
+    return x - reach, y - reach
+
+
+def test_the_image_moves_against_the_stage_by_its_pixel_size(microscope: Microscope) -> None:
+    microscope.move_xy(10_300, 5_200)
+    microscope.move_z(5006)
+    before = brightfield(microscope)
+    microscope.move_xy(10_306, 5_200)
+    dx, dy = shift_between(before, brightfield(microscope))
+    angle = np.radians(0.7)
+    # 6 um are 20.5 px; the camera is turned by 0.7 degrees; repeatability is a pixel.
+    assert dx == pytest.approx(-6 / 0.293 * np.cos(angle), abs=1.5)
+    assert dy == pytest.approx(6 / 0.293 * np.sin(angle), abs=1.5)
+
+
+def test_opposite_leds_move_apart_out_of_focus_as_geometry_says(microscope: Microscope) -> None:
+    """Physics invariant 5, through the whole chain: LED protocol, stage, camera."""
+    microscope.move_xy(10_300, 5_200)
+
+    def parallax(defocus_um: float) -> float:
+        microscope.move_z(5006.9 + defocus_um)
+        images = []
+        for name in ("arm2-18", "arm5-18"):
+            microscope.light(microscope.pattern(name))
+            images.append(microscope.snap(2.0))
+        return shift_between(images[0], images[1])[0]
+
+    leds = microscope.geometry
+    tangents = [
+        leds.named(n).direction[0] / np.sqrt(1 - np.sum(np.square(leds.named(n).direction)))
+        for n in ("arm2-18", "arm5-18")
+    ]
+    expected_px = (tangents[0] - tangents[1]) / 0.293  # for each micrometre
+    slope = (parallax(6.0) - parallax(-6.0)) / 12
+    assert abs(slope) == pytest.approx(abs(expected_px), rel=0.15)
+
+
+def test_the_100x_objective_sees_the_same_place_larger(tmp_path: Path) -> None:
+    hardware = small_hardware(tmp_path)
+    world = open_world(hardware)
+    world.move_xy(10_300, 5_200)  # from below, as the microscope does it
+    centre = world.to_slide(119.5, 89.5)
+    world.turn_to("100x")
+    world.move_xy(10_308, 5_179)
+    world.move_xy(10_318, 5_189)  # parcentric offset of the hardware file
+    assert world.to_slide(119.5, 89.5) == pytest.approx(centre, abs=1.0)
+    assert world.pixel_um == pytest.approx(0.293 / 5.03, rel=1e-6)
+
+
+def test_the_returned_slide_lies_a_little_elsewhere(tmp_path: Path) -> None:
+    world = open_world(small_hardware(tmp_path))
+    world.move_xy(10_300, 5_200)
+    before = np.array(world.to_slide(119.5, 89.5))
+    world.stain()
+    moved = before - np.array(world.to_slide(119.5, 89.5))
+    assert 25 < np.linalg.norm(moved) < 35
+
+
+def test_a_bayer_camera_shows_the_same_scene_as_a_colour_camera(tmp_path: Path) -> None:
+    images = []
+    for bayer in (None, "RGGB"):
+        hardware = small_hardware(tmp_path, bayer=bayer)
+        with open_microscope(hardware) as microscope:
+            microscope.move_xy(10_300, 5_200)
+            microscope.move_z(5006)
+            image = brightfield(microscope).astype(np.uint8)
+            assert image.shape == ((180, 240, 3) if bayer is None else (180, 240))
+            images.append(develop_mosaic(image, bayer).astype(np.float32))
+    difference = np.abs(images[0] - images[1]).mean()
+    assert difference < 0.05 * images[0].mean()
+
+
+def test_a_turret_that_turns_draws_slide_and_objective_apart(microscope: Microscope) -> None:
+    heights: list[float] = []
+    microscope.move_z(5006)
+    original = microscope.move_z
+
+    def noted(z_um: float) -> None:
+        heights.append(z_um)
+        original(z_um)
+
+    microscope.move_z = noted  # type: ignore[method-assign]
+    microscope.set_objective("100x")
+    assert heights == [pytest.approx(4506), pytest.approx(5018)]
