@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def test_a_grid_covers_the_region_in_a_snake() -> None:
         assert values[0] - field / 2 <= low
         assert values[-1] + field / 2 >= high
         assert max(np.diff(values)) <= field * 0.9 + 1e-6
-    steps = [abs(a.column - b.column) for a, b in zip(positions, positions[1:], strict=False)]
+    steps = [abs(a.column - b.column) for a, b in itertools.pairwise(positions)]
     assert max(steps) == 1
 
 

@@ -83,7 +83,7 @@ def test_an_exposure_table_that_lacks_an_led_names_it(tmp_path: Path) -> None:
     path = tmp_path / "exposures.csv"
     path.write_text("led,variant,exposure_ms,gain,brightness\nbrightfield,,2,1,1\n")
     table = load_exposures(path)
-    with pytest.raises(UserError, match="no row for the LED 'arm1-24'.*low"):
+    with pytest.raises(UserError, match=r"no row for the LED 'arm1-24'.*low"):
         table.exposure(next(f for f in RECIPES["full"] if f.label == "arm1-24:low"))
 
 
