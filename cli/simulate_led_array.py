@@ -9,7 +9,7 @@ import typer
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
 
 if TYPE_CHECKING:
-    from plsctl.sim.illuminate_firmware import IlluminateFirmware
+    from plsctl.sim.led_board import LedBoard
 
 
 class Protocol(StrEnum):
@@ -17,6 +17,9 @@ class Protocol(StrEnum):
 
     illuminate = "illuminate"
     illuminate_v1 = "illuminate-v1"
+    arduino = "arduino"
+    openuc2 = "openuc2"
+    squid = "squid"
 
 
 def led_array(
@@ -30,7 +33,10 @@ def led_array(
     pty: Annotated[
         bool, typer.Option("--pty", help="Answer on a pseudo-terminal instead (not on Windows).")
     ] = False,
-    leds: Annotated[int, typer.Option(min=1, max=2000, help="Number of LEDs.")] = 43,
+    leds: Annotated[
+        int | None,
+        typer.Option(min=1, max=2000, help="Number of LEDs: 43, and 128 on a Squid controller."),
+    ] = None,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -47,30 +53,45 @@ def led_array(
         raise UserError("--pty and --port exclude each other.", hint="Give one of them.")
     board = _board(protocol, leds)
     with serve_pty(board) if pty else serve_tcp(board, port or 0) as server:
-        emit({"protocol": protocol.value, "port": server.url, "leds": leds}, json)
-        say(f"{leds} LEDs answer at {server.url}; stop with Ctrl-C.")
+        emit({"protocol": protocol.value, "port": server.url, "leds": board.led_count}, json)
+        say(f"{board.led_count} LEDs answer at {server.url}; stop with Ctrl-C.")
         with contextlib.suppress(KeyboardInterrupt):  # the way to end it
             while True:
                 time.sleep(0.2)
 
 
-def _board(protocol: Protocol, leds: int) -> "IlluminateFirmware":
+def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
     """The emulated controller; it says on standard error what shines."""
+    from plsctl.acquire.errors import UserError
     from plsctl.acquire.geometry import standard_array
     from plsctl.acquire.protocols import WallClock
+    from plsctl.sim.arduino_firmware import ArduinoFirmware
     from plsctl.sim.illuminate_firmware import IlluminateFirmware
     from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware
-    from plsctl.sim.led_board import ring_positions
+    from plsctl.sim.led_board import LedBoard, ring_positions
+    from plsctl.sim.openuc2_firmware import OpenUc2Firmware
+    from plsctl.sim.squid_firmware import SquidFirmware, matrix_positions
 
     standard = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
-    places = standard if leds == len(standard) else ring_positions(leds)
+    places = standard if leds in (None, len(standard)) else ring_positions(leds or 0)
+    if protocol is Protocol.squid:
+        places = matrix_positions()
+        if leds not in (None, len(places)):
+            raise UserError(
+                f"a Squid controller has {len(places)} LEDs, not {leds}.",
+                field="leds",
+                hint="Leave --leds out.",
+            )
 
     def tell(_time_s: float, lit: dict[int, float]) -> None:
         shown = ", ".join(f"{led} ({level:.0%})" for led, level in lit.items())
         say(f"lit: {shown or 'none'}")
 
-    kinds = {
+    kinds: dict[Protocol, type[LedBoard]] = {
         Protocol.illuminate: IlluminateFirmware,
         Protocol.illuminate_v1: IlluminateV1Firmware,
+        Protocol.arduino: ArduinoFirmware,
+        Protocol.openuc2: OpenUc2Firmware,
+        Protocol.squid: SquidFirmware,
     }
     return kinds[protocol](places, WallClock(), on_change=tell)

@@ -148,7 +148,7 @@ class LedBoard:
             self._advance()
             if not burst or self.faults.swallows_command():
                 return self.poll()
-            return self.poll() + self.faults.spoil(self.receive(burst).encode("ascii"))
+            return self.poll() + self.faults.spoil(self.receive(burst).encode("latin-1"))
 
     def poll(self) -> bytes:
         """What the board says by itself: the end of a sequence."""

@@ -118,9 +118,11 @@ class PortServer:
         self, descriptor: int, read: Callable[[], bytes], write: Callable[[bytes], None]
     ) -> None:
         """Answer until the host hangs up, the cable is pulled or the server is closed."""
-        while not self._stopping.is_set() and not self.firmware.vanished:
+        while not self._stopping.is_set():
             wait_s = 0.001 if self.firmware.is_running else POLL_S
             readable, _, _ = select.select([descriptor], [], [], wait_s)
+            if self.firmware.vanished:
+                return
             if readable:
                 burst = read()
                 if not burst:
@@ -192,7 +194,11 @@ class PtyServer(PortServer):
             os.close(self._controller)
 
     def _write(self, reply: bytes) -> None:
+        """What does not fit because nobody reads is lost, as on a serial line."""
         while reply:
+            _, writable, _ = select.select([], [self._controller], [], POLL_S)
+            if not writable:
+                return
             reply = reply[os.write(self._controller, reply) :]
 
 

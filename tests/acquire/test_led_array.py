@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -12,43 +12,82 @@ from serial.urlhandler import protocol_socket
 
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.geometry import standard_array
+from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.led_array import LedArraySettings, SequenceTiming, open_led_array
 from plsctl.acquire.protocols import WallClock
+from plsctl.acquire.squid import LEFT_DOT, LOW_NA
+from plsctl.sim.arduino_firmware import ArduinoFirmware
 from plsctl.sim.clock import SimulatedClock
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware
 from plsctl.sim.led_board import LedBoard
+from plsctl.sim.openuc2_firmware import OpenUc2Firmware
 from plsctl.sim.serial_ports import register, serve_pty, serve_tcp, unregister
+from plsctl.sim.squid_firmware import SquidFirmware, matrix_positions
 
 PLACES = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
 FAULTS = ["lost_commands", "lost_replies", "garbled_replies", "half_replies"]
-FIRMWARES = {"v2": IlluminateFirmware, "v1": IlluminateV1Firmware}
+HALVES = [range(64), range(64, 128)]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A controller, its driver, and LEDs that it can light together."""
+
+    firmware: type[LedBoard]
+    driver: str = "illuminate"
+    places: Sequence[tuple[float, float, float]] = tuple(PLACES)
+    options: Mapping[str, object] = field(default_factory=dict)
+    together: Sequence[Sequence[int]] = ([3, 17], [42], range(43), range(1, 42), [0])
+
+
+KINDS = {
+    "v2": Kind(IlluminateFirmware),
+    "v1": Kind(IlluminateV1Firmware),
+    "arduino": Kind(
+        ArduinoFirmware, "template", options=load_hardware("arduino_43_leds").led_array.options
+    ),
+    "openuc2": Kind(OpenUc2Firmware, "openuc2"),
+    "squid": Kind(
+        SquidFirmware, "squid", matrix_positions(), together=[*HALVES, range(128), LOW_NA, LEFT_DOT]
+    ),
+}
+ILLUMINATE = ["v2", "v1"]
 
 
 @dataclass
 class Bench:
     """A controller on a link, and everything its LEDs ever showed."""
 
+    kind: Kind
     board: LedBoard
     port: str
     shown: list[dict[int, float]] = field(default_factory=list)
 
     def settings(self, **changes: object) -> LedArraySettings:
         values: dict[str, object] = {
+            "driver": self.kind.driver,
             "port": self.port,
             "geometry": "leds_43.csv",
             "timeout_s": 0.1,
             "retries": 1,
             "boot_timeout_s": 0.1,
+            "options": dict(self.kind.options),
         }
         return LedArraySettings.model_validate(values | changes)
 
+    def light_by_hand(self) -> None:
+        """What an earlier program left lit."""
+        self.board.set_led(5, 255)
+        self.board.update()
+
 
 @contextlib.contextmanager
-def _bench(link: str, firmware: str, **options: object) -> Iterator[Bench]:
+def _bench(link: str, name: str, **options: object) -> Iterator[Bench]:
     clock = SimulatedClock() if link == "in process" else WallClock()
-    board = FIRMWARES[firmware](PLACES, clock, round_trip_s=0.0002, **options)  # type: ignore[arg-type]
-    bench = Bench(board, "")
+    kind = KINDS[name]
+    board = kind.firmware(kind.places, clock, round_trip_s=0.0002, **options)  # type: ignore[arg-type]
+    bench = Bench(kind, board, "")
     board.on_change = lambda _, lit: bench.shown.append(lit)
     if link == "in process":
         bench.port = register("bench", board)
@@ -63,7 +102,7 @@ def _bench(link: str, firmware: str, **options: object) -> Iterator[Bench]:
 
 
 LINKS = ["in process", "socket", "pty"]
-BENCHES = [*((link, "v2") for link in LINKS), ("in process", "v1")]
+BENCHES = [(link, kind) for kind in KINDS for link in (LINKS if kind != "v1" else ["in process"])]
 
 
 @pytest.fixture(autouse=True)
@@ -74,8 +113,23 @@ def _no_waiting_in_pyserial(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(params=BENCHES, ids=lambda param: " ".join(param))
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    link, firmware = request.param
-    with _bench(link, firmware) as bench:
+    """Every controller on every link."""
+    link, kind = request.param
+    with _bench(link, kind) as bench:
+        yield bench
+
+
+@pytest.fixture(params=KINDS)
+def wired(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Every controller, in process."""
+    with _bench("in process", request.param) as bench:
+        yield bench
+
+
+@pytest.fixture(params=[("in process", "v2"), ("in process", "v1"), ("socket", "v2")])
+def sequencer(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Controllers that store sequences."""
+    with _bench(*request.param) as bench:
         yield bench
 
 
@@ -85,97 +139,129 @@ def wire() -> Iterator[Bench]:
         yield bench
 
 
+# The contract -------------------------------------------------------------------------------------
+
+
 def test_lights_exactly_the_leds_that_are_asked_for(bench: Bench) -> None:
-    with open_led_array(bench.settings(led_count=43)) as array:
-        array.light([3, 17], brightness=0.5)
-        assert bench.board.lit == pytest.approx({3: 128 / 255, 17: 128 / 255})
-        array.light([42])
-        assert bench.board.lit == {42: 1.0}
-        array.light(range(43))
-        assert len(bench.board.lit) == 43
-        array.light(range(1, 42))  # too many for one line
-        assert sorted(bench.board.lit) == list(range(1, 42))
-        array.light([0])
-        assert bench.board.lit == {0: 1.0}
+    with open_led_array(bench.settings(led_count=len(bench.kind.places))) as array:
+        for leds in bench.kind.together:
+            array.light(leds)
+            assert bench.board.lit == dict.fromkeys(leds, 1.0)
+        first = bench.kind.together[0]
+        array.light(first, brightness=0.5)
+        assert bench.board.lit == pytest.approx(dict.fromkeys(first, 0.5), abs=0.01)
         array.light([])
+        assert bench.board.lit == {}
+        array.light(first, brightness=0.5)
+        array.off()
         assert bench.board.lit == {}
     assert bench.board.violations == []
 
 
-@pytest.mark.parametrize("link", LINKS)
-def test_dark_after_opening_and_after_closing(link: str) -> None:
-    with _bench(link, "v2", resets_on_open=False) as bench:
-        bench.board.feed(b"l.5\n")
-        array = open_led_array(bench.settings())
-        assert bench.board.lit == {}
-        array.light([7])
-        array.close()
-        assert bench.board.lit == {}
-        array.close()
+def test_dark_after_opening_and_after_closing(bench: Bench) -> None:
+    bench.board.resets_on_open = False
+    bench.light_by_hand()
+    array = open_led_array(bench.settings())
+    assert bench.board.lit == {}
+    array.light(bench.kind.together[0])
+    array.close()
+    assert bench.board.lit == {}
+    array.close()
+
+
+def test_what_is_released_stays_lit(wired: Bench) -> None:
+    leds = wired.kind.together[0]
+    array = open_led_array(wired.settings())
+    array.light(leds)
+    array.release()
+    wired.board.clock.sleep(30)
+    assert wired.board.lit == dict.fromkeys(leds, 1.0)
 
 
 def test_identity_comes_from_the_firmware(bench: Bench) -> None:
+    count = len(bench.kind.places)
     with open_led_array(bench.settings()) as array:
+        assert array.identity.driver == bench.kind.driver
         assert array.identity.version == bench.board.version  # type: ignore[attr-defined]
-        assert array.identity.led_count == 43
-        assert array.capabilities.sequence
-    with pytest.raises(HardwareError, match="has 43 LEDs, but the hardware file says 257"):
+        assert array.identity.led_count == count
+    with pytest.raises(HardwareError, match=f"has {count} LEDs, but the hardware file says 257"):
         open_led_array(bench.settings(led_count=257))
 
 
-@pytest.mark.parametrize("leds", [[43], [-1], [1.5], ["abc"]])
-def test_a_wrong_led_is_refused_before_anything_is_sent(wire: Bench, leds: list[int]) -> None:
-    with open_led_array(wire.settings()) as array:
-        before = len(wire.shown)
+def test_capabilities_are_what_can_be_done(wired: Bench) -> None:
+    with open_led_array(wired.settings()) as array:
+        can = array.capabilities
+        if not can.single:
+            with pytest.raises(UserError, match=r"cannot light the LED 7\..*fixed patterns only"):
+                array.light([7])
+            with pytest.raises(UserError, match="cannot light the LEDs together: 1, 2"):
+                array.light([1, 2])
+            assert wired.board.lit == {}
+        if not can.sequence:
+            with pytest.raises(UserError, match=r"stores no sequences.*timing: software"):
+                array.load_sequence([[0]])
+            with pytest.raises(UserError, match="stores no sequences"):
+                array.start_sequence()
+            with pytest.raises(UserError, match="stores no sequences"):
+                array.finish_sequence(1.0)
+        assert can.watchdog == (wired.kind.driver == "squid")
+        array.stop_sequence()
+
+
+@pytest.mark.parametrize("leds", [[999], [-1], [1.5], ["abc"]])
+def test_a_wrong_led_is_refused_before_anything_is_sent(wired: Bench, leds: list[int]) -> None:
+    with open_led_array(wired.settings()) as array:
+        before = len(wired.shown)
         with pytest.raises(UserError, match="LED"):
             array.light(leds)
-        with pytest.raises(UserError, match="LED"):
-            array.load_sequence([[0], leds])
-        assert len(wire.shown) == before
-        assert wire.board.violations == []
+        if array.capabilities.sequence:
+            with pytest.raises(UserError, match="LED"):
+                array.load_sequence([[0], leds])
+        assert len(wired.shown) == before
+        assert wired.board.violations == []
 
 
 @pytest.mark.parametrize("brightness", [-0.1, 1.5, 0.0001])
-def test_a_wrong_brightness_is_refused(wire: Bench, brightness: float) -> None:
-    with open_led_array(wire.settings()) as array, pytest.raises(UserError, match="brightness"):
-        array.light([1], brightness)
+def test_a_wrong_brightness_is_refused(wired: Bench, brightness: float) -> None:
+    with open_led_array(wired.settings()) as array, pytest.raises(UserError, match="brightness"):
+        array.light(wired.kind.together[0], brightness)
 
 
-def test_a_sequence_runs_by_itself_and_ends_dark(bench: Bench) -> None:
-    with open_led_array(bench.settings()) as array:
+def test_a_sequence_runs_by_itself_and_ends_dark(sequencer: Bench) -> None:
+    with open_led_array(sequencer.settings()) as array:
         array.load_sequence([[0], [], [5, 6]], brightness=1.0)
-        bench.shown.clear()
+        sequencer.shown.clear()
         array.start_sequence(SequenceTiming(delay_ms=10, wait_for_camera=False, repeats=2))
         array.finish_sequence(timeout_s=1.0)
-        assert bench.board.lit == {}
-    assert bench.shown == [{0: 1.0}, {}, {5: 1.0, 6: 1.0}] * 2 + [{}]
+        assert sequencer.board.lit == {}
+    assert sequencer.shown == [{0: 1.0}, {}, {5: 1.0, 6: 1.0}] * 2 + [{}]
 
 
-def test_the_camera_steps_a_sequence(bench: Bench) -> None:
-    with open_led_array(bench.settings()) as array:
+def test_the_camera_steps_a_sequence(sequencer: Bench) -> None:
+    with open_led_array(sequencer.settings()) as array:
         array.load_sequence([[0], [1]])
         array.start_sequence(SequenceTiming(input_timeout_s=1))
-        clock = bench.board.clock
+        clock = sequencer.board.clock
         for expected in (0, 1):
             clock.sleep(0.008)
-            assert bench.board.lit == {expected: 1.0}
-            bench.board.trigger(True)
+            assert sequencer.board.lit == {expected: 1.0}
+            sequencer.board.trigger(True)
             clock.sleep(0.001)
-            bench.board.trigger(False)
+            sequencer.board.trigger(False)
         array.finish_sequence(timeout_s=1.0)
-        assert bench.board.lit == {}
+        assert sequencer.board.lit == {}
 
 
-def test_any_command_ends_a_sequence_first(bench: Bench) -> None:
-    with open_led_array(bench.settings()) as array:
+def test_any_command_ends_a_sequence_first(sequencer: Bench) -> None:
+    with open_led_array(sequencer.settings()) as array:
         array.load_sequence([[0], [1]])
         array.start_sequence()
         array.light([9])
-        assert bench.board.lit == {9: 1.0}
+        assert sequencer.board.lit == {9: 1.0}
         array.start_sequence()
         array.stop_sequence()
-        assert bench.board.lit == {}
-        assert not bench.board.is_running
+        assert sequencer.board.lit == {}
+        assert not sequencer.board.is_running
 
 
 def test_a_trigger_that_does_not_come_is_told(wire: Bench) -> None:
@@ -198,20 +284,44 @@ def test_what_the_firmware_refuses_is_told(wire: Bench, monkeypatch: pytest.Monk
             array.load_sequence([[0], [1]])
 
 
-@pytest.mark.parametrize("firmware", FIRMWARES)
+# When the link fails ------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("times", [1, 2])
-def test_single_faults_on_the_wire_are_mended(firmware: str, fault: str, times: int) -> None:
-    with _bench("in process", firmware) as bench, open_led_array(bench.settings()) as array:
-        setattr(bench.board.faults, fault, times)
-        array.light([4, 5], brightness=0.25)
-        assert bench.board.lit == pytest.approx({4: 64 / 255, 5: 64 / 255})
+def test_single_faults_on_the_wire_are_mended(wired: Bench, fault: str, times: int) -> None:
+    leds = wired.kind.together[0]
+    with open_led_array(wired.settings()) as array:
+        setattr(wired.board.faults, fault, times)
+        array.light(leds, brightness=0.25)
+        assert wired.board.lit == pytest.approx(dict.fromkeys(leds, 0.25), abs=0.01)
+        setattr(wired.board.faults, fault, times)
+        array.off()
+        assert wired.board.lit == {}
+    assert wired.board.violations == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("kind", ILLUMINATE)
+def test_a_sequence_survives_single_faults(kind: str, fault: str) -> None:
+    with _bench("in process", kind) as bench, open_led_array(bench.settings()) as array:
         array.load_sequence([[1], [2]])
-        setattr(bench.board.faults, fault, times)
+        setattr(bench.board.faults, fault, 2)
         array.load_sequence([[3], [4]])
         array.start_sequence(SequenceTiming(delay_ms=10, wait_for_camera=False))
         array.finish_sequence(timeout_s=1.0)
         assert bench.shown[-3:] == [{3: 1.0}, {4: 1.0}, {}]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_array_that_no_longer_answers_is_told(wired: Bench, fault: str) -> None:
+    array = open_led_array(wired.settings())
+    start = wired.board.clock.now()
+    setattr(wired.board.faults, fault, 1_000_000)
+    with pytest.raises(HardwareError, match=r"is (silent|not understood): .* power and cable"):
+        array.light(wired.kind.together[0])
+    assert wired.board.clock.now() - start < 4.0
+    array.close()
 
 
 @pytest.mark.parametrize(
@@ -222,20 +332,42 @@ def test_single_faults_on_the_wire_are_mended(firmware: str, fault: str, times: 
         ("half_replies", "silent: `x` was sent and only '-=' came back"),
     ],
 )
-def test_an_array_that_no_longer_answers_is_told(wire: Bench, fault: str, told: str) -> None:
+def test_the_error_says_what_was_sent_and_what_came_back(
+    wire: Bench, fault: str, told: str
+) -> None:
     array = open_led_array(wire.settings())
-    start = wire.board.clock.now()
     setattr(wire.board.faults, fault, 10_000)
     with pytest.raises(HardwareError, match=told):
         array.light([1])
-    assert wire.board.clock.now() - start < 2.0
     array.close()
 
 
-def test_a_port_where_nothing_answers_is_told(wire: Bench) -> None:
-    wire.board.faults.lost_commands = 10_000
-    with pytest.raises(HardwareError, match=r"`x` was sent and nothing came back.*power and cable"):
-        open_led_array(wire.settings())
+def test_a_port_where_nothing_answers_is_told(wired: Bench) -> None:
+    wired.board.faults.lost_commands = wired.board.faults.lost_replies = 1_000_000
+    with pytest.raises(HardwareError, match=r"silent: .*(nothing came back|no status).*power"):
+        open_led_array(wired.settings())
+
+
+@pytest.mark.parametrize("left", [b"\x80", b"l.3", b'{"task":"/led', b"{{{", b"\x01\x0d\x00"])
+def test_what_another_program_left_half_sent_does_no_harm(wired: Bench, left: bytes) -> None:
+    wired.board.resets_on_open = False
+    wired.board.connect()
+    wired.board.feed(left)
+    wired.board.violations.clear()
+    with open_led_array(wired.settings()) as array:
+        array.light(wired.kind.together[0])
+        assert sorted(wired.board.lit) == sorted(wired.kind.together[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_firmware_at_the_port_is_no_array(kind: str) -> None:
+    """Every driver at every other controller: never a wrong identity."""
+    for other in KINDS.values():
+        if other.driver == KINDS[kind].driver:
+            continue
+        with _bench("in process", kind) as bench, pytest.raises(HardwareError):
+            quick = {"timeout_s": 0.02, "boot_timeout_s": 0.02, "options": dict(other.options)}
+            open_led_array(bench.settings(driver=other.driver, **quick))
 
 
 def test_something_else_at_the_port_is_told(wire: Bench) -> None:
@@ -247,25 +379,26 @@ def test_something_else_at_the_port_is_told(wire: Bench) -> None:
 
 def test_a_pulled_cable_is_told_and_close_does_not_raise(bench: Bench) -> None:
     array = open_led_array(bench.settings())
-    array.light([1])
+    array.light(bench.kind.together[0])
     bench.board.vanished = True
     with pytest.raises(HardwareError, match=r"LED array at .* (lost|silent)"):
-        array.light([2])
+        array.light(bench.kind.together[1])
     array.close()
 
 
 def test_a_port_that_comes_back_under_another_name_is_found(
-    wire: Bench, monkeypatch: pytest.MonkeyPatch
+    wired: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plugged = [SimpleNamespace(device=wire.port, description="n/a", serial_number="A43")]
+    leds = wired.kind.together[0]
+    plugged = [SimpleNamespace(device=wired.port, description="n/a", serial_number="A43")]
     monkeypatch.setattr("serial.tools.list_ports.comports", lambda: plugged)
-    array = open_led_array(wire.settings())
+    array = open_led_array(wired.settings())
     unregister("bench")
-    plugged[0].device = register("bench-2", wire.board)
+    plugged[0].device = register("bench-2", wired.board)
     # The old port fails as an unplugged one does; the board itself has restarted.
     monkeypatch.setattr(array._line._open_port, "_firmware", SimpleNamespace(vanished=True))  # type: ignore[attr-defined]
-    array.light([6], brightness=0.5)
-    assert wire.board.lit == pytest.approx({6: 128 / 255})
+    array.light(leds, brightness=0.5)
+    assert wired.board.lit == pytest.approx(dict.fromkeys(leds, 0.5), abs=0.01)
     array.close()
     unregister("bench-2")
 

@@ -1,0 +1,201 @@
+"""What LED arrays have in common whose firmware lights LEDs and stores no sequences."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NoReturn, Self
+
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.led_array import (
+    Capabilities,
+    Identity,
+    LedArraySettings,
+    SequenceTiming,
+    brightness_level,
+    checked_leds,
+)
+from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, SerialLine
+
+log = logging.getLogger(__name__)
+
+
+class PlainArray(ABC):
+    """An opened array; a driver says how its firmware is told what.
+
+    Parameters
+    ----------
+    settings
+        The `led_array` part of the hardware file.
+    capabilities
+        What the firmware can do.
+    levels
+        Steps of its brightness.
+    """
+
+    def __init__(
+        self, settings: LedArraySettings, capabilities: Capabilities, levels: int = 255
+    ) -> None:
+        self.capabilities = capabilities
+        self._settings = settings
+        self._levels = levels
+        self._known_level: int | None = None  # brightness the array is known to have
+        self._lock = threading.RLock()
+        self._line = SerialLine(
+            "LED array",
+            settings.port,
+            settings.baud_rate,
+            settings.timeout_s,
+            settings.retries,
+            settings.serial_number,
+        )
+        try:
+            self.identity: Identity = self._greet()
+        except LineFault as fault:
+            self._line.close()
+            raise self._line.unanswered(fault) from fault
+        except BaseException:
+            self._line.close()
+            raise
+
+    # What a driver says -----------------------------------------------------------------------
+
+    @abstractmethod
+    def _wake(self) -> None:
+        """Bring the line to rest: end a half-sent command, throw away what is still coming."""
+
+    @abstractmethod
+    def _introduce(self) -> Identity:
+        """Ask who answers; `HardwareError` where it is something else."""
+
+    @abstractmethod
+    def _dark(self) -> None:
+        """All LEDs off."""
+
+    @abstractmethod
+    def _light(self, leds: tuple[int, ...], level: int) -> None:
+        """Light exactly these LEDs; doing it twice must do no harm."""
+
+    @abstractmethod
+    def _check(self, leds: tuple[int, ...]) -> None:
+        """Raise `UserError` for LEDs that cannot be lit together, before anything is sent."""
+
+    def _prepare(self) -> None:
+        """What the firmware needs once after opening; LEDs are off afterwards."""
+        self._dark()
+
+    def _forget(self) -> None:
+        """The array may have restarted: what is known of its state is known no longer."""
+        self._known_level = None
+
+    # What the rest of the package calls -------------------------------------------------------
+
+    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+        """Light exactly these LEDs (see `LedArray.light`)."""
+        chosen = checked_leds(leds, self.identity.led_count)
+        level = brightness_level(brightness, self._levels)
+        if not chosen or level == 0:
+            self.off()
+            return
+        if not self.capabilities.brightness and level != self._levels:
+            raise UserError(
+                f"this array has no brightness to set, and {brightness} was asked for.",
+                hint="Set the brightness to 1 and choose another exposure.",
+            )
+        self._check(chosen)
+        self._perform(lambda: self._light(chosen, level))
+
+    def off(self) -> None:
+        """All LEDs off."""
+        self._perform(self._dark)
+
+    def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
+        """Refused: see `capabilities`."""
+        self._refuse_sequence()
+
+    def start_sequence(self, timing: SequenceTiming | None = None) -> None:
+        """Refused: see `capabilities`."""
+        self._refuse_sequence()
+
+    def finish_sequence(self, timeout_s: float) -> None:
+        """Refused: see `capabilities`."""
+        self._refuse_sequence()
+
+    def stop_sequence(self) -> None:
+        """All LEDs off: no sequence can be running."""
+        self.off()
+
+    def close(self) -> None:
+        """All LEDs off, then the port is closed. Never raises."""
+        try:
+            self.off()
+        except PlsctlError as error:
+            log.warning("LEDs may still be lit: %s", error)
+        finally:
+            self._line.close()
+
+    def release(self) -> None:
+        """Close the port and leave the LEDs as they are. Never raises."""
+        self._line.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    # Getting in step --------------------------------------------------------------------------
+
+    def _refuse_sequence(self) -> NoReturn:
+        raise UserError(
+            f"the firmware of {self._line} stores no sequences of patterns.",
+            hint="Let the computer time the images: `timing: software` in the hardware file.",
+        )
+
+    def _perform(self, operation: Callable[[], None]) -> None:
+        def step() -> None:
+            try:
+                operation()
+            except BaseException:
+                self._forget()
+                raise
+
+        with self._lock:
+            self._line.perform(step, self._recover, self._greet_again)
+
+    def _recover(self) -> None:
+        """After a fault: only the identity proves that replies belong to commands again."""
+        self._wake()
+        found = self._introduce()
+        if found != self.identity:
+            raise Garbled("identity", str(found).encode())
+
+    def _greet_again(self) -> None:
+        found = self._greet()
+        if found != self.identity:
+            raise HardwareError(
+                f"another LED array answers at {self._line.port}: {found}, before it was "
+                f"{self.identity}.",
+                hint="Connect the array the work began with.",
+            )
+
+    def _greet(self) -> Identity:
+        """Who it is, then dark; a board that restarts when its port opens gets time to boot."""
+        settings = self._settings
+        tries = max(1 + settings.retries, math.ceil(settings.boot_timeout_s / settings.timeout_s))
+        self._forget()
+        for _ in range(tries - 1):
+            try:
+                return self._begin()
+            except (NoAnswer, Garbled) as fault:
+                log.debug("%s: %s; asking again", self._line, fault)
+        return self._begin()
+
+    def _begin(self) -> Identity:
+        self._wake()
+        found = self._introduce()
+        self._prepare()
+        return found
