@@ -11,6 +11,8 @@ import pytest
 import yaml
 import yaozarrs
 import zarr
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
 
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
 from plsctl.acquire.hardware import load_hardware
@@ -112,6 +114,8 @@ def test_three_passes_on_the_real_core(
     stained = scan.folder.open_pass("stained").position(reader.names[0])
     assert stained.x_um - stained.slide_x_um == pytest.approx(5.0)
     assert not any(scan.verify().values())
+    (plate,) = Reader(parse_url(str(reader.path)))()
+    assert plate.data[0].shape == (4, 3, 1, 2 * 240, 2 * 320)
     plain = zarr.open(str(reader.path / reader.names[0] / "0" / "0"), mode="r")
     assert np.array_equal(np.moveaxis(plain[2, :, 0], 0, -1), reader.frame(reader.names[0], 2))
 
