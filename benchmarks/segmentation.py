@@ -13,6 +13,7 @@ import csv
 import os
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,7 @@ def overlap(one: Box, other: Box) -> float:
     return shared / (area - shared)
 
 
-def pair_up(found: list[Box], truth: list[Box]) -> list[float]:
+def pair_up(found: Sequence[Box], truth: Sequence[Box]) -> list[float]:
     """Overlaps of the pairs of finds and boxes."""
     pairs = sorted(
         ((overlap(f, t), i, j) for i, f in enumerate(found) for j, t in enumerate(truth)),

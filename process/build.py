@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -17,6 +17,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.dataset import DatasetWriter, assign_splits
+from plsctl.process.highres import NOMINAL_RATIO
+from plsctl.process.highres_scale import HighresScale, measure_highres_scale
 from plsctl.process.samples import BuildSettings, PositionJob, PositionSamples, cut_position
 
 Progress = Callable[[int, int], None]
@@ -82,8 +84,13 @@ def build_dataset(
     readers = [folder.open_pass("unstained") for folder in folders]
     _check_alike(readers)
     highres = any(folder.pass_path("highres").is_dir() for folder in folders)
-    jobs = [job for folder in folders for job in _jobs(folder, highres, settings)]
-    writer = _open_writer(out, readers, settings, highres, overwrite)
+    scales = [_scale(folder) if highres else None for folder in folders]
+    jobs = [
+        job
+        for folder, scale in zip(folders, scales, strict=True)
+        for job in _jobs(folder, scale, settings)
+    ]
+    writer = _open_writer(out, readers, settings, scales, overwrite)
     dropped: Counter[str] = Counter()
     fates: dict[Path, dict[int, str]] = {folder.path: {} for folder in folders}
     with writer:
@@ -172,11 +179,19 @@ def read_cells(folder: ScanFolder) -> pd.DataFrame:
     return table
 
 
-def _jobs(folder: ScanFolder, highres: bool, settings: BuildSettings) -> list[PositionJob]:
+def _scale(folder: ScanFolder) -> HighresScale:
+    if folder.pass_path("highres").is_dir():
+        return measure_highres_scale(folder)
+    return HighresScale(NOMINAL_RATIO, 0.0, 0)  # its cells will be dropped, and counted
+
+
+def _jobs(
+    folder: ScanFolder, scale: HighresScale | None, settings: BuildSettings
+) -> list[PositionJob]:
     cells = read_cells(folder)
     names = folder.open_pass("stained").names
     return [
-        PositionJob(folder.path, name, cells[cells["position"] == name], highres, settings)
+        PositionJob(folder.path, name, cells[cells["position"] == name], scale, settings)
         for name in names
     ]
 
@@ -216,21 +231,23 @@ def _open_writer(
     out: Path,
     readers: Sequence[PassReader],
     settings: BuildSettings,
-    highres: bool,
+    scales: Sequence[HighresScale | None],
     overwrite: bool,
 ) -> DatasetWriter:
     attributes = readers[0].attributes
+    measured = [asdict(scale) for scale in scales if scale is not None]
     return DatasetWriter(
         out,
         [frame.model_dump(mode="json") for frame in attributes.frames],
         recipe=attributes.recipe,
         pixel_um=attributes.pixel_um,
         crop_px=settings.crop_px,
-        targets=("20x", "100x") if highres else ("20x",),
+        targets=("20x", "100x") if measured else ("20x",),
         facts={
             "slides": sorted({reader.attributes.slide for reader in readers}),
             "black_level": _eight_bit_black(readers[0]),
             "full_scale": 255,
+            "highres_scales": measured,
         },
         overwrite=overwrite,
     )

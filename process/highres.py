@@ -80,6 +80,18 @@ def match_highres(
     """
     size = (round(crop.shape[1] * ratio), round(crop.shape[0] * ratio))
     template = cv2.resize(grey_image(crop), size, interpolation=cv2.INTER_LINEAR)
+    return slide_template(np.asarray(template, np.uint8), image, expected, reach_px, method)
+
+
+def slide_template(
+    template: NDArray[np.uint8],
+    image: NDArray[np.uint8],
+    expected: tuple[float, float] | None = None,
+    reach_px: int = 160,
+    method: Method = "log",
+) -> HighresPlace:
+    """Where an up-sampled 20x crop, grey (y, x), lies in a 100x image; see `match_highres`."""
+    size = (template.shape[1], template.shape[0])
     left, top, right, bottom = _search_box(image.shape, size, expected, reach_px)
     if right - left < size[0] or bottom - top < size[1]:
         raise UserError(
@@ -97,6 +109,37 @@ def match_highres(
         found.score,
         found.second_ratio,
     )
+
+
+def upsample_at(
+    image: NDArray[np.uint8],
+    centre: tuple[float, float],
+    size_px: int,
+    ratio: float = NOMINAL_RATIO,
+    rotation_deg: float = 0.0,
+) -> NDArray[np.uint8]:
+    """Grey crop of a 20x image as the 100x image shows it: linearly up-sampled and turned.
+
+    Shape (size_px * ratio, size_px * ratio), around `centre` (x, y) of the (y, x, rgb) image.
+    """
+    side = round(size_px * ratio)
+    cosine = math.cos(math.radians(rotation_deg)) / ratio
+    sine = math.sin(math.radians(rotation_deg)) / ratio
+    middle = (side - 1) / 2
+    grid = np.array(
+        [
+            [cosine, sine, centre[0] - (cosine + sine) * middle],
+            [-sine, cosine, centre[1] - (cosine - sine) * middle],
+        ]
+    )
+    crop = cv2.warpAffine(
+        grey_image(image),
+        grid,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(crop, dtype=np.uint8)
 
 
 def _search_box(

@@ -22,9 +22,11 @@ from plsctl.process.fine_alignment import REACH_PX, FineMatch, align_crop
 from plsctl.process.highres import (
     HighresPlace,
     Method,
-    match_highres,
     reduce_highres,
+    slide_template,
+    upsample_at,
 )
+from plsctl.process.highres_scale import HighresScale
 from plsctl.process.matching import Match, match_fields
 
 Image = NDArray[np.uint8]
@@ -49,12 +51,15 @@ class BuildSettings(BaseModel):
 
 @dataclass(frozen=True)
 class PositionJob:
-    """What a worker needs to cut one position: the scan, the position's name and its cells."""
+    """What a worker needs to cut one position: the scan, the position's name and its cells.
+
+    `highres` is the scale of the 100x pass; None where no 100x target is wanted.
+    """
 
     scan: Path
     position: str
     cells: pd.DataFrame
-    highres: bool
+    highres: HighresScale | None
     settings: BuildSettings
 
 
@@ -89,6 +94,7 @@ class _Sample:
     stained: tuple[float, float]
     fine: FineMatch
     target_20x: Image
+    stained_image: Image
     field_px: tuple[int, int]
     highres_name: str = ""
     highres: HighresPlace | None = None
@@ -115,8 +121,8 @@ def cut_position(job: PositionJob) -> PositionSamples:
     transform = load_transform(folder)
     fates: dict[int, str] = {}
     samples = _matched_cells(folder, job, unstained, transform, fates)
-    if job.highres and samples:
-        samples = _with_highres(folder, samples, job.settings, fates)
+    if job.highres is not None and samples:
+        samples = _with_highres(folder, samples, job.highres, job.settings, fates)
     _cut_stacks(unstained, job.position, samples, job.settings.crop_px)
     for sample in samples:
         fates[int(sample.cell["cell"])] = "sample"
@@ -193,6 +199,7 @@ def _align_cell(
         stained=stained,
         fine=fine,
         target_20x=crop_at(after, stained, settings.crop_px),
+        stained_image=after,
         field_px=(height, width),
     )
 
@@ -216,11 +223,17 @@ def crop_at(image: Image, centre: tuple[float, float], size_px: int) -> Image:
 
 
 def _with_highres(
-    folder: ScanFolder, samples: list[_Sample], settings: BuildSettings, fates: dict[int, str]
+    folder: ScanFolder,
+    samples: list[_Sample],
+    scale: HighresScale,
+    settings: BuildSettings,
+    fates: dict[int, str],
 ) -> list[_Sample]:
     """Add the 100x target to the samples that have one; the others are dropped."""
+    if not folder.pass_path("highres").is_dir():
+        fates.update({int(sample.cell["cell"]): "no_100x_image" for sample in samples})
+        return []
     reader = folder.open_pass("highres")
-    stained_pixel_um = folder.open_pass("stained").attributes.pixel_um
     transform = load_transform(folder)
     field_px = reader.brightfield(reader.names[0]).shape[:2]
     chosen = [_best_image(reader, sample, transform, field_px) for sample in samples]
@@ -229,8 +242,7 @@ def _with_highres(
         image = reader.brightfield(name)
         for index, (sample, choice) in enumerate(zip(samples, chosen, strict=True)):
             if choice is not None and choice[0] == name:
-                ratio = stained_pixel_um / reader.attributes.pixel_um
-                reason = _add_highres(sample, image, name, choice[1], ratio, reader, settings)
+                reason = _add_highres(sample, image, name, choice[1], scale, reader, settings)
                 if reason is None:
                     kept[index] = sample
                 else:
@@ -266,7 +278,7 @@ def _add_highres(
     image: Image,
     name: str,
     offset: tuple[float, float],
-    ratio: float,
+    scale: HighresScale,
     reader: PassReader,
     settings: BuildSettings,
 ) -> str | None:
@@ -274,16 +286,16 @@ def _add_highres(
     height, width = image.shape[:2]
     expected = ((width - 1) / 2 + offset[0], (height - 1) / 2 + offset[1])
     reach = round(settings.highres_reach_um / reader.attributes.pixel_um)
+    turned = (scale.ratio, scale.rotation_deg)
+    template = upsample_at(sample.stained_image, sample.stained, settings.crop_px, *turned)
     try:
-        place = match_highres(
-            sample.target_20x, image, expected, reach, settings.highres_method, ratio
-        )
+        place = slide_template(template, image, expected, reach, settings.highres_method)
         if (
             place.score < settings.least_highres_score
             or place.second_ratio > settings.most_second_ratio
         ):
             return "match_100x"
-        sample.target_100x = reduce_highres(image, (place.x, place.y), settings.crop_px, ratio)
+        sample.target_100x = reduce_highres(image, (place.x, place.y), settings.crop_px, *turned)
     except UserError:  # the cell lies too near to the border of the 100x image
         return "no_100x_image"
     sample.highres_name, sample.highres = name, place
@@ -367,7 +379,7 @@ def _collect(
     side = job.settings.crop_px
     stacks = np.empty((len(samples), images, 3, side, side), dtype=np.uint8)
     targets = {"20x": np.empty((len(samples), 3, side, side), dtype=np.uint8)}
-    if job.highres:
+    if job.highres is not None:
         targets["100x"] = np.empty_like(targets["20x"])
     for index, sample in enumerate(samples):
         stacks[index] = np.moveaxis(np.stack(sample.stack), -1, 1)

@@ -28,10 +28,11 @@ class Field:
     axes_um: NDArray[np.float64]
 
     def to_slide(self, x: float, y: float) -> NDArray[np.float64]:
-        return self.origin_um + self.axes_um @ np.array([x, y])
+        return np.asarray(self.origin_um + self.axes_um @ np.array([x, y]))
 
     def to_pixel(self, x_um: float, y_um: float) -> NDArray[np.float64]:
-        return np.linalg.solve(self.axes_um, np.array([x_um, y_um]) - self.origin_um)
+        offset = np.array([x_um, y_um]) - self.origin_um
+        return np.asarray(np.linalg.solve(self.axes_um, offset), dtype=np.float64)
 
 
 @dataclass(frozen=True)

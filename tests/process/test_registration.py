@@ -16,7 +16,9 @@ CAMERA_ROTATION_DEG = 0.7
 
 
 def test_shift_and_rotation_come_from_one_field(fields: Any) -> None:
-    pair = FieldPair(*fields.centre_um, fields.unstained.image, fields.stained.image)
+    pair = FieldPair(
+        fields.centre_um[0], fields.centre_um[1], fields.unstained.image, fields.stained.image
+    )
     found = CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
     for place in ((11_000, 5_600), (11_060, 5_640)):
         assert found.apply(*place) == pytest.approx(fields.returned.apply(*place), abs=0.5)
@@ -25,13 +27,15 @@ def test_shift_and_rotation_come_from_one_field(fields: Any) -> None:
 
 def test_fields_that_cannot_be_found_again_are_an_error(fields: Any) -> None:
     other = np.ascontiguousarray(fields.unstained.image[::-1, ::-1])
-    pair = FieldPair(*fields.centre_um, other, fields.stained.image)
+    pair = FieldPair(fields.centre_um[0], fields.centre_um[1], other, fields.stained.image)
     with pytest.raises(UserError, match="returned slide"):
         CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
 
 
 def test_a_field_that_disagrees_is_left_out(fields: Any) -> None:
-    good = FieldPair(*fields.centre_um, fields.unstained.image, fields.stained.image)
+    good = FieldPair(
+        fields.centre_um[0], fields.centre_um[1], fields.unstained.image, fields.stained.image
+    )
     rolled = np.roll(fields.stained.image, 60, axis=1)
     pairs = [good, good, FieldPair(11_300.0, 5_600.0, fields.unstained.image, rolled)]
     found = CoarseRegistrar().register(pairs, fields.pixel_um, CAMERA_ROTATION_DEG)

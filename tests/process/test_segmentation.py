@@ -48,7 +48,7 @@ class Smear:
         light = 1 - vignette * (x**2 + y**2)[..., None] / 2 * np.array([0.6, 1.0, 0.9])
         blurred = cv2.GaussianBlur(self.image, (0, 0), 1.2).astype(float)
         noise = np.random.default_rng(0).normal(0, 2, blurred.shape)
-        return np.clip(blurred * light + noise, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(blurred * light + noise, 0, 255), dtype=np.uint8)
 
 
 def _neutrophil(smear: Smear, x: int, y: int) -> None:

@@ -1,0 +1,160 @@
+"""From a scan on the simulated microscope to a data set: what is in it, and that it is repeatable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.hardware import find_file, load_hardware
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.pass_run import Roles, run_pass
+from plsctl.acquire.protocols import Operator
+from plsctl.acquire.scan import open_scan
+from plsctl.acquire.slide import PASSES
+from plsctl.cli.app import app
+from plsctl.process.build import SplitSettings, build_dataset
+from plsctl.process.cells import StainedCellFinder
+from plsctl.process.dataset import Dataset
+from plsctl.process.judge import BrightfieldJudge
+from plsctl.process.registration import CoarseRegistrar
+from plsctl.process.sharpness import GradientFocusJudge
+
+UNDIVIDED = SplitSettings(ratios=None)
+
+SLIDE = """\
+slide: tiny
+patient: P01
+hardware: tiny_microscope.yaml
+region: {x_um: [10000, 10200], y_um: [5000, 5100], overlap: 0.05}
+recipe: le8deg
+exposures: exposures_20x.csv
+focus: {mode: fixed}
+slide_return: {fields: 2}
+passes:
+  unstained: {objective: 20x}
+  stained: {objective: 20x}
+  highres: {objective: 100x, exposures: exposures_100x.csv}
+"""
+
+
+def _roles(operator: Operator | None) -> Roles:
+    assert operator is not None
+    return Roles(
+        focus=GradientFocusJudge(),
+        field=BrightfieldJudge(),
+        registrar=CoarseRegistrar(),
+        cells=StainedCellFinder(),
+        operator=operator,
+    )
+
+
+@pytest.fixture(scope="module")
+def scan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All three passes of two positions on a microscope with a small, square sensor."""
+    folder = tmp_path_factory.mktemp("scan")
+    shipped = find_file("simulator_small.yaml", folder)
+    for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
+        shutil.copy(shipped.parent / name, folder / name)
+    hardware = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    hardware["camera"]["size_px"] = [440, 440]
+    hardware["options"] |= {
+        "smear": {"white_cells_per_mm2": 300},
+        "mount": {"focus_error_um": 0.0, "tilt_um_per_mm": 0.0, "drift_um_per_min": 0.0},
+    }
+    (folder / "tiny_microscope.yaml").write_text(yaml.safe_dump(hardware), encoding="utf-8")
+    assert load_hardware("tiny_microscope.yaml", folder).camera.size_px == (440, 440)
+    (folder / "slide.yaml").write_text(SLIDE, encoding="utf-8")
+    scan = open_scan(folder / "slide.yaml", folder / "scans")
+    for name in PASSES:
+        run_pass(scan, name, _roles, StopRequest(), force=True)
+    return scan.folder.path
+
+
+@pytest.fixture
+def scan_copy(scan_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(scan_folder, tmp_path / "scan"))
+
+
+def test_samples_hold_the_crops_the_table_names(scan_copy: Path, tmp_path: Path) -> None:
+    from plsctl.acquire.store import ScanFolder
+
+    result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
+    dataset = Dataset.open(result.path)
+    assert result.samples == len(dataset) >= 3
+    assert dataset.targets == ("20x", "100x")
+    reader = ScanFolder(scan_copy).open_pass("unstained")
+    row = dataset.table.iloc[0]
+    frame = reader.frame(row["position"], 2)
+    left, top = round(row["pixel_x"] - 31.5), round(row["pixel_y"] - 31.5)
+    crop = np.moveaxis(frame[top : top + 64, left : left + 64], -1, 0)
+    np.testing.assert_array_equal(dataset.read_input([0])[0, 2], crop)
+    low, high = (dataset.read_target(name, [0])[0].astype(float) for name in ("20x", "100x"))
+    assert np.corrcoef(low[1].ravel(), high[1].ravel())[0, 1] > 0.6
+    cells = pd.read_csv(scan_copy / "cells.csv")
+    fates = cells["fate"].value_counts()
+    assert fates["sample"] == result.samples
+    assert sum(result.dropped.values()) == len(cells) - result.samples
+
+
+def test_two_workers_build_what_one_builds(scan_copy: Path, tmp_path: Path) -> None:
+    one = build_dataset([scan_copy], tmp_path / "one.zarr", split=UNDIVIDED)
+    two = build_dataset([scan_copy], tmp_path / "two.zarr", split=UNDIVIDED, workers=2)
+    files = sorted(p.relative_to(one.path) for p in one.path.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(two.path) for p in two.path.rglob("*") if p.is_file())
+    for file in files:
+        assert (one.path / file).read_bytes() == (two.path / file).read_bytes(), file
+
+
+def test_without_a_100x_pass_the_target_is_20x(scan_copy: Path, tmp_path: Path) -> None:
+    shutil.rmtree(scan_copy / "highres.ome.zarr")
+    result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
+    dataset = Dataset.open(result.path)
+    assert dataset.targets == ("20x",)
+    assert "no_100x_image" not in result.dropped
+
+
+def test_nothing_is_left_that_looks_whole_when_a_build_fails(
+    scan_copy: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="cannot fill"):
+        build_dataset([scan_copy], tmp_path / "x.zarr", split=SplitSettings(ratios=(8, 1, 1)))
+    assert not (tmp_path / "x.zarr").exists()
+
+
+def test_command_line_reports_and_refuses(
+    scan_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> tuple[int, dict[str, object]]:
+        with pytest.raises(SystemExit) as stopped:
+            app(["build-dataset", *arguments, "--json"])
+        return int(str(stopped.value.code or 0)), json.loads(capsys.readouterr().out)
+
+    out = tmp_path / "x.zarr"
+    code, result = run(str(scan_copy), "-o", str(out), "--split", "none")
+    assert code == 0
+    assert {"samples", "dropped", "seconds", "positions"} <= set(result)
+    assert result["positions"] == 2
+    code, failure = run(str(scan_copy), "-o", str(out), "--split", "none")
+    assert code == 2
+    assert "exists already" in str(failure["error"])
+    code, failure = run(str(tmp_path / "nowhere"), "-o", str(tmp_path / "y.zarr"))
+    assert code == 2
+    assert "nowhere" in str(failure["error"])
+
+
+def test_a_damaged_cells_table_names_file_and_line(scan_copy: Path, tmp_path: Path) -> None:
+    table = scan_copy / "cells.csv"
+    lines = table.read_text(encoding="utf-8").splitlines()
+    broken = lines[2].split(",")
+    broken[2] = "here"
+    table.write_text("\n".join([*lines[:2], ",".join(broken), *lines[3:]]), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
+    assert (caught.value.line, caught.value.field) == (3, "x_um")
