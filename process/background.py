@@ -11,7 +11,7 @@ from plsctl.acquire.errors import UserError
 BACKGROUND_LEVEL = 235
 """Value of empty background after `flatten_background`, in every channel."""
 
-_SKETCH_PX = 160  # the background is smooth: a sketch this long on its longer side is enough
+_SKETCH_PX = 128  # the background is smooth: a sketch this long on its longer side is enough
 _ROUNDS = 10
 
 
@@ -56,7 +56,8 @@ def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     kept = green >= np.percentile(green, 60)
     surface = flat_terms
     for _ in range(_ROUNDS):
-        coefficients = np.linalg.lstsq(flat_terms[kept], pixels[kept], rcond=None)[0]
+        chosen = flat_terms[kept]
+        coefficients = np.linalg.pinv(chosen.T @ chosen) @ (chosen.T @ pixels[kept])
         surface = np.maximum(flat_terms @ coefficients, 1.0)
         departure = green / surface[:, 1] - 1
         scatter = 1.4826 * float(np.median(np.abs(departure[kept])))

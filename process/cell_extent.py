@@ -27,20 +27,26 @@ def _optical_density(flat: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _red_cell_likeness(
-    density: NDArray[np.float32], sample: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """True where the density is that of a red cell, learnt from `sample`; shape (y, x)."""
+    density: NDArray[np.float32], sample: NDArray[np.bool_], wanted: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """1 where `wanted` pixels have the density of a red cell, learnt from `sample`; (y, x)."""
+    result = np.zeros(sample.shape, dtype=np.uint8)
     known = density[sample]
     if len(known) < 200:
-        return np.zeros(sample.shape, dtype=np.bool_)
+        return result
+    known = known[:: max(1, len(known) // 20_000)]
     middle = np.median(known, axis=0)
     length = float(np.linalg.norm(middle))
     direction = middle / max(length, 1e-6)
-    along = density @ direction
-    across = density - along[..., None] * direction
-    off = np.sqrt(np.einsum("...i,...i->...", across, across))
-    spread = float(np.percentile(off[sample], 80))
-    return np.asarray((along > 0.45 * length) & (off < max(1.5 * spread, 0.25 * length)))
+
+    def split(values: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        along = values @ direction
+        return along, np.linalg.norm(values - along[:, None] * direction, axis=1)
+
+    spread = float(np.percentile(split(known)[1], 80))
+    along, across = split(density[wanted])
+    result[wanted] = (along > 0.45 * length) & (across < max(1.5 * spread, 0.25 * length))
+    return result
 
 
 def nearest_label(labels: NDArray[np.int32]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -92,11 +98,11 @@ def grow_cells(
     distance, nearest = nearest_label(labels)
     density = _optical_density(np.asarray(cv2.GaussianBlur(flat, (0, 0), 1.0), dtype=np.uint8))
     far = foreground & (distance > 1.2 * red_cell_px)
-    likeness = _red_cell_likeness(density, far).astype(np.uint8)
+    near = distance <= _REACH * red_cell_px
+    likeness = _red_cell_likeness(density, far, near)
     red = cv2.morphologyEx(likeness, cv2.MORPH_OPEN, _disc(0.12 * red_cell_px))
     core = (labels > 0).astype(np.uint8)
     faint = density[..., 1] > 0.06
-    near = distance <= _REACH * red_cell_px
     cytoplasm = (near & (faint | foreground) & (red == 0)).astype(np.uint8) | core
     # Opening cuts the rims of red cells off; what is left must hang together with a nucleus.
     opened = cv2.morphologyEx(cytoplasm, cv2.MORPH_OPEN, _disc(0.3 * red_cell_px))

@@ -144,9 +144,10 @@ def _part_touching(
     labels: NDArray[np.int32], lobes: NDArray[np.uint8], large: float
 ) -> NDArray[np.int32]:
     """Give each lobe of at least `large` pixels a nucleus of its own where one holds several."""
-    _, parts, stats, centres = cv2.connectedComponentsWithStats(lobes, connectivity=8)
+    _, labelled, measured, centres = cv2.connectedComponentsWithStats(lobes, connectivity=8)
+    parts, stats = np.asarray(labelled, dtype=np.int32), np.asarray(measured, dtype=np.int32)
     big = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= large)[1:]  # 0 is the background
-    owner = np.array([labels[parts == part][0] for part in big], dtype=np.int32)
+    owner = np.array([_label_at(labels, parts, stats, part) for part in big], dtype=np.int32)
     apart = _LEAST_APART * _WORKING_DIAMETER_PX
     for index in range(len(big) - 1, 0, -1):
         same = owner[:index] == owner[index]
@@ -161,6 +162,15 @@ def _part_touching(
             result[area & (zones == part)] = following
             following += 1
     return result
+
+
+def _label_at(
+    labels: NDArray[np.int32], parts: NDArray[np.int32], stats: NDArray[np.int32], part: int
+) -> int:
+    """The label under a lobe, looked up at a pixel of its topmost row."""
+    left, top, width = (int(value) for value in stats[part, :3])
+    column = left + int(np.argmax(parts[top, left : left + width] == part))
+    return int(labels[top, column])
 
 
 def _resolve_red_cell_px(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float:

@@ -1,4 +1,4 @@
-"""From a scan on the simulated microscope to a data set: what is in it, and that it is repeatable."""
+"""From a scan on the simulated microscope to a data set: what is in it, and that it repeats."""
 
 from __future__ import annotations
 

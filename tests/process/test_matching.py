@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from skimage.metrics import structural_similarity
+from skimage import metrics
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.fine_alignment import align_crop, similarity_map
@@ -21,7 +21,7 @@ def test_similarity_of_all_shifts_is_that_of_scikit_image_for_each() -> None:
     ours = similarity_map(crop, search)
     literal = [
         [
-            structural_similarity(crop, search[y : y + 40, x : x + 42], data_range=255)
+            metrics.structural_similarity(crop, search[y : y + 40, x : x + 42], data_range=255)
             for x in range(9)
         ]
         for y in range(7)

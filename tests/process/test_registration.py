@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.protocols import FieldPair
@@ -13,6 +14,11 @@ from plsctl.process.judge import BrightfieldJudge
 from plsctl.process.registration import CoarseRegistrar
 
 CAMERA_ROTATION_DEG = 0.7
+
+
+def _pair(fields: Any, reference: NDArray[np.uint8]) -> FieldPair:
+    x, y = fields.centre_um
+    return FieldPair(x, y, reference, fields.stained.image)
 
 
 def test_shift_and_rotation_come_from_one_field(fields: Any) -> None:
@@ -27,7 +33,7 @@ def test_shift_and_rotation_come_from_one_field(fields: Any) -> None:
 
 def test_fields_that_cannot_be_found_again_are_an_error(fields: Any) -> None:
     other = np.ascontiguousarray(fields.unstained.image[::-1, ::-1])
-    pair = FieldPair(fields.centre_um[0], fields.centre_um[1], other, fields.stained.image)
+    pair = _pair(fields, other)
     with pytest.raises(UserError, match="returned slide"):
         CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
 
