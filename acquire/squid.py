@@ -41,6 +41,7 @@ STEPS = 100
 TURN_ON, TURN_OFF, SET_PATTERN = 10, 11, 13
 SET_WATCHDOG, HEARTBEAT = 40, 42
 DONE, IN_PROGRESS, BAD_CHECKSUM = 0, 1, 2
+STATES = range(5)
 WATCHDOG_MAX_S = 3600.0
 
 LOW_NA = (45, 46, 56, 57, 58, 59, 68, 69, 70, 71, 81, 82)
@@ -91,9 +92,8 @@ class SquidOptions(Settings):
 
 
 class Status(NamedTuple):
-    """What the controller says of itself every 10 ms."""
+    """How a command went, and the firmware's version."""
 
-    command: int
     state: int
     version: tuple[int, int]
 
@@ -138,18 +138,16 @@ class SquidArray(PlainArray):
         patience = max(3, round(self._settings.timeout_s / STATUS_INTERVAL_S))
 
         def done(raw: bytes) -> bool:
-            seen = statuses(raw)
-            for status in seen:
-                if status.command != self._number or status.version != self._version:
+            for status in statuses(raw, self._number):
+                if status.version != self._version or status.state == IN_PROGRESS:
                     continue
-                if status.state == DONE:
-                    return True
                 if status.state == BAD_CHECKSUM:
                     raise Garbled(command, raw[-STATUS_BYTES:])
-                if status.state != IN_PROGRESS:
+                if status.state != DONE:
                     raise Refused(command, f"status {status.state}")
-            if len(seen) >= patience or len(raw) > 2 * patience * STATUS_BYTES:
-                raise Unacknowledged(command, len(seen))
+                return True
+            if len(raw) >= patience * STATUS_BYTES:
+                raise Unacknowledged(command, len(raw) // STATUS_BYTES)
             return False
 
         self._line.receive(command, done)
@@ -157,15 +155,16 @@ class SquidArray(PlainArray):
     # The array --------------------------------------------------------------------------------
 
     def _introduce(self) -> Identity:
-        """Three statuses in a row with good checksums are no coincidence."""
+        """A sign of life, and the statuses that name it: nothing else marks where one begins."""
+        command = self._send(HEARTBEAT)
         try:
-            raw = self._line.receive("", lambda got: len(got) >= 6 * STATUS_BYTES)
+            raw = self._line.receive(command, lambda got: len(got) >= 6 * STATUS_BYTES)
         except NoAnswer:
             raise Unheard(self._settings.timeout_s) from None
-        row = _in_a_row(raw)
-        if len(row) < 3 or len({status.version for status in row}) > 1:
+        versions = {status.version for status in statuses(raw, self._number)}
+        if len(versions) != 1:
             raise Unreadable(raw[:STATUS_BYTES])
-        major, minor = row[-1].version
+        major, minor = versions.pop()
         if major != 1:
             raise HardwareError(
                 f"the Squid controller at {self._line.port} has firmware {major}.{minor}; this "
@@ -173,7 +172,6 @@ class SquidArray(PlainArray):
                 hint="Load firmware 1.x onto it.",
             )
         self._version = (major, minor)
-        self._number = row[-1].command  # the next command must have another number
         return Identity("squid", "Squid controller", f"{major}.{minor}", LED_COUNT)
 
     @property
@@ -260,10 +258,12 @@ class Unheard(NoAnswer):
 
 
 class Unreadable(Garbled):
-    """What comes is no row of statuses."""
+    """What comes is no status, or none about the command."""
 
     def __init__(self, got: bytes) -> None:
-        LineFault.__init__(self, f"what comes is no Squid status: {shorten(got)}")
+        LineFault.__init__(
+            self, f"no status of a Squid controller is about what was sent: {shorten(got)}"
+        )
 
 
 class Unacknowledged(NoAnswer):
@@ -283,34 +283,20 @@ def crc8(message: bytes) -> int:
     return remainder
 
 
-def statuses(raw: bytes) -> list[Status]:
-    """The statuses in a stream that may begin in the middle of one."""
+def statuses(raw: bytes, command: int) -> list[Status]:
+    """The statuses about a command, in a stream that may begin in the middle of one.
+
+    Every place is looked at. The checksum alone does not find the beginnings: statuses repeat, and
+    where a wrong place fits by chance it fits again every 24 bytes.
+    """
     found: list[Status] = []
-    start = 0
-    while start + STATUS_BYTES <= len(raw):
-        status = _status(raw[start : start + STATUS_BYTES])
-        if status is not None:
-            found.append(status)
-        start += 1 if status is None else STATUS_BYTES
+    start = raw.find(command)
+    while 0 <= start <= len(raw) - STATUS_BYTES:
+        packet = raw[start : start + STATUS_BYTES]
+        if packet[1] in STATES and crc8(packet[:-1]) == packet[-1]:
+            found.append(Status(packet[1], (packet[22] >> 4, packet[22] & 0xF)))
+        start = raw.find(command, start + 1)
     return found
-
-
-def _status(packet: bytes) -> Status | None:
-    if crc8(packet[:-1]) != packet[-1]:
-        return None
-    return Status(packet[0], packet[1], (packet[22] >> 4, packet[22] & 0xF))
-
-
-def _in_a_row(raw: bytes) -> list[Status]:
-    """The longest run of statuses that follow each other without a gap."""
-    best: list[Status] = []
-    for start in range(STATUS_BYTES):
-        run: list[Status] = []
-        for place in range(start, len(raw) - STATUS_BYTES + 1, STATUS_BYTES):
-            status = _status(raw[place : place + STATUS_BYTES])
-            run = [] if status is None else [*run, status]
-            best = max(best, run, key=len)
-    return best
 
 
 def _in_words(leds: tuple[int, ...]) -> str:

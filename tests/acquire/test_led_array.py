@@ -65,13 +65,15 @@ class Bench:
     shown: list[dict[int, float]] = field(default_factory=list)
 
     def settings(self, **changes: object) -> LedArraySettings:
+        # A busy computer may let a thread wait; simulated time knows no such thing.
+        patience_s = 0.1 if self.port.startswith("simled:") else 1.0
         values: dict[str, object] = {
             "driver": self.kind.driver,
             "port": self.port,
             "geometry": "leds_43.csv",
-            "timeout_s": 0.1,
+            "timeout_s": patience_s,
             "retries": 1,
-            "boot_timeout_s": 0.1,
+            "boot_timeout_s": patience_s,
             "options": dict(self.kind.options),
         }
         return LedArraySettings.model_validate(values | changes)
