@@ -7,10 +7,12 @@ import typer
 
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
+MODELS = ("maenet", "maepnet", "maepfnet", "unet", "fast")
+
 What = Annotated[
     str,
     typer.Argument(
-        help="A model (maenet, maepnet, maepfnet) or a YAML file that describes the run.",
+        help=f"A model ({', '.join(MODELS)}) or a YAML file that describes the run.",
         metavar="MODEL|CONFIG.yaml",
     ),
 ]
@@ -24,9 +26,10 @@ def train(
         str | None, typer.Option(help="Images to use; all of the data set by default.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="20x or 100x.")] = None,
-    blocks: Annotated[int | None, typer.Option(help="Residual blocks: 4, or 8.")] = None,
+    blocks: Annotated[int | None, typer.Option(help="Blocks of the network: 4, or 8.")] = None,
     width: Annotated[
-        int | None, typer.Option(help="Channels inside; as many as the input by default.")
+        int | None,
+        typer.Option(help="Channels inside: RRDB as many as the input, unet 64, fast 32."),
     ] = None,
     perceptual: Annotated[
         str | None,
@@ -94,8 +97,9 @@ def _describe(config: Any, as_json: bool) -> None:
         "parameters": config.parameters(3 * images),
     }
     say(
-        f"{config.model}: {config.spec.summary}; {images} images of {name}, {config.depth} blocks, "
-        f"{result['parameters']:,} parameters."
+        f"{config.model}: {config.spec.summary}; {images} images of {name}, "
+        + (f"{config.depth} blocks, " if config.depth else "")
+        + f"{result['parameters']:,} parameters."
     )
     emit(result, as_json)
 

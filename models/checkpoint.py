@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from plsctl.models.rrdb import RRDBNet
+from plsctl.models.networks import Generator
 from plsctl.models.run import load_weights, read_tensors, write_tensors
 
 Row = dict[str, float]
@@ -29,8 +29,8 @@ class Progress:
 
 def save_checkpoint(
     file: Path,
-    network: RRDBNet,
-    average: RRDBNet | None,
+    network: Generator,
+    average: Generator | None,
     optimiser: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
@@ -45,8 +45,8 @@ def save_checkpoint(
 
 def load_checkpoint(
     file: Path,
-    network: RRDBNet,
-    average: RRDBNet | None,
+    network: Generator,
+    average: Generator | None,
     optimiser: torch.optim.Optimizer,
 ) -> Progress:
     """Put a checkpoint back into network, average and optimiser.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from plsctl.acquire.config import Settings, load_settings, suggest
 from plsctl.acquire.errors import UserError
@@ -16,9 +16,11 @@ from plsctl.models.registry import (
     MODELS,
     LossWeights,
     ModelSpec,
+    alignment_px,
     default_batch,
     model_spec,
-    parameter_count,
+    network_parameters,
+    receptive_radius_px,
 )
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -41,7 +43,7 @@ class TrainingConfig(Settings):
     blocks: int | None = Field(default=None, ge=1, le=64)
     growth: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
-    """Channels inside the network; None takes the input's, as in the paper."""
+    """Channels inside the network; None takes the model's own (those of the input for RRDB)."""
     perceptual: str = "targets"
     """Network of the perceptual loss: "targets" for filters made from the stained targets, or a
     file of VGG19 weights."""
@@ -77,6 +79,14 @@ class TrainingConfig(Settings):
             raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
         return name
 
+    @field_validator("blocks", "growth")
+    @classmethod
+    def _has_such_a_size(cls, size: int | None, info: ValidationInfo) -> int | None:
+        spec = MODELS.get(info.data.get("model", ""))
+        if size is not None and spec is not None and getattr(spec, str(info.field_name)) is None:
+            raise ValueError(f"{spec.name} has no {info.field_name} to choose.")
+        return size
+
     @property
     def spec(self) -> ModelSpec:
         """The named model this run trains."""
@@ -89,13 +99,18 @@ class TrainingConfig(Settings):
 
     @property
     def depth(self) -> int:
-        """Number of residual-in-residual blocks."""
-        return self.blocks or self.spec.blocks
+        """Blocks of the network: residual-in-residual ones, or gated ones at the coarsest scale."""
+        return self.blocks or self.spec.blocks or 0
 
     @property
     def growth_channels(self) -> int:
         """Channels that each growing convolution adds."""
-        return self.growth or self.spec.growth
+        return self.growth or self.spec.growth or 0
+
+    @property
+    def inner_width(self) -> int | None:
+        """Channels inside the network; None for those of the input."""
+        return self.width or self.spec.width
 
     @property
     def batch_size(self) -> int:
@@ -104,7 +119,19 @@ class TrainingConfig(Settings):
 
     def parameters(self, channels: int) -> int:
         """Parameters of the network for so many input channels."""
-        return parameter_count(channels, self.depth, self.growth_channels, self.width)
+        return network_parameters(
+            self.spec.network, channels, self.depth, self.growth_channels, self.inner_width
+        )
+
+    @property
+    def exact_halo_px(self) -> int:
+        """How far a pixel of the network's output can look at most."""
+        return receptive_radius_px(self.depth, self.spec.network)
+
+    @property
+    def alignment_px(self) -> int:
+        """Multiple at which the network's tiles must begin."""
+        return alignment_px(self.spec.network)
 
     def to_yaml(self) -> str:
         """The file that repeats this run."""

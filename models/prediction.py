@@ -15,13 +15,12 @@ from plsctl.acquire.errors import UserError
 from plsctl.models.config import Precision
 from plsctl.models.data import to_counts
 from plsctl.models.device import autocast, choose_device, choose_precision, memory_errors
-from plsctl.models.registry import receptive_radius_px
 from plsctl.models.run import Run
 
 Images = NDArray[np.uint8]
 
 TILE_PX = 256
-HALOS_PX = (8, 16, 24, 32, 48)
+HALOS_PX = (8, 16, 24, 32, 48, 64, 96, 128, 192)
 """Halos that are tried, below the radius that is exact."""
 
 TRIED_PX = 64
@@ -109,8 +108,9 @@ class Predictor:
         """The stained frame (y, x, 3) of a stack (image, y, x, 3), in tiles.
 
         Every tile is predicted with a halo of its surroundings, which is thrown away; at the
-        frame's own border there is none. A halo of the network's receptive radius (63 px for 4
-        blocks, 123 px for 8) gives what one pass over the whole frame would give.
+        frame's own border there is none. A halo of the network's receptive radius (63 px for the
+        RRDB generator of 4 blocks, 123 px for 8) gives what one pass over the whole frame would
+        give.
 
         Parameters
         ----------
@@ -131,14 +131,15 @@ class Predictor:
                 "3 colours, (image, y, x, 3).",
                 hint=f"The run takes {self.run.facts.recipe}.",
             )
-        halo = receptive_radius_px(self.run.config.depth) if halo_px is None else halo_px
+        halo = self.run.config.exact_halo_px if halo_px is None else halo_px
         height, width = stack.shape[1:3]
+        step = self.run.config.alignment_px
         stained = np.empty((height, width, 3), dtype=np.uint8)
         advice = f"Use smaller tiles than {tile_px} px (--tile)."
         with memory_errors(advice):
             for rows, columns in tiles(height, width, tile_px):
-                outer_rows, inner_rows = _with_halo(rows, height, halo)
-                outer_columns, inner_columns = _with_halo(columns, width, halo)
+                outer_rows, inner_rows = _with_halo(rows, height, halo, step)
+                outer_columns, inner_columns = _with_halo(columns, width, halo, step)
                 # (image, y, x, 3) -> (1, image * 3, y, x), image-major as in training
                 window = np.moveaxis(stack[:, outer_rows, outer_columns], 3, 1)
                 counts = torch.from_numpy(np.ascontiguousarray(window)).flatten(0, 1)
@@ -159,7 +160,7 @@ class Predictor:
         stack
             (image, y, x, 3); the tile with most contrast in the first image is tried.
         """
-        exact = receptive_radius_px(self.run.config.depth)
+        exact = self.run.config.exact_halo_px
         wanted = self._busiest_tile(stack, exact)
         for halo in (halo for halo in HALOS_PX if halo < exact):
             error = _largest_difference(self._busiest_tile(stack, halo), wanted)
@@ -169,7 +170,7 @@ class Predictor:
 
     def halo_error(self, stack: Images, halo_px: int) -> Halo:
         """The error that a given halo leaves, measured like that of `measure_halo`."""
-        exact = receptive_radius_px(self.run.config.depth)
+        exact = self.run.config.exact_halo_px
         if halo_px >= exact:
             return Halo(halo_px, 0, exact)
         wanted = self._busiest_tile(stack, exact)
@@ -179,8 +180,9 @@ class Predictor:
     def _busiest_tile(self, stack: Images, halo: int) -> Images:
         """The tile with most contrast in the first image, predicted with a halo around it."""
         rows, columns = _busiest(stack[0])
-        outer_rows, inner_rows = _with_halo(rows, stack.shape[1], halo)
-        outer_columns, inner_columns = _with_halo(columns, stack.shape[2], halo)
+        step = self.run.config.alignment_px
+        outer_rows, inner_rows = _with_halo(rows, stack.shape[1], halo, step)
+        outer_columns, inner_columns = _with_halo(columns, stack.shape[2], halo, step)
         window = stack[:, outer_rows, outer_columns]
         stained = self.stain_frame(window, tile_px=max(window.shape[1:3]), halo_px=0)
         return stained[inner_rows, inner_columns]
@@ -208,7 +210,7 @@ def _parts(length: int, most: int) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def _with_halo(inner: slice, length: int, halo: int) -> tuple[slice, slice]:
-    """The range with its halo inside the frame, and where the range lies in it."""
-    start, stop = max(inner.start - halo, 0), min(inner.stop + halo, length)
+def _with_halo(inner: slice, length: int, halo: int, step: int) -> tuple[slice, slice]:
+    """The range with its halo inside the frame, begun at a multiple of `step`; its place there."""
+    start, stop = max(inner.start - halo, 0) // step * step, min(inner.stop + halo, length)
     return slice(start, stop), slice(inner.start - start, inner.stop - start)

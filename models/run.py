@@ -23,7 +23,7 @@ from plsctl.acquire.config import Settings, load_settings
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import Normalisation
-from plsctl.models.rrdb import RRDBNet
+from plsctl.models.networks import Generator, make_network
 
 FORMAT = "plsctl-run"
 VERSION = 1
@@ -94,7 +94,7 @@ class Run:
             ) from None
         return cls(folder, load_settings(folder / "config.yaml", TrainingConfig), facts)
 
-    def network(self) -> RRDBNet:
+    def network(self) -> Generator:
         """The network with the weights of its best epoch, in evaluation mode, on the CPU.
 
         Raises
@@ -114,13 +114,15 @@ class Run:
         return network.eval()
 
 
-def build_network(config: TrainingConfig, channels: int) -> RRDBNet:
+def build_network(config: TrainingConfig, channels: int) -> Generator:
     """The untrained network of a run, weights in channels-last order."""
-    network = RRDBNet(channels, config.depth, config.growth_channels, config.width)
+    network = make_network(
+        config.spec.network, channels, config.depth, config.growth_channels, config.inner_width
+    )
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def load_weights(network: RRDBNet, tensors: dict[str, Tensor], file: Path) -> None:
+def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> None:
     """Put weights into a network.
 
     Raises

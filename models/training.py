@@ -21,8 +21,8 @@ from plsctl.models.data import SampleSource, epoch_order, to_colour, to_counts
 from plsctl.models.device import autocast, choose_device, choose_precision, memory_errors
 from plsctl.models.losses import weighted_loss
 from plsctl.models.metrics import METRICS
+from plsctl.models.networks import Generator
 from plsctl.models.preparation import prepare_run, run_features
-from plsctl.models.rrdb import RRDBNet
 from plsctl.models.run import Run, build_network, write_tensors
 from plsctl.process.dataset import Dataset
 
@@ -137,7 +137,7 @@ class Trainer:
     def _steps_per_epoch(self) -> int:
         return -(-len(self.train_data) // self.config.batch_size)
 
-    def _new_network(self) -> RRDBNet:
+    def _new_network(self) -> Generator:
         torch.manual_seed(self.config.seed)
         network = build_network(self.config, self.run.facts.channels)
         return network.to(self.device)
@@ -181,6 +181,8 @@ class Trainer:
         config, progress = self.config, self.progress
         began = time.perf_counter() - progress.seconds
         order = epoch_order(len(self.train_data), config.seed, progress.epoch)
+        # What is drawn within an epoch (dropout) is the same whenever that epoch is run.
+        torch.manual_seed(config.seed + (progress.epoch + 1) * 1_000_003)
         sums: dict[str, float] = {}
         seen = 0
         self.network.train()
@@ -231,7 +233,7 @@ class Trainer:
             f"(now {self.config.learning_rate:g}) or with --precision float32.",
         )
 
-    def _predict(self, network: RRDBNet, stacks: Tensor) -> Tensor:
+    def _predict(self, network: Generator, stacks: Tensor) -> Tensor:
         scaled = self.run.facts.normalisation.apply(stacks.to(self.device))
         with autocast(self.device, self.dtype):
             prediction: Tensor = network(scaled)
@@ -246,6 +248,8 @@ class Trainer:
         decay = min(self.config.average, (1 + step) / (10 + step))
         for kept, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
             kept.lerp_(current, 1 - decay)
+        for held, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
+            held.copy_(now)  # means over batches are averages already
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
