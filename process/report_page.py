@@ -47,7 +47,7 @@ figcaption { color: var(--soft); font-size: 12.5px; margin-top: 4px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 550; font-size: 13px; }
 th, td { padding: 5px 12px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.number, th.number { text-align: right; }
+td.number, th.number { text-align: right; padding-right: 26px; }
 tr.best td { font-weight: 650; color: var(--good); }
 .scroll { max-height: 420px; overflow: auto; }
 details > summary { cursor: pointer; color: var(--accent); margin-top: 12px; }
