@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 from pydantic import Field
 
@@ -29,11 +28,10 @@ from plsctl.acquire.led_array import (
 )
 from plsctl.acquire.plain_array import PlainArray
 from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, Refused, shorten
+from plsctl.acquire.squid_status import STATUS_BYTES, STATUS_INTERVAL_S, crc8, statuses
 
 log = logging.getLogger(__name__)
 
-STATUS_BYTES = 24
-STATUS_INTERVAL_S = 0.01
 LED_COUNT = 128
 STEPS = 100
 """The firmware scales 0 to 255 down to 0 to 100 and cuts off: 100 steps, and 2 is darkness."""
@@ -41,7 +39,6 @@ STEPS = 100
 TURN_ON, TURN_OFF, SET_PATTERN = 10, 11, 13
 SET_WATCHDOG, HEARTBEAT = 40, 42
 DONE, IN_PROGRESS, BAD_CHECKSUM = 0, 1, 2
-STATES = range(5)
 WATCHDOG_MAX_S = 3600.0
 
 LOW_NA = (45, 46, 56, 57, 58, 59, 68, 69, 70, 71, 81, 82)
@@ -66,15 +63,6 @@ PATTERNS: Mapping[frozenset[int], tuple[int, str]] = MappingProxyType(
 and right red, has two colours at once and is not offered."""
 
 
-def _crc_of_byte(byte: int) -> int:
-    for _ in range(8):
-        byte = byte << 1 ^ (0x107 if byte & 0x80 else 0)
-    return byte
-
-
-CRC_TABLE = tuple(_crc_of_byte(byte) for byte in range(256))
-
-
 class SquidOptions(Settings):
     """The `options` of the driver `squid`.
 
@@ -89,13 +77,6 @@ class SquidOptions(Settings):
 
     colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
     watchdog_s: float = Field(default=5.0, ge=0.1, le=WATCHDOG_MAX_S)
-
-
-class Status(NamedTuple):
-    """How a command went, and the firmware's version."""
-
-    state: int
-    version: tuple[int, int]
 
 
 class SquidArray(PlainArray):
@@ -273,30 +254,6 @@ class Unacknowledged(NoAnswer):
         LineFault.__init__(
             self, f"`{command}` was sent and none of the {seen} statuses after it was about it"
         )
-
-
-def crc8(message: bytes) -> int:
-    """CRC-8 with polynomial x^8 + x^2 + x + 1 and start value 0."""
-    remainder = 0
-    for byte in message:
-        remainder = CRC_TABLE[remainder ^ byte]
-    return remainder
-
-
-def statuses(raw: bytes, command: int) -> list[Status]:
-    """The statuses about a command, in a stream that may begin in the middle of one.
-
-    Every place is looked at. The checksum alone does not find the beginnings: statuses repeat, and
-    where a wrong place fits by chance it fits again every 24 bytes.
-    """
-    found: list[Status] = []
-    start = raw.find(command)
-    while 0 <= start <= len(raw) - STATUS_BYTES:
-        packet = raw[start : start + STATUS_BYTES]
-        if packet[1] in STATES and crc8(packet[:-1]) == packet[-1]:
-            found.append(Status(packet[1], (packet[22] >> 4, packet[22] & 0xF)))
-        start = raw.find(command, start + 1)
-    return found
 
 
 def _in_words(leds: tuple[int, ...]) -> str:

@@ -16,7 +16,8 @@ from plsctl.acquire.geometry import standard_array
 from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.led_array import LedArray, LedArraySettings, driver_options, open_led_array
 from plsctl.acquire.openuc2 import OpenUc2Options
-from plsctl.acquire.squid import LOW_NA, PATTERNS, SquidArray, Status, crc8, statuses
+from plsctl.acquire.squid import LOW_NA, PATTERNS, SquidArray
+from plsctl.acquire.squid_status import Status, crc8, statuses
 from plsctl.acquire.template_settings import TemplateOptions
 from plsctl.sim.arduino_firmware import ArduinoFirmware
 from plsctl.sim.clock import SimulatedClock
