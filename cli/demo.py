@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,11 +80,13 @@ def demo(
 
     Example: plsctl demo demo --quick
     """
+    from plsctl.acquire.slide import PASSES
+
     size = QUICK if quick else FULL
     timing = Timing()
     scan = _open(directory, size)
-    for name in ("unstained", "stained", "highres"):
-        timing.measure(f"{name} pass", lambda name=name: _take(scan, name))
+    for name in PASSES:
+        timing.measure(f"{name} pass", partial(_take, scan, name))
     dataset, run = directory / f"{size.name}.zarr", directory / f"{size.name}_run"
     stained = directory / f"{size.name}_stained.ome.zarr"
     samples = timing.measure("data set", lambda: _build(scan.folder.path, dataset))

@@ -127,8 +127,8 @@ def _prediction_section(run: Run) -> Section:
         for index, number in enumerate(numbers)
         for crop, label in (
             (bright[index], f"unstained #{number}"),
-            (predicted[index], "virtually stained"),
-            (target[index], "really stained"),
+            (predicted[index], "virtual"),
+            (target[index], "real"),
         )
     ]
     note = (

@@ -17,14 +17,10 @@ from plsctl.acquire.protocols import rotate
 from plsctl.acquire.slide import PASSES
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.background import fit_background, flatten_background
+from plsctl.process.chromatin import chromatin_strength
 from plsctl.process.report_charts import colour_cloud, led_map, points
 from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
-from plsctl.process.segmentation import (
-    Segmentation,
-    SegmentationSettings,
-    chromatin_strength,
-    segment,
-)
+from plsctl.process.segmentation import Segmentation, SegmentationSettings, segment
 
 Image = NDArray[np.uint8]
 
