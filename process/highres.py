@@ -23,7 +23,7 @@ Method = Literal["log", "plain"]
 NOMINAL_RATIO = 5.0
 """100x pixels to a 20x pixel by the objectives' names."""
 
-LAPLACIAN_WEIGHT = 8.0
+LAPLACIAN_WEIGHT = 40.0
 """How much of the Laplacian of Gaussian is subtracted (second derivative per pixel squared)."""
 
 _KERNEL_GAIN = 1 / 1024  # a 7 x 7 Laplacian of OpenCV holds 1024 times the second derivative
