@@ -7,7 +7,7 @@ import typer
 
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
-MODELS = ("maenet", "maepnet", "maepfnet", "unet", "fast")
+MODELS = ("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", "unet", "fast")
 
 What = Annotated[
     str,
@@ -26,6 +26,10 @@ def train(
         str | None, typer.Option(help="Images to use; all of the data set by default.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="20x or 100x.")] = None,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run whose weights to begin with; maepf-rpgan-sn needs one."),
+    ] = None,
     blocks: Annotated[int | None, typer.Option(help="Blocks of the network: 4, or 8.")] = None,
     width: Annotated[
         int | None,
@@ -39,6 +43,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
     batch: Annotated[int | None, typer.Option(help="Samples in a batch: 20, or 12.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's rate (2e-4).")] = None,
+    discriminator_rate: Annotated[
+        float | None, typer.Option(help="Adam's rate of the discriminator (4e-4).")
+    ] = None,
     schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
     average: Annotated[
         float | None, typer.Option(help="Keep a running mean of the weights: 0.99, or 0 for none.")
@@ -61,9 +68,10 @@ def train(
     Example: plsctl train maepfnet --data wbc.zarr --out runs/first --recipe full-nohe
     """
     given = {
-        "data": data, "out": out, "recipe": recipe, "target": target, "blocks": blocks,
-        "width": width, "perceptual": perceptual, "epochs": epochs, "minutes": minutes,
-        "batch": batch, "learning_rate": learning_rate, "schedule": schedule, "average": average,
+        "data": data, "out": out, "recipe": recipe, "target": target, "from_run": from_run,
+        "blocks": blocks, "width": width, "perceptual": perceptual, "epochs": epochs,
+        "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
+        "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
         "patience": patience, "seed": seed, "device": device, "precision": precision,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from plsctl.models.adversary import Adversary
 from plsctl.models.networks import Generator
 from plsctl.models.run import load_weights, read_tensors, write_tensors
+from plsctl.models.tensors import optimiser_tensors, part, restore_optimiser
 
 Row = dict[str, float]
 
@@ -32,14 +33,16 @@ def save_checkpoint(
     network: Generator,
     average: Generator | None,
     optimiser: torch.optim.Optimizer,
+    adversary: Adversary | None,
     progress: Progress,
 ) -> None:
     """Write everything at once: the file is that of one epoch or of the next, never between."""
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    tensors |= optimiser_tensors(optimiser, "optimiser.")
+    if adversary is not None:
+        tensors |= {f"adversary.{name}": value for name, value in adversary.tensors().items()}
     write_tensors(file, tensors, vars(progress))
 
 
@@ -48,8 +51,9 @@ def load_checkpoint(
     network: Generator,
     average: Generator | None,
     optimiser: torch.optim.Optimizer,
+    adversary: Adversary | None,
 ) -> Progress:
-    """Put a checkpoint back into network, average and optimiser.
+    """Put a checkpoint back into networks and optimisers.
 
     Raises
     ------
@@ -57,21 +61,10 @@ def load_checkpoint(
         If the file is damaged or of another network.
     """
     tensors, state = read_tensors(file)
-    load_weights(network, _part(tensors, "network."), file)
+    load_weights(network, part(tensors, "network."), file)
     if average is not None:
-        load_weights(average, _part(tensors, "average."), file)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimiser.").items():
-        index, key = name.split(".", 1)
-        moments.setdefault(int(index), {})[key] = tensor
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        load_weights(average, part(tensors, "average."), file)
+    restore_optimiser(optimiser, part(tensors, "optimiser."))
+    if adversary is not None:
+        adversary.restore(part(tensors, "adversary."))
     return Progress(**state)  # type: ignore[arg-type]
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -31,6 +31,11 @@ CONTINUABLE = frozenset(
 )
 
 
+# What a run takes over from the run it begins with, where it is not said otherwise.
+INHERITED = ("data", "recipe", "target", "perceptual")
+INHERITED_SIZES = ("blocks", "growth", "width")
+
+
 class TrainingConfig(Settings):
     """A training run. Defaults are those of papers/002 section 3.6."""
 
@@ -44,11 +49,15 @@ class TrainingConfig(Settings):
     growth: int | None = Field(default=None, ge=1)
     width: int | None = Field(default=None, ge=1)
     """Channels inside the network; None takes the model's own (those of the input for RRDB)."""
+    from_run: Path | None = None
+    """Run whose weights and input scale this one begins with."""
     perceptual: str = "targets"
     """Network of the perceptual loss: "targets" for filters made from the stained targets, or a
     file of VGG19 weights."""
     batch: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2e-4, gt=0)
+    discriminator_rate: float = Field(default=4e-4, gt=0)
+    """Rate of the discriminator, where there is one; it falls as the generator's does."""
     betas: tuple[float, float] = (0.5, 0.9)
     schedule: Literal["constant", "cosine"] = "constant"
     average: float = Field(default=0.0, ge=0, lt=1)
@@ -152,7 +161,7 @@ def config_from_options(model: str, options: Mapping[str, object]) -> TrainingCo
         If an option is missing or its value is not allowed.
     """
     model_spec(model)
-    return _checked({"model": model, **options})
+    return _checked(_inherited({"model": model, **options}))
 
 
 def config_from_file(path: Path, options: Mapping[str, object]) -> TrainingConfig:
@@ -164,7 +173,26 @@ def config_from_file(path: Path, options: Mapping[str, object]) -> TrainingConfi
         If the file or an option is wrong; the message names line and field.
     """
     config = load_settings(path, TrainingConfig)
-    return _checked(config.model_dump() | dict(options)) if options else config
+    if not options and config.from_run is None:
+        return config
+    return _checked(_inherited(config.model_dump(exclude_unset=True) | dict(options)))
+
+
+def _inherited(values: dict[str, object]) -> dict[str, object]:
+    """Fill in what a run takes over from the one it begins with."""
+    if values.get("from_run") is None:
+        return values
+    file = Path(str(values["from_run"])) / "config.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"{file.parent} is not a run folder.",
+            field="from",
+            hint="Name a folder that `plsctl train` wrote.",
+        )
+    start = load_settings(file, TrainingConfig)
+    same = start.spec.network == model_spec(str(values["model"])).network
+    names = (*INHERITED, *INHERITED_SIZES) if same else INHERITED
+    return {name: getattr(start, name) for name in names} | values
 
 
 def _checked(values: Mapping[str, object]) -> TrainingConfig:
@@ -173,7 +201,7 @@ def _checked(values: Mapping[str, object]) -> TrainingConfig:
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0]) if problem["loc"] else None
-        option = f"--{(name or '').replace('_', '-')}"
+        option = "--from" if name == "from_run" else f"--{(name or '').replace('_', '-')}"
         if problem["type"] == "missing":
             raise UserError(f"{option} is missing.", field=name, hint="Add it.") from None
         reason = problem["msg"].removeprefix("Value error, ").rstrip(".")

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 
 from plsctl.models.run import write_text
 
+COLOURS = {"loss": "k", "mae": "C0", "perceptual": "C1", "fourier": "C2", "adversarial": "C4"}
+
 
 def write_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
     """Write the CSV; its rows are those of the checkpoint, never more."""
@@ -28,10 +30,9 @@ def draw_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
     loss, similarity = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for part, style in (("train", "--"), ("validation", "-")):
-        for term in ("loss", "mae", "perceptual", "fourier"):
+        for term, colour in COLOURS.items():
             values = [row.get(f"{part}_{term}") for row in history]
             if None not in values:
-                colour = {"loss": "k", "mae": "C0", "perceptual": "C1", "fourier": "C2"}[term]
                 loss.plot(epochs, values, style, color=colour, label=f"{part} {term}")
     similarity.plot(epochs, [row["validation_ssim"] for row in history], color="C3")
     loss.set(xlabel="epoch", ylabel="weighted loss", yscale="log")

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from plsctl.models.registry import LossWeights
 
@@ -52,6 +53,22 @@ def fourier_amplitude(prediction: Tensor, target: Tensor, eps: float = 1e-8) -> 
 
 def _amplitude(spectrum: Tensor, eps: float) -> Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + eps).sqrt()
+
+
+def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
+    """The generator's side of the relativistic paired loss (papers/002 equation 2.31).
+
+    Mean of -log sigmoid(C(fake) - C(real)) over pairs, of critic values (B,).
+    """
+    return functional.softplus(real - fake).mean()
+
+
+def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's side: each stained crop should beat the prediction made of its stack.
+
+    Mean of -log sigmoid(C(real) - C(fake)) over pairs (papers/002 equation 2.30).
+    """
+    return functional.softplus(fake - real).mean()
 
 
 def weighted_loss(

@@ -13,8 +13,10 @@ from torch import nn
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import SampleSource, measure_normalisation, to_colour
+from plsctl.models.discriminator import SHRINKING
 from plsctl.models.perceptual import StainFeatures, VggFeatures, file_digest
 from plsctl.models.run import Run, RunFacts, read_tensors, write_tensors, write_text
+from plsctl.models.start import describe_start, open_start
 from plsctl.process.dataset import Dataset
 
 FEATURE_TARGETS = 256
@@ -32,16 +34,18 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     data.require_target(config.target)
     data.channels_for(config.recipe)
     _check_vgg_file(config)
+    _check_crops(config, data)
     folder = config.out
+    if (folder / "facts.json").is_file() and not fresh:
+        return _continued(config, data)
+    start = open_start(config, data)
     if (folder / "facts.json").is_file():
-        if not fresh:
-            return _continued(config, data)
         shutil.rmtree(folder)
     elif folder.exists() and any(folder.iterdir()) and not (folder / "config.yaml").is_file():
         raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", config.to_yaml())
-    facts = _gather_facts(config, data)
+    facts = _gather_facts(config, data, start)
     # Last: a folder with facts is a run that can be continued.
     write_text(folder / "facts.json", facts.model_dump_json(indent=1))
     return Run(folder, config, facts)
@@ -67,7 +71,7 @@ def _continued(config: TrainingConfig, data: Dataset) -> Run:
     return Run(config.out, config, run.facts)
 
 
-def _gather_facts(config: TrainingConfig, data: Dataset) -> RunFacts:
+def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> RunFacts:
     images = data.channels_for(config.recipe)
     channels = 3 * len(images)
     return RunFacts(
@@ -77,7 +81,10 @@ def _gather_facts(config: TrainingConfig, data: Dataset) -> RunFacts:
         frames=tuple(data.frames[index] for index in images),
         channels=channels,
         parameters=config.parameters(channels),
-        normalisation=measure_normalisation(data, images, config.target),
+        # Trained weights belong to the scale of the inputs that they were trained with.
+        normalisation=start.facts.normalisation
+        if start is not None
+        else measure_normalisation(data, images, config.target),
         pixel_um=data.pixel_um,
         crop_px=data.crop_px,
         black_level=float(str(data.attributes.get("black_level", 0))),
@@ -85,6 +92,7 @@ def _gather_facts(config: TrainingConfig, data: Dataset) -> RunFacts:
         samples=_sample_counts(config, data),
         slides=tuple(sorted(set(data.table.get("slide", [])))),
         perceptual=_describe_perceptual(config),
+        start=describe_start(start),
         versions={name: _version(name) for name in ("plsctl", "torch", "numpy")},
     )
 
@@ -117,6 +125,15 @@ def _check_vgg_file(config: TrainingConfig) -> None:
     """Read the weights once before anything is written, to fail early."""
     if config.losses.perceptual and config.perceptual != "targets":
         VggFeatures.load(Path(config.perceptual))
+
+
+def _check_crops(config: TrainingConfig, data: Dataset) -> None:
+    if config.losses.adversarial and data.crop_px % SHRINKING:
+        raise UserError(
+            f"the discriminator takes crops of a multiple of {SHRINKING} px, the data set has "
+            f"{data.crop_px} px.",
+            hint="Build the data set with another crop, such as 64 px.",
+        )
 
 
 def run_features(run: Run, train_data: SampleSource) -> StainFeatures | VggFeatures | None:

@@ -34,6 +34,7 @@ class LossWeights:
     mae: float = 1.0
     perceptual: float = 0.0
     fourier: float = 0.0
+    adversarial: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class ModelSpec:
     """A named model: its network, the network's default size, and what it is trained on.
 
     `blocks` and `growth` are None where the network has none to choose; a `width` of None stands
-    for as many channels as the input has.
+    for as many channels as the input has. `starts_from` names the model whose trained weights it
+    needs to begin with.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ModelSpec:
     blocks: int | None = 4
     growth: int | None = 32
     width: int | None = None
+    starts_from: str | None = None
 
 
 MAEPF = LossWeights(perceptual=0.0125, fourier=0.0125)
@@ -69,6 +72,12 @@ MODELS: dict[str, ModelSpec] = {
             "maepfnet",
             "RRDB generator, mean absolute error, perceptual and Fourier loss",
             MAEPF,
+        ),
+        ModelSpec(
+            "maepf-rpgan-sn",
+            "a trained maepfnet, taught further against a discriminator",
+            LossWeights(perceptual=0.0125, fourier=0.0125, adversarial=0.005),
+            starts_from="maepfnet",
         ),
         ModelSpec(
             "unet",

@@ -49,6 +49,8 @@ class RunFacts(Settings):
     samples: dict[str, int]
     slides: tuple[str, ...]
     perceptual: dict[str, str] | None
+    start: dict[str, str] | None = None
+    """Run, and digest of its weights, that the training began with."""
     versions: dict[str, str]
 
     @property

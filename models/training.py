@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from plsctl.acquire.errors import UserError
+from plsctl.models.adversary import Adversary
 from plsctl.models.checkpoint import Progress, Row, load_checkpoint, save_checkpoint
 from plsctl.models.config import TrainingConfig
 from plsctl.models.curves import draw_curves, write_curves
@@ -24,10 +25,9 @@ from plsctl.models.metrics import METRICS
 from plsctl.models.networks import Generator
 from plsctl.models.preparation import prepare_run, run_features
 from plsctl.models.run import Run, build_network, write_tensors
+from plsctl.models.schedule import learning_rate
 from plsctl.process.dataset import Dataset
 
-WARM_UP = 0.03
-FINAL_RATE = 0.02
 DRAW_EVERY_S = 30
 
 
@@ -123,11 +123,18 @@ class Trainer:
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, betas=config.betas
         )
+        self.adversary = (
+            Adversary(data.crop_px, config.betas, config.seed, self.device)
+            if config.losses.adversarial
+            else None
+        )
         self.progress = Progress()
         self._on_batch = on_batch
         self._drawn = time.monotonic()
         if self._last.is_file():
-            self.progress = load_checkpoint(self._last, self.network, self.average, self.optimiser)
+            self.progress = load_checkpoint(
+                self._last, self.network, self.average, self.optimiser, self.adversary
+            )
 
     @property
     def _last(self) -> Path:
@@ -140,6 +147,9 @@ class Trainer:
     def _new_network(self) -> Generator:
         torch.manual_seed(self.config.seed)
         network = build_network(self.config, self.run.facts.channels)
+        if self.config.from_run is not None and not self._last.is_file():
+            start = Run.open(self.config.from_run).network()
+            network.load_state_dict(start.state_dict())
         return network.to(self.device)
 
     def fit(self, on_epoch: Callable[[Row], None] | None = None) -> TrainingResult:
@@ -209,13 +219,23 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         prediction = self._predict(self.network, stacks)
-        terms = self.losses(prediction, to_colour(targets.to(self.device)))
+        wanted = to_colour(targets.to(self.device))
+        terms = self.losses(prediction, wanted)
+        if self.adversary is not None:
+            weight = self.config.losses.adversarial
+            terms["adversarial"] = weight * self.adversary.generator_loss(prediction, wanted)
+            terms["loss"] = terms["loss"] + terms["adversarial"]
         values = {name: float(value.detach()) for name, value in terms.items()}
         if not math.isfinite(values["loss"]):
             raise self._diverged(values["loss"])
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
+        if self.adversary is not None:
+            slower = rate / self.config.learning_rate
+            values["discriminator"] = self.adversary.update(
+                prediction, wanted, self.config.discriminator_rate * slower
+            )
         self.progress.step += 1
         self._update_average()
         return values
@@ -277,19 +297,11 @@ class Trainer:
             write_tensors(
                 self.run.path / "best.safetensors", best.state_dict(), {"epoch": progress.epoch}
             )
-        save_checkpoint(self._last, self.network, self.average, self.optimiser, progress)
+        save_checkpoint(
+            self._last, self.network, self.average, self.optimiser, self.adversary, progress
+        )
         write_curves(self.run.path / "curve.csv", progress.history)
         # Drawing takes longer than a short epoch: now and then is enough for looking on.
         if time.monotonic() - self._drawn > DRAW_EVERY_S:
             draw_curves(self.run.path / "curves.png", progress.history)
             self._drawn = time.monotonic()
-
-
-def learning_rate(config: TrainingConfig, share: float) -> float:
-    """Learning rate when `share` of the run is done: constant, or a short rise and a cosine."""
-    if config.schedule == "constant":
-        return config.learning_rate
-    if share < WARM_UP:
-        return config.learning_rate * max(share / WARM_UP, 0.05)
-    fall = 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
-    return config.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * fall)

@@ -20,7 +20,8 @@ from plsctl.models.evaluation import evaluate
 from plsctl.models.metrics import ssim_colour
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
-from plsctl.models.training import Trainer, learning_rate, train
+from plsctl.models.schedule import learning_rate
+from plsctl.models.training import Trainer, train
 from plsctl.process.dataset import Dataset
 
 WHOLE: dict[str, Any] = {
