@@ -18,7 +18,7 @@ from plsctl.acquire.led_array import (
     brightness_level,
     checked_leds,
 )
-from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, SerialLine
+from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, Refused, SerialLine
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,7 @@ class PlainArray(ABC):
         for _ in range(tries - 1):
             try:
                 return self._begin()
-            except (NoAnswer, Garbled) as fault:
+            except (NoAnswer, Garbled, Refused) as fault:
                 log.debug("%s: %s; asking again", self._line, fault)
         return self._begin()
 

@@ -20,6 +20,9 @@ from plsctl.acquire.plain_array import PlainArray
 from plsctl.acquire.serial_line import Garbled, Refused, shorten
 from plsctl.acquire.template_settings import Exchange, Several, Single, TemplateOptions
 
+WAKE_QUIET_S = 0.05
+"""So long a silence is the end of what a sketch says to an empty line."""
+
 
 class TemplateArray(PlainArray):
     """An opened array. Made by `open_template`."""
@@ -36,7 +39,7 @@ class TemplateArray(PlainArray):
     def _wake(self) -> None:
         """The terminator alone ends a half-sent command; what is answered to it is dropped."""
         self._line.write(self._options.framing.terminator.encode(self._options.framing.encoding))
-        self._line.drain()
+        self._line.drain(WAKE_QUIET_S)
 
     def _ask(self, exchange: Exchange, **values: int | str) -> re.Match[str]:
         """Send a command; the first line that is none to skip must be its reply."""
