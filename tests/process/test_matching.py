@@ -19,11 +19,9 @@ def test_similarity_of_all_shifts_is_that_of_scikit_image_for_each() -> None:
     search = rng.integers(0, 256, (46, 50), dtype=np.uint8)
     crop = rng.integers(0, 256, (40, 42), dtype=np.uint8)
     ours = similarity_map(crop, search)
+    similarity: Any = metrics.structural_similarity
     literal = [
-        [
-            metrics.structural_similarity(crop, search[y : y + 40, x : x + 42], data_range=255)
-            for x in range(9)
-        ]
+        [similarity(crop, search[y : y + 40, x : x + 42], data_range=255) for x in range(9)]
         for y in range(7)
     ]
     np.testing.assert_allclose(ours, literal, atol=1e-6)
