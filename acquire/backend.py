@@ -79,7 +79,18 @@ def _open_micromanager(hardware: Hardware) -> Backend:
             file=hardware.file,
             hint="Check that every device is switched on and not used by another program.",
         ) from None
-    return Backend(core=core, close=core.unloadAllDevices)
+    return Backend(core=core, close=lambda: close_core(core))
+
+
+def close_core(core: CMMCorePlus) -> None:
+    """Release all devices, and the core's thread: it must not outlive the interpreter."""
+    from pymmcore_plus import CMMCorePlus as Core
+
+    try:
+        core.unloadAllDevices()
+    finally:
+        # pymmcore-plus does this when the core is deleted, but an error's trace keeps it alive.
+        super(Core, core).registerCallback(None)
 
 
 def first_line(error: BaseException) -> str:

@@ -141,7 +141,8 @@ class ExposureCalibration:
 
 def round_to(value: float, digits: int) -> float:
     """A value with so many significant digits."""
-    return float(format(value, f".{digits}g"))
+    rounded: str = format(value, f".{digits}g")
+    return float(rounded)
 
 
 def all_frames() -> tuple[Frame, ...]:

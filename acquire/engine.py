@@ -289,8 +289,8 @@ def check_disk(folder: Path, image_shape: Sequence[int], bytes_per_value: int, f
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise UserError(
-            f"the disk has {free / 1e9:.1f} GB free, and the pass needs about "
-            f"{needed / 1e9:.1f} GB.",
+            f"the disk has {free / 1e6:,.0f} MB free, and the pass needs about "
+            f"{needed / 1e6:,.0f} MB.",
             file=folder,
             hint="Make room, choose another folder with --out, or scan a smaller region.",
         )

@@ -206,7 +206,8 @@ class _PassRun:
     def take(self, watch: Callable[[Engine], None] | None) -> PassTotals:
         scan, microscope, plan = self._scan, self._microscope, self.plan
         image = self._first_look()
-        left = len(plan.positions) * len(plan.frames)
+        taken = len(scan.folder.open_pass(self._name).names) if scan.is_begun(self._name) else 0
+        left = (len(plan.positions) - taken) * len(plan.frames)
         check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
         focus = self._focus()
         if self._name != "unstained":

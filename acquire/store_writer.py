@@ -6,6 +6,7 @@ on disk. So a position in the plate is a finished one, whatever happened.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import shutil
@@ -164,7 +165,10 @@ class PositionWriter:
 
     def discard(self) -> None:
         """Give the position up; nothing of it stays."""
-        self._pending.clear()
+        # Writes under way hold on to images; they must end before the interpreter may.
+        while self._pending:
+            with contextlib.suppress(ValueError, OSError):
+                self._pending.popleft().result()
         self._levels.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plsctl.acquire.backend import Backend
+from plsctl.acquire.backend import Backend, close_core
 from plsctl.acquire.config import validate_section
 from plsctl.acquire.hardware import Hardware
 from plsctl.sim.settings import SimulatorSettings
@@ -68,5 +68,5 @@ def open_simulator(hardware: Hardware) -> Backend:
         core=core,
         clock=world.clock,
         operator=SimulatedOperator(world),
-        close=core.unloadAllDevices,
+        close=lambda: close_core(core),
     )
