@@ -30,8 +30,11 @@ from plsctl.acquire.verdict import verify_pass
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and how much there is."""
 
-CELL_FIELD_SHARE = 0.5
-"""Cells lie within this share of a 100x field, so that a shift never cuts one off."""
+CELL_CROP_PX = 64
+"""Side of what is cut around a cell, in low-power pixels; a 100x field must hold all of it, ..."""
+
+CELL_SLACK_UM = 6.0
+"""... and this much more, for what stage and slide are off by."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -211,8 +214,9 @@ class Scan:
                 Position(p.row, p.column, p.slide_x_um, p.slide_y_um) for p in reader.positions
             )
         cells = self._cells()
-        share = CELL_FIELD_SHARE
-        return cell_positions(cells, (width * share, height * share))
+        around_um = CELL_CROP_PX * self.hardware.pixel_um(self.hardware.low_power) + CELL_SLACK_UM
+        window = (max(width - around_um, 0.0), max(height - around_um, 0.0))
+        return cell_positions(cells, window)
 
     def _cells(self) -> list[tuple[float, float]]:
         path = self.folder.cells
