@@ -141,8 +141,7 @@ class ExposureCalibration:
 
 def round_to(value: float, digits: int) -> float:
     """A value with so many significant digits."""
-    rounded: str = format(value, f".{digits}g")
-    return float(rounded)
+    return float(np.format_float_positional(value, digits, fractional=False))
 
 
 def all_frames() -> tuple[Frame, ...]:

@@ -205,6 +205,7 @@ class _PassRun:
 
     def take(self, watch: Callable[[Engine], None] | None) -> PassTotals:
         scan, microscope, plan = self._scan, self._microscope, self.plan
+        self._check_array()
         image = self._first_look()
         taken = len(scan.folder.open_pass(self._name).names) if scan.is_begun(self._name) else 0
         left = (len(plan.positions) - taken) * len(plan.frames)
@@ -229,6 +230,25 @@ class _PassRun:
         totals = engine.run(plan, self._enough)
         writer.finish()
         return totals
+
+    def _check_array(self) -> None:
+        """`UserError` when the LED array cannot light what the recipe asks for."""
+        able = self._microscope.leds.capabilities
+        for frame in self.plan.frames:
+            if len(frame.leds) == 1 and not able.single:
+                what = "one LED alone"
+            elif frame.brightness != 1.0 and not able.brightness:
+                what = f"at brightness {frame.brightness:g}"
+            else:
+                continue
+            raise UserError(
+                f"the frame '{frame.label}' needs {what}, which the LED array "
+                f"({self._microscope.leds.identity.driver}) cannot light.",
+                file=self._scan.hardware.file,
+                field="led_array.driver",
+                hint="Choose a recipe and exposures that the array can do "
+                "(docs/led-arrays.md), or another array.",
+            )
 
     def _first_look(self) -> RawImage:
         """Turn the turret, and take one image to know what the camera gives."""
