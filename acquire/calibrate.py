@@ -124,7 +124,7 @@ class ExposureCalibration:
         targets = {50.0: BRIGHT_TARGET, 99.0: HALO_TARGET} if bright else {99.9: LOW_TARGET}
         # The brightest colour decides, so that none is lost.
         values = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)
-        shares = []
+        shares: list[float] = []
         for percentile, target in targets.items():
             level = float(np.percentile(values, percentile, axis=0).max())
             if level >= self._full_scale:
@@ -141,7 +141,7 @@ class ExposureCalibration:
 
 def round_to(value: float, digits: int) -> float:
     """A value with so many significant digits."""
-    return float(np.format_float_positional(value, digits, fractional=False))
+    return float(f"{value:.{digits}g}")
 
 
 def all_frames() -> tuple[Frame, ...]:
