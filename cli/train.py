@@ -39,6 +39,10 @@ def train(
         str | None,
         typer.Option(help="Network of the perceptual loss: targets, or a file of VGG19 weights."),
     ] = None,
+    tolerate_shift_px: Annotated[
+        int | None,
+        typer.Option(help="Let targets lie shifted by so many pixels: 0, or 2 for loose matches."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.")] = None,
     minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
     batch: Annotated[int | None, typer.Option(help="Samples in a batch: 20, or 12.")] = None,
@@ -69,7 +73,8 @@ def train(
     """
     given = {
         "data": data, "out": out, "recipe": recipe, "target": target, "from_run": from_run,
-        "blocks": blocks, "width": width, "perceptual": perceptual, "epochs": epochs,
+        "blocks": blocks, "width": width, "perceptual": perceptual,
+        "tolerate_shift_px": tolerate_shift_px, "epochs": epochs,
         "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
         "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
         "patience": patience, "seed": seed, "device": device, "precision": precision,

@@ -54,6 +54,8 @@ class TrainingConfig(Settings):
     perceptual: str = "targets"
     """Network of the perceptual loss: "targets" for filters made from the stained targets, or a
     file of VGG19 weights."""
+    tolerate_shift_px: int = Field(default=0, ge=0, le=8)
+    """Targets may lie shifted by so many pixels against their stacks without being wrong."""
     batch: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2e-4, gt=0)
     discriminator_rate: float = Field(default=4e-4, gt=0)

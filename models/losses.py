@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plsctl.models.registry import LossWeights
+from plsctl.models.shifts import match_shifts, move_targets
 
 
 class FeatureNetwork(Protocol):
@@ -72,9 +73,13 @@ def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def weighted_loss(
-    weights: LossWeights, features: FeatureNetwork | None
+    weights: LossWeights, features: FeatureNetwork | None, tolerate_shift_px: int = 0
 ) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
     """A function that gives the weighted terms by name, and their sum as "loss".
+
+    With `tolerate_shift_px` each target may lie shifted by so much: the absolute error is that of
+    `match_shifts`, and the perceptual loss compares with the target at its likeliest shift. The
+    Fourier amplitudes do not see a shift.
 
     Raises
     ------
@@ -85,9 +90,16 @@ def weighted_loss(
         raise ValueError("a perceptual loss needs a feature network")
 
     def terms(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
-        found = {"mae": weights.mae * mean_absolute_error(prediction, target)}
+        aligned = target
+        if tolerate_shift_px:
+            _same_shape(prediction, target)
+            match = match_shifts(prediction, target, tolerate_shift_px)
+            aligned = move_targets(target, match.shift)
+            found = {"mae": weights.mae * match.error.mean()}
+        else:
+            found = {"mae": weights.mae * mean_absolute_error(prediction, target)}
         if weights.perceptual and features is not None:
-            found["perceptual"] = weights.perceptual * perceptual(prediction, target, features)
+            found["perceptual"] = weights.perceptual * perceptual(prediction, aligned, features)
         if weights.fourier:
             found["fourier"] = weights.fourier * fourier_amplitude(prediction, target)
         return {"loss": torch.stack(list(found.values())).sum(), **found}

@@ -116,7 +116,9 @@ class Trainer:
         self.validation = SampleSource(data, "validation", images, config.target, config.memory_gb)
         features = run_features(run, self.train_data)
         self.losses = weighted_loss(
-            config.losses, None if features is None else features.to(self.device)
+            config.losses,
+            None if features is None else features.to(self.device),
+            config.tolerate_shift_px,
         )
         self.network = self._new_network()
         self.average = copy.deepcopy(self.network) if config.average else None
