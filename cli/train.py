@@ -43,6 +43,18 @@ def train(
         int | None,
         typer.Option(help="Let targets lie shifted by so many pixels: 0, or 2 for loose matches."),
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="none, mirrors or turns: symmetries of the LEDs that samples undergo."),
+    ] = None,
+    augment_tolerance_deg: Annotated[
+        float | None,
+        typer.Option(help="How far an LED may stand from where a symmetry wants it (1.5)."),
+    ] = None,
+    augment_mask: Annotated[
+        float | None,
+        typer.Option(help="Largest share of images that a symmetry may leave without light (0.1)."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.")] = None,
     minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
     batch: Annotated[int | None, typer.Option(help="Samples in a batch: 20, or 12.")] = None,
@@ -74,7 +86,9 @@ def train(
     given = {
         "data": data, "out": out, "recipe": recipe, "target": target, "from_run": from_run,
         "blocks": blocks, "width": width, "perceptual": perceptual,
-        "tolerate_shift_px": tolerate_shift_px, "epochs": epochs,
+        "tolerate_shift_px": tolerate_shift_px, "augment": augment,
+        "augment_tolerance_deg": augment_tolerance_deg, "augment_mask": augment_mask,
+        "epochs": epochs,
         "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
         "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
         "patience": patience, "seed": seed, "device": device, "precision": precision,

@@ -56,6 +56,12 @@ class TrainingConfig(Settings):
     file of VGG19 weights."""
     tolerate_shift_px: int = Field(default=0, ge=0, le=8)
     """Targets may lie shifted by so many pixels against their stacks without being wrong."""
+    augment: Literal["none", "mirrors", "turns"] = "none"
+    """Symmetries of the LED array under which samples are mirrored and turned."""
+    augment_tolerance_deg: float = Field(default=1.5, ge=0, le=45)
+    """How far an LED may stand from where a symmetry wants it."""
+    augment_mask: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of images without such an LED; they are masked."""
     batch: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2e-4, gt=0)
     discriminator_rate: float = Field(default=4e-4, gt=0)

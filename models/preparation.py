@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from plsctl.acquire.errors import UserError
+from plsctl.models.augmentation import array_symmetries
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import SampleSource, measure_normalisation, to_colour
 from plsctl.models.discriminator import SHRINKING
@@ -35,6 +36,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     data.channels_for(config.recipe)
     _check_vgg_file(config)
     _check_crops(config, data)
+    array_symmetries(config, data)
     folder = config.out
     if (folder / "facts.json").is_file() and not fresh:
         return _continued(config, data)
@@ -93,6 +95,10 @@ def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> R
         slides=tuple(sorted(set(data.table.get("slide", [])))),
         perceptual=_describe_perceptual(config),
         start=describe_start(start),
+        augmentation=tuple(
+            symmetry.describe([data.labels[index] for index in images])
+            for symmetry in array_symmetries(config, data)
+        ),
         versions={name: _version(name) for name in ("plsctl", "torch", "numpy")},
     )
 

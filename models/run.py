@@ -51,6 +51,8 @@ class RunFacts(Settings):
     perceptual: dict[str, str] | None
     start: dict[str, str] | None = None
     """Run, and digest of its weights, that the training began with."""
+    augmentation: tuple[dict[str, object], ...] = ()
+    """Symmetries of the LED array that were used, with their errors and masked images."""
     versions: dict[str, str]
 
     @property

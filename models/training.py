@@ -15,6 +15,7 @@ from torch import Tensor
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.adversary import Adversary
+from plsctl.models.augmentation import LightAugmentation, array_symmetries
 from plsctl.models.checkpoint import Progress, Row, load_checkpoint, save_checkpoint
 from plsctl.models.config import TrainingConfig
 from plsctl.models.curves import draw_curves, write_curves
@@ -120,6 +121,8 @@ class Trainer:
             None if features is None else features.to(self.device),
             config.tolerate_shift_px,
         )
+        symmetries = array_symmetries(config, data)
+        self.augmentation = LightAugmentation(symmetries) if symmetries else None
         self.network = self._new_network()
         self.average = copy.deepcopy(self.network) if config.average else None
         self.optimiser = torch.optim.Adam(
@@ -220,8 +223,14 @@ class Trainer:
     def _step(self, stacks: Tensor, targets: Tensor, rate: float) -> dict[str, float]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        prediction = self._predict(self.network, stacks)
-        wanted = to_colour(targets.to(self.device))
+        scaled, wanted = self._scaled(stacks), to_colour(targets.to(self.device))
+        if self.augmentation is None:
+            prediction = self._predict(self.network, scaled)
+        else:
+            scaled, wanted, valid = self.augmentation(scaled, wanted)
+            prediction = self._predict(self.network, scaled)
+            # What a turn brought in is not asked for.
+            prediction = torch.where(valid, prediction, wanted)
         terms = self.losses(prediction, wanted)
         if self.adversary is not None:
             weight = self.config.losses.adversarial
@@ -255,8 +264,10 @@ class Trainer:
             f"(now {self.config.learning_rate:g}) or with --precision float32.",
         )
 
-    def _predict(self, network: Generator, stacks: Tensor) -> Tensor:
-        scaled = self.run.facts.normalisation.apply(stacks.to(self.device))
+    def _scaled(self, stacks: Tensor) -> Tensor:
+        return self.run.facts.normalisation.apply(stacks.to(self.device))
+
+    def _predict(self, network: Generator, scaled: Tensor) -> Tensor:
         with autocast(self.device, self.dtype):
             prediction: Tensor = network(scaled)
         return prediction.float()
@@ -279,7 +290,7 @@ class Trainer:
         sums: dict[str, float] = {}
         order = np.arange(len(self.validation))
         for stacks, targets in self.validation.batches(order, self.config.batch_size):
-            prediction = self._predict(network, stacks)
+            prediction = self._predict(network, self._scaled(stacks))
             terms = self.losses(prediction, to_colour(targets.to(self.device)))
             values = {name: float(value) for name, value in terms.items()}
             counts = to_counts(prediction).cpu().numpy()

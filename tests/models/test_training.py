@@ -133,7 +133,7 @@ def test_nan_is_reported_and_the_last_good_weights_stay(
     train(config)
     before = (tmp_path / "run" / "last.safetensors").read_bytes()
     monkeypatch.setattr(
-        Trainer, "_predict", lambda self, network, stacks: network(stacks.float() * torch.nan)
+        Trainer, "_predict", lambda self, network, scaled: network(scaled * torch.nan)
     )
     with pytest.raises(UserError, match=r"became nan in epoch 2, step 7.*lower --learning-rate"):
         train(config.model_copy(update={"epochs": 2}))
