@@ -25,7 +25,7 @@ hardware: simulator_small
 region: {{x_um: [{x[0]}, {x[1]}], y_um: [{y[0]}, {y[1]}], overlap: 0}}
 recipe: {recipe}
 exposures: exposures_20x.csv
-focus: {{mode: surface, points: 3, range_um: 30}}
+focus: {{mode: surface, points: {focus_points}, range_um: 30}}
 slide_return: {{fields: 3}}
 passes:
   unstained: {{objective: 20x}}
@@ -44,10 +44,11 @@ class Size:
     recipe: str
     trained_recipe: str
     minutes: float
+    focus_points: int
 
 
-FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 3.0)
-QUICK = Size("quick", (10000, 10468), (5000, 5351), "le18deg", "le18deg", 0.5)
+FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 3.0, 3)
+QUICK = Size("quick", (10000, 10468), (5000, 5351), "le18deg", "le18deg", 0.5, 1)
 
 
 @dataclass
@@ -115,7 +116,13 @@ def _open(directory: Path, size: Size) -> "Scan":
 
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / f"{size.name}.yaml"
-    text = SLIDE.format(name=size.name, x=size.x_um, y=size.y_um, recipe=size.recipe)
+    text = SLIDE.format(
+        name=size.name,
+        x=size.x_um,
+        y=size.y_um,
+        recipe=size.recipe,
+        focus_points=size.focus_points,
+    )
     file.write_text(text, encoding="utf-8")
     return open_scan(file, directory / "scans")
 

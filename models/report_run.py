@@ -28,7 +28,7 @@ _NAMES = {
 _METRICS = {
     "ssim": "SSIM, colours",
     "ssim_grey": "SSIM, luminance",
-    "mae": "mean absolute error, of 2",
+    "mae": "mean absolute error (-1 to 1)",
 }
 
 
@@ -87,7 +87,7 @@ def _curve_section(run: Run) -> Section:
     )
     body = row(
         curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best),
-        curves(similarity, "epoch", "SSIM", marked_x=best),
+        curves(similarity, "epoch", "SSIM", marked_x=best, names_below=True),
     )
     return Section("Training", note, body)
 
@@ -126,13 +126,14 @@ def _prediction_section(run: Run) -> Section:
         (as_image(crop), label)
         for index, number in enumerate(numbers)
         for crop, label in (
-            (bright[index], f"unstained #{number}"),
+            (bright[index], f"#{number}"),
             (predicted[index], "virtual"),
             (target[index], "real"),
         )
     ]
     note = (
-        "Cells of the test split: what the microscope saw, what the network made of it, the stain."
+        "Cells of the test split in threes: what the microscope saw unstained, what the network "
+        "made of it, the real stain."
     )
     return Section("Virtual staining of single cells", note, tiles(images, columns=12))
 

@@ -124,9 +124,13 @@ def curves(
     *,
     logarithmic: bool = False,
     marked_x: float | None = None,
+    names_below: bool = False,
     size: tuple[int, int] = (520, 300),
 ) -> str:
-    """Named lines through points; `marked_x` draws a dashed upright (the best epoch)."""
+    """Named lines through points; `marked_x` draws a dashed upright (the best epoch).
+
+    The names stand at the right, above or below, where the lines are not.
+    """
     xs = [x for line in lines.values() for x in line[0]]
     ys = [y for line in lines.values() for y in line[1]]
     x = axis_around(x_name, xs)
@@ -149,9 +153,10 @@ def curves(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" '
             'stroke-linejoin="round"/>'
         )
+        below = canvas.inner_height - 17 * len(lines) - 8 if names_below else 0
         canvas.text(
             canvas.left + canvas.inner_width - 6,
-            canvas.top + 16 + 17 * number,
+            canvas.top + 16 + 17 * number + below,
             name,
             "end",
             f'style="fill:{colour};font-weight:600"',

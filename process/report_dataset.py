@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plsctl.process.dataset import Dataset
 from plsctl.process.report_page import Section, table, tiles
+from plsctl.process.splits import SPLITS
 
 Image = NDArray[np.uint8]
 
@@ -99,7 +100,7 @@ def _stack_section(data: Dataset) -> Section:
 def _table_section(data: Dataset) -> Section:
     rows = [
         (name, int(count), f"{count / len(data):.0%}")
-        for name, count in data.table["split"].value_counts().items()
+        for name, count in data.table["split"].value_counts().reindex(SPLITS).dropna().items()
     ]
     body = table(("split", "samples", "share"), rows)
     scores = [name for name in data.table.columns if name.startswith("score_")]

@@ -37,6 +37,7 @@ h2 { margin: 0 0 4px; font-size: 19px; font-weight: 650; }
 .fact b { display: block; font-size: 21px; font-weight: 650; white-space: nowrap; }
 .fact span { color: var(--soft); font-size: 13px; }
 .row { display: flex; flex-wrap: wrap; gap: 18px; align-items: flex-start; }
+.row + .row { margin-top: 18px; }
 .row > * { flex: 1 1 300px; min-width: 0; }
 .tiles { display: grid; gap: 8px; }
 figure { margin: 0; }
