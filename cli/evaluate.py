@@ -20,6 +20,9 @@ def evaluate(
 ) -> None:
     """Measure a run, beside the unstained image, the mean colour and the mean stained image.
 
+    Prints similarity and error with 95 % intervals, the paired difference to the unstained image,
+    and how nuclei agree with those of the stained images: Dice, lost and invented ones.
+
     Example: plsctl evaluate runs/first --split test
     """
     from plsctl.models.evaluation import evaluate as evaluate_run
@@ -49,9 +52,29 @@ def _show(result: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for row, values in {"prediction": result["metrics"], **result["baselines"]}.items():
         table.add_row(row, *(_cell(values[name]) for name in names))
+    better = result["paired"]["unstained"]
+    table.add_row("prediction less unstained", *(_cell(better[name]) for name in names))
     console.print(table)
+    if result["nuclei"]["prediction"]["dice"] is not None:
+        console.print(_nuclei_table(result["nuclei"]))
 
 
-def _cell(value: dict[str, Any]) -> str:
+def _nuclei_table(nuclei: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    total = nuclei["prediction"]["nuclei"]
+    table = Table(title=f"Nuclei, beside the {total} whole ones of the stained images")
+    for heading in ("", "Dice", "lost", "share", "invented", "share"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row, found in nuclei.items():
+        lost, invented = str(found["lost"]), str(found["invented"])
+        shares = _cell(found["lost_share"]), _cell(found["invented_share"])
+        table.add_row(row, _cell(found["dice"]), lost, shares[0], invented, shares[1])
+    return table
+
+
+def _cell(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return "-"
     low, high = value["ci95"]
     return f"{value['mean']:.4f} ({low:.4f}-{high:.4f})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from plsctl.models.metrics import METRICS, bootstrap_interval
+from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run, write_text
 from plsctl.process.dataset import Dataset
 
 BLOCK = 64
 """Samples read and predicted at once."""
+
+JUDGED_TARGETS = 200
+"""Training targets from which white and the limit of chromatin are taken."""
 
 Images = NDArray[np.uint8]
 Scores = dict[str, NDArray[np.float64]]
@@ -47,7 +51,9 @@ def evaluate(
     Returns
     -------
     dict
-        `split`, `samples`, `metrics` {name: {mean, ci95}} and `baselines` {name: the same}.
+        `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same}, `paired`
+        {baseline: the same, of the differences sample by sample} and `nuclei` {prediction or
+        baseline: agreement of nuclei, see `NucleusScores.summary`}.
 
     Raises
     ------
@@ -58,28 +64,46 @@ def evaluate(
     predictor = predictor or Predictor(run)
     numbers = data.split(split, run.facts.target)
     constants = mean_targets(data, run.facts.target)
+    judge = nucleus_judge(data, run.facts.target)
     scores: dict[str, list[Scores]] = {}
+    nuclei: dict[str, list[NucleusScores]] = {}
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]
         target = data.read_target(run.facts.target, part).astype(np.uint8)
         for name, images in _candidates(predictor, data, part, constants).items():
             scores.setdefault(name, []).append({m: f(images, target) for m, f in METRICS.items()})
+            nuclei.setdefault(name, []).append(judge.compare(images, target))
         if on_samples is not None:
             on_samples(len(part))
     joined = {
         name: {m: np.concatenate([block[m] for block in blocks]) for m in METRICS}
         for name, blocks in scores.items()
     }
+    counted = {name: join_scores(blocks) for name, blocks in nuclei.items()}
     found = joined.pop("prediction")
     result: dict[str, object] = {
         "split": split,
         "samples": len(numbers),
         "metrics": _summary(found),
         "baselines": {name: _summary(values) for name, values in joined.items()},
+        "paired": {
+            name: _summary({m: found[m] - values[m] for m in METRICS})
+            for name, values in joined.items()
+        },
+        "nuclei": {name: values.summary() for name, values in counted.items()},
     }
-    _write(run.path, split, data, numbers, found, result)
+    columns = {**found, **counted["prediction"].columns()}
+    _write(run.path, split, data, numbers, columns, result)
     draw_gallery(run.path / f"gallery_{split}.png", predictor, data, numbers, found["ssim"])
     return result
+
+
+def nucleus_judge(data: Dataset, target: str) -> NucleusJudge:
+    """The judge of nuclei that the stained targets of the training split make."""
+    numbers = data.split("train", target)
+    step = max(1, len(numbers) // JUDGED_TARGETS)
+    chosen = data.read_target(target, numbers[::step][:JUDGED_TARGETS])
+    return NucleusJudge(chosen.astype(np.uint8), data.pixel_um)
 
 
 def mean_targets(data: Dataset, target: str) -> dict[str, Images]:
@@ -121,12 +145,12 @@ def _write(
     split: str,
     data: Dataset,
     numbers: NDArray[np.int64],
-    found: Scores,
+    columns: Mapping[str, NDArray[np.generic]],
     result: dict[str, object],
 ) -> None:
     write_text(folder / "metrics.json", json.dumps(result, indent=1))
     rows = data.table.set_index("sample").loc[numbers].reset_index()
-    rows.assign(**found).to_csv(folder / f"samples_{split}.csv", index=False)
+    rows.assign(**columns).to_csv(folder / f"samples_{split}.csv", index=False)
 
 
 def draw_gallery(

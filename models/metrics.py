@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,7 @@ Values = NDArray[np.float64]
 WINDOW_SIGMA_PX = 1.5
 WINDOW_RADIUS_PX = 5
 K1, K2 = 0.01, 0.03
+SHIFT_REACH_PX = 2
 LUMINANCE = (0.2125, 0.7154, 0.0721)
 
 
@@ -88,9 +90,36 @@ def mean_absolute_error(prediction: Images, target: Images) -> Values:
     return values
 
 
+def ssim_shifted(prediction: Images, target: Images) -> Values:
+    """SSIM per sample of 8-bit (n, 3, y, x) at the best whole shift within 2 px.
+
+    A pair that lies a pixel apart says more about the matching than about the network. The shift
+    is the one of the least absolute difference in luminance; the outer 2 px of the prediction are
+    left out, whatever the shift, so that all samples are measured on equal areas.
+    """
+    reach = SHIFT_REACH_PX
+    inner = slice(reach, -reach)
+    wanted, found = _grey(target)[:, 0], _grey(prediction)[:, 0, inner, inner]
+    shifts = list(itertools.product(range(2 * reach + 1), repeat=2))
+    height, width = found.shape[1:]
+    errors = [
+        np.abs(found - wanted[:, dy : dy + height, dx : dx + width]).mean(axis=(1, 2))
+        for dy, dx in shifts
+    ]
+    best = np.argmin(errors, axis=0)
+    moved = np.stack(
+        [
+            image[:, dy : dy + height, dx : dx + width]
+            for image, (dy, dx) in zip(target, (shifts[index] for index in best), strict=True)
+        ]
+    )
+    return ssim(prediction[:, :, inner, inner], moved, 255.0)
+
+
 METRICS: dict[str, Callable[[Images, Images], Values]] = {
     "ssim": ssim_colour,
     "ssim_grey": ssim_grey,
+    "ssim_shifted": ssim_shifted,
     "mae": mean_absolute_error,
 }
 
@@ -103,11 +132,25 @@ def _grey(images: Images) -> NDArray[np.float32]:
 def bootstrap_interval(
     values: Values, seed: int = 0, repeats: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of the mean when samples are drawn again with replacement."""
+    """Percentile interval of the mean when samples are drawn again with replacement.
+
+    Of the differences between two predictions of the same samples it is the paired interval.
+    """
+    return bootstrap_ratio(values, np.ones_like(values), seed, repeats, level)
+
+
+def bootstrap_ratio(
+    parts: Values, wholes: Values, seed: int = 0, repeats: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of sum(parts) / sum(wholes) over samples, both (n,).
+
+    Draws without any whole are left out.
+    """
     rng = np.random.default_rng(seed)
-    means = [
-        values[rng.integers(0, len(values), (100, len(values)))].mean(axis=1)
-        for _ in range(repeats // 100)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    ratios = []
+    for _ in range(repeats // 100):
+        drawn = rng.integers(0, len(parts), (100, len(parts)))
+        sums = wholes[drawn].sum(axis=1)
+        ratios.append(parts[drawn].sum(axis=1)[sums > 0] / sums[sums > 0])
+    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

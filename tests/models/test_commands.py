@@ -47,7 +47,9 @@ def test_train_evaluate_and_stain_by_command(dataset: Path, tmp_path: Path) -> N
     assert {"best_epoch", "metrics", "seconds", "stopped"} <= trained.keys()
     scores = _json("evaluate", run, "--split", "validation")
     assert scores["split"] == "validation" and scores["samples"] == 6
-    assert set(scores["metrics"]) == {"ssim", "ssim_grey", "mae"}
+    assert set(scores["metrics"]) == {"ssim", "ssim_grey", "ssim_shifted", "mae"}
+    assert set(scores["paired"]["unstained"]) == set(scores["metrics"])
+    assert set(scores["nuclei"]) == {"prediction", *scores["baselines"]}
     assert set(scores["metrics"]["ssim"]) == {"mean", "ci95"}
     np.save(tmp_path / "stack.npy", np.zeros((4, 40, 40, 3), np.uint8))
     stained = _json("stain", run, tmp_path / "stack.npy", "-o", tmp_path / "out.ome.zarr")

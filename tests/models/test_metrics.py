@@ -9,10 +9,12 @@ from skimage.metrics import structural_similarity
 
 from plsctl.models.metrics import (
     bootstrap_interval,
+    bootstrap_ratio,
     mean_absolute_error,
     ssim,
     ssim_colour,
     ssim_grey,
+    ssim_shifted,
 )
 
 WANG = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
@@ -52,6 +54,35 @@ def test_bootstrap_covers_the_mean_and_narrows_with_samples() -> None:
     assert low < few.mean() < high
     # 95 % of a mean: +-1.96 sigma / sqrt(n).
     assert np.subtract(*bootstrap_interval(many)[::-1]) == pytest.approx(2 * 1.96 * 0.002, rel=0.1)
+
+
+def test_shift_tolerant_ssim_does_not_see_shifts_within_its_reach() -> None:
+    _, wide = _pairs()
+    inner = wide[:, :, 4:-4, 4:-4]
+    for dy, dx in ((0, 0), (1, -2), (-2, 2)):
+        moved = wide[:, :, 4 + dy : 36 + dy, 4 + dx : 44 + dx]
+        np.testing.assert_allclose(ssim_shifted(inner, moved), 1.0, atol=1e-6)
+        if dy:
+            assert ssim_colour(inner, moved).max() < 0.9
+    assert ssim_shifted(inner, wide[:, :, 8:, 8:]).max() < 0.9  # 4 px are too many
+
+
+def test_the_interval_of_differences_is_narrower_than_that_of_either() -> None:
+    rng = np.random.default_rng(2)
+    base = rng.normal(0.7, 0.1, 200)
+    better = base + 0.05 + rng.normal(0, 0.01, 200)
+    low, high = bootstrap_interval(better - base)
+    assert 0.045 < low < 0.05 < high < 0.055
+    assert high - low < 0.2 * np.subtract(*bootstrap_interval(base)[::-1])
+
+
+def test_the_interval_of_a_share_covers_it() -> None:
+    rng = np.random.default_rng(3)
+    wholes = rng.integers(0, 3, 500).astype(float)
+    parts = rng.binomial(wholes.astype(int), 0.1).astype(float)
+    low, high = bootstrap_ratio(parts, wholes)
+    share, width = parts.sum() / wholes.sum(), 2 * 1.96 * np.sqrt(0.09 / wholes.sum())
+    assert low < share < high and high - low == pytest.approx(width, rel=0.2)
 
 
 def test_too_small_or_unequal_images_are_refused() -> None:
