@@ -1,0 +1,138 @@
+"""Single-LED images of one field as amplitudes with directions: what a synthetic aperture needs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.imaging import FloatArray
+from plsctl.acquire.store import FrameRecord, PassReader
+
+_NEARLY_FULL = 0.97
+"""Share of the full scale above which a value is taken for saturated."""
+
+
+@dataclass(frozen=True)
+class LedStack:
+    """Images of one field under single LEDs in one colour.
+
+    Parameters
+    ----------
+    amplitude
+        Square root of the intensity for equal exposure, shape (LED, y, x).
+    directions
+        Direction cosines of the light in image axes, shape (LED, 2), order (x, y), x to the right
+        and y down: the convention of `plsctl.acquire.optics`.
+    wavelength_um, pixel_um, na
+        Of the light, the camera pixel in the sample, the objective (in air).
+    defocus_um
+        Known defocus, 0 in focus; the recovered pupil starts from it.
+    """
+
+    amplitude: FloatArray
+    directions: NDArray[np.float64]
+    wavelength_um: float
+    pixel_um: float
+    na: float
+    defocus_um: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.amplitude.ndim != 3 or self.directions.shape != (len(self.amplitude), 2):
+            raise UserError(
+                f"amplitudes of shape {self.amplitude.shape} and directions of shape "
+                f"{self.directions.shape} make no stack; give (LED, y, x) and (LED, 2)"
+            )
+        if self.na / self.wavelength_um >= 0.5 / self.pixel_um:
+            raise UserError(
+                f"a pixel of {self.pixel_um} um cannot sample a pupil of NA {self.na}",
+                hint="Raise the magnification or lower the NA.",
+            )
+
+    def __len__(self) -> int:
+        return len(self.amplitude)
+
+    @property
+    def steepness(self) -> NDArray[np.float64]:
+        """|s| of each LED, the NA of its light."""
+        return np.asarray(np.hypot(*self.directions.T))
+
+    def take(self, leds: NDArray[np.integer]) -> LedStack:
+        """The stack of some of the LEDs."""
+        return LedStack(
+            self.amplitude[leds], self.directions[leds], self.wavelength_um, self.pixel_um,
+            self.na, self.defocus_um,
+        )  # fmt: skip
+
+
+def stack_from_pass(
+    reader: PassReader,
+    position: str,
+    colour: int,
+    wavelength_um: float,
+    window: tuple[slice, slice] = (slice(None), slice(None)),
+) -> LedStack:
+    """The single-LED frames of a scanned position.
+
+    Black level, exposure, gain and brightness are taken out of each frame. Where an LED was taken
+    with a low and a high exposure, each pixel comes from the longest one that is not saturated.
+
+    Parameters
+    ----------
+    position
+        Well, such as "A/1".
+    colour
+        0 red, 1 green, 2 blue.
+    wavelength_um
+        Of that colour.
+    window
+        Part of the frame (rows, columns), slices without a step.
+
+    Raises
+    ------
+    UserError
+        The pass holds no single-LED frames, or an image of it cannot be read.
+    """
+    attributes = reader.attributes
+    frames: dict[str, list[int]] = defaultdict(list)
+    for index, frame in enumerate(attributes.frames):
+        if frame.direction is not None:
+            frames[frame.led].append(index)
+    if not frames:
+        raise UserError(
+            f"the pass '{attributes.pass_name}' holds no images under single LEDs",
+            file=reader.path,
+            hint="Take it with a recipe such as full or le36deg.",
+        )
+    black = attributes.black_level * 255 / attributes.full_scale
+    amplitudes, directions = [], []
+    for indices in frames.values():
+        indices.sort(key=lambda index: _light(attributes.frames[index]))
+        taken = [reader.frame(position, index)[(*window, colour)] for index in indices]
+        factors = [_light(attributes.frames[index]) for index in indices]
+        amplitudes.append(np.sqrt(_combine(taken, factors, black)))
+        directions.append(attributes.frames[indices[0]].direction)
+    return LedStack(
+        amplitude=np.stack(amplitudes),
+        directions=np.array(directions, dtype=np.float64),
+        wavelength_um=wavelength_um,
+        pixel_um=attributes.pixel_um,
+        na=attributes.na,
+    )
+
+
+def _light(frame: FrameRecord) -> float:
+    return frame.exposure_ms * frame.gain * frame.brightness
+
+
+def _combine(images: list[NDArray[np.uint8]], light: list[float], black: float) -> FloatArray:
+    """Intensity for unit light from exposures in rising order, shape (y, x)."""
+    result = (images[0].astype(np.float32) - np.float32(black)) / np.float32(light[0])
+    for image, factor in zip(images[1:], light[1:], strict=True):
+        good = image < _NEARLY_FULL * 255
+        longer = (image.astype(np.float32) - np.float32(black)) / np.float32(factor)
+        result = np.where(good, longer, result)
+    return np.asarray(np.maximum(result, 0), dtype=np.float32)
