@@ -29,9 +29,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build-dataset": ("build_dataset", "build_dataset"),
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluate"),
+    "ablate": ("ablate", "ablate"),
     "stain": ("stain", "stain"),
     "segment": ("segment", "segment"),
     "match": ("match", "match"),
+    "focus-stack": ("focus_stack", "focus_stack"),
     "report": ("report", "report"),
     "simulate": ("simulate", "app"),
 }

@@ -77,4 +77,4 @@ def _cell(value: dict[str, Any] | None) -> str:
     if value is None:
         return "-"
     low, high = value["ci95"]
-    return f"{value['mean']:.4f} ({low:.4f}-{high:.4f})"
+    return f"{value['mean']:.4f}\n{low:.3f}, {high:.3f}"

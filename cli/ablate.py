@@ -1,0 +1,105 @@
+"""`plsctl ablate`: what each set of LED images brings."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, progress, say
+
+
+def ablate(
+    data: Annotated[Path, typer.Argument(help="Data set to train and measure on.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs and the table.")],
+    model: Annotated[str, typer.Option(help="Model to train, as for plsctl train.")] = "maepnet",
+    recipes: Annotated[
+        str | None,
+        typer.Option(help="Such as full,le18deg,brightfield; all of the data set by default."),
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="20x or 100x; 100x by default where there is one.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="What is measured: test or validation.")] = "test",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe, averaged.")] = 1,
+    blocks: Annotated[int | None, typer.Option(help="Blocks of the network.")] = None,
+    width: Annotated[int | None, typer.Option(help="Channels inside the network.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many epochs each.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="At most so long each.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples in a batch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's rate (2e-4).")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
+    average: Annotated[
+        float | None, typer.Option(help="Keep a running mean of the weights: 0.99, or 0 for none.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better loss.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Throw old runs away.")] = False,
+    as_json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Train one model on several recipes with one budget, and compare them.
+
+    A row per recipe with 95 % intervals, and the paired difference to the bright-field image
+    alone. The same command again goes on after a stop; finished runs are not repeated.
+
+    Example: plsctl ablate wbc.zarr --out runs/ablation --recipes full-nohe,le18deg,brightfield
+    """
+    from plsctl.models.ablation import ablate as run_ablation
+    from plsctl.models.ablation import chosen_recipes
+    from plsctl.process.dataset import Dataset
+
+    opened = Dataset.open(data)
+    names = chosen_recipes(opened, recipes)
+    given = {
+        "target": target or ("100x" if "100x" in opened.targets else "20x"),
+        "blocks": blocks, "width": width, "epochs": epochs, "minutes": minutes, "batch": batch,
+        "learning_rate": learning_rate, "schedule": schedule, "average": average,
+        "patience": patience, "device": device, "precision": precision,
+    }  # fmt: skip
+    options = {name: value for name, value in given.items() if value is not None}
+    runs = [f"{name}-{seed}" for name in names for seed in range(seeds)]
+    with progress("training", total=100 * len(runs)) as advance:
+
+        def on_share(run: str, share: float) -> None:
+            advance(completed=100 * (runs.index(run) + share), description=run)
+
+        result = run_ablation(
+            opened, out, names, model=model, seeds=seeds, split=split, options=options,
+            fresh=fresh, on_share=on_share,
+        )  # fmt: skip
+    _show(result.rows, f"{model}, target {result.target}, {split}: mean and 95 % interval")
+    say(f"The table: {out / 'ablation.csv'}")
+    emit({"model": model, **result.as_dict()}, as_json)
+
+
+def _show(rows: list[dict[str, Any]], title: str) -> None:
+    from rich.table import Table
+
+    columns = {
+        "ssim": "SSIM", "ssim_less_brightfield": "less bright field", "mae": "MAE",
+        "nucleus_dice": "nucleus Dice",
+    }  # fmt: skip
+    table = Table(title=title)
+    for heading in ("recipe", "images", "val. loss", *columns.values(), "lost", "invented"):
+        name = heading == "recipe"
+        table.add_column(heading, justify="left" if name else "right", no_wrap=name)
+    for row in rows:
+        table.add_row(
+            row["recipe"],
+            str(row["images"]),
+            f"{row['validation_loss']:.4f}",
+            *(_cell(row[name]) for name in columns),
+            f"{row['nuclei_lost']:g}",
+            f"{row['nuclei_invented']:g}",
+        )
+    console.print(table)
+
+
+def _cell(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return "-"
+    low, high = value["ci95"]
+    return f"{value['mean']:.4f}\n{low:.3f}, {high:.3f}"

@@ -1,0 +1,225 @@
+"""How much each set of LED images brings: the same model trained on several recipes.
+
+papers/002 section 3.3.4 and table 4.1, on the user's own data. Every recipe gets the same budget
+and its own run folder; what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.recipes import RECIPES
+from plsctl.models.config import config_from_options
+from plsctl.models.evaluation import evaluate
+from plsctl.models.metrics import bootstrap_interval
+from plsctl.models.prediction import Predictor
+from plsctl.models.run import Run, write_text
+from plsctl.models.training import train
+from plsctl.process.dataset import Dataset
+
+BASE = "brightfield"
+"""The recipe that the others are compared with."""
+
+MEASURES = ("ssim", "ssim_shifted", "mae", "nucleus_dice")
+
+Measure = dict[str, object]
+Row = dict[str, object]
+
+
+@dataclass(frozen=True)
+class AblationResult:
+    """Rows of the table, in the order of the recipes, and where they are written."""
+
+    out: Path
+    target: str
+    split: str
+    rows: list[Row]
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields that `plsctl ablate --json` prints."""
+        return {
+            "out": str(self.out),
+            "target": self.target,
+            "split": self.split,
+            "rows": self.rows,
+        }
+
+
+def held_recipes(data: Dataset) -> list[str]:
+    """The recipes of which a data set holds every image, the largest first."""
+    held = set(data.labels)
+    return [name for name, frames in RECIPES.items() if {f.label for f in frames} <= held]
+
+
+def ablate(
+    data: Dataset,
+    out: Path,
+    recipes: Sequence[str],
+    *,
+    model: str = "maepnet",
+    seeds: int = 1,
+    split: str = "test",
+    options: Mapping[str, object],
+    fresh: bool = False,
+    on_share: Callable[[str, float], None] | None = None,
+) -> AblationResult:
+    """Train and evaluate a model on several recipes; called again, it goes on.
+
+    Parameters
+    ----------
+    out
+        Folder of the run folders, `RECIPE-SEED`, and of `ablation.csv` and `ablation.json`.
+    seeds
+        Runs of each recipe; their scores are averaged sample by sample.
+    split
+        Samples that are measured.
+    options
+        Of the training, as for `config_from_options`, without model, data, out, recipe and seed.
+    fresh
+        Throw old runs away.
+    on_share
+        Called with the run's name and the share of its training that is done.
+
+    Raises
+    ------
+    UserError
+        If the data set lacks a recipe's images or the target, or a training stops.
+    """
+    target = str(options.get("target", "20x"))
+    data.split(split, target)
+    for name in recipes:
+        data.channels_for(name)
+    rows: list[Row] = []
+    scores: dict[str, pd.DataFrame] = {}
+    for name in recipes:
+        runs = []
+        for seed in range(seeds):
+            folder = out / f"{name}-{seed}"
+            asked = {**options, "data": data.path, "out": folder, "recipe": name, "seed": seed}
+            runs.append(_finished_run(model, asked, data, split, fresh, on_share))
+        tables = [pd.read_csv(run.path / f"samples_{split}.csv") for run in runs]
+        scores[name] = _mean_over_runs(tables)
+        rows.append(_row(name, runs, tables, scores[name]))
+    _compare(rows, scores)
+    result = AblationResult(out, target, split, rows)
+    write_text(out / "ablation.json", json.dumps(result.as_dict(), indent=1))
+    write_text(out / "ablation.csv", _flat(rows).to_csv(index=False))
+    return result
+
+
+def _finished_run(
+    model: str,
+    options: Mapping[str, object],
+    data: Dataset,
+    split: str,
+    fresh: bool,
+    on_share: Callable[[str, float], None] | None,
+) -> Run:
+    config = config_from_options(model, options)
+
+    def on_batch(share: float) -> None:
+        if on_share is not None:
+            on_share(config.out.name, share)
+
+    train(config, fresh=fresh, on_batch=on_batch)
+    on_batch(1.0)
+    run = Run.open(config.out)
+    if not _is_evaluated(run, split):
+        predictor = Predictor(run, device=config.device, precision=config.precision)
+        evaluate(run, data, split, predictor=predictor)
+    return run
+
+
+def _is_evaluated(run: Run, split: str) -> bool:
+    scores, weights = run.path / f"samples_{split}.csv", run.path / "best.safetensors"
+    return scores.is_file() and scores.stat().st_mtime_ns >= weights.stat().st_mtime_ns
+
+
+def _mean_over_runs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Each sample's measures, averaged over the runs; samples as the index."""
+    joined = pd.concat([table.set_index("sample")[list(MEASURES)] for table in tables])
+    return joined.groupby(level=0).mean()
+
+
+def _row(
+    name: str, runs: Sequence[Run], tables: Sequence[pd.DataFrame], scores: pd.DataFrame
+) -> Row:
+    curves = [pd.read_csv(run.path / "curve.csv") for run in runs]
+    means = np.array([table["ssim"].mean() for table in tables])
+    row: Row = {
+        "recipe": name,
+        "images": len(runs[0].facts.labels),
+        "parameters": runs[0].facts.parameters,
+        "runs": len(runs),
+        "epochs": float(np.mean([len(curve) for curve in curves])),
+        "seconds": float(np.mean([curve["seconds"].iloc[-1] for curve in curves])),
+        "validation_loss": float(np.mean([curve["validation_loss"].min() for curve in curves])),
+        "validation_ssim": float(np.mean([curve["validation_ssim"].max() for curve in curves])),
+    }
+    row |= {measure: _measure(scores[measure].to_numpy(np.float64)) for measure in MEASURES}
+    row["ssim_of_runs_sd"] = float(means.std(ddof=1)) if len(means) > 1 else None
+    for measure in ("nuclei", "nuclei_lost", "nuclei_invented"):
+        row[measure] = float(np.mean([table[measure].sum() for table in tables]))
+    return row
+
+
+def _measure(values: NDArray[np.float64]) -> Measure | None:
+    measured = values[np.isfinite(values)]
+    if not len(measured):
+        return None
+    return {"mean": float(measured.mean()), "ci95": list(bootstrap_interval(measured))}
+
+
+def _compare(rows: list[Row], scores: Mapping[str, pd.DataFrame]) -> None:
+    """Add the paired difference in SSIM to the bright-field image alone, where it is there."""
+    for row in rows:
+        base = scores.get(BASE)
+        row["ssim_less_brightfield"] = (
+            None
+            if base is None or row["recipe"] == BASE
+            else _measure((scores[str(row["recipe"])]["ssim"] - base["ssim"]).to_numpy(np.float64))
+        )
+
+
+def _flat(rows: Sequence[Row]) -> pd.DataFrame:
+    """Measures as three columns each: mean, low and high end."""
+    flat = []
+    for row in rows:
+        plain: Row = {}
+        for name, value in row.items():
+            if isinstance(value, dict):
+                low, high = value["ci95"]
+                plain |= {name: value["mean"], f"{name}_low": low, f"{name}_high": high}
+            else:
+                plain[name] = value
+        flat.append(plain)
+    return pd.DataFrame(flat)
+
+
+def chosen_recipes(data: Dataset, asked: str | None) -> list[str]:
+    """The recipes of a comma-separated list, or all that the data set holds.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or there is none to train.
+    """
+    if asked is None:
+        names = held_recipes(data)
+    else:
+        names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    if not names:
+        raise UserError(
+            f"the data set {data.path} holds no whole recipe.", hint=f"There are {list(RECIPES)}."
+        )
+    for name in names:
+        data.channels_for(name)
+    return names

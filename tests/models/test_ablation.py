@@ -1,0 +1,91 @@
+"""The same model on several recipes: one row each, resumed without repeating what is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import plsctl.models.ablation as ablation
+from plsctl.acquire.errors import UserError
+from plsctl.cli.app import app
+from plsctl.models.ablation import ablate, chosen_recipes, held_recipes
+from plsctl.models.evaluation import evaluate
+from plsctl.models.run import Run
+from plsctl.process.dataset import Dataset
+
+OPTIONS: dict[str, Any] = {
+    "blocks": 1, "width": 4, "batch": 8, "learning_rate": 5e-3, "epochs": 2, "device": "cpu",
+    "precision": "float32",
+}  # fmt: skip
+
+
+def test_a_row_a_recipe_and_nothing_is_done_twice(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pictures take most of the time here and are tested elsewhere.
+    monkeypatch.setattr("plsctl.models.evaluation.draw_gallery", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.training.draw_curves", lambda *_: None)
+    data = Dataset.open(dataset)
+    assert held_recipes(data) == ["le8deg", "brightfield"]
+    out = tmp_path / "ablation"
+
+    def again(**changes: Any) -> ablation.AblationResult:
+        return ablate(data, out, ["le8deg", "brightfield"], model="maenet", seeds=2,
+                      options=OPTIONS | changes)  # fmt: skip
+
+    result = again()
+    more, base = result.rows
+    assert (more["recipe"], more["images"], base["images"], base["runs"]) == ("le8deg", 4, 1, 2)
+    assert base["ssim_less_brightfield"] is None
+    # The blobs' colours are told by the oblique images only.
+    difference: Any = more["ssim_less_brightfield"]
+    more_ssim: Any = more["ssim"]
+    base_ssim: Any = base["ssim"]
+    assert difference["mean"] == pytest.approx(more_ssim["mean"] - base_ssim["mean"])
+    assert difference["ci95"][0] <= difference["mean"] <= difference["ci95"][1]
+    runs = [pd.read_csv(out / f"le8deg-{seed}" / "samples_test.csv")["ssim"] for seed in (0, 1)]
+    assert more_ssim["mean"] == pytest.approx(np.mean(runs))
+    assert more["ssim_of_runs_sd"] == pytest.approx(np.std([r.mean() for r in runs], ddof=1))
+    table = pd.read_csv(out / "ablation.csv")
+    assert list(table["recipe"]) == ["le8deg", "brightfield"] and "ssim_low" in table
+    assert json.loads((out / "ablation.json").read_text())["rows"] == result.rows
+
+    (out / "brightfield-1" / "samples_test.csv").unlink()
+    evaluated: list[str] = []
+
+    def counted(run: Run, *arguments: Any, **options: Any) -> Any:
+        evaluated.append(run.path.name)
+        return evaluate(run, *arguments, **options)
+
+    monkeypatch.setattr(ablation, "evaluate", counted)
+    assert again().rows == result.rows and evaluated == ["brightfield-1"]
+    with pytest.raises(UserError, match="was begun with width = 4, now it is 6"):
+        again(width=6)
+
+
+def test_recipes_that_the_data_set_lacks_are_named(dataset: Path) -> None:
+    data = Dataset.open(dataset)
+    assert chosen_recipes(data, "brightfield, le8deg") == ["brightfield", "le8deg"]
+    with pytest.raises(UserError, match="lacks 10 of the 14 images of recipe le18deg"):
+        chosen_recipes(data, "le18deg")
+    with pytest.raises(UserError, match="le19deg"):
+        chosen_recipes(data, "le19deg")
+
+
+def test_the_command(dataset: Path, tmp_path: Path) -> None:
+    arguments = [
+        "ablate", str(dataset), "-o", str(tmp_path / "out"), "--recipes", "brightfield",
+        "--model", "fast", "--width", "4", "--epochs", "1", "--device", "cpu", "--json",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed["target"] == "20x" and len(printed["rows"]) == 1
+    assert {"ssim", "mae", "nucleus_dice", "validation_loss"} <= printed["rows"][0].keys()
+    assert "brightfield" in result.stderr
