@@ -47,11 +47,13 @@ class PlsctlGroup(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Every command, in the order of work."""
-        return [name for name in COMMANDS if self.get_command(ctx, name) is not None]
+        for name in COMMANDS:
+            self.get_command(ctx, name)
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, or None."""
-        if cmd_name in COMMANDS and cmd_name not in self.commands and _exists(cmd_name):
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
             self.commands[cmd_name] = _load(cmd_name)
         return self.commands.get(cmd_name)
 
@@ -81,12 +83,6 @@ class PlsctlGroup(TyperGroup):
         except Exception as error:
             text = _report_bug(error)
             _fail(_error("bug", text), text, 1, as_json)
-
-
-def _exists(name: str) -> bool:
-    module = COMMANDS[name][0]
-    known = f"plsctl.cli.{module}" in sys.modules
-    return known or (Path(__file__).parent / f"{module}.py").is_file()
 
 
 def _load(name: str) -> Any:
