@@ -55,7 +55,12 @@ def test_every_dependency_is_pinned_and_used() -> None:
     assert {name(line) for line in wanted} - {"plsctl"} <= pinned
 
     modules = {"opencv-python-headless": "cv2", "scikit-image": "skimage", "pyyaml": "yaml"}
-    modules |= {"pyserial": "serial", "useq-schema": "useq", "pymmcore-plus": "pymmcore_plus"}
+    modules |= {
+        "pyserial": "serial",
+        "pywavelets": "pywt",
+        "useq-schema": "useq",
+        "pymmcore-plus": "pymmcore_plus",
+    }
     source = "\n".join(
         path.read_text(encoding="utf-8")
         for layer in LAYERS
