@@ -1,0 +1,68 @@
+"""`plsctl focus-stack`: one sharp image from images at different focus."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plsctl.acquire.errors import UserError
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+
+METHODS = ("wavelet", "harris")
+
+
+def focus_stack(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Images in the order of focus.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.")],
+    method: Annotated[
+        str, typer.Option(help="wavelet: smooth transitions; harris: pixels taken whole.")
+    ] = "wavelet",
+    depth: Annotated[
+        Path | None,
+        typer.Option(help="Write a map of focus here, black for the first image, white the last."),
+    ] = None,
+    align: Annotated[
+        bool, typer.Option("--align/--no-align", help="Bring the images onto the middle one first.")
+    ] = True,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Join images at different focus to one that is sharp throughout.
+
+    Example: plsctl focus-stack z1.png z2.png z3.png -o sharp.png --depth depth.png
+    """
+    import numpy as np
+
+    from plsctl.process.focus_stacking import FocusStackSettings
+    from plsctl.process.focus_stacking import focus_stack as join
+    from plsctl.process.image_files import read_image, write_image
+
+    if method not in METHODS:
+        raise UserError(
+            f"there is no method '{method}'.",
+            field="--method",
+            hint=f"Choose {METHODS[0]} or {METHODS[1]}.",
+        )
+    settings = FocusStackSettings.model_validate({"method": method, "align": align})
+    result = join([read_image(path) for path in images], settings)
+    write_image(out, result.image)
+    if depth is not None:
+        grey = result.depth.astype(np.float32) * (255 / (len(images) - 1))
+        write_image(depth, np.rint(grey).astype(np.uint8))
+    share = np.bincount(result.depth.ravel(), minlength=len(images)) / result.depth.size
+    emit(
+        {
+            "image": out,
+            "depth": depth,
+            "method": method,
+            "reference": images[result.reference],
+            "in_focus": [
+                {"image": path, "share": part} for path, part in zip(images, share, strict=True)
+            ],
+            "transforms": list(result.transforms),
+        },
+        json,
+    )
+    say(f"{out}: {len(images)} images joined by the method {method}.")
