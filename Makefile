@@ -5,7 +5,9 @@
 #   make lint | types | contract | check | format | clean
 
 TORCH := 2.13.0
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# On Linux the default torch is a CUDA build of several gigabytes; PyTorch's own site names an index
+# of CPU builds: make demo TORCH_INDEX=<its address>
+TORCH_INDEX ?=
 DEMO_DIR ?= demo
 
 VENV := .venv
@@ -49,11 +51,7 @@ $(READY): pyproject.toml constraints.txt
 	done; \
 	if [ -z "$$found" ]; then echo "error: no Python 3.11 or newer was found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 2; fi; \
 	test -x $(BIN)/python || $$found -m venv $(VENV)
-	@# Linux: the CPU build of torch, which the default index does not hold (there it is several gigabytes of CUDA).
-	@if [ "$$(uname -s)" = Linux ]; then \
-	    $(BIN)/python -m pip install -q -c constraints.txt "torch==$(TORCH)+cpu" 2>/dev/null || \
-	    $(BIN)/python -m pip install -q -c constraints.txt --extra-index-url $(TORCH_INDEX) "torch==$(TORCH)+cpu"; \
-	fi
+	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "torch==$(TORCH)"
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[train,dev]"
 	@touch $@
 
