@@ -1,10 +1,12 @@
 """How fast a frame is stained, beside the paper's way, and against the matrix-multiply peak.
 
     python benchmarks/staining.py [--recipe full-nohe] [--width 0] [--frame 384x384] [--threads 2]
+    python benchmarks/staining.py --networks
 
 The paper's way is 64 x 64 patches one by one, eager float32 with channels first. Ways take turns
-and the best of the turns counts, so that other load hits all of them. `--joining` compares ways to
-join the features of a dense block instead; it is why the generator uses `torch.cat`.
+and the best of the turns counts, so that other load hits all of them. `--networks` sets the paper's
+way beside whole frames of the other networks; `--joining` compares ways to join the features of a
+dense block instead; it is why the generator uses `torch.cat`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from plsctl.acquire.recipes import recipe
+from plsctl.models.networks import Generator, make_network
+from plsctl.models.registry import MODELS
 from plsctl.models.rrdb import SLOPE, DenseBlock, RRDBNet
 
 
@@ -65,6 +69,24 @@ def stain_ways(
         "frame, channels last, float32": (torch.float32, lambda: whole(torch.float32)),
         "frame, channels last, bfloat16": (torch.bfloat16, lambda: whole(torch.bfloat16)),
     }
+
+
+def network_ways(channels: int, frame: Tensor) -> dict[str, Callable[[], object]]:
+    """The paper's way, and whole frames of the other networks in both formats."""
+    patches, (_, one_by_one) = next(iter(stain_ways(RRDBNet(channels), frame).items()))
+    last = frame.contiguous(memory_format=torch.channels_last)
+    ways: dict[str, Callable[[], object]] = {patches: one_by_one}
+    for name in ("fast", "unet"):
+        network = make_network(MODELS[name].network, channels, MODELS[name].blocks or 0, 0, None)
+        network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for dtype in (torch.float32, torch.bfloat16):
+
+            def whole(network: Generator = network, dtype: torch.dtype = dtype) -> None:
+                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                    network(last)
+
+            ways[f"{name}, frame, {str(dtype).removeprefix('torch.')}"] = whole
+    return ways
 
 
 def joining_ways(width: int) -> dict[str, Callable[[], object]]:
@@ -119,6 +141,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--joining", action="store_true")
+    parser.add_argument("--networks", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     channels = 3 * len(recipe(given.recipe))
@@ -130,6 +153,13 @@ def main() -> None:
                 print(f"{name:28s} {1e3 * seconds:8.1f} ms")
             return
         width, height = (int(part) for part in given.frame.split("x"))
+        if given.networks:
+            frame = torch.randn(1, channels, height, width)
+            networks = best_of_turns(network_ways(channels, frame), given.turns)
+            paper = next(iter(networks.values()))
+            for name, seconds in networks.items():
+                print(f"{name:36s} {seconds:7.3f} s  {paper / seconds:6.1f} x")
+            return
         network = RRDBNet(channels, given.blocks, width=given.width or None)
         ways = stain_ways(network, torch.randn(1, channels, height, width))
         found = best_of_turns({name: way for name, (_, way) in ways.items()}, given.turns)

@@ -76,24 +76,23 @@ def ablate(
 
 
 def _show(rows: list[dict[str, Any]], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    columns = {
-        "ssim": "SSIM", "ssim_less_brightfield": "less bright field", "mae": "MAE",
-        "nucleus_dice": "nucleus Dice",
-    }  # fmt: skip
-    table = Table(title=title)
-    for heading in ("recipe", "images", "val. loss", *columns.values(), "lost", "invented"):
+    table = Table(title=title, box=SIMPLE_HEAD)
+    headings = ("recipe", "images", "SSIM", "less bright field", "MAE", "nucleus Dice", "lost, new")
+    for heading in headings:
         name = heading == "recipe"
         table.add_column(heading, justify="left" if name else "right", no_wrap=name)
     for row in rows:
         table.add_row(
             row["recipe"],
             str(row["images"]),
-            f"{row['validation_loss']:.4f}",
-            *(_cell(row[name]) for name in columns),
-            f"{row['nuclei_lost']:g}",
-            f"{row['nuclei_invented']:g}",
+            _cell(row["ssim"]),
+            _cell(row["ssim_less_brightfield"]),
+            _cell(row["mae"]),
+            _cell(row["nucleus_dice"]),
+            f"{row['nuclei_lost']:g}, {row['nuclei_invented']:g}",
         )
     console.print(table)
 
