@@ -63,7 +63,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Path_, int]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
-            "there is no such file.", file=path, hint="Check the name; examples/slide.yaml is one to start from."
+            "there is no such file.",
+            file=path,
+            hint="Check the name; examples/slide.yaml is one to start from.",
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the file cannot be read ({error}).", file=path) from None
