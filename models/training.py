@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from plsctl.acquire.errors import UserError
 from plsctl.models.adversary import Adversary
 from plsctl.models.augmentation import LightAugmentation, array_symmetries
+from plsctl.models.averaging import update_average
 from plsctl.models.checkpoint import Progress, Row, load_checkpoint, save_checkpoint
 from plsctl.models.config import TrainingConfig
 from plsctl.models.curves import draw_curves, write_curves
 from plsctl.models.data import SampleSource, epoch_order, to_colour, to_counts
 from plsctl.models.device import autocast, choose_device, choose_precision, memory_errors
+from plsctl.models.divergence import diverged
 from plsctl.models.losses import weighted_loss
 from plsctl.models.metrics import METRICS
 from plsctl.models.networks import Generator
@@ -238,7 +239,7 @@ class Trainer:
             terms["loss"] = terms["loss"] + terms["adversarial"]
         values = {name: float(value.detach()) for name, value in terms.items()}
         if not math.isfinite(values["loss"]):
-            raise self._diverged(values["loss"])
+            raise diverged(values["loss"], self.run.path, self.config, self.progress)
         self.optimiser.zero_grad(set_to_none=True)
         terms["loss"].backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -248,21 +249,9 @@ class Trainer:
                 prediction, wanted, self.config.discriminator_rate * slower
             )
         self.progress.step += 1
-        self._update_average()
+        if self.average is not None:
+            update_average(self.average, self.network, self.config.average, self.progress.step)
         return values
-
-    def _diverged(self, value: float) -> UserError:
-        kept = (
-            f"The weights up to epoch {self.progress.epoch} are kept in {self.run.path}; "
-            if self.progress.epoch
-            else ""
-        )
-        return UserError(
-            f"the loss became {value} in epoch {self.progress.epoch + 1}, "
-            f"step {self.progress.step + 1}.",
-            hint=f"{kept}train into another folder with a lower --learning-rate "
-            f"(now {self.config.learning_rate:g}) or with --precision float32.",
-        )
 
     def _scaled(self, stacks: Tensor) -> Tensor:
         return self.run.facts.normalisation.apply(stacks.to(self.device))
@@ -271,18 +260,6 @@ class Trainer:
         with autocast(self.device, self.dtype):
             prediction: Tensor = network(scaled)
         return prediction.float()
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        if self.average is None:
-            return
-        # A young average forgets faster, or it would remember the random start.
-        step = self.progress.step
-        decay = min(self.config.average, (1 + step) / (10 + step))
-        for kept, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
-            kept.lerp_(current, 1 - decay)
-        for held, now in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            held.copy_(now)  # means over batches are averages already
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -303,7 +280,7 @@ class Trainer:
         progress = self.progress
         progress.history.append(row)
         if not math.isfinite(row["validation_loss"]):
-            raise self._diverged(row["validation_loss"])
+            raise diverged(row["validation_loss"], self.run.path, self.config, progress)
         if row["validation_loss"] < progress.best_loss:
             progress.best_loss, progress.best_epoch = row["validation_loss"], progress.epoch
             best = self.average or self.network
