@@ -34,7 +34,7 @@ class FocusLight:
 class FocusSearch:
     """Finds the height of focus at the present place.
 
-    Under a dry objective by the LEDs just outside its aperture (`LedGeometry.focus_ring`).
+    Under a dry objective by the LEDs just outside its aperture (`LedGeometry.outside_ring`).
     """
 
     def __init__(
@@ -48,11 +48,15 @@ class FocusSearch:
 
     def measure_light(self) -> FocusLight:
         """Find the exposure for the focus light here; it is kept for all sweeps that follow."""
-        na = self._microscope.objective.na
-        ring = self._microscope.geometry.focus_ring(na)
-        inside = ring == self._microscope.geometry.within(na)
-        # Light that enters the objective only serves focus when cells absorb it: bright field.
-        leds = self._microscope.pattern("brightfield") if inside else tuple(r.led for r in ring)
+        geometry, na = self._microscope.geometry, self._microscope.objective.na
+        ring = geometry.outside_ring(na)
+        inside = not ring
+        if inside:
+            # All light enters an immersion lens; cells absorb it, and are sharpest in focus when
+            # it comes from the rim of what bright field uses.
+            hardware = self._microscope.hardware
+            ring = geometry.inside_ring(hardware.objective(hardware.low_power).na)
+        leds = tuple(led.led for led in ring)
         calibration = ExposureCalibration(self._microscope)
         found = calibration.search(leds, inside, "the LEDs for focus")
         self.light = FocusLight(leds, found.exposure_ms, found.gain)

@@ -92,17 +92,21 @@ class LedGeometry:
         """The LEDs whose light enters an objective directly (papers/002 equation 3.1)."""
         return tuple(led for led in self.leds if math.hypot(*led.direction) < numerical_aperture)
 
-    def focus_ring(self, numerical_aperture: float) -> tuple[Led, ...]:
-        """The LEDs just outside the aperture; those inside where there are none.
+    def outside_ring(self, numerical_aperture: float) -> tuple[Led, ...]:
+        """The LEDs just outside an aperture; none for an aperture that takes in all of them.
 
         Under light that just misses the objective only edges shine, and they are thinnest in
         focus. In bright field a thin phase object does the opposite: it nearly vanishes there.
         """
         outside = [led for led in self.leds if math.hypot(*led.direction) >= numerical_aperture]
-        if not outside:
-            return self.within(numerical_aperture)
-        nearest_deg = min(led.angle_deg for led in outside)
+        nearest_deg = min((led.angle_deg for led in outside), default=0.0)
         return tuple(led for led in outside if led.angle_deg <= nearest_deg + RING_WIDTH_DEG)
+
+    def inside_ring(self, numerical_aperture: float) -> tuple[Led, ...]:
+        """The LEDs just inside an aperture: its most oblique direct light."""
+        inside = self.within(numerical_aperture)
+        farthest_deg = max((led.angle_deg for led in inside), default=0.0)
+        return tuple(led for led in inside if led.angle_deg >= farthest_deg - RING_WIDTH_DEG)
 
     def pattern(self, name: str, numerical_aperture: float) -> tuple[Led, ...]:
         """The LEDs of a pattern: `brightfield`, `darkfield`, `all`, a group or one LED's name."""
