@@ -50,6 +50,7 @@ def write_dataset(
             "slides": ["simulated"],
             "black_level": hardware.camera.black_level,
             "full_scale": 255,
+            "camera_rotation_deg": hardware.camera.rotation_deg,
         },
     )
     with writer:

@@ -247,6 +247,7 @@ def _open_writer(
             "slides": sorted({reader.attributes.slide for reader in readers}),
             "black_level": _eight_bit_black(readers[0]),
             "full_scale": 255,
+            "camera_rotation_deg": attributes.camera_rotation_deg,
             "highres_scales": measured,
         },
         overwrite=overwrite,
