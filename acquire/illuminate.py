@@ -12,9 +12,9 @@ import math
 import re
 import threading
 from collections.abc import Callable, Sequence
-from typing import Self, TypeVar
+from typing import TypeVar
 
-from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.illuminate_dialects import (
     DIALECTS,
     Dialect,
@@ -31,6 +31,7 @@ from plsctl.acquire.led_array import (
     brightness_level,
     checked_leds,
 )
+from plsctl.acquire.serial_array import SerialArray
 from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, SerialLine, shorten
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ LINE_LIMIT_BYTES = 64
 """One packet of full-speed USB: version 2 does not wait for bytes, so a line should come in one."""
 
 
-class IlluminateArray:
+class IlluminateArray(SerialArray):
     """An opened array. Made by `open_illuminate`."""
 
     capabilities = Capabilities(
@@ -133,25 +134,6 @@ class IlluminateArray:
     def stop_sequence(self) -> None:
         """End a running sequence; all LEDs off."""
         self.off()
-
-    def close(self) -> None:
-        """All LEDs off, then the port is closed. Never raises."""
-        try:
-            self.off()
-        except PlsctlError as error:
-            log.warning("LEDs may still be lit: %s", error)
-        finally:
-            self._line.close()
-
-    def release(self) -> None:
-        """Close the port and leave the LEDs as they are. Never raises."""
-        self._line.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     # Commands ---------------------------------------------------------------------------------
 

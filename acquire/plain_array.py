@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NoReturn, Self
+from typing import NoReturn
 
-from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.led_array import (
     Capabilities,
     Identity,
@@ -18,12 +18,13 @@ from plsctl.acquire.led_array import (
     brightness_level,
     checked_leds,
 )
+from plsctl.acquire.serial_array import SerialArray
 from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, Refused, SerialLine
 
 log = logging.getLogger(__name__)
 
 
-class PlainArray(ABC):
+class PlainArray(SerialArray):
     """An opened array; a driver says how its firmware is told what.
 
     Parameters
@@ -127,25 +128,6 @@ class PlainArray(ABC):
     def stop_sequence(self) -> None:
         """All LEDs off: no sequence can be running."""
         self.off()
-
-    def close(self) -> None:
-        """All LEDs off, then the port is closed. Never raises."""
-        try:
-            self.off()
-        except PlsctlError as error:
-            log.warning("LEDs may still be lit: %s", error)
-        finally:
-            self._line.close()
-
-    def release(self) -> None:
-        """Close the port and leave the LEDs as they are. Never raises."""
-        self._line.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     # Getting in step --------------------------------------------------------------------------
 
