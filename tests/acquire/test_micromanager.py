@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from plsctl.acquire.protocols import FieldPair, SlideTransform, WallClock
 from plsctl.acquire.scan import Scan, open_scan
 from plsctl.acquire.store import Image
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
-from plsctl.sim.serial_ports import serve_tcp
+from plsctl.sim.serial_ports import serve_pty, serve_tcp
 
 LEDS = 43
 
@@ -66,8 +67,8 @@ def firmware() -> Iterator[IlluminateFirmware]:
 
 @pytest.fixture
 def slide_file(tmp_path: Path, firmware: IlluminateFirmware) -> Iterator[Path]:
-    """A slide for the demo hardware, its array listening on a TCP port."""
-    with serve_tcp(firmware) as server:
+    """A slide for the demo hardware, its array on a pty (on TCP where there are none)."""
+    with serve_tcp(firmware) if os.name == "nt" else serve_pty(firmware) as server:
         hardware = yaml.safe_load(load_hardware("micromanager_demo").file.read_text())
         hardware["led_array"] |= {"port": server.url, "timeout_s": 0.2, "boot_timeout_s": 0.3}
         hardware["camera"]["size_px"] = [320, 240]
