@@ -81,7 +81,9 @@ class TurretSettings(Settings):
     device: str | None = "Turret"
     objectives: dict[str, Objective] = Field(min_length=1)
     retract_z_um: float = Field(default=500.0, ge=0)
-    """How far z withdraws before the turret turns or the stage travels under an immersion lens."""
+    """How far z withdraws before the turret turns or the stage travels far under immersion."""
+    long_travel_um: float = Field(default=1000.0, gt=0)
+    """Under an immersion lens, z withdraws before the stage travels farther than this."""
     retract_direction: Literal["down", "up"] = "down"
     """The direction of the z axis in which slide and objective move apart."""
 

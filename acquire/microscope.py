@@ -179,12 +179,29 @@ class Microscope:
         """Go to a stage position and return where the stage arrived (x, y), micrometres.
 
         The last stretch is always travelled in the same direction, so that backlash does not
-        matter; an arrival out of tolerance is tried once more.
+        matter; an arrival out of tolerance is tried once more. Before a long way under an
+        immersion lens, slide and objective are drawn apart.
         """
+        self.check_limits(x_um, y_um)
+        if self._is_long_travel(x_um, y_um):
+            z_um = self.position_um[2]
+            self.retract()
+            arrived = self._arrive(x_um, y_um)
+            self.move_z(z_um)
+            return arrived
+        return self._arrive(x_um, y_um)
+
+    def _is_long_travel(self, x_um: float, y_um: float) -> bool:
+        """Whether an immersion lens would be carried far: no slide is quite flat."""
+        if self.objective.immersion == "air":
+            return False
+        x, y, _ = self.position_um
+        return math.dist((x, y), (x_um, y_um)) > self.hardware.turret.long_travel_um
+
+    def _arrive(self, x_um: float, y_um: float) -> tuple[float, float]:
         stage = self.hardware.stage
         before_x, before_y = x_um - stage.backlash_um, y_um - stage.backlash_um
         before_x, before_y = max(before_x, stage.x_um[0]), max(before_y, stage.y_um[0])
-        self.check_limits(x_um, y_um)
         error_um = math.inf
         for _ in range(2):
             if stage.backlash_um > 0:

@@ -137,7 +137,9 @@ def test_a_bayer_camera_shows_the_same_scene_as_a_colour_camera(tmp_path: Path) 
     assert difference < 0.05 * images[0].mean()
 
 
-def test_a_turret_that_turns_draws_slide_and_objective_apart(microscope: Microscope) -> None:
+def test_slide_and_objective_are_drawn_apart_before_turns_and_long_ways(
+    microscope: Microscope,
+) -> None:
     heights: list[float] = []
     microscope.move_z(5006)
     original = microscope.move_z
@@ -149,3 +151,9 @@ def test_a_turret_that_turns_draws_slide_and_objective_apart(microscope: Microsc
     microscope.move_z = noted  # type: ignore[method-assign]
     microscope.set_objective("100x")
     assert heights == [pytest.approx(4506), pytest.approx(5018)]
+    microscope.move_xy(10_000, 5_000)
+    heights.clear()
+    microscope.move_xy(10_050, 5_000)
+    assert heights == []
+    microscope.move_xy(12_000, 5_000)
+    assert heights == [pytest.approx(4518), pytest.approx(5018)]
