@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -20,9 +21,11 @@ from plsctl.acquire.errors import UserError
 from plsctl.process.background import fit_background, flatten_background
 from plsctl.process.cell_extent import grow_cells, nearest_label
 from plsctl.process.chromatin import CHROMATIN_HUE, chromatin_strength, estimate_strength
+from plsctl.process.ek_means import ek_means
 from plsctl.process.red_cells import foreground_mask, red_cell_diameter_px
 
 RED_CELL_UM = 7.5
+_FIELD_CLUSTERS = 5
 _LEAST_APART = 1.1  # red-cell diameters between the middles of nuclei of two cells that touch
 _WORKING_DIAMETER_PX = (
     24.0  # images are brought to this red-cell diameter before they are segmented
@@ -42,6 +45,8 @@ class HsvLimits(BaseModel):
 class SegmentationSettings(BaseModel):
     """How white cells are told from everything else.
 
+    `method` says how chromatin is found: pixel by pixel by limits in HSV space, or as the cluster
+    of colours with most chromatin (`ek_means`), if its mean strength passes the limit.
     `limits` fixes the HSV limits; without them the image decides (`chromatin_strength`,
     `estimate_strength`, within `hue`, never below `least_strength`); `strength` fixes that. Lengths
     and areas are relative to a red cell, whose diameter is measured in the image unless
@@ -52,6 +57,7 @@ class SegmentationSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    method: Literal["hsv", "ek-means"] = "hsv"
     limits: HsvLimits | None = None
     flat_field: bool = True
     pixel_um: float | None = Field(default=None, gt=0)
@@ -316,13 +322,18 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
     strength = chromatin_strength(smooth, settings.hue)
     foreground = foreground_mask(work)
     least: float | None = None
-    if settings.limits is None:
+    if settings.limits is not None and settings.method == "hsv":
+        chromatin = _within(smooth, settings.limits)
+    else:
         least = settings.strength or estimate_strength(
             strength, foreground, settings.least_strength
         )
-        chromatin = np.asarray(strength >= least)
-    else:
-        chromatin = _within(smooth, settings.limits)
+        by_colour = settings.method == "ek-means"
+        chromatin = (
+            _chromatin_cluster(smooth, strength, least)
+            if by_colour
+            else np.asarray(strength >= least)
+        )
     labels = _label_nuclei(chromatin, settings)
     nuclei = chromatin & (labels > 0)
     whole = grow_cells(work, labels, nuclei, foreground, _WORKING_DIAMETER_PX)
@@ -330,6 +341,18 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
         whole, nuclei, strength = _to_image_scale(image.shape[:2], whole, nuclei, strength)
     cells = _keep_large(_measure(whole, nuclei, strength), image.shape[:2], red_cell_px, settings)
     return Segmentation(cells, nuclei, whole > 0, least, red_cell_px)
+
+
+def _chromatin_cluster(
+    smooth: NDArray[np.uint8], strength: NDArray[np.float32], least: float
+) -> NDArray[np.bool_]:
+    """The cluster of colours with most chromatin, where its mean reaches the limit; (y, x)."""
+    # Balanced: nuclei are a hundredth of a field, and would share a cluster with red cells.
+    labels = ek_means(smooth, _FIELD_CLUSTERS, balance=0.5).labels
+    total = np.bincount(labels.ravel(), weights=strength.ravel(), minlength=_FIELD_CLUSTERS)
+    mean = total / np.maximum(np.bincount(labels.ravel(), minlength=_FIELD_CLUSTERS), 1)
+    best = int(mean.argmax())
+    return np.asarray((labels == best) & bool(mean[best] >= least))
 
 
 def _within(smooth: NDArray[np.uint8], limits: HsvLimits) -> NDArray[np.bool_]:
