@@ -48,7 +48,7 @@ class Size:
 
 
 FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 3.0, 3)
-QUICK = Size("quick", (10000, 10468), (5000, 5351), "le18deg", "le18deg", 0.5, 1)
+QUICK = Size("quick", (10000, 10468), (5800, 6151), "le18deg", "le18deg", 0.5, 1)
 
 
 @dataclass
