@@ -241,7 +241,13 @@ class Engine:
             problem = self._problem(frame, image, facts, first)
             if not problem:
                 return image, facts
-            self._journal.append("frame_rejected", frame=frame.label, take=take, reason=problem)
+            self._journal.append(
+                "frame_rejected",
+                pass_name=self._writer.attributes.pass_name,
+                frame=frame.label,
+                take=take,
+                reason=problem,
+            )
         raise HardwareError(
             f"the frame '{frame.label}' was taken {TAKES} times and {problem}.",
             hint="Check this LED, its cable and the camera; nothing of this position was kept. "
@@ -253,6 +259,9 @@ class Engine:
     ) -> str:
         if first is not None and (image.shape != first.shape or image.dtype != first.dtype):
             return f"had the shape {image.shape} instead of {first.shape}"
+        width, height = self._microscope.hardware.camera.size_px
+        if image.shape[:2] != (height, width):
+            return f"had {image.shape[1]} x {image.shape[0]} pixels instead of {width} x {height}"
         attributes = self._writer.attributes
         signal = facts.median - attributes.black_level
         if (

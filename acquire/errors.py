@@ -8,6 +8,7 @@ PlsctlError
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -85,3 +86,20 @@ class InterruptedScan(PlsctlError):
 
     exit_code = 130
     kind = "interrupted"
+
+
+def disk_error(error: BaseException, folder: Path) -> UserError:
+    """What a failed write means for the user."""
+    text = str(error)
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text
+    if full or "RESOURCE_EXHAUSTED" in text:
+        return UserError(
+            "the disk is full; the positions finished so far are kept.",
+            file=folder,
+            hint="Make room and run the same command again: it goes on where it stopped.",
+        )
+    return UserError(
+        f"the disk does not take the images ({text.splitlines()[0][:200] if text else error!r}).",
+        file=folder,
+        hint="Check the disk and its permissions, then run the same command again.",
+    )

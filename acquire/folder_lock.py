@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_error
 
 
 @contextmanager
@@ -17,9 +17,13 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     UserError
-        Another process holds it.
+        Another process holds it, or nothing can be written there.
     """
-    with (folder / ".lock").open("w") as file:
+    try:
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise disk_error(error, folder) from None
+    with lock as file:
         try:
             _lock(file.fileno())
         except OSError:

@@ -87,6 +87,12 @@ class TurretSettings(Settings):
     retract_direction: Literal["down", "up"] = "down"
     """The direction of the z axis in which slide and objective move apart."""
 
+    @model_validator(mode="after")
+    def _one_when_fixed(self) -> TurretSettings:
+        if self.device is None and len(self.objectives) > 1:
+            raise ValueError("without a turret device there can be only one objective")
+        return self
+
 
 class ChecksSettings(Settings):
     """What is checked on every frame; off only for devices that do not see the LEDs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -9,32 +10,55 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from plsctl.acquire.errors import disk_error
+
 Event = dict[str, Any]
 
 
 class Journal:
-    """Appends events to `scan.jsonl`; what `sync` has returned for survives a crash."""
+    """Appends events to `scan.jsonl`; what `sync` has returned for survives a crash.
+
+    Only one at a time may be open in a scan's folder (`folder_lock.locked`).
+
+    Raises
+    ------
+    UserError
+        The disk is full or does not take the events.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _end_torn_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        try:
+            _end_torn_line(path)
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise disk_error(error, path) from None
 
     def append(self, event: str, **facts: Any) -> None:
         """Write one event with the time of day (UTC)."""
         line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        self._file.write(json.dumps({**line, **facts}) + "\n")
+        try:
+            self._file.write(json.dumps({**line, **facts}) + "\n")
+        except OSError as error:
+            raise disk_error(error, self.path) from None
 
     def sync(self) -> None:
         """Force what was appended to the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise disk_error(error, self.path) from None
 
     def close(self) -> None:
         """Sync and close."""
         if not self._file.closed:
-            self.sync()
-            self._file.close()
+            try:
+                self.sync()
+            finally:
+                # What could not be written is tried once more here, and fails again.
+                with contextlib.suppress(OSError):
+                    self._file.close()
 
 
 def _end_torn_line(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -29,10 +30,14 @@ from plsctl.acquire.protocols import (
     SlideTransform,
 )
 from plsctl.acquire.scan import Progress, Scan, silent
+from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.slide import PASSES, PassName
-from plsctl.acquire.store import PassReader, RawImage, ScanFolder, develop
+from plsctl.acquire.store import PassReader, RawImage, ScanFolder, develop, is_begun
 from plsctl.acquire.store_writer import PassWriter
 from plsctl.acquire.verdict import Verdict, judge_pass
+
+SAME_PLACE_UM = 0.01
+"""Positions nearer than this are the same one, written down and read back."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ def _run_locked(
     journal = Journal(scan.folder.journal)
     try:
         with open_microscope(scan.hardware) as microscope:
+            people = roles(microscope.operator)
+            people.operator.prepare(name, resumed)
             if fresh:
                 _put_aside(scan, name, journal)
             journal.append(
@@ -126,12 +133,15 @@ def _run_locked(
                 settings_hash=scan.hash,
                 version=version("plsctl"),
             )
-            people = roles(microscope.operator)
-            people.operator.prepare(name, resumed)
+            # What was measured before is read back from the file, up to this beginning.
+            journal.sync()
             if name == "highres" and not scan.folder.cells.exists():
                 people.cells.find(scan.folder.path)
             run = _PassRun(scan, name, microscope, people, journal, stop, force, progress)
             totals = run.take(watch)
+            if name == "stained" and totals.positions:
+                # Cells that were sought in a part of the pass are not all of them.
+                _rename_aside(scan.folder.cells)
         journal.append("pass_finished", pass_name=name, **asdict(totals))
         verdict = (
             judge_unstained(scan, people.focus, journal, progress) if name == "unstained" else None
@@ -163,17 +173,34 @@ def judge_unstained(
 
 
 def _put_aside(scan: Scan, name: PassName, journal: Journal) -> None:
-    path = scan.folder.pass_path(name)
+    """Rename a pass and what rests on it; the pass itself last, so that a crash hides nothing."""
+    folder = scan.folder
+    paths = [folder.pass_path(name)]
+    if name != "highres":
+        paths = [folder.transform, folder.cells, *paths]
+    if name == "unstained":
+        # Slide coordinates are those of the unstained pass: the others no longer fit.
+        paths = [folder.pass_path("highres"), folder.pass_path("stained"), *paths]
+    kept = [aside.name for path in paths if (aside := _rename_aside(path)) is not None]
+    journal.append("pass_put_aside", pass_name=name, kept_as=kept)
+
+
+def _rename_aside(path: Path) -> Path | None:
+    """Add `.old1`, or the next free number, to a name; None when there is no such file."""
     if not path.exists():
-        return
+        return None
     count = 1
     while (aside := path.with_name(f"{path.name}.old{count}")).exists():
         count += 1
-    path.rename(aside)
-    if name == "stained":
-        scan.folder.transform.unlink(missing_ok=True)
-        scan.folder.cells.unlink(missing_ok=True)
-    journal.append("pass_put_aside", pass_name=name, kept_as=aside.name)
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise UserError(
+            f"it cannot be put aside ({error.strerror}).",
+            file=path,
+            hint="Close every program that has it open, then run the same command again.",
+        ) from None
+    return aside
 
 
 class _PassRun:
@@ -210,12 +237,14 @@ class _PassRun:
         taken = len(scan.folder.open_pass(self._name).names) if scan.is_begun(self._name) else 0
         left = (len(plan.positions) - taken) * len(plan.frames)
         check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
+        self._check_places()
         focus = self._focus()
         if self._name != "unstained":
             self._transform = self._find_slide(focus)
         # Only now is the pass begun: a slide that turned out wrong must not count as stained.
         writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
         order = {position.name: index for index, position in enumerate(plan.positions)}
+        self._white_cells = self._count_taken()
         engine = Engine(
             microscope,
             writer,
@@ -258,6 +287,15 @@ class _PassRun:
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
         self._microscope.leds_off()
         width, height = self._scan.hardware.camera.size_px
+        deep = self._scan.hardware.camera.bit_depth > 8
+        if image.dtype.itemsize != 1 + deep:
+            raise UserError(
+                f"the camera gives values of {8 * image.dtype.itemsize} bits, the hardware file "
+                f"says {self._scan.hardware.camera.bit_depth}.",
+                file=self._scan.hardware.file,
+                field="camera.bit_depth",
+                hint="Correct the hardware file, or the camera's pixel type.",
+            )
         if image.shape[:2] != (height, width):
             raise UserError(
                 f"the camera gives images of {image.shape[1]} x {image.shape[0]} pixels, the "
@@ -267,6 +305,21 @@ class _PassRun:
                 hint="Correct the hardware file, or the camera's region of interest.",
             )
         return image
+
+    def _check_places(self) -> None:
+        """`UserError` when what was taken lies elsewhere than planned: positions go by name."""
+        if not self._scan.is_begun(self._name):
+            return
+        planned = {p.name: (p.x_um, p.y_um) for p in self.plan.positions}
+        for taken in self._scan.folder.open_pass(self._name).positions:
+            place = planned.get(taken.name, (math.inf, math.inf))
+            if math.dist(place, (taken.slide_x_um, taken.slide_y_um)) > SAME_PLACE_UM:
+                raise UserError(
+                    f"the pass '{self._name}' was begun for other positions: {taken.name} was "
+                    f"taken at ({taken.slide_x_um:.1f}, {taken.slide_y_um:.1f}) um.",
+                    file=self._scan.folder.path,
+                    hint="Restore the cells.csv it was begun with, or take it again with --fresh.",
+                )
 
     def _place(self, position: Position) -> tuple[float, float]:
         x, y = position.x_um, position.y_um
@@ -290,7 +343,7 @@ class _PassRun:
             return focus
         if focus.recall(_since_begun(scan.folder.journal, self._name)):
             return focus
-        self._transform = scan.transform() if self._name == "highres" else None
+        self._transform = load_transform(scan.folder) if self._name == "highres" else None
         places = [self._place(position) for position in self.plan.positions]
         total = min(settings.points, len(places))
         done = 0
@@ -311,7 +364,12 @@ class _PassRun:
     def _earlier_plane(self) -> FocusPlane | None:
         """The plane of an earlier pass, shifted by the parfocal offset between the objectives."""
         scan = self._scan
-        planes = [e for e in read_journal(scan.folder.journal) if e["event"] == "focus_plane"]
+        planes = [
+            event
+            for event in read_journal(scan.folder.journal)
+            # A plane of this pass would have been recalled, had it not been begun anew.
+            if event["event"] == "focus_plane" and event["pass_name"] != self._name
+        ]
         if not planes:
             return None
         last = planes[-1]
@@ -321,8 +379,11 @@ class _PassRun:
 
     def _find_slide(self, focus: Focus) -> SlideTransform:
         """Where the returned slide lies: remembered, or from a few fields taken now."""
+        if self._name == "highres":
+            return load_transform(self._scan.folder)
         known = self._scan.transform()
-        if known is not None:
+        # Before the pass was begun the slide may have been taken out once more.
+        if known is not None and self._scan.is_begun(self._name):
             return known
         reader = self._scan.folder.open_pass("unstained")
         chosen = self._registration_positions(reader)
@@ -372,6 +433,13 @@ class _PassRun:
         self._progress(self._name, len(writer.wells), len(self.plan.positions))
         write_positions(self._scan.folder)
 
+    def _count_taken(self) -> int:
+        """White cells of the positions that an earlier run took, for `stop.white_cells`."""
+        if self._scan.slide.stop.white_cells is None or self._name != "stained":
+            return 0
+        reader = self._scan.folder.open_pass(self._name)
+        return sum(self._people.field.white_cells(reader.brightfield(n)) for n in reader.names)
+
     def _enough(self, position: Position, brightfield: RawImage) -> bool:
         wanted = self._scan.slide.stop.white_cells
         if wanted is None or self._name != "stained":
@@ -396,7 +464,7 @@ def write_positions(folder: ScanFolder) -> None:
         writer.writerow(["pass", "position", "x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"])
         for name in PASSES:
             path = folder.pass_path(name)
-            if not path.is_dir():
+            if not is_begun(path):
                 continue
             for p in PassReader(path).positions:
                 place = (p.x_um, p.y_um, p.z_um, p.slide_x_um, p.slide_y_um)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from plsctl.acquire.errors import UserError
-from plsctl.acquire.geometry import number, read_table, save_geometry
+from plsctl.acquire.errors import PlsctlError, UserError, disk_error
+from plsctl.acquire.geometry import number, read_table
 from plsctl.acquire.journal import read_journal
 from plsctl.acquire.plan import (
     PassPlan,
@@ -24,7 +24,7 @@ from plsctl.acquire.protocols import (
 )
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.slide import PASSES, PassName, Slide, load_slide, settings_hash
-from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader, ScanFolder
+from plsctl.acquire.store import FrameRecord, PassAttributes, ScanFolder, is_begun
 from plsctl.acquire.verdict import verify_pass
 
 Progress = Callable[[str, int, int], None]
@@ -35,6 +35,10 @@ CELL_CROP_PX = 64
 
 CELL_SLACK_UM = 6.0
 """... and this much more, for what stage and slide are off by."""
+
+
+_BEGINNINGS = ("pass_started", "pass_resumed", "pass_put_aside")
+"""After these a verdict on the pass no longer holds."""
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -111,12 +115,11 @@ class Scan:
 
     def is_finished(self, name: PassName) -> bool:
         """Whether a pass has been completed."""
-        path = self.folder.pass_path(name)
-        return path.is_dir() and PassReader(path).attributes.finished
+        return self.is_begun(name) and self.folder.open_pass(name).attributes.finished
 
     def is_begun(self, name: PassName) -> bool:
         """Whether a pass has been started."""
-        return self.folder.pass_path(name).is_dir()
+        return is_begun(self.folder.pass_path(name))
 
     def open_pass_name(self) -> PassName | None:
         """The pass that was started and not completed."""
@@ -127,11 +130,13 @@ class Scan:
         return next((n for n in PASSES if n in self.slide.passes and not self.is_begun(n)), None)
 
     def safe_to_stain(self) -> bool | None:
-        """The last verdict on the unstained pass; None when there is none yet."""
+        """The verdict on the unstained pass as it is now; None when there is none yet."""
         verdict = None
         for event in read_journal(self.folder.journal):
             if event["event"] == "verdict":
                 verdict = bool(event["safe_to_stain"])
+            elif event.get("pass_name") == "unstained" and event["event"] in _BEGINNINGS:
+                verdict = None
         return verdict
 
     def transform(self) -> SlideTransform | None:
@@ -171,7 +176,14 @@ class Scan:
                 file=self.folder.path,
                 hint="First: plsctl scan SLIDE.yaml --pass unstained.",
             )
-        if not self.safe_to_stain() and not force:
+        safe = self.safe_to_stain()
+        if safe is None and not force:
+            raise UserError(
+                "the unstained pass has not been judged: it was stopped while it was checked.",
+                file=self.folder.path,
+                hint="Judge it now: plsctl scan SLIDE.yaml --verify.",
+            )
+        if not safe and not force:
             raise UserError(
                 "the unstained pass was judged not safe to stain.",
                 file=self.folder.path,
@@ -258,28 +270,38 @@ class Scan:
         folder = self.folder.path
         if self.folder.slide_file.exists():
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        # The folder appears whole: a kill must not leave one that is no scan and not empty.
+        staging = folder.with_name(f".{folder.name}.preparing")
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            self._write_settings(staging)
+            if folder.exists():
+                folder.rmdir()
+            staging.rename(folder)
+        except OSError as error:
+            if isinstance(error, PlsctlError):
+                raise
+            raise disk_error(error, folder) from None
+
+    def _write_settings(self, folder: Path) -> None:
         hardware = self.hardware.model_dump(mode="json")
-        save_geometry(self.hardware.geometry(), folder / "leds.csv")
+        leds = self.hardware.resolve(self.hardware.led_array.geometry)
+        shutil.copyfile(leds, folder / "leds.csv")
         hardware["led_array"]["geometry"] = "leds.csv"
         if hardware["core"].endswith(".cfg"):
             path = self.hardware.resolve(hardware["core"])
             hardware["core"] = str(path) if path.is_file() else hardware["core"]
         slide = self.slide.model_dump(mode="json")
         slide["hardware"] = "hardware.yaml"
+        # By pass: tables in different folders may have one name.
         for name in self.slide.passes:
-            table = self.slide.load_exposures(name)
-            if table.file is not None:
-                shutil.copyfile(table.file, folder / table.file.name)
-        slide["exposures"] = Path(slide["exposures"]).name
-        for settings in slide["passes"].values():
-            if settings["exposures"]:
-                settings["exposures"] = Path(settings["exposures"]).name
-        (folder / "hardware.yaml").write_text(yaml.safe_dump(hardware, sort_keys=False), "utf-8")
-        # The slide file last: it is what makes the folder a scan.
-        partial = folder / "slide.yaml.part"
-        partial.write_text(yaml.safe_dump(slide, sort_keys=False), "utf-8")
-        partial.replace(self.folder.slide_file)
+            table = f"exposures_{name}.csv"
+            shutil.copyfile(self.slide.exposures_file(name), folder / table)
+            slide["passes"][name]["exposures"] = table
+        slide["exposures"] = f"exposures_{next(iter(self.slide.passes))}.csv"
+        for file, settings in (("hardware.yaml", hardware), ("slide.yaml", slide)):
+            (folder / file).write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
 
     def verify(self, progress: Progress = silent) -> dict[str, list[str]]:
         """Problems found by reading every pass again, by pass."""

@@ -91,7 +91,7 @@ class Slide(Settings):
     recipe: str = "full"
     exposures: str = "exposures_20x.csv"
     focus: FocusSettings = FocusSettings()
-    passes: dict[PassName, PassSettings] = Field(default_factory=_default_passes)
+    passes: dict[PassName, PassSettings] = Field(default_factory=_default_passes, min_length=1)
     slide_return: ReturnSettings = ReturnSettings()
     stop: StopSettings = StopSettings()
 
@@ -120,8 +120,12 @@ class Slide(Settings):
 
     def load_exposures(self, pass_name: PassName = "unstained") -> ExposureTable:
         """The exposure table of a pass."""
+        return load_exposures(self.exposures_file(pass_name))
+
+    def exposures_file(self, pass_name: PassName) -> Path:
+        """Where the exposure table of a pass stands."""
         own = self.passes[pass_name].exposures if pass_name in self.passes else None
-        return load_exposures(find_file(own or self.exposures, self.file.parent))
+        return find_file(own or self.exposures, self.file.parent)
 
     def pass_settings(self, name: PassName) -> PassSettings:
         """Settings of one pass; `UserError` when the slide file leaves it out."""
@@ -146,14 +150,29 @@ def load_slide(path: Path) -> Slide:
 def settings_hash(slide: Slide, hardware: Hardware) -> str:
     """A hash of everything that decides what a scan's images are, whatever its files are called.
 
-    A resume with other settings would mix two scans in one; comparing hashes prevents it. Ports
-    may change from day to day and are left out.
+    A resume with other settings would mix two scans in one; comparing hashes prevents it. Left out
+    is what may have to be changed for a scan to go on: how focus and the returned slide are sought,
+    how the stage moves, ports, names of files.
     """
+    left_out: dict[str, bool | set[str]] = {
+        "focus": {"points", "range_um", "step_um"},
+        **dict.fromkeys(("slide_return", "stop", "hardware", "exposures", "passes"), True),
+    }
+    moves = {"stage", "focus_z_um", "checks", "timing"}
+    leds = hardware.led_array
     passes = {name: settings.objective for name, settings in slide.passes.items()}
     tables = {name: slide.load_exposures(name) for name in slide.passes}
     content = {
-        "slide": slide.model_dump(mode="json", exclude={"stop", "hardware", "exposures", "passes"}),
-        "hardware": hardware.model_dump(mode="json", exclude={"name", "led_array"}),
+        "slide": slide.model_dump(mode="json", exclude=left_out),
+        "hardware": hardware.model_dump(
+            mode="json", exclude={"name", "core", "turret", "led_array", *moves}
+        ),
+        "core": ".cfg" if hardware.core.endswith(".cfg") else hardware.core,
+        "objectives": {
+            name: objective.model_dump(mode="json", exclude={"label", "offset_z_um"})
+            for name, objective in hardware.turret.objectives.items()
+        },
+        "led_array": [leds.driver, leds.options],
         "leds": [[led.led, led.name, *led.direction] for led in hardware.geometry().leds],
         "passes": passes,
         "exposures": {

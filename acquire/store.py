@@ -101,13 +101,20 @@ class ScanFolder:
     def open_pass(self, name: str) -> PassReader:
         """Read a pass; `UserError` when it has not been taken."""
         path = self.pass_path(name)
-        if not path.is_dir():
+        if not is_begun(path):
             raise UserError(
                 f"the scan has no pass '{name}'.",
                 file=self.path,
                 hint=f"Take it first: plsctl scan SLIDE.yaml --pass {name}.",
             )
         return PassReader(path)
+
+
+def is_begun(plate: Path) -> bool:
+    """Whether a pass has been begun: a kill may leave the plate's folder with nothing in it."""
+    return plate.is_dir() and (
+        (plate / "zarr.json").exists() or any(entry.is_dir() for entry in plate.iterdir())
+    )
 
 
 class PassReader:

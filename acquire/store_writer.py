@@ -7,7 +7,6 @@ on disk. So a position in the plate is a finished one, whatever happened.
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import shutil
 from collections import deque
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 import tensorstore
 
-from plsctl.acquire.errors import PlsctlError, UserError
+from plsctl.acquire.errors import PlsctlError, UserError, disk_error
 from plsctl.acquire.ome_zarr import (
     LEVELS,
     WELL_METADATA,
@@ -28,7 +27,7 @@ from plsctl.acquire.ome_zarr import (
     read_group,
     write_group,
 )
-from plsctl.acquire.store import PassAttributes, RawImage
+from plsctl.acquire.store import PassAttributes, RawImage, is_begun
 
 WRITES_IN_FLIGHT = 8
 """Frames under way to the disk at once; more would only hide a disk that is too slow."""
@@ -48,7 +47,7 @@ class PassWriter:
         self.attributes = attributes
         self._staging = path.with_name(f".{path.name}.writing")
         self._wells: list[str] = []
-        if path.exists():
+        if is_begun(path):
             self._continue()
         shutil.rmtree(self._staging, ignore_errors=True)
         self._publish()
@@ -64,10 +63,12 @@ class PassWriter:
                 "or scan into another folder with --out.",
             )
         listed = [well["path"] for well in known["ome"]["plate"]["wells"]]
-        folders = (folder for folder in self.path.glob("*/*") if folder.is_dir())
+        folders = (found.parent for found in self.path.glob("*/*/zarr.json"))
         present = [f"{well.parent.name}/{well.name}" for well in folders]
-        # A kill between the rename and the new listing leaves a finished position unlisted.
-        self._wells = listed + sorted(set(present) - set(listed))
+        # A kill between the rename and the new listing leaves a finished position unlisted; one
+        # that somebody removed counts as not taken.
+        kept = [well for well in listed if well in present]
+        self._wells = kept + sorted(set(present) - set(listed))
 
     @property
     def wells(self) -> list[str]:
@@ -182,23 +183,6 @@ def _reduced(image: RawImage, level: int) -> RawImage:
     blocks = image[: height * factor, : width * factor]
     reduced = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_AREA)
     return reduced.reshape(height, width, -1)  # type: ignore[return-value]
-
-
-def disk_error(error: BaseException, folder: Path) -> UserError:
-    """What a failed write means for the user."""
-    text = str(error)
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text
-    if full or "RESOURCE_EXHAUSTED" in text:
-        return UserError(
-            "the disk is full; the positions finished so far are kept.",
-            file=folder,
-            hint="Make room and run the same command again: it goes on where it stopped.",
-        )
-    return UserError(
-        f"the disk does not take the images ({text.splitlines()[0][:200] if text else error!r}).",
-        file=folder,
-        hint="Check the disk and its permissions, then run the same command again.",
-    )
 
 
 def frame_bytes(shape: tuple[int, int, int], bytes_per_value: int) -> int:

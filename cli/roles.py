@@ -29,7 +29,14 @@ class ConsoleOperator:
         import typer
 
         say(REQUESTS[pass_name])
-        if not typer.confirm("Done?", default=True, err=True):
+        try:
+            done = typer.confirm("Done?", default=True, err=True)
+        except typer.Abort:
+            raise UserError(
+                f"nobody said that the slide is ready; the pass '{pass_name}' was not started.",
+                hint="Run the same command when it is, with --yes where nobody can be asked.",
+            ) from None
+        if not done:
             raise UserError(
                 f"the pass '{pass_name}' was not started.",
                 hint="Run the same command when the slide is ready.",

@@ -76,8 +76,8 @@ def _advise(opened: "Scan", as_json: bool) -> None:
     else:
         text = f"Next: plsctl scan {opened.slide.file} --pass {following}"
         if following == "stained":
-            safe = opened.safe_to_stain()
-            text = f"Safe to stain: {'yes' if safe else 'no'}. {text}"
+            answer = {True: "yes", False: "no", None: "not judged yet"}
+            text = f"Safe to stain: {answer[opened.safe_to_stain()]}. {text}"
     emit({"pass": None, "next": following, "safe_to_stain": opened.safe_to_stain()}, as_json)
     say(text)
 
@@ -181,12 +181,14 @@ def _verify(opened: "Scan", as_json: bool) -> None:
 
 
 def _judge_again(opened: "Scan") -> list[str]:
+    from plsctl.acquire.folder_lock import locked
     from plsctl.acquire.journal import Journal
     from plsctl.acquire.pass_run import judge_unstained
     from plsctl.process.sharpness import GradientFocusJudge
 
-    journal = Journal(opened.folder.journal)
-    try:
-        return list(judge_unstained(opened, GradientFocusJudge(), journal).problems)
-    finally:
-        journal.close()
+    with locked(opened.folder.path):
+        journal = Journal(opened.folder.journal)
+        try:
+            return list(judge_unstained(opened, GradientFocusJudge(), journal).problems)
+        finally:
+            journal.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +16,15 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
+from plsctl.acquire.focusing import Focus
 from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.journal import Event
 from plsctl.acquire.microscope import open_microscope
 from plsctl.acquire.pass_run import Roles, run_pass
 from plsctl.acquire.protocols import FieldPair, SlideTransform, WallClock
 from plsctl.acquire.scan import Scan, open_scan
+from plsctl.acquire.slide import load_slide
 from plsctl.acquire.store import Image
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import serve_pty, serve_tcp
@@ -162,6 +165,117 @@ def test_changed_settings_and_other_slides_are_refused(slide_file: Path, tmp_pat
     slide_file.write_text(text.replace("slide: D1", "slide: D2"))
     with pytest.raises(UserError, match="slide 'D1', not of 'D2'"):
         Scan(open_scan(slide_file, tmp_path).slide, scan.folder.path)
+
+
+def test_own_cfg_precise_geometry_and_tables_of_one_name_do_not_look_like_other_settings(
+    slide_file: Path, tmp_path: Path
+) -> None:
+    folder = slide_file.parent
+    for name in ("low", "high"):
+        (folder / name).mkdir()
+    table = (folder / "exposures.csv").read_text()
+    (folder / "low" / "exposures.csv").write_text(table)
+    (folder / "high" / "exposures.csv").write_text(table.replace("field,,1,", "field,,2,"))
+    (folder / "our.cfg").write_text("Property,Core,Initialize,0\nProperty,Core,Initialize,1\n")
+    leds = load_hardware("demo.yaml", folder).geometry().leds
+    (folder / "our_leds.csv").write_text(
+        "led,name,x_mm,y_mm,z_mm,group\n"
+        + "".join(f"{d.led},{d.name},{d.x_mm + 1e-6},{d.y_mm},{d.z_mm},{d.group}\n" for d in leds)
+    )
+    text = (folder / "demo.yaml").read_text().replace("MMConfig_demo.cfg", "our.cfg")
+    (folder / "demo.yaml").write_text(text.replace("leds_43.csv", "our_leds.csv"))
+    slide = yaml.safe_load(slide_file.read_text())
+    slide["exposures"] = "low/exposures.csv"
+    slide["passes"]["highres"]["exposures"] = "high/exposures.csv"
+    slide_file.write_text(yaml.safe_dump(slide))
+    scan = open_scan(slide_file, tmp_path / "scans")
+    scan.prepare_folder()
+    assert open_scan(slide_file, tmp_path / "scans").hash == scan.hash
+    assert Scan(load_slide(scan.folder.slide_file), scan.folder.path).hash == scan.hash
+
+
+def test_what_a_hint_says_to_change_may_be_changed_and_other_things_not(
+    slide_file: Path, tmp_path: Path
+) -> None:
+    known = open_scan(slide_file, tmp_path).hash
+    slide, hardware = slide_file.read_text(), (slide_file.parent / "demo.yaml").read_text()
+
+    def changed(slide: str, hardware: str) -> bool:
+        slide_file.write_text(slide)
+        (slide_file.parent / "demo.yaml").write_text(hardware)
+        return open_scan(slide_file, tmp_path).hash != known
+
+    assert not changed(slide.replace("mode: fixed", "mode: fixed\n  range_um: 80"), hardware)
+    assert not changed(slide, hardware.replace("tolerance_um: 0.1", "tolerance_um: 0.3"))
+    assert not changed(slide, hardware.replace("focus_z_um: 0", "focus_z_um: 12"))
+    assert changed(slide, hardware.replace("pixel_pitch_um: 5.86", "pixel_pitch_um: 5.85"))
+    assert changed(slide, hardware.replace("led_array:", "led_array:\n  options: {first_led: 1}"))
+
+
+def test_a_pass_begun_anew_recalls_no_focus(
+    slide_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slide_file.write_text(slide_file.read_text().replace("mode: fixed", "mode: surface"))
+    scan = open_scan(slide_file, tmp_path / "scans")
+    recalled: list[list[str]] = []
+
+    def recall(focus: Focus, events: Sequence[Event]) -> bool:
+        recalled.append([event["event"] for event in events])
+        focus.fixed(0.0)
+        return True
+
+    monkeypatch.setattr(Focus, "recall", recall)
+    take(scan, "unstained")
+    take(scan, "unstained", fresh=True)
+    assert recalled == [["pass_started"]] * 2
+    assert (scan.folder.path / "unstained.ome.zarr.old1").is_dir()
+
+
+def test_a_verdict_holds_for_the_pass_it_was_given_on(slide_file: Path, tmp_path: Path) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    take(scan, "unstained")
+    assert scan.safe_to_stain() is not None
+    text = scan.folder.journal.read_text()
+    started = next(line for line in text.splitlines() if "pass_started" in line)
+    scan.folder.journal.write_text(text + started + "\n")
+    assert scan.safe_to_stain() is None
+    with pytest.raises(UserError, match=r"not been judged.*--verify"):
+        run_pass(scan, "stained", roles, StopRequest())
+
+
+def test_what_a_pass_begun_anew_replaces_is_kept(slide_file: Path, tmp_path: Path) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    for name in ("unstained", "stained", "highres"):
+        take(scan, name)
+    take(scan, "unstained", fresh=True)
+    assert scan.is_finished("unstained")
+    assert not scan.is_begun("stained")
+    assert scan.transform() is None
+    kept = ["unstained.ome.zarr", "stained.ome.zarr", "highres.ome.zarr"]
+    for file in (*kept, "transform.json", "cells.csv"):
+        assert (scan.folder.path / f"{file}.old1").exists(), file
+
+
+def test_a_pass_at_cells_is_not_resumed_at_other_cells(slide_file: Path, tmp_path: Path) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    for name in ("unstained", "stained"):
+        take(scan, name)
+    stop = StopRequest()
+    with pytest.raises(InterruptedScan):
+        run_pass(
+            scan,
+            "highres",
+            roles,
+            stop,
+            watch=lambda engine: engine.position_finished.connect(lambda _: stop.set("SIGTERM")),
+        )
+    cells = scan.folder.cells.read_text()
+    scan.folder.cells.write_text("cell,x_um,y_um\n1,1020,620\n")
+    with pytest.raises(UserError, match="begun for other positions"):
+        take(scan, "highres")
+    scan.folder.cells.write_text(cells)
+    take(scan, "highres")
+    assert len(scan.folder.open_pass("highres").names) == 2
 
 
 def test_passes_come_in_order(slide_file: Path, tmp_path: Path) -> None:
