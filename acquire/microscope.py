@@ -172,7 +172,9 @@ class Microscope:
                     f"({low:g} to {high:g} um).",
                     file=self.hardware.file,
                     field=f"stage.{axis}_um",
-                    hint="Choose a region inside the limits.",
+                    hint="Choose a region inside the limits."
+                    if axis != "z"
+                    else "Check 'focus_z_um' and the objectives' offsets in the hardware file.",
                 )
 
     def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.exposures import ExposureTable
@@ -170,6 +171,24 @@ def check_limits(positions: Sequence[Position], hardware: Hardware, slide: Slide
                 field=f"region.{axis}",
                 hint=f"Choose a region inside the limits of {hardware.file.name}.",
             )
+
+
+def check_camera(frames: Sequence[FrameRecord], hardware: Hardware, table: Path) -> None:
+    """`UserError` when the camera cannot take a frame with its exposure or gain."""
+    camera = hardware.camera
+    for frame in frames:
+        for field, value, (low, high) in (
+            ("exposure_ms", frame.exposure_ms, camera.exposure_range_ms),
+            ("gain", frame.gain, camera.gain_range),
+        ):
+            if not low <= value <= high:
+                raise UserError(
+                    f"the frame '{frame.label}' has {field} = {value:g}, and the camera offers "
+                    f"{low:g} to {high:g}.",
+                    file=table,
+                    field=field,
+                    hint=f"Correct the table, or the camera's ranges in {hardware.file.name}.",
+                )
 
 
 def forecast(

@@ -15,6 +15,7 @@ from plsctl.acquire.plan import (
     PassPlan,
     Position,
     cell_positions,
+    check_camera,
     check_limits,
     frame_records,
     grid_positions,
@@ -207,12 +208,14 @@ class Scan:
         """The frames of a pass; `UserError` when an LED lacks an exposure or an objective lacks."""
         hardware = self.hardware
         hardware.objective(self.slide.pass_settings(name).objective)
-        return frame_records(
+        frames = frame_records(
             self.slide.recipe if name == "unstained" else "brightfield",
             self.slide.load_exposures(name),
             hardware.geometry(),
             hardware.objective(hardware.low_power).na,
         )
+        check_camera(frames, hardware, self.slide.exposures_file(name))
+        return frames
 
     def _positions(self, name: PassName) -> tuple[Position, ...]:
         width, height = self.field_um(self.slide.pass_settings(name).objective)

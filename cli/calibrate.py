@@ -47,6 +47,8 @@ def exposures(
     """
     if out.exists() and not overwrite:
         raise UserError("the table exists.", file=out, hint="Choose another name, or --overwrite.")
+    if not out.parent.is_dir():
+        raise UserError("there is no such folder.", file=out.parent, hint="Make it first.")
     from plsctl.acquire.calibrate import ExposureCalibration, all_frames
     from plsctl.acquire.exposures import save_exposures
     from plsctl.acquire.focusing import FocusSearch

@@ -158,6 +158,21 @@ def test_an_exposure_table_without_an_led_is_refused_before_anything_is_written(
     assert not (tmp_path / "scans").exists()
 
 
+def test_an_exposure_the_camera_cannot_take_is_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "long.csv").write_text(
+        "led,variant,exposure_ms,gain,brightness\nbrightfield,,0.2,1,1\n"
+        "plate-1,,2,1,1\nplate-2,,9000,1,1\nplate-3,,2,1,1\n"
+    )
+    slide = write_slide(tmp_path, exposures="long.csv")
+    result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
+    error = error_of(result)
+    assert (result.returncode, error["field"]) == (2, "exposure_ms")
+    assert "'plate-2' has exposure_ms = 9000" in str(error["message"])
+    assert not (tmp_path / "scans").exists()
+
+
 @pytest.mark.parametrize(
     ("port", "words", "code"),
     [
