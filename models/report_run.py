@@ -112,7 +112,7 @@ def _score_section(scores: dict[str, Any]) -> Section:
 
 def _with_interval(score: dict[str, Any]) -> str:
     low, high = score["ci95"]
-    return f"{score['mean']:.4f}  ({low:.4f} to {high:.4f})"
+    return f"{score['mean']:.3f} ({low:.3f}-{high:.3f})"
 
 
 def _prediction_section(run: Run) -> Section:
