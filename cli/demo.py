@@ -67,7 +67,7 @@ class Timing:
 
 def demo(
     directory: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Where everything is written.")
+        Path, typer.Argument(metavar="DIR", help="Where everything is written.")
     ] = Path("demo"),
     quick: Annotated[
         bool, typer.Option("--quick", help="A few fields and a very short training.")
