@@ -22,7 +22,7 @@ class Settings(BaseModel):
 
 
 Model = TypeVar("Model", bound=BaseModel)
-Path_ = tuple[int | str, ...]
+YamlPath = tuple[int | str, ...]
 
 
 def load_settings(path: Path, model: type[Model]) -> Model:
@@ -57,7 +57,7 @@ def validate_section(model: type[Model], section: dict[str, Any], file: Path, na
         raise _explain(error.errors()[0], file, model, section, inside) from None
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Path_, int]]:
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[YamlPath, int]]:
     """The mapping in a YAML file and the line (from 1) at which each of its fields stands."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -84,12 +84,12 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Path_, int]]:
         ) from None
     if not isinstance(data, dict):
         raise UserError("a mapping of fields to values is expected here.", file=path, line=1)
-    lines: dict[Path_, int] = {}
+    lines: dict[YamlPath, int] = {}
     _collect_lines(node, (), lines)
     return data, lines
 
 
-def _collect_lines(node: yaml.Node | None, path: Path_, lines: dict[Path_, int]) -> None:
+def _collect_lines(node: yaml.Node | None, path: YamlPath, lines: dict[YamlPath, int]) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, str(key.value))
@@ -106,7 +106,7 @@ def _explain(
     path: Path,
     model: type[BaseModel],
     data: dict[str, Any],
-    lines: dict[Path_, int],
+    lines: dict[YamlPath, int],
 ) -> UserError:
     place = tuple(part for part in detail["loc"] if _stands_in(part, lines))
     line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), None)
@@ -133,7 +133,7 @@ def _explain(
     return UserError(f"{where}{reason}.", file=path, line=line, field=field, hint=guess_hint)
 
 
-def _stands_in(part: int | str, lines: dict[Path_, int]) -> bool:
+def _stands_in(part: int | str, lines: dict[YamlPath, int]) -> bool:
     return any(part in place for place in lines)
 
 
@@ -144,7 +144,7 @@ def _did_you_mean(found: object, detail: ErrorDetails) -> str | None:
     return f"Did you mean '{close[0]}'?" if close else None
 
 
-def _model_at(model: type[BaseModel], place: Path_) -> type[BaseModel] | None:
+def _model_at(model: type[BaseModel], place: YamlPath) -> type[BaseModel] | None:
     """The model in which the field after `place` was looked up."""
     current: type[BaseModel] | None = model
     for part in place:

@@ -133,7 +133,7 @@ def load_geometry(path: Path) -> LedGeometry:
     leds: list[Led] = []
     for line, row in rows:
         led = Led(
-            led=int(number(row, "led", path, line)),
+            led=whole_number(row, "led", path, line),
             name=row["name"],
             x_mm=number(row, "x_mm", path, line),
             y_mm=number(row, "y_mm", path, line),
@@ -222,3 +222,13 @@ def number(row: dict[str, str], column: str, path: Path, line: int) -> float:
             f"'{row[column]}' is not a number.", file=path, line=line, field=column
         ) from None
     return value
+
+
+def whole_number(row: dict[str, str], column: str, path: Path, line: int) -> int:
+    """A whole number out of a table's row; `UserError` says where it is not one."""
+    value = number(row, column, path, line)
+    if not value.is_integer():
+        raise UserError(
+            f"'{row[column]}' is not a whole number.", file=path, line=line, field=column
+        )
+    return int(value)

@@ -21,6 +21,8 @@ class CameraSettings(Settings):
     """The camera: its device in the core and what its pixels mean."""
 
     device: str = "Camera"
+    shutter: str | None = None
+    """A shutter in the light path: opened with the microscope, closed with it."""
     pixel_pitch_um: float = Field(gt=0)
     size_px: tuple[int, int]
     """Width and height of the images."""

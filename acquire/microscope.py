@@ -66,6 +66,7 @@ class Microscope:
     def close(self) -> None:
         """LEDs off, stage stopped, devices released; whatever fails, the rest is still done."""
         self.leds.close()
+        _attempt(lambda: self._set_shutter(False))
         for stop in (self.hardware.stage.xy_device, self.hardware.stage.z_device):
             _attempt(lambda label=stop: self._core.stop(label))  # type: ignore[misc]
         _attempt(self._backend.close)
@@ -89,6 +90,8 @@ class Microscope:
             "stage.xy_device": stage.xy_device,
             "stage.z_device": stage.z_device,
         }
+        if self.hardware.camera.shutter is not None:
+            wanted["camera.shutter"] = self.hardware.camera.shutter
         if self.hardware.turret.device is not None:
             wanted["turret.device"] = self.hardware.turret.device
         for field, label in wanted.items():
@@ -102,6 +105,7 @@ class Microscope:
         self._check_objective_labels()
         # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
         self._core.setAutoShutter(False)
+        self._set_shutter(True)
         self._core.setCameraDevice(self.hardware.camera.device)
         for name, value in self.hardware.camera.properties.items():
             self._do(
@@ -110,6 +114,13 @@ class Microscope:
                     self.hardware.camera.device, name, value
                 ),
             )
+
+    def _set_shutter(self, is_open: bool) -> None:
+        shutter = self.hardware.camera.shutter
+        if shutter is None:
+            return
+        what = f"{'open' if is_open else 'close'} the shutter '{shutter}'"
+        self._do(what, lambda: self._core.setShutterOpen(shutter, is_open))
 
     def _check_objective_labels(self) -> None:
         device = self.hardware.turret.device

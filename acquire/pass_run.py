@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -239,8 +239,11 @@ class _PassRun:
         check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
         self._check_places()
         focus = self._focus()
-        if self._name != "unstained":
+        if self._name == "unstained":
+            self._check_unstained(focus)
+        else:
             self._transform = self._find_slide(focus)
+        plan = self.plan = replace(plan, positions=self._within_limits(plan.positions))
         # Only now is the pass begun: a slide that turned out wrong must not count as stained.
         writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
         order = {position.name: index for index, position in enumerate(plan.positions)}
@@ -256,9 +259,41 @@ class _PassRun:
         engine.position_finished.connect(lambda position: self._finished(writer, position))
         if watch is not None:
             watch(engine)
-        totals = engine.run(plan, self._enough)
+        try:
+            totals = engine.run(plan, self._enough)
+        finally:
+            write_positions(scan.folder)
         writer.finish()
         return totals
+
+    def _check_unstained(self, focus: Focus) -> None:
+        """`UserError` when the slide of an unstained pass is stained already."""
+        if self._scan.is_begun("unstained") or self._force:
+            return
+        first = self.plan.positions[0]
+        if self._people.field.looks_stained(self._look_at(first.x_um, first.y_um, focus)):
+            raise UserError(
+                "the slide looks stained already; an unstained pass of it would teach nothing.",
+                file=self._scan.slide.file,
+                hint="Put an unstained slide on the stage, or use --force if it only looks so.",
+            )
+
+    def _within_limits(self, positions: Sequence[Position]) -> tuple[Position, ...]:
+        """The positions the stage can reach where the slide lies now; the others are noted."""
+        reachable = []
+        for position in positions:
+            try:
+                self._microscope.check_limits(*self._place(position))
+            except UserError as error:
+                self._journal.append(
+                    "position_out_of_reach",
+                    pass_name=self._name,
+                    position=position.name,
+                    reason=error.message,
+                )
+            else:
+                reachable.append(position)
+        return tuple(reachable)
 
     def _check_array(self) -> None:
         """`UserError` when the LED array cannot light what the recipe asks for."""
@@ -431,7 +466,6 @@ class _PassRun:
 
     def _finished(self, writer: PassWriter, position: Position) -> None:
         self._progress(self._name, len(writer.wells), len(self.plan.positions))
-        write_positions(self._scan.folder)
 
     def _count_taken(self) -> int:
         """White cells of the positions that an earlier run took, for `stop.white_cells`."""

@@ -123,9 +123,33 @@ class Slide(Settings):
         return load_exposures(self.exposures_file(pass_name))
 
     def exposures_file(self, pass_name: PassName) -> Path:
-        """Where the exposure table of a pass stands."""
-        own = self.passes[pass_name].exposures if pass_name in self.passes else None
-        return find_file(own or self.exposures, self.file.parent)
+        """Where the exposure table of a pass stands.
+
+        A pass that names none has that of the slide, or, where its objective is another one than
+        the first pass's, `exposures_OBJECTIVE.csv`.
+
+        Raises
+        ------
+        UserError
+            A pass with another objective has no table of its own.
+        """
+        settings = self.passes.get(pass_name)
+        first = next(iter(self.passes.values())).objective
+        if settings is None or settings.exposures or settings.objective == first:
+            own = settings.exposures if settings is not None else None
+            return find_file(own or self.exposures, self.file.parent)
+        own = f"exposures_{settings.objective}.csv"
+        path = find_file(own, self.file.parent)
+        if not path.is_file():
+            raise UserError(
+                f"the pass '{pass_name}' is taken at {settings.objective} and has no exposures of "
+                f"its own: there is no {own} beside the slide file.",
+                file=self.file,
+                field=f"passes.{pass_name}.exposures",
+                hint=f"Measure them: plsctl calibrate exposures --objective {settings.objective} "
+                f"--brightfield-only -o {own}.",
+            )
+        return path
 
     def pass_settings(self, name: PassName) -> PassSettings:
         """Settings of one pass; `UserError` when the slide file leaves it out."""

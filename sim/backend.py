@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from plsctl.acquire.backend import Backend, close_core
 from plsctl.acquire.config import validate_section
+from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.hardware import Hardware
 from plsctl.sim.settings import SimulatorSettings
 from plsctl.sim.world import World
@@ -31,6 +32,7 @@ def open_world(hardware: Hardware) -> World:
 
 def open_simulator(hardware: Hardware) -> Backend:
     """Load the simulated devices into a core and put the LED array on its port."""
+    from pymmcore_plus import DeviceInitializationState
     from pymmcore_plus.experimental.unicore import UniMMCore
 
     from plsctl.sim.devices import (
@@ -55,6 +57,12 @@ def open_simulator(hardware: Hardware) -> Backend:
     for label, device in devices.items():
         core.loadPyDevice(label, device)
         core.initializeDevice(label)
+        # An error while a Python device starts is swallowed by the core.
+        if (
+            core.getDeviceInitializationState(label)
+            != DeviceInitializationState.InitializedSuccessfully
+        ):
+            raise HardwareError(f"the simulated device '{label}' did not start.")
     places = [(led.x_mm, led.y_mm, led.z_mm) for led in world.geometry.leds]
 
     def light(_time_s: float, lit: dict[int, float]) -> None:

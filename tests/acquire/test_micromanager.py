@@ -39,7 +39,7 @@ class Judge:
         return float(image.std())
 
     def looks_stained(self, image: Image) -> bool:
-        return True
+        return self.pass_name != "unstained"
 
     def white_cells(self, image: Image) -> int:
         return 0
@@ -54,7 +54,7 @@ class Judge:
         return 2
 
     def prepare(self, pass_name: str, resumed: bool) -> None:
-        return None
+        self.pass_name = pass_name
 
 
 def roles(_: object) -> Roles:
@@ -345,3 +345,26 @@ def test_a_silent_port_and_a_missing_device_are_named(slide_file: Path) -> None:
     broken.write_text(text.replace("MMConfig_demo.cfg", "nowhere.cfg"))
     with pytest.raises(UserError, match=r"nowhere\.cfg"):
         open_microscope(load_hardware(str(broken)))
+
+
+def test_a_shutter_opens_with_the_microscope_and_closes_with_it(slide_file: Path) -> None:
+    hardware = yaml.safe_load((slide_file.parent / "demo.yaml").read_text())
+    hardware["camera"]["shutter"] = "White Light Shutter"
+    (slide_file.parent / "shutter.yaml").write_text(yaml.safe_dump(hardware))
+    with open_microscope(load_hardware("shutter.yaml", slide_file.parent)) as microscope:
+        core = microscope._core
+        assert core.getShutterOpen("White Light Shutter")
+        microscope._set_shutter(False)
+        assert not core.getShutterOpen("White Light Shutter")
+
+
+def test_a_stained_slide_is_not_scanned_as_an_unstained_one(
+    slide_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Judge, "looks_stained", lambda self, image: True)
+    scan = open_scan(slide_file, tmp_path / "scans")
+    with pytest.raises(UserError, match="stained already"):
+        run_pass(scan, "unstained", roles, StopRequest())
+    assert not scan.is_begun("unstained")
+    take(scan, "unstained")
+    assert scan.is_finished("unstained")

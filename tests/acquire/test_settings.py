@@ -125,3 +125,15 @@ def test_the_standard_array_has_the_papers_angles(tmp_path: Path) -> None:
     )
     shipped = load_hardware("simulator").geometry()
     assert shipped.directions == pytest.approx(array.directions, abs=1e-6)
+
+
+def test_a_pass_at_another_objective_has_exposures_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "slide.yaml"
+    passes = "passes: {unstained: {objective: 20x}, highres: {objective: 100x}}\n"
+    path.write_text(SLIDE + passes)
+    slide = load_slide(path)
+    assert slide.exposures_file("unstained").name == "exposures_20x.csv"
+    assert slide.exposures_file("highres").name == "exposures_100x.csv"
+    path.write_text(SLIDE + passes.replace("100x", "63x"))
+    with pytest.raises(UserError, match=r"exposures_63x\.csv"):
+        load_slide(path).exposures_file("highres")
