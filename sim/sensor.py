@@ -1,11 +1,12 @@
 """The simulated sensor: light to electrons to grey values, with the noise of a real camera.
 
-Shot noise without a Poisson generator's cost. Below 16 electrons a tabulated inverse distribution
-function gives Poisson counts; the table holds means that are equally spaced in their square root,
-and a pixel takes one of the two neighbouring tables at random (its mean is off by less than 0.0003
-electrons, its variance by less than 0.1 %). From 16 electrons up a normal deviate g becomes
-mean + sqrt(mean) g + (g^2 - 1) / 6, which has the mean, variance and skewness of the Poisson law
-(Cornish-Fisher expansion).
+Shot noise without a Poisson generator's cost. Normal deviates come from a pool of four million, from a random place for every few thousand pixels. Where read noise is at least 3 electrons
+it hides that photons come one by one: a deviate g becomes mean + s g + mean / (6 s^2) (g^2 - 1), with
+s^2 such that mean, variance and third moment are those of both noises together (Cornish-Fisher
+expansion). With less read noise, counts below 16 electrons are drawn from tabulated Poisson
+distributions: the table holds means that are equally spaced in their square root, and a pixel takes
+one of the two neighbouring tables at random (its mean is off by less than 0.0003 electrons, its
+variance by less than 0.1 %).
 """
 
 from __future__ import annotations
@@ -30,6 +31,12 @@ Bayer = Literal["RGGB", "BGGR", "GRBG", "GBRG"]
 
 POISSON_LIMIT = 16
 """Electrons up to which counts come from the table."""
+
+HIDING_READ_NOISE = 3.0
+"""Read noise, electrons, from which single photons need not be counted."""
+
+_POOL = 1 << 22
+"""Standard normal deviates kept ready."""
 
 _STEPS_PER_ROOT = 32
 """Tabulated means per unit of their square root."""
@@ -136,30 +143,30 @@ class Sensor:
         channels = () if self.bayer else (3,)
         image = np.empty((*self._shape, *channels), dtype=self.dtype)
 
+        planes = [image] if self.bayer else [image[..., colour] for colour in range(3)]
+
         def fill(start: int) -> None:
             rng = np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(start,)))
             stop = min(start + _SLAB_ROWS, self._shape[0])
-            step = max(2, _CHUNK // (self._shape[1] * (1 if self.bayer else 3)) // 2 * 2)
+            step = max(2, _CHUNK // self._shape[1] // 2 * 2)
             for row in range(start, stop, step):
                 rows = slice(row, min(row + step, stop))
-                light = self._light(rates, rows)
-                light *= np.float32(exposure_ms * self.settings.electrons_per_ms)
-                signal = add_noise(light, self.settings.read_noise_electrons, rng)
-                self._digitise(signal, gain, image[rows])
+                for colour, plane in enumerate(planes):
+                    light = self._light(rates, rows, colour)
+                    light *= np.float32(exposure_ms * self.settings.electrons_per_ms)
+                    signal = add_noise(light, self.settings.read_noise_electrons, rng)
+                    self._digitise(signal, gain, plane[rows])
 
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(fill, range(0, self._shape[0], _SLAB_ROWS)))
         image[self._dead] = round(self.black_level)
         return image
 
-    def _light(self, rates: FloatArray, rows: slice) -> FloatArray:
-        """Light behind dust, vignette and, on a mosaic, the colour filters; a fresh array."""
+    def _light(self, rates: FloatArray, rows: slice, colour: int) -> FloatArray:
+        """Light behind dust and vignette in one colour, or on a mosaic; shape (rows, x)."""
         flat = self.flat[rows]
         if self.bayer is None:
-            light = np.empty((*flat.shape, 3), dtype=np.float32)
-            for colour in range(3):
-                np.multiply(rates[rows, :, colour], flat, out=light[..., colour])
-            return light
+            return np.multiply(rates[rows, :, colour], flat)
         light = np.empty(flat.shape, dtype=np.float32)
         for site, letter in enumerate(self.bayer):
             at = (slice(site // 2, None, 2), slice(site % 2, None, 2))
@@ -202,12 +209,10 @@ def _flat_field(
 
 
 @lru_cache(maxsize=1)
-def _normal_table() -> FloatArray:
-    """The standard normal at 65536 equal steps of probability, scaled to unit variance."""
-    from scipy.special import ndtri
-
-    table: NDArray[np.float64] = ndtri((np.arange(65536) + 0.5) / 65536)
-    return np.asarray(table / table.std(), dtype=np.float32)
+def _normal_pool() -> FloatArray:
+    """Standard normal deviates with a mean of exactly 0 and a variance of exactly 1."""
+    pool = np.random.default_rng(0x5EED).standard_normal(_POOL)
+    return np.asarray((pool - pool.mean()) / pool.std(), dtype=np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -243,11 +248,13 @@ def add_noise(
     """
     mean = electrons.ravel()
     normal = _normals(mean.size, bits)
+    if read_noise_electrons >= HIDING_READ_NOISE:
+        return _both_noises(mean, normal, read_noise_electrons).reshape(electrons.shape)
     low = mean < POISSON_LIMIT
     lows = int(np.count_nonzero(low))
     if lows == mean.size:
         noisy = _counts(mean, bits)
-        noisy += np.multiply(normal, np.float32(read_noise_electrons), out=normal)
+        noisy += normal * np.float32(read_noise_electrons)
         return noisy.reshape(electrons.shape)
     noisy = _shot_and_read(mean, normal, read_noise_electrons)
     if lows:
@@ -262,7 +269,30 @@ def _uniform_16(size: int, bits: np.random.SFC64) -> NDArray[np.uint16]:
 
 
 def _normals(size: int, bits: np.random.SFC64) -> FloatArray:
-    return np.take(_normal_table(), _uniform_16(size, bits))
+    """A random stretch of the pool (not to be written to)."""
+    if size > _POOL // 2:
+        return np.random.Generator(bits).standard_normal(size, dtype=np.float32)
+    start = int(bits.random_raw()) % (_POOL - size)
+    return _normal_pool()[start : start + size]
+
+
+def _both_noises(mean: FloatArray, normal: FloatArray, read_noise: float) -> FloatArray:
+    """Shot and read noise with their joint mean, variance and third moment."""
+    variance = mean + np.float32(read_noise**2)
+    share = mean / variance
+    share *= np.float32(1 / 6)
+    noisy = share * share
+    noisy *= np.float32(-2)
+    noisy += variance
+    np.sqrt(noisy, out=noisy)
+    noisy *= normal
+    noisy += mean
+    # What the squared deviate adds to the variance was taken off above.
+    squared = np.multiply(normal, normal, out=variance)
+    squared -= np.float32(1)
+    squared *= share
+    noisy += squared
+    return noisy
 
 
 def _counts(mean: FloatArray, bits: np.random.SFC64) -> FloatArray:
