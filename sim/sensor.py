@@ -1,12 +1,13 @@
 """The simulated sensor: light to electrons to grey values, with the noise of a real camera.
 
-Shot noise without a Poisson generator's cost. Normal deviates come from a pool of four million, from a random place for every few thousand pixels. Where read noise is at least 3 electrons
-it hides that photons come one by one: a deviate g becomes mean + s g + mean / (6 s^2) (g^2 - 1), with
-s^2 such that mean, variance and third moment are those of both noises together (Cornish-Fisher
-expansion). With less read noise, counts below 16 electrons are drawn from tabulated Poisson
-distributions: the table holds means that are equally spaced in their square root, and a pixel takes
-one of the two neighbouring tables at random (its mean is off by less than 0.0003 electrons, its
-variance by less than 0.1 %).
+Shot noise without a Poisson generator's cost. Normal deviates come from a pool of four million,
+from a random place for every few thousand pixels. Where read noise is at least 3 electrons it
+hides that photons come one by one: a deviate g becomes mean + s g + mean / (6 s^2) (g^2 - 1),
+with s^2 such that mean, variance and third moment are those of both noises together (Cornish-
+Fisher expansion). With less read noise, counts below 16 electrons are drawn from tabulated
+Poisson distributions: the table holds means that are equally spaced in their square root, and a
+pixel takes one of the two neighbouring tables at random (its mean is off by less than 0.0003
+electrons, its variance by less than 0.1 %).
 """
 
 from __future__ import annotations
