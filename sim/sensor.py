@@ -45,8 +45,8 @@ _STEPS_PER_ROOT = 32
 _SLAB_ROWS = 128
 """Rows that share one random stream: fixed, so that the noise does not depend on the threads."""
 
-_CHUNK = 1 << 15
-"""Samples worked on at a time; all intermediate arrays stay in the cache."""
+_CHUNK = 1 << 18
+"""Samples worked on at a time; much smaller ones have the threads wait for the interpreter."""
 
 
 class SensorSettings(Settings):
