@@ -127,3 +127,14 @@ class Operator(Protocol):
 
         A resumed pass only needs the slide as it already was.
         """
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Who judges and acts where a scan needs it."""
+
+    focus: FocusJudge
+    field: FieldJudge
+    registrar: SlideRegistrar
+    cells: CellFinder
+    operator: Operator

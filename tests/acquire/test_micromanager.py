@@ -21,8 +21,8 @@ from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Event
 from plsctl.acquire.microscope import open_microscope
-from plsctl.acquire.pass_run import Roles, run_pass
-from plsctl.acquire.protocols import FieldPair, SlideTransform, WallClock
+from plsctl.acquire.pass_run import run_pass
+from plsctl.acquire.protocols import FieldPair, Roles, SlideTransform, WallClock
 from plsctl.acquire.scan import Scan, open_scan
 from plsctl.acquire.slide import load_slide
 from plsctl.acquire.store import Image

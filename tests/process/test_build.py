@@ -14,8 +14,8 @@ import yaml
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.hardware import find_file, load_hardware
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.pass_run import Roles, run_pass
-from plsctl.acquire.protocols import Operator
+from plsctl.acquire.pass_run import run_pass
+from plsctl.acquire.protocols import Operator, Roles
 from plsctl.acquire.scan import open_scan
 from plsctl.acquire.slide import PASSES
 from plsctl.cli.app import app

@@ -1,0 +1,336 @@
+"""What is done at the open microscope in one pass: look, focus, find the slide, take positions."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from plsctl.acquire.engine import Engine, PassTotals, check_disk
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.focus import FocusPlane, spread_points
+from plsctl.acquire.focusing import Focus, FocusSearch
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.journal import Event, Journal, read_journal
+from plsctl.acquire.microscope import Microscope
+from plsctl.acquire.ome_zarr import write_json
+from plsctl.acquire.plan import Position
+from plsctl.acquire.protocols import (
+    FieldPair,
+    Image,
+    Roles,
+    SlideTransform,
+)
+from plsctl.acquire.scan import Progress, Scan
+from plsctl.acquire.scan_files import load_transform
+from plsctl.acquire.slide import PASSES, PassName
+from plsctl.acquire.store import PassReader, RawImage, ScanFolder, develop, is_begun
+from plsctl.acquire.store_writer import PassWriter
+
+SAME_PLACE_UM = 0.01
+"""Positions nearer than this are the same one, written down and read back."""
+
+
+class PassSteps:
+    """One run of one pass at the open microscope."""
+
+    def __init__(
+        self,
+        scan: Scan,
+        name: PassName,
+        microscope: Microscope,
+        people: Roles,
+        journal: Journal,
+        stop: StopRequest,
+        force: bool,
+        progress: Progress,
+    ) -> None:
+        self._scan = scan
+        self._name = name
+        self._microscope = microscope
+        self._people = people
+        self._journal = journal
+        self._stop = stop
+        self._force = force
+        self._progress = progress
+        self.plan = scan.plan(name)
+        self._attributes = scan.attributes(self.plan)
+        self._transform: SlideTransform | None = None
+        self._white_cells = 0
+
+    def take(self, watch: Callable[[Engine], None] | None) -> PassTotals:
+        scan, microscope, plan = self._scan, self._microscope, self.plan
+        self._check_array()
+        image = self._first_look()
+        taken = len(scan.folder.open_pass(self._name).names) if scan.is_begun(self._name) else 0
+        left = (len(plan.positions) - taken) * len(plan.frames)
+        check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
+        self._check_places()
+        focus = self._focus()
+        if self._name == "unstained":
+            self._check_unstained(focus)
+        else:
+            self._transform = self._find_slide(focus)
+        plan = self.plan = replace(plan, positions=self._within_limits(plan.positions))
+        # Only now is the pass begun: a slide that turned out wrong must not count as stained.
+        writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
+        order = {position.name: index for index, position in enumerate(plan.positions)}
+        self._white_cells = self._count_taken()
+        engine = Engine(
+            microscope,
+            writer,
+            self._journal,
+            self._stop,
+            height=lambda position: focus.height(order[position.name], position),
+            place=self._place,
+        )
+        engine.position_finished.connect(lambda position: self._finished(writer, position))
+        if watch is not None:
+            watch(engine)
+        try:
+            totals = engine.run(plan, self._enough)
+        finally:
+            write_positions(scan.folder)
+        writer.finish()
+        return totals
+
+    def _check_unstained(self, focus: Focus) -> None:
+        """`UserError` when the slide of an unstained pass is stained already."""
+        if self._scan.is_begun("unstained") or self._force:
+            return
+        first = self.plan.positions[0]
+        if self._people.field.looks_stained(self._look_at(first.x_um, first.y_um, focus)):
+            raise UserError(
+                "the slide looks stained already; an unstained pass of it would teach nothing.",
+                file=self._scan.slide.file,
+                hint="Put an unstained slide on the stage, or use --force if it only looks so.",
+            )
+
+    def _within_limits(self, positions: Sequence[Position]) -> tuple[Position, ...]:
+        """The positions the stage can reach where the slide lies now; the others are noted."""
+        reachable = []
+        for position in positions:
+            try:
+                self._microscope.check_limits(*self._place(position))
+            except UserError as error:
+                self._journal.append(
+                    "position_out_of_reach",
+                    pass_name=self._name,
+                    position=position.name,
+                    reason=error.message,
+                )
+            else:
+                reachable.append(position)
+        return tuple(reachable)
+
+    def _check_array(self) -> None:
+        """`UserError` when the LED array cannot light what the recipe asks for."""
+        able = self._microscope.leds.capabilities
+        for frame in self.plan.frames:
+            if len(frame.leds) == 1 and not able.single:
+                what = "one LED alone"
+            elif frame.brightness != 1.0 and not able.brightness:
+                what = f"at brightness {frame.brightness:g}"
+            else:
+                continue
+            raise UserError(
+                f"the frame '{frame.label}' needs {what}, which the LED array "
+                f"({self._microscope.leds.identity.driver}) cannot light.",
+                file=self._scan.hardware.file,
+                field="led_array.driver",
+                hint="Choose a recipe and exposures that the array can do "
+                "(docs/led-arrays.md), or another array.",
+            )
+
+    def _first_look(self) -> RawImage:
+        """Turn the turret, and take one image to know what the camera gives."""
+        self._microscope.set_objective(self.plan.objective)
+        frame = self.plan.frames[0]
+        self._microscope.light(frame.leds, frame.brightness)
+        image = self._microscope.snap(frame.exposure_ms, frame.gain)
+        self._microscope.leds_off()
+        width, height = self._scan.hardware.camera.size_px
+        deep = self._scan.hardware.camera.bit_depth > 8
+        if image.dtype.itemsize != 1 + deep:
+            raise UserError(
+                f"the camera gives values of {8 * image.dtype.itemsize} bits, the hardware file "
+                f"says {self._scan.hardware.camera.bit_depth}.",
+                file=self._scan.hardware.file,
+                field="camera.bit_depth",
+                hint="Correct the hardware file, or the camera's pixel type.",
+            )
+        if image.shape[:2] != (height, width):
+            raise UserError(
+                f"the camera gives images of {image.shape[1]} x {image.shape[0]} pixels, the "
+                f"hardware file says {width} x {height}.",
+                file=self._scan.hardware.file,
+                field="camera.size_px",
+                hint="Correct the hardware file, or the camera's region of interest.",
+            )
+        return image
+
+    def _check_places(self) -> None:
+        """`UserError` when what was taken lies elsewhere than planned: positions go by name."""
+        if not self._scan.is_begun(self._name):
+            return
+        planned = {p.name: (p.x_um, p.y_um) for p in self.plan.positions}
+        for taken in self._scan.folder.open_pass(self._name).positions:
+            place = planned.get(taken.name, (math.inf, math.inf))
+            if math.dist(place, (taken.slide_x_um, taken.slide_y_um)) > SAME_PLACE_UM:
+                raise UserError(
+                    f"the pass '{self._name}' was begun for other positions: {taken.name} was "
+                    f"taken at ({taken.slide_x_um:.1f}, {taken.slide_y_um:.1f}) um.",
+                    file=self._scan.folder.path,
+                    hint="Restore the cells.csv it was begun with, or take it again with --fresh.",
+                )
+
+    def _place(self, position: Position) -> tuple[float, float]:
+        x, y = position.x_um, position.y_um
+        if self._transform is not None:
+            x, y = self._transform.apply(x, y)
+        return self._microscope.to_stage(x, y)
+
+    def _focus(self) -> Focus:
+        scan, settings = self._scan, self._scan.slide.focus
+        focus = Focus(
+            self._microscope,
+            FocusSearch(self._microscope, self._people.focus, settings, self._stop),
+            settings,
+            self._name,
+            self._journal,
+            self._stop,
+        )
+        offset = self._microscope.objective.offset_z_um
+        if settings.mode == "fixed":
+            focus.fixed(scan.hardware.focus_z_um + offset)
+            return focus
+        if focus.recall(_since_begun(scan.folder.journal, self._name)):
+            return focus
+        self._transform = load_transform(scan.folder) if self._name == "highres" else None
+        places = [self._place(position) for position in self.plan.positions]
+        total = min(settings.points, len(places))
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self._progress("finding focus", done, total)
+
+        earlier = self._earlier_plane()
+        if earlier is None:
+            start_um = scan.hardware.focus_z_um + offset
+            focus.measure(places, lambda x, y: start_um, False, tick)
+        else:
+            focus.measure(places, earlier.z_um, True, tick)
+        return focus
+
+    def _earlier_plane(self) -> FocusPlane | None:
+        """The plane of an earlier pass, shifted by the parfocal offset between the objectives."""
+        scan = self._scan
+        planes = [
+            event
+            for event in read_journal(scan.folder.journal)
+            # A plane of this pass would have been recalled, had it not been begun anew.
+            if event["event"] == "focus_plane" and event["pass_name"] != self._name
+        ]
+        if not planes:
+            return None
+        last = planes[-1]
+        before = scan.hardware.objective(scan.slide.pass_settings(last["pass_name"]).objective)
+        offset = self._microscope.objective.offset_z_um - before.offset_z_um
+        return FocusPlane(last["z0_um"] + offset, last["slope_x"], last["slope_y"])
+
+    def _find_slide(self, focus: Focus) -> SlideTransform:
+        """Where the returned slide lies: remembered, or from a few fields taken now."""
+        if self._name == "highres":
+            return load_transform(self._scan.folder)
+        known = self._scan.transform()
+        # Before the pass was begun the slide may have been taken out once more.
+        if known is not None and self._scan.is_begun(self._name):
+            return known
+        reader = self._scan.folder.open_pass("unstained")
+        chosen = self._registration_positions(reader)
+        images = [self._look_at(x, y, focus) for _, x, y in chosen]
+        self._check_stained(images)
+        if self._scan.slide.slide_return.search == "none":
+            x, y = self._scan.slide.region.centre_um
+            found = SlideTransform(x, y, 0.0, 0.0, 0.0)
+        else:
+            pairs = [
+                FieldPair(x, y, reader.brightfield(name), image)
+                for (name, x, y), image in zip(chosen, images, strict=True)
+            ]
+            found = self._people.registrar.register(
+                pairs, self._attributes.pixel_um, self._attributes.camera_rotation_deg
+            )
+        write_json(self._scan.folder.transform, asdict(found))
+        self._journal.append("slide_found", pass_name=self._name, **asdict(found))
+        self._journal.sync()
+        return found
+
+    def _registration_positions(self, reader: PassReader) -> list[tuple[str, float, float]]:
+        by_place = {(p.slide_x_um, p.slide_y_um): p.name for p in reader.positions}
+        count = self._scan.slide.slide_return.fields
+        return [(by_place[place], *place) for place in spread_points(list(by_place), count)]
+
+    def _look_at(self, x_um: float, y_um: float, focus: Focus) -> Image:
+        self._stop.check()
+        frame = self.plan.frames[0]
+        x, y = self._microscope.move_xy(*self._microscope.to_stage(x_um, y_um))
+        self._microscope.move_z(focus.plane.z_um(x, y))
+        self._microscope.light(frame.leds, frame.brightness)
+        image = self._microscope.snap(frame.exposure_ms, frame.gain)
+        self._microscope.leds_off()
+        return develop(image, self._attributes)
+
+    def _check_stained(self, images: Sequence[Image]) -> None:
+        stained = sum(self._people.field.looks_stained(image) for image in images)
+        if stained * 2 <= len(images) and not self._force:
+            raise UserError(
+                f"the slide does not look stained ({stained} of {len(images)} fields do).",
+                file=self._scan.folder.path,
+                hint="Stain it and put it back, or use --force if it is stained only faintly.",
+            )
+
+    def _finished(self, writer: PassWriter, position: Position) -> None:
+        self._progress(self._name, len(writer.wells), len(self.plan.positions))
+
+    def _count_taken(self) -> int:
+        """White cells of the positions that an earlier run took, for `stop.white_cells`."""
+        if self._scan.slide.stop.white_cells is None or self._name != "stained":
+            return 0
+        reader = self._scan.folder.open_pass(self._name)
+        return sum(self._people.field.white_cells(reader.brightfield(n)) for n in reader.names)
+
+    def _enough(self, position: Position, brightfield: RawImage) -> bool:
+        wanted = self._scan.slide.stop.white_cells
+        if wanted is None or self._name != "stained":
+            return False
+        image = develop(brightfield, self._attributes)
+        self._white_cells += self._people.field.white_cells(image)
+        return self._white_cells >= wanted
+
+
+def _since_begun(journal: Path, name: PassName) -> list[Event]:
+    """Events of a pass since it was last begun anew."""
+    events = [event for event in read_journal(journal) if event.get("pass_name") == name]
+    starts = [i for i, event in enumerate(events) if event["event"] == "pass_started"]
+    return events[starts[-1] :] if starts else events
+
+
+def write_positions(folder: ScanFolder) -> None:
+    """Write `positions.csv`: the finished positions of every pass."""
+    partial = folder.positions.with_name("positions.csv.part")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["pass", "position", "x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"])
+        for name in PASSES:
+            path = folder.pass_path(name)
+            if not is_begun(path):
+                continue
+            for p in PassReader(path).positions:
+                place = (p.x_um, p.y_um, p.z_um, p.slide_x_um, p.slide_y_um)
+                writer.writerow([name, p.name, *(f"{value:.3f}" for value in place)])
+    partial.replace(folder.positions)
