@@ -11,6 +11,7 @@ import os
 import select
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol, Self
@@ -86,7 +87,7 @@ def unregister(name: str) -> None:
     REGISTRY.remove(name)
 
 
-class PortServer:
+class PortServer(ABC):
     """A thread that carries bytes between one host at a time and a controller."""
 
     def __init__(self, firmware: Firmware) -> None:
@@ -111,8 +112,9 @@ class PortServer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @abstractmethod
     def _serve(self) -> None:
-        raise NotImplementedError
+        """Answer hosts until the server is closed."""
 
     def _carry(
         self, descriptor: int, read: Callable[[], bytes], write: Callable[[bytes], None]
