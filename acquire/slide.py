@@ -183,13 +183,20 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
         **dict.fromkeys(("slide_return", "stop", "hardware", "exposures", "passes"), True),
     }
     moves = {"stage", "focus_z_um", "checks", "timing"}
+    # Of the simulated microscope: how fast and how well it works, not what it sees.
+    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb"}
     leds = hardware.led_array
     passes = {name: settings.objective for name, settings in slide.passes.items()}
     tables = {name: slide.load_exposures(name) for name in slide.passes}
     content = {
         "slide": slide.model_dump(mode="json", exclude=left_out),
         "hardware": hardware.model_dump(
-            mode="json", exclude={"name", "core", "turret", "led_array", *moves}
+            mode="json",
+            exclude={
+                **dict.fromkeys(("name", "core", "turret", "led_array", *moves), True),
+                "camera": {"trigger", "frame_number_tag", "timestamp_tag", "rolling_shutter"},
+                "options": play,
+            },
         ),
         "core": ".cfg" if hardware.core.endswith(".cfg") else hardware.core,
         "objectives": {

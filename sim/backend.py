@@ -6,6 +6,7 @@ from plsctl.acquire.backend import Backend, close_core
 from plsctl.acquire.config import validate_section
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.hardware import Hardware
+from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.settings import SimulatorSettings
 from plsctl.sim.world import World
 
@@ -33,22 +34,19 @@ def open_world(hardware: Hardware) -> World:
 def open_simulator(hardware: Hardware) -> Backend:
     """Load the simulated devices into a core and put the LED array on its port."""
     from pymmcore_plus import DeviceInitializationState
-    from pymmcore_plus.experimental.unicore import UniMMCore
 
-    from plsctl.sim.devices import (
-        SimulatedCamera,
-        SimulatedTurret,
-        SimulatedXYStage,
-        SimulatedZStage,
-    )
-    from plsctl.sim.illuminate_firmware import IlluminateFirmware
+    from plsctl.sim.camera import SimulatedCamera
+    from plsctl.sim.core import SimulatedCore
+    from plsctl.sim.devices import SimulatedTurret, SimulatedXYStage, SimulatedZStage
     from plsctl.sim.serial_ports import register
 
     world = open_world(hardware)
-    core = UniMMCore()
+    firmware = _board(world)
+    camera = SimulatedCamera(world, firmware)
+    core = SimulatedCore(camera)
     stage, turret = hardware.stage, hardware.turret
     devices = {
-        hardware.camera.device: SimulatedCamera(world),
+        hardware.camera.device: camera,
         stage.xy_device: SimulatedXYStage(world),
         stage.z_device: SimulatedZStage(world),
     }
@@ -63,12 +61,6 @@ def open_simulator(hardware: Hardware) -> Backend:
             != DeviceInitializationState.InitializedSuccessfully
         ):
             raise HardwareError(f"the simulated device '{label}' did not start.")
-    places = [(led.x_mm, led.y_mm, led.z_mm) for led in world.geometry.leds]
-
-    def light(_time_s: float, lit: dict[int, float]) -> None:
-        world.lit = {world.geometry.leds[index].led: level for index, level in lit.items()}
-
-    firmware = IlluminateFirmware(places, world.clock, on_change=light)
     port = hardware.led_array.port
     if port.startswith("simled://"):
         register(port.removeprefix("simled://"), firmware)
@@ -78,3 +70,19 @@ def open_simulator(hardware: Hardware) -> Backend:
         operator=SimulatedOperator(world),
         close=lambda: close_core(core),
     )
+
+
+def _board(world: World) -> IlluminateFirmware:
+    """The LED array of the world, wired to its camera."""
+    places = [(led.x_mm, led.y_mm, led.z_mm) for led in world.geometry.leds]
+
+    def light(_time_s: float, lit: dict[int, float]) -> None:
+        world.lit = {world.geometry.leds[index].led: level for index, level in lit.items()}
+
+    def pulse(time_s: float) -> None:
+        if world.settings.wiring == "handshake":
+            world.on_trigger(time_s)
+
+    board = IlluminateFirmware(places, world.clock, on_change=light, on_trigger_output=pulse)
+    board.faults.counter = world.faults
+    return board

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from plsctl.acquire.protocols import Clock
+from plsctl.sim.faults import Fault, FaultCounter, FaultKind
 from plsctl.sim.led_sequence import Pattern, SequencePlan, SequenceRun, TriggerSettings
 
 Position = tuple[float, float, float]
@@ -16,15 +17,26 @@ Lit = dict[int, float]
 
 @dataclass
 class Faults:
-    """What goes wrong on the wire: each number is how many times it still will."""
+    """What goes wrong on the wire: each number is how many times it still will.
+
+    `counter` adds faults that happen at a given burst (see `FaultCounter`).
+    """
 
     lost_commands: int = 0
     lost_replies: int = 0
     garbled_replies: int = 0
     half_replies: int = 0
+    counter: FaultCounter | None = None
+    silent_until_s: float = -math.inf
 
-    def swallows_command(self) -> bool:
-        """Whether the next burst never arrives."""
+    def swallows_command(self, now_s: float) -> bool:
+        """Whether the burst that was sent now never arrives."""
+        if self._happens("serial_lost_command"):
+            self.lost_commands += 1
+        if fault := self._happens("serial_silent"):
+            self.silent_until_s = now_s + fault.seconds
+        if now_s < self.silent_until_s:
+            return True
         if self.lost_commands == 0:
             return False
         self.lost_commands -= 1
@@ -32,6 +44,9 @@ class Faults:
 
     def spoil(self, reply: bytes) -> bytes:
         """The reply as it reaches the host."""
+        self.lost_replies += self._happens("serial_lost_reply") is not None
+        self.garbled_replies += self._happens("serial_garbage") is not None
+        self.half_replies += self._happens("serial_half_reply") is not None
         if self.lost_replies > 0:
             self.lost_replies -= 1
             return b""
@@ -42,6 +57,13 @@ class Faults:
             self.half_replies -= 1
             return reply[: len(reply) // 2]
         return reply
+
+    def pulls_cable(self) -> Fault | None:
+        """Whether the cable is pulled now."""
+        return self._happens("serial_unplugged")
+
+    def _happens(self, kind: FaultKind) -> Fault | None:
+        return None if self.counter is None else self.counter.now(kind)
 
 
 class LedBoard:
@@ -84,8 +106,10 @@ class LedBoard:
         self.update_s = update_s
         self.resets_on_open = resets_on_open
         self.faults = Faults()
-        self.vanished = False
-        """Whether the cable is pulled: ports to it fail."""
+        self.unplugged = False
+        """Whether the cable is pulled, for good."""
+        self.plugged_in_at_s = -math.inf
+        """Until when it is pulled."""
         self.violations: list[str] = []
         """What a careful host never sends, because the real firmware would misbehave."""
         self._lock = threading.RLock()
@@ -109,6 +133,20 @@ class LedBoard:
         with self._lock:
             self._advance()
             return {led: value / 255 for led, value in enumerate(self._shown) if value}
+
+    @property
+    def vanished(self) -> bool:
+        """Whether the cable is pulled: ports to it fail."""
+        return self.unplugged or self.clock.now() < self.plugged_in_at_s
+
+    @vanished.setter
+    def vanished(self, pulled: bool) -> None:
+        self.unplugged = pulled
+
+    def pass_time(self) -> None:
+        """Do what was due by now."""
+        with self._lock:
+            self._advance()
 
     @property
     def is_running(self) -> bool:
@@ -146,7 +184,9 @@ class LedBoard:
         """Bytes that arrive in one burst, and what the board says to them."""
         with self._lock:
             self._advance()
-            if not burst or self.faults.swallows_command():
+            if burst and (fault := self.faults.pulls_cable()):
+                self.plugged_in_at_s = self.clock.now() + fault.seconds
+            if not burst or self.vanished or self.faults.swallows_command(self.clock.now()):
                 return self.poll()
             return self.poll() + self.faults.spoil(self.receive(burst).encode("latin-1"))
 

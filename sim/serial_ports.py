@@ -30,7 +30,10 @@ class Firmware(Protocol):
     """What a port needs of the controller behind it (see `LedBoard`)."""
 
     clock: Clock
-    vanished: bool
+
+    @property
+    def vanished(self) -> bool:
+        """Whether the cable is pulled."""
 
     @property
     def is_running(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from plsctl.acquire.config import Settings
+from plsctl.sim.faults import Fault
 from plsctl.sim.sensor import SensorSettings
 from plsctl.sim.smear import SmearSettings
 
@@ -45,6 +47,13 @@ class StageTruth(Settings):
     backlash_um: float = Field(default=2.0, ge=0)
 
 
+class CameraTruth(Settings):
+    """What the simulated camera can do beside taking single images."""
+
+    exposure_sequence: int = Field(default=1024, ge=0)
+    """Longest sequence of exposures that it can be given; 0: one exposure for all."""
+
+
 class SimulatorSettings(Settings):
     """The simulated microscope; every number of physics.md that is not in the hardware file."""
 
@@ -53,6 +62,7 @@ class SimulatorSettings(Settings):
     sensor: SensorSettings = Field(default_factory=SensorSettings)
     mount: MountSettings = Field(default_factory=MountSettings)
     stage: StageTruth = Field(default_factory=StageTruth)
+    camera: CameraTruth = Field(default_factory=CameraTruth)
     objectives: dict[str, ObjectiveTruth] = Field(default_factory=dict)
     """Departures from the hardware file, by the objective's name."""
     wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460)
@@ -60,3 +70,11 @@ class SimulatorSettings(Settings):
     """LEDs differ in brightness by up to this share either way."""
     operator: Literal["careful", "forgets to stain"] = "careful"
     image_cache_mb: int = Field(default=400, ge=0)
+    clock: Literal["jumping", "real"] = "jumping"
+    """`jumping`: nothing waits; `real`: exposure, readout, travel and serial line take their time,
+    and the clock stands still only while an image is made that was not prepared."""
+    prepared: Path | None = None
+    """Folder of images made ahead: what is missing in it is made once and kept there."""
+    wiring: Literal["handshake", "none"] = "handshake"
+    """Trigger cables between camera and LED array."""
+    faults: tuple[Fault, ...] = ()

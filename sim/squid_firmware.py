@@ -99,7 +99,7 @@ class SquidFirmware(LedBoard):
         """Bytes from the host; only later statuses tell what came of them."""
         with self._lock:
             self._advance()
-            if burst and not self.faults.swallows_command():
+            if burst and not self.faults.swallows_command(self.clock.now()):
                 self.clock.sleep(self.round_trip_s)
                 self._take(burst)
             return self.poll()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
 from plsctl.acquire.protocols import SlideTransform, rotate
-from plsctl.sim.clock import SimulatedClock
+from plsctl.sim.clock import RealClock, SimulatedClock, WorldClock
+from plsctl.sim.faults import FaultCounter
 from plsctl.sim.fourier import fast_inverse_fft
+from plsctl.sim.prepared import PreparedImages
 from plsctl.sim.sensor import Sensor
 from plsctl.sim.settings import ObjectiveTruth, SimulatorSettings
 from plsctl.sim.smear import Smear, View
@@ -26,6 +28,9 @@ RateImage = NDArray[np.float32]
 
 TURRET_S = 1.0
 """Time the turret takes to turn."""
+
+OVERSHOOT_UM = 20.0
+"""How far a stage that overshoots goes too far, on both axes."""
 
 IMAGES_AT_ONCE = 4
 """LED images made in one go: enough to keep two threads busy, few enough to stay small."""
@@ -40,7 +45,8 @@ class World:
     def __init__(self, hardware: Hardware, settings: SimulatorSettings) -> None:
         self.hardware = hardware
         self.settings = settings
-        self.clock = SimulatedClock()
+        self.clock: WorldClock = RealClock() if settings.clock == "real" else SimulatedClock()
+        self.faults = FaultCounter(settings.faults)
         self.smear = Smear(settings.smear)
         self.sensor = Sensor(
             settings.sensor,
@@ -50,6 +56,8 @@ class World:
             black_level=hardware.camera.black_level,
         )
         self.geometry = hardware.geometry()
+        self.on_trigger: Callable[[float], None] = lambda time_s: None
+        """Told when a pulse reaches the camera's trigger input."""
         self.lit: dict[int, float] = {}
         self.stained = False
         self.oil = False
@@ -62,6 +70,7 @@ class World:
         self._brightness = self._led_brightness()
         self._field: tuple[tuple[object, ...], FieldSpectrum] | None = None
         self._images: OrderedDict[tuple[int, float], RateImage] = OrderedDict()
+        self._prepared = _open_prepared(hardware, settings)
 
     def _led_brightness(self) -> dict[int, float]:
         rng = np.random.default_rng((self.settings.seed, 0x1ED))
@@ -97,6 +106,10 @@ class World:
             truth.backlash_um if start > end else 0.0
             for start, end in zip(before, (x_um, y_um), strict=True)
         ]
+        if self.faults.now("stage_stalls"):
+            x_um, y_um = (before[0] + x_um) / 2, (before[1] + y_um) / 2
+        if self.faults.now("stage_overshoots"):
+            x_um, y_um = x_um + OVERSHOOT_UM, y_um + OVERSHOOT_UM
         self.commanded_um = (x_um, y_um)
         self._arrived_um = (x_um + float(error[0]) + slack[0], y_um + float(error[1]) + slack[1])
         self._repeats.clear()
@@ -116,13 +129,14 @@ class World:
     def move_z(self, z_um: float) -> None:
         """Move the focus drive."""
         self.clock.sleep(abs(z_um - self.z_um) / 1000 + 0.01)
-        self.z_um = z_um
+        self.z_um = (self.z_um + z_um) / 2 if self.faults.now("z_stalls") else z_um
 
     def turn_to(self, label: str) -> None:
         """Bring the objective of that label into the light path."""
         names = {str(o.label): name for name, o in self.hardware.turret.objectives.items()}
         self.clock.sleep(TURRET_S)
-        self.objective_name = names[label]
+        if not self.faults.now("turret_sticks"):
+            self.objective_name = names[label]
         self._repeats.clear()
 
     # What the camera sees --------------------------------------------------------------------
@@ -183,14 +197,24 @@ class World:
 
     def expose(self, exposure_ms: float, gain: float) -> NDArray[np.uint8 | np.uint16]:
         """What the sensor gives for the light as it is now; takes the time it takes."""
-        rates = self._rates()
+        image = self.image(exposure_ms, gain)
+        self.clock.sleep((exposure_ms + self.hardware.camera.readout_ms) / 1000)
+        return image
+
+    def image(self, exposure_ms: float, gain: float) -> NDArray[np.uint8 | np.uint16]:
+        """The same without the time: the clock stands still while the image is made."""
         x, y = self.commanded_um
         state = 2 * self.stained + self.oil
-        lit = tuple(sorted((led, round(level * 1000)) for led, level in self.lit.items()))
+        lit = tuple(sorted((led, round(self.lit[led] * 1000)) for led in self._shining()))
         settings = (round(self.z_um * 1000), round(exposure_ms * 1000), round(gain * 1000))
         what = (lit, settings)
         repeat = self._repeats[what]
         self._repeats[what] += 1
+        scene = (self._field_key(), self.commanded_um, self.oil, lit, settings[1:], repeat)
+        if self._prepared is not None:
+            made = self._prepared.find(scene, self.z_um)
+            if made is not None:
+                return made
         key = (
             self.settings.seed,
             state,
@@ -200,9 +224,16 @@ class World:
             *(value for pair in lit for value in pair),
             repeat,
         )
-        image = self.sensor.expose(rates, exposure_ms, gain, key)
-        self.clock.sleep((exposure_ms + self.hardware.camera.readout_ms) / 1000)
+        with self.clock.stopped():
+            image = self.sensor.expose(self._rates(), exposure_ms, gain, key)
+            if self._prepared is not None:
+                self._prepared.keep(scene, self.z_um, image)
         return image
+
+    @property
+    def images_not_prepared(self) -> int:
+        """How many images had to be made while the clock stood still (see `RealClock`)."""
+        return 0 if self._prepared is None else self._prepared.missing
 
     def _rates(self) -> RateImage:
         """Light on every pixel, shape (y, x, rgb), relative to one full LED on an empty slide."""
@@ -210,11 +241,16 @@ class World:
         # Colour planes one after the other, as the optics model makes them: adding is quick.
         total = np.zeros((3, height, width), dtype=np.float32)
         share = (REFERENCE_MAGNIFICATION / self.objective.magnification) ** 2
-        leds = [led for led in sorted(self.lit) if self.lit[led] > 0]
+        leds = self._shining()
         for led, image in zip(leds, self._led_images(leds), strict=True):
             light = np.float32(self.lit[led] * self._brightness[led] * share)
             total += light * np.moveaxis(image, -1, 0)
         return np.moveaxis(total, 0, -1)
+
+    def _shining(self) -> list[int]:
+        """The lit LEDs that do give light."""
+        dark = self.faults.dark_leds
+        return [led for led in sorted(self.lit) if self.lit[led] > 0 and led not in dark]
 
     def _led_images(self, leds: Sequence[int]) -> Iterator[RateImage]:
         """Noise-free images under single LEDs; those made lately are remembered."""
@@ -273,3 +309,13 @@ class World:
         spectrum = FieldSpectrum.from_layers(layers, grid, imaging, inverse_fft=fast_inverse_fft)
         self._field = (key, spectrum)
         return spectrum
+
+
+def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedImages | None:
+    if settings.prepared is None:
+        return None
+    # What decides images and is not in the scene that they are filed under.
+    told = settings.model_dump_json(exclude={"clock", "prepared", "faults", "image_cache_mb"})
+    device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
+    folder = hardware.file.parent / settings.prepared
+    return PreparedImages(folder, told + device)

@@ -1,0 +1,66 @@
+"""Images made ahead: a scan simulated once is simulated again at the speed of the real devices."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import disk_error
+
+Image = NDArray[np.uint8 | np.uint16]
+
+SAME_HEIGHT_UM = 0.3
+"""Focus found again differs by this much at most; it blurs nothing."""
+
+
+class PreparedImages:
+    """Images of an earlier run in a folder, one file each.
+
+    Parameters
+    ----------
+    folder
+        Where they lie; made when it is missing.
+    world
+        Everything that decides an image besides what `find` is asked for: another world has other
+        images, which may lie in the same folder.
+    """
+
+    def __init__(self, folder: Path, world: str) -> None:
+        self._folder = folder
+        self._world = world
+        self._heights: dict[str, list[tuple[float, Path]]] = {}
+        self.missing = 0
+        """How many images had to be made since this was opened."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in folder.glob("*.npy"):
+                name, _, height = path.stem.partition("@")
+                self._heights.setdefault(name, []).append((float(height), path))
+        except OSError as error:
+            raise disk_error(error, folder) from None
+
+    def find(self, what: tuple[object, ...], z_um: float) -> Image | None:
+        """The image of this scene at (nearly) this height, shape as the camera's; None if new."""
+        known = self._heights.get(self._name(what), [])
+        nearest = min(known, key=lambda entry: abs(entry[0] - z_um), default=None)
+        if nearest is None or abs(nearest[0] - z_um) > SAME_HEIGHT_UM:
+            self.missing += 1
+            return None
+        image: Image = np.load(nearest[1], mmap_mode="r")
+        return image
+
+    def keep(self, what: tuple[object, ...], z_um: float, image: Image) -> None:
+        """Remember an image for the next run."""
+        name = self._name(what)
+        path = self._folder / f"{name}@{z_um:.3f}.npy"
+        try:
+            np.save(path, image)
+        except OSError as error:
+            raise disk_error(error, path) from None
+        self._heights.setdefault(name, []).append((z_um, path))
+
+    def _name(self, what: tuple[object, ...]) -> str:
+        return hashlib.sha256(repr((self._world, what)).encode()).hexdigest()[:24]
