@@ -6,6 +6,7 @@ import json
 import os
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -196,11 +197,18 @@ def create_array(
     return tensorstore.open(spec, create=True, delete_existing=True).result()
 
 
-def open_array(folder: Path) -> tensorstore.TensorStore:
+@lru_cache(maxsize=1)
+def one_core() -> tensorstore.Context:
+    """Reading and decoding by one thread: where many processes read, they are the parallelism."""
+    limit = {"limit": 1}
+    return tensorstore.Context({"data_copy_concurrency": limit, "file_io_concurrency": limit})
+
+
+def open_array(folder: Path, context: tensorstore.Context | None = None) -> tensorstore.TensorStore:
     """A zarr v3 array for reading; `UserError` when it is none."""
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder)}}
     try:
-        return tensorstore.open(spec, open=True, read=True).result()
+        return tensorstore.open(spec, open=True, read=True, context=context).result()
     except (ValueError, OSError) as error:
         raise UserError(
             f"the image cannot be opened ({str(error).splitlines()[0][:200]}).",
