@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -31,6 +32,9 @@ from plsctl.process.matching import Match, match_fields
 
 Image = NDArray[np.uint8]
 
+HIGHRES_MARGIN_PX = 24
+"""Room around the search in a 100x image for its filters and for the corners of turned crops."""
+
 
 class BuildSettings(BaseModel):
     """How samples are cut and which matches are trusted.
@@ -41,6 +45,7 @@ class BuildSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     crop_px: int = Field(default=64, ge=16, multiple_of=2)
+    margin_px: int = Field(default=0, ge=0)
     reach_px: int = Field(default=REACH_PX, ge=1)
     highres_method: Method = "log"
     highres_reach_um: float = Field(default=9.0, gt=0)
@@ -99,7 +104,6 @@ class _Sample:
     highres_name: str = ""
     highres: HighresPlace | None = None
     target_100x: Image | None = None
-    stack: list[Image] = field(default_factory=list)
 
 
 def alignment_image(image: Image) -> Image:
@@ -114,21 +118,22 @@ def alignment_image(image: Image) -> Image:
 def cut_position(job: PositionJob) -> PositionSamples:
     """Match one position, cut every trusted cell from all its images.
 
-    Every frame is read once, the next while the last is being cut.
+    Of the frames only what lies around the cells is read and decoded, by one core.
     """
     folder = ScanFolder(job.scan)
-    unstained = folder.open_pass("unstained")
+    unstained = folder.open_pass("unstained", one_core=True)
     transform = load_transform(folder)
     fates: dict[int, str] = {}
     samples = _matched_cells(folder, job, unstained, transform, fates)
     if job.highres is not None and samples:
         samples = _with_highres(folder, samples, job.highres, job.settings, fates)
-    _cut_stacks(unstained, job.position, samples, job.settings.crop_px)
+    side = job.settings.crop_px + 2 * job.settings.margin_px
+    stacks = _cut_stacks(unstained, job.position, samples, side)
     for sample in samples:
         fates[int(sample.cell["cell"])] = "sample"
     place = unstained.position(job.position)
     rows = pd.DataFrame([_row(sample, unstained, place, transform) for sample in samples])
-    return _collect(samples, rows, fates, job, len(unstained.labels))
+    return PositionSamples(stacks, _targets(samples, job), rows, fates)
 
 
 def _matched_cells(
@@ -138,7 +143,7 @@ def _matched_cells(
     transform: SlideTransform,
     fates: dict[int, str],
 ) -> list[_Sample]:
-    stained = folder.open_pass("stained")
+    stained = folder.open_pass("stained", one_core=True)
     if job.position not in unstained.names:
         fates.update({int(cell): "no_unstained_images" for cell in job.cells["cell"]})
         return []
@@ -180,7 +185,7 @@ def _align_cell(
     there_y = round(middle[1] + dy + coarse.dy)
     if not _fits(x, y, half, (height, width)):
         return "border"
-    if not _fits(there_x, there_y, half + reach, (height, width)):
+    if not _fits(there_x, there_y, half + reach + settings.margin_px, (height, width)):
         return "border"
     crop = grey_after[y - half : y + half, x - half : x + half]
     room = half + reach
@@ -233,24 +238,20 @@ def _with_highres(
     if not folder.pass_path("highres").is_dir():
         fates.update({int(sample.cell["cell"]): "no_100x_image" for sample in samples})
         return []
-    reader = folder.open_pass("highres")
+    reader = folder.open_pass("highres", one_core=True)
     transform = load_transform(folder)
-    field_px = reader.brightfield(reader.names[0]).shape[:2]
-    chosen = [_best_image(reader, sample, transform, field_px) for sample in samples]
-    kept: dict[int, _Sample] = {}
-    for name in sorted({choice[0] for choice in chosen if choice is not None}):
-        image = reader.brightfield(name)
-        for index, (sample, choice) in enumerate(zip(samples, chosen, strict=True)):
-            if choice is not None and choice[0] == name:
-                reason = _add_highres(sample, image, name, choice[1], scale, reader, settings)
-                if reason is None:
-                    kept[index] = sample
-                else:
-                    fates[int(sample.cell["cell"])] = reason
-    for sample, choice in zip(samples, chosen, strict=True):
-        if choice is None:
-            fates[int(sample.cell["cell"])] = "no_100x_image"
-    return [kept[index] for index in sorted(kept)]
+    width, height = reader.size_px(reader.names[0])
+    kept = []
+    for sample in samples:
+        choice = _best_image(reader, sample, transform, (height, width))
+        reason: str | None = "no_100x_image"
+        if choice is not None:
+            reason = _add_highres(sample, reader, *choice, scale, settings)
+        if reason is None:
+            kept.append(sample)
+        else:
+            fates[int(sample.cell["cell"])] = reason
+    return kept
 
 
 def _best_image(
@@ -261,10 +262,10 @@ def _best_image(
     `field_px` is the (height, width) of the 100x images.
     """
     attributes = reader.attributes
+    x_um, y_um = float(sample.cell["x_um"]), float(sample.cell["y_um"])
     best: tuple[float, str, tuple[float, float]] | None = None
     for position in reader.positions:
-        dx = float(sample.cell["x_um"]) - position.slide_x_um
-        dy = float(sample.cell["y_um"]) - position.slide_y_um
+        dx, dy = x_um - position.slide_x_um, y_um - position.slide_y_um
         dx, dy = rotate(dx, dy, transform.rotation_deg - attributes.camera_rotation_deg)
         dx, dy = dx / attributes.pixel_um, dy / attributes.pixel_um
         clearance = min(field_px[1] / 2 - abs(dx), field_px[0] / 2 - abs(dy))
@@ -275,21 +276,30 @@ def _best_image(
 
 def _add_highres(
     sample: _Sample,
-    image: Image,
+    reader: PassReader,
     name: str,
     offset: tuple[float, float],
     scale: HighresScale,
-    reader: PassReader,
     settings: BuildSettings,
 ) -> str | None:
     """Match the cell in a 100x image and cut its target; the reason when that fails."""
-    height, width = image.shape[:2]
+    width, height = reader.size_px(name)
     expected = ((width - 1) / 2 + offset[0], (height - 1) / 2 + offset[1])
     reach = round(settings.highres_reach_um / reader.attributes.pixel_um)
+    # Wide enough for the search, its filters and a turned crop.
+    room = math.ceil(settings.crop_px * scale.ratio / 2) + reach + HIGHRES_MARGIN_PX
+    left, top = (max(0, math.floor(value) - room) for value in expected)
+    right, bottom = (
+        min(size, math.ceil(value) + room)
+        for value, size in zip(expected, (width, height), strict=True)
+    )
+    box = (left, top, right, bottom)
+    (image,) = reader.windows(name, reader.labels.index("brightfield"), [box])
+    inside = (expected[0] - left, expected[1] - top)
     turned = (scale.ratio, scale.rotation_deg)
     template = upsample_at(sample.stained_image, sample.stained, settings.crop_px, *turned)
     try:
-        place = slide_template(template, image, expected, reach, settings.highres_method)
+        place = slide_template(template, image, inside, reach, settings.highres_method)
         if (
             place.score < settings.least_highres_score
             or place.second_ratio > settings.most_second_ratio
@@ -298,32 +308,23 @@ def _add_highres(
         sample.target_100x = reduce_highres(image, (place.x, place.y), settings.crop_px, *turned)
     except UserError:  # the cell lies too near to the border of the 100x image
         return "no_100x_image"
-    sample.highres_name, sample.highres = name, place
+    sample.highres_name = name
+    sample.highres = dataclasses.replace(place, x=left + place.x, y=top + place.y)
     return None
 
 
-def _frames(reader: PassReader, position: str) -> Iterator[Image]:
-    """The frames of a position in order, one read ahead."""
-    count = len(reader.labels)
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(reader.frame, position, 0)
-        for index in range(count):
-            frame = following.result()
-            if index + 1 < count:
-                following = pool.submit(reader.frame, position, index + 1)
-            yield frame
-
-
 def _cut_stacks(
-    reader: PassReader, position: str, samples: Sequence[_Sample], crop_px: int
-) -> None:
-    if not samples:
-        return
-    middle = (crop_px - 1) / 2
-    for frame in _frames(reader, position):
-        for sample in samples:
-            left, top = (round(value - middle) for value in sample.unstained)
-            sample.stack.append(frame[top : top + crop_px, left : left + crop_px].copy())
+    reader: PassReader, position: str, samples: Sequence[_Sample], side_px: int
+) -> Image:
+    """The stack of every sample, (sample, image, rgb, y, x), from one frame after the other."""
+    stacks = np.empty((len(samples), len(reader.labels), 3, side_px, side_px), dtype=np.uint8)
+    middle = (side_px - 1) / 2
+    corners = [tuple(round(value - middle) for value in sample.unstained) for sample in samples]
+    boxes = [(left, top, left + side_px, top + side_px) for left, top in corners]
+    for index in range(len(reader.labels) if samples else 0):
+        for stack, part in zip(stacks, reader.windows(position, index, boxes), strict=True):
+            stack[index] = np.moveaxis(part, -1, 0)
+    return stacks
 
 
 def _row(
@@ -369,21 +370,13 @@ def _row(
     return row | {"flags": "", "type": ""}
 
 
-def _collect(
-    samples: Sequence[_Sample],
-    rows: pd.DataFrame,
-    fates: dict[int, str],
-    job: PositionJob,
-    images: int,
-) -> PositionSamples:
+def _targets(samples: Sequence[_Sample], job: PositionJob) -> dict[str, Image]:
     side = job.settings.crop_px
-    stacks = np.empty((len(samples), images, 3, side, side), dtype=np.uint8)
     targets = {"20x": np.empty((len(samples), 3, side, side), dtype=np.uint8)}
     if job.highres is not None:
         targets["100x"] = np.empty_like(targets["20x"])
     for index, sample in enumerate(samples):
-        stacks[index] = np.moveaxis(np.stack(sample.stack), -1, 1)
         targets["20x"][index] = np.moveaxis(sample.target_20x, -1, 0)
         if sample.target_100x is not None:
             targets["100x"][index] = np.moveaxis(sample.target_100x, -1, 0)
-    return PositionSamples(stacks, targets, rows, fates)
+    return targets
