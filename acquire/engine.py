@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,19 @@ import numpy as np
 from psygnal import EmitLoopError, Signal, SignalInstance
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.frame_checks import FrameFacts, FrameInspector
+from plsctl.acquire.frame_desk import FrameDesk
+from plsctl.acquire.frame_groups import Wanted
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Journal
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.plan import PassPlan, Position
-from plsctl.acquire.store import FrameRecord, PassAttributes, RawImage, checksum
+from plsctl.acquire.stack import open_stack
+from plsctl.acquire.store import FrameRecord, PassReader, RawImage
 from plsctl.acquire.store_writer import PassWriter, PositionWriter, frame_bytes
 
 TAKES = 3
 """How often a frame that fails its check is taken before the scan stops."""
-
-DARK_SHARE = 0.05
-"""A bright-field frame whose median lies below this share of full scale had no light."""
 
 Height = Callable[[Position], float]
 Place = Callable[[Position], tuple[float, float]]
@@ -45,29 +46,8 @@ class PassTotals:
     travel_seconds: float = 0.0
     bytes: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class FrameFacts:
-    """What was measured on one frame as it was taken."""
-
-    crc32: int
-    median: float
-    mean: float
-    saturated: float
-    takes: int
-    time_s: float = field(default=0.0)
-
-    def as_dict(self) -> dict[str, float | int]:
-        """For the journal and the position's attributes."""
-        return {
-            "crc32": self.crc32,
-            "median": round(self.median, 3),
-            "mean": round(self.mean, 3),
-            "saturated": round(self.saturated, 6),
-            "takes": self.takes,
-            "time_s": round(self.time_s, 4),
-        }
+    timing: str = ""
+    """Who stepped through the stacks, in words."""
 
 
 class Engine:
@@ -101,7 +81,11 @@ class Engine:
         self._stop = stop
         self._height = height
         self._place = place
-        self.totals = PassTotals()
+        self._stack = open_stack(microscope, writer.attributes.frames)
+        self._inspector = FrameInspector(
+            microscope.hardware, writer.attributes, _last_means(writer)
+        )
+        self.totals = PassTotals(timing=self._stack.how)
 
     def run(
         self, plan: PassPlan, enough: Callable[[Position, RawImage], bool] | None = None
@@ -115,6 +99,7 @@ class Engine:
         """
         clock = self._microscope.clock
         started = clock.now()
+        self._journal.append("timing", pass_name=plan.pass_name, how=self._stack.how)
         self._tell(self.sequence_started, plan)
         try:
             self._take_missing(plan, enough)
@@ -200,91 +185,74 @@ class Engine:
     def _take_frames(
         self, plan: PassPlan, position: Position, writing: PositionWriter
     ) -> tuple[list[FrameFacts], RawImage]:
-        taken: list[FrameFacts] = []
-        first: RawImage | None = None
-        for index, frame in enumerate(plan.frames):
-            self._stop.check()
-            image, facts = self._take_frame(frame, first)
-            first = image if first is None else first
-            taken.append(facts)
+        """Take the stack, and what is wrong of it again, until all of it is right."""
+
+        def accept(index: int, image: RawImage, facts: FrameFacts) -> None:
+            frame = plan.frames[index]
             writing.write(index, image)
-            self._journal.append(
-                "frame",
-                pass_name=plan.pass_name,
-                position=position.name,
-                index=index,
-                frame=frame.label,
-                leds=list(frame.leds),
-                exposure_ms=frame.exposure_ms,
-                gain=frame.gain,
-                brightness=frame.brightness,
-                **facts.as_dict(),
-            )
-            self.totals.frames += 1
-            self.totals.light_seconds += frame.exposure_ms / 1000
-            self.totals.retaken += facts.takes - 1
+            self._note(plan, position, index, facts)
             self.totals.bytes += image.nbytes
             self._tell(self.frame_ready, image, frame, position)
-        self._microscope.leds_off()
-        if first is None:
-            raise PlsctlError("the plan has no frames.")
-        return taken, first
 
-    def _take_frame(
-        self, frame: FrameRecord, first: RawImage | None
-    ) -> tuple[RawImage, FrameFacts]:
-        problem = ""
-        for take in range(1, TAKES + 1):
-            self._microscope.light(frame.leds, frame.brightness)
-            image = self._microscope.snap(frame.exposure_ms, frame.gain)
-            facts = measure(image, self._writer.attributes, take, self._microscope.clock.now())
-            problem = self._problem(frame, image, facts, first)
-            if not problem:
-                return image, facts
-            self._journal.append(
-                "frame_rejected",
-                pass_name=self._writer.attributes.pass_name,
-                frame=frame.label,
-                take=take,
-                reason=problem,
-            )
-        raise HardwareError(
-            f"the frame '{frame.label}' was taken {TAKES} times and {problem}.",
-            hint="Check this LED, its cable and the camera; nothing of this position was kept. "
-            "Then run the same command again.",
+        wanted: list[Wanted] = list(enumerate(plan.frames))
+        with FrameDesk(plan.frames, self._writer.attributes, self._inspector, accept) as desk:
+            for take in range(1, TAKES + 1):
+                self.totals.light_seconds += sum(frame.exposure_ms for _, frame in wanted) / 1000
+                problems = desk.take(self._stack, wanted, take, self._stop.check)
+                if not problems:
+                    break
+                self._reject(plan, position, problems, take)
+                wanted = [(index, plan.frames[index]) for index in sorted(problems)]
+                self.totals.retaken += len(wanted)
+            self._microscope.leds_off()
+            self.totals.frames += len(plan.frames)
+            if desk.first is None:
+                raise PlsctlError("the plan has no frames.")
+            return [desk.facts[index] for index in range(len(plan.frames))], desk.first
+
+    def _note(self, plan: PassPlan, position: Position, index: int, facts: FrameFacts) -> None:
+        frame = plan.frames[index]
+        self._journal.append(
+            "frame",
+            pass_name=plan.pass_name,
+            position=position.name,
+            index=index,
+            frame=frame.label,
+            leds=list(frame.leds),
+            exposure_ms=frame.exposure_ms,
+            gain=frame.gain,
+            brightness=frame.brightness,
+            **facts.as_dict(),
         )
 
-    def _problem(
-        self, frame: FrameRecord, image: RawImage, facts: FrameFacts, first: RawImage | None
-    ) -> str:
-        if first is not None and (image.shape != first.shape or image.dtype != first.dtype):
-            return f"had the shape {image.shape} instead of {first.shape}"
-        width, height = self._microscope.hardware.camera.size_px
-        if image.shape[:2] != (height, width):
-            return f"had {image.shape[1]} x {image.shape[0]} pixels instead of {width} x {height}"
-        attributes = self._writer.attributes
-        signal = facts.median - attributes.black_level
-        if (
-            self._microscope.hardware.checks.brightness
-            and frame.bright_field
-            and signal < DARK_SHARE * attributes.full_scale
-        ):
-            return f"was dark (median {facts.median:.0f} of {attributes.full_scale})"
-        return ""
+    def _reject(
+        self, plan: PassPlan, position: Position, problems: dict[int, str], take: int
+    ) -> None:
+        """Note frames that must be taken again; `HardwareError` when that was tried enough."""
+        for index, reason in sorted(problems.items()):
+            self._journal.append(
+                "frame_rejected",
+                pass_name=plan.pass_name,
+                position=position.name,
+                frame=plan.frames[index].label,
+                take=take,
+                reason=reason,
+            )
+        if take == TAKES:
+            index, reason = min(problems.items())
+            raise HardwareError(
+                f"the frame '{plan.frames[index].label}' was taken {TAKES} times and {reason}.",
+                hint="Check this LED, its cable and the camera; nothing of this position was "
+                "kept. Then run the same command again.",
+            )
 
 
-def measure(image: RawImage, attributes: PassAttributes, takes: int, time_s: float) -> FrameFacts:
-    """Checksum and brightness of a frame, (y, x, rgb) or (y, x)."""
-    # Every 4th pixel each way tells the level of a frame of millions well enough.
-    sample = image[::4, ::4]
-    return FrameFacts(
-        crc32=checksum(image),
-        median=float(np.median(sample)),
-        mean=float(sample.mean()),
-        saturated=float((sample >= attributes.full_scale).mean()),
-        takes=takes,
-        time_s=time_s,
-    )
+def _last_means(writer: PassWriter) -> list[float]:
+    """Mean of every frame of the position taken last, above the black level; empty without one."""
+    if not writer.wells:
+        return []
+    facts = PassReader(writer.path).facts(writer.wells[-1])
+    return [frame["mean"] - writer.attributes.black_level for frame in facts["frames"]]
 
 
 def check_disk(folder: Path, image_shape: Sequence[int], bytes_per_value: int, frames: int) -> None:

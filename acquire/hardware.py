@@ -17,6 +17,18 @@ Range = tuple[float, float]
 PropertyValue = str | int | float
 
 
+class TriggerSettings(Settings):
+    """How the camera is told whether the LED array or the computer begins an exposure.
+
+    Only for a camera whose trigger input and exposure output are wired to the array
+    (docs/timing.md).
+    """
+
+    property: str = "TriggerMode"
+    external: PropertyValue = "External"
+    internal: PropertyValue = "Internal"
+
+
 class CameraSettings(Settings):
     """The camera: its device in the core and what its pixels mean."""
 
@@ -35,6 +47,14 @@ class CameraSettings(Settings):
     gain_range: Range = (1.0, 1.0)
     exposure_range_ms: Range = (0.01, 10_000.0)
     properties: dict[str, PropertyValue] = Field(default_factory=dict)
+    trigger: TriggerSettings | None = None
+    """Set where the trigger cables to the LED array are there."""
+    frame_number_tag: str | None = None
+    """Name under which the camera's images carry its own count of frames."""
+    timestamp_tag: str | None = None
+    """Name under which they carry the camera's time (milliseconds)."""
+    rolling_shutter: bool = False
+    """The light may only change once such a camera's image has been read out."""
 
 
 class StageSettings(Settings):
@@ -100,6 +120,11 @@ class ChecksSettings(Settings):
     """What is checked on every frame; off only for devices that do not see the LEDs."""
 
     brightness: bool = True
+    """The light is as strong as the frame's LED and exposure let expect."""
+    repeats: bool = True
+    """An image differs from the one before it, by its noise at least."""
+    direction: bool = True
+    """Slopes are shaded as the LED's direction lets expect (bright field)."""
 
 
 class Hardware(Settings):
@@ -113,7 +138,8 @@ class Hardware(Settings):
     led_array: LedArraySettings
     focus_z_um: float
     """Where the search for focus starts, at the first objective."""
-    timing: Literal["software"] = "software"
+    timing: Literal["auto", "hardware", "software"] = "auto"
+    """Who steps through a stack: camera and array by their trigger cables, or this computer."""
     checks: ChecksSettings = ChecksSettings()
     options: dict[str, Any] = Field(default_factory=dict)
     """Settings of the backend, checked by it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
         try:
             _end_torn_line(path)
             self._file = path.open("a", encoding="utf-8")
@@ -38,14 +40,16 @@ class Journal:
         """Write one event with the time of day (UTC)."""
         line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         try:
-            self._file.write(json.dumps({**line, **facts}) + "\n")
+            with self._lock:
+                self._file.write(json.dumps({**line, **facts}) + "\n")
         except OSError as error:
             raise disk_error(error, self.path) from None
 
     def sync(self) -> None:
         """Force what was appended to the disk."""
         try:
-            self._file.flush()
+            with self._lock:
+                self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise disk_error(error, self.path) from None

@@ -10,12 +10,10 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from plsctl.acquire.backend import Backend, first_line, open_backend
+from plsctl.acquire.backend import Backend, open_backend
+from plsctl.acquire.camera import Camera, RawImage, attempt
 from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.hardware import Hardware, Objective
@@ -37,6 +35,7 @@ class Microscope:
         self.leds = leds
         self._backend = backend
         self._core = backend.core
+        self.camera = Camera(hardware, backend.core, backend.clock)
         self._objective = hardware.low_power
         self._check_led_count()
         self._prepare_core()
@@ -66,10 +65,11 @@ class Microscope:
     def close(self) -> None:
         """LEDs off, stage stopped, devices released; whatever fails, the rest is still done."""
         self.leds.close()
-        _attempt(lambda: self._set_shutter(False))
+        _try(self.camera.disarm)
+        _try(lambda: self._set_shutter(False))
         for stop in (self.hardware.stage.xy_device, self.hardware.stage.z_device):
-            _attempt(lambda label=stop: self._core.stop(label))  # type: ignore[misc]
-        _attempt(self._backend.close)
+            _try(lambda label=stop: self._core.stop(label))  # type: ignore[misc]
+        _try(self._backend.close)
 
     def _check_led_count(self) -> None:
         highest = max(led.led for led in self.geometry.leds)
@@ -106,21 +106,14 @@ class Microscope:
         # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
         self._core.setAutoShutter(False)
         self._set_shutter(True)
-        self._core.setCameraDevice(self.hardware.camera.device)
-        for name, value in self.hardware.camera.properties.items():
-            self._do(
-                f"set the camera's property '{name}' to {value}",
-                lambda name=name, value=value: self._core.setProperty(  # type: ignore[misc]
-                    self.hardware.camera.device, name, value
-                ),
-            )
+        self.camera.prepare()
 
     def _set_shutter(self, is_open: bool) -> None:
         shutter = self.hardware.camera.shutter
         if shutter is None:
             return
         what = f"{'open' if is_open else 'close'} the shutter '{shutter}'"
-        self._do(what, lambda: self._core.setShutterOpen(shutter, is_open))
+        attempt(what, lambda: self._core.setShutterOpen(shutter, is_open))
 
     def _check_objective_labels(self) -> None:
         device = self.hardware.turret.device
@@ -146,26 +139,14 @@ class Microscope:
             if str(objective.label) == label:
                 self._objective = name
 
-    def _do(self, what: str, action: Callable[[], Result]) -> Result:
-        """Run a device call; a failure names what was tried."""
-        try:
-            return action()
-        except (RuntimeError, ValueError, KeyError, OSError, TimeoutError) as error:
-            if isinstance(error, (HardwareError, UserError)):
-                raise
-            raise HardwareError(
-                f"the microscope could not {what}: {first_line(error)}.",
-                hint="Check the device and its cable, then run the same command again.",
-            ) from error
-
     # Stage -----------------------------------------------------------------------------------
 
     @property
     def position_um(self) -> tuple[float, float, float]:
         """Where the stage says it is (x, y, z)."""
         stage = self.hardware.stage
-        x, y = self._do("read the stage", lambda: self._core.getXYPosition(stage.xy_device))
-        return x, y, self._do("read z", lambda: self._core.getPosition(stage.z_device))
+        x, y = attempt("read the stage", lambda: self._core.getXYPosition(stage.xy_device))
+        return x, y, attempt("read z", lambda: self._core.getPosition(stage.z_device))
 
     def check_limits(
         self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None
@@ -232,7 +213,7 @@ class Microscope:
 
     def _travel(self, x_um: float, y_um: float) -> None:
         label = self.hardware.stage.xy_device
-        self._do(
+        attempt(
             f"move the stage to ({x_um:.1f}, {y_um:.1f}) um",
             lambda: self._core.setXYPosition(label, x_um, y_um),
         )
@@ -242,7 +223,7 @@ class Microscope:
         """Go to a height, micrometres, and verify the arrival."""
         stage = self.hardware.stage
         self.check_limits(z_um=z_um)
-        self._do(f"move z to {z_um:.2f} um", lambda: self._core.setPosition(stage.z_device, z_um))
+        attempt(f"move z to {z_um:.2f} um", lambda: self._core.setPosition(stage.z_device, z_um))
         self._wait(stage.z_device)
         arrived = self.position_um[2]
         if abs(arrived - z_um) > stage.tolerance_um:
@@ -253,7 +234,7 @@ class Microscope:
 
     def _wait(self, label: str) -> None:
         self._core.setTimeoutMs(round(self.hardware.stage.timeout_s * 1000))
-        self._do(f"wait for '{label}' to arrive", lambda: self._core.waitForDevice(label))
+        attempt(f"wait for '{label}' to arrive", lambda: self._core.waitForDevice(label))
 
     # Turret ----------------------------------------------------------------------------------
 
@@ -286,7 +267,7 @@ class Microscope:
         _, _, z = self.position_um
         with_offset = z + target.offset_z_um - self.objective.offset_z_um
         self.retract()
-        self._do(
+        attempt(
             f"turn the turret to '{name}'",
             lambda: self._core.setStateLabel(label, str(target.label)),
         )
@@ -302,7 +283,7 @@ class Microscope:
         self.move_z(min(max(with_offset, low), high))
 
     def _current_label(self, device: str) -> str:
-        return str(self._do("read the turret", lambda: self._core.getStateLabel(device)))
+        return str(attempt("read the turret", lambda: self._core.getStateLabel(device)))
 
     def retract(self) -> None:
         """Draw slide and objective apart, as far as the z limits allow."""
@@ -337,48 +318,10 @@ class Microscope:
         na = self.hardware.objective(self.hardware.low_power).na
         return tuple(led.led for led in self.geometry.pattern(name, na))
 
-    def snap(self, exposure_ms: float, gain: float = 1.0) -> NDArray[np.uint8 | np.uint16]:
+    def snap(self, exposure_ms: float, gain: float = 1.0) -> RawImage:
         """One image: (y, x, rgb), or (y, x) for grey and Bayer cameras; dtype as the camera's."""
-        camera = self.hardware.camera
-        low, high = camera.exposure_range_ms
-        if not low <= exposure_ms <= high:
-            raise UserError(
-                f"an exposure of {exposure_ms:g} ms is outside the camera's range "
-                f"({low:g} to {high:g} ms).",
-                field="exposure_ms",
-                hint="Correct the exposure table.",
-            )
-        self._set_gain(gain)
-        self._do("set the exposure", lambda: self._core.setExposure(camera.device, exposure_ms))
-        self._do("take an image", self._core.snapImage)
-        image: NDArray[Any] = self._do("read the image", self._core.getImage)
-        return self._checked(image)
-
-    def _set_gain(self, gain: float) -> None:
-        camera = self.hardware.camera
-        if camera.gain_property is None:
-            if gain != 1.0:
-                raise UserError(
-                    f"the exposure table asks for gain {gain:g}, but the hardware file names no "
-                    "gain property.",
-                    file=self.hardware.file,
-                    field="camera.gain_property",
-                    hint="Name the camera's gain property, or use gain 1.",
-                )
-            return
-        name = camera.gain_property
-        self._do("set the gain", lambda: self._core.setProperty(camera.device, name, gain))
-
-    def _checked(self, image: NDArray[Any]) -> NDArray[np.uint8 | np.uint16]:
-        # Micro-Manager hands 32-bit colour over with a fourth, empty component.
-        colour = image[..., :3] if image.ndim == 3 else image
-        right_kind = colour.dtype in (np.uint8, np.uint16) and colour.ndim in (2, 3)
-        if not right_kind or 0 in colour.shape:
-            raise HardwareError(
-                f"the camera gave an image of shape {image.shape} and type {image.dtype}.",
-                hint="Set it to 8 or 16 bit, grey, Bayer or RGB.",
-            )
-        return colour
+        self.camera.expose(exposure_ms, gain)
+        return self.camera.read()
 
     def image_offset_um(self, dx_px: float, dy_px: float) -> tuple[float, float]:
         """A distance in the image, in stage micrometres (the camera is turned to the stage)."""
@@ -386,7 +329,7 @@ class Microscope:
         return rotate(dx_px * scale, dy_px * scale, self.hardware.camera.rotation_deg)
 
 
-def _attempt(action: Callable[[], object]) -> None:
+def _try(action: Callable[[], object]) -> None:
     """Closing goes on whatever fails: what is lost already cannot be closed better."""
     with contextlib.suppress(Exception):
         action()
@@ -411,5 +354,5 @@ def open_microscope(hardware: Hardware) -> Microscope:
             leds.close()
             raise
     except BaseException:
-        _attempt(backend.close)
+        _try(backend.close)
         raise

@@ -1,0 +1,265 @@
+"""Taking the frames of one position: stepped by this computer, or by camera and array themselves.
+
+Both hand every frame on as it comes and tell at the end which ones did not come or cannot be
+trusted; those are to be taken again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from plsctl.acquire.camera import NoImage, RawImage, SeriesImage
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.frame_groups import FrameGroup, Shot, Wanted, group_frames
+from plsctl.acquire.led_array import SequenceTiming
+from plsctl.acquire.microscope import Microscope
+from plsctl.acquire.recipes import BRIGHTFIELD
+from plsctl.acquire.store import FrameRecord
+
+GRACE_S = 1.0
+"""How much later than expected an image of a series may come before it counts as lost."""
+
+ARRAY_PATIENCE_S = 2
+"""The array waits so much longer than an exposure: the camera's failure must show first."""
+
+DARK_COUNTS = 3 / 255
+"""A dark marker shows no value above the black level by more than this share of full scale."""
+
+BRIGHT_SHARE = 0.2
+"""A bright marker's median lies above the black level by at least this share of full scale."""
+
+PULSE_US = 100
+"""Length of the trigger pulse."""
+
+LATE_MS = 20.0
+"""Exposures of a series follow one another; one that begins later than this after it could have
+begun had a frame before it that is missing."""
+
+Deliver = Callable[["TakenFrame"], None]
+GoOn = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class TakenFrame:
+    """A frame as it came: its index in the stack, the image, and when it came."""
+
+    index: int
+    image: RawImage
+    time_s: float
+    camera_number: int | None = None
+    camera_time_ms: float | None = None
+
+
+class StackTaker(Protocol):
+    """Takes frames of a stack."""
+
+    @property
+    def how(self) -> str:
+        """Who steps, and why, in words."""
+
+    def take(self, wanted: Sequence[Wanted], deliver: Deliver, go_on: GoOn) -> dict[int, str]:
+        """Take frames and hand each to `deliver`; `go_on` raises to break off.
+
+        Returns
+        -------
+        Why frames did not come or cannot be trusted, by their index in the stack; a frame may
+        have been delivered and turn out wrong afterwards.
+        """
+
+
+class SoftwareStack:
+    """The computer lights an LED, exposes, and lights the next while the image is read out."""
+
+    def __init__(self, microscope: Microscope, reason: str) -> None:
+        self._microscope = microscope
+        self.how = f"software timing ({reason})"
+
+    def take(self, wanted: Sequence[Wanted], deliver: Deliver, go_on: GoOn) -> dict[int, str]:
+        """Take frames one by one (see `StackTaker.take`)."""
+        microscope = self._microscope
+        overlaps = not microscope.hardware.camera.rolling_shutter
+        with ThreadPoolExecutor(1, "leds") as other:
+            microscope.light(wanted[0][1].leds, wanted[0][1].brightness)
+            for place, (index, frame) in enumerate(wanted):
+                go_on()
+                following = [record for _, record in wanted[place + 1 : place + 2]]
+                microscope.camera.expose(frame.exposure_ms, frame.gain)
+                lights = [
+                    other.submit(microscope.light, record.leds, record.brightness)
+                    for record in following
+                    if overlaps
+                ]
+                try:
+                    image = microscope.camera.read()
+                finally:
+                    for light in lights:
+                        light.result()
+                if not overlaps:
+                    for record in following:
+                        microscope.light(record.leds, record.brightness)
+                deliver(TakenFrame(index, image, microscope.clock.now()))
+        return {}
+
+
+class HardwareStack:
+    """The array pulses the camera for every pattern; the end of each exposure steps the array."""
+
+    def __init__(self, microscope: Microscope, frames: Sequence[FrameRecord]) -> None:
+        self._microscope = microscope
+        self._longest = microscope.camera.longest_exposure_sequence()
+        self._bright = next((f for f in frames if f.led == BRIGHTFIELD), None)
+        self._loaded: tuple[tuple[tuple[int, ...], ...], float] | None = None
+        groups = len(self._groups(tuple(enumerate(frames))))
+        self.how = (
+            f"hardware timing ({groups} series; "
+            f"{'every frame its own exposure' if self._longest else 'grouped by exposure'})"
+        )
+
+    def _groups(self, wanted: Sequence[Wanted]) -> tuple[FrameGroup, ...]:
+        return group_frames(wanted, self._longest, self._bright)
+
+    def take(self, wanted: Sequence[Wanted], deliver: Deliver, go_on: GoOn) -> dict[int, str]:
+        """Take frames in triggered series (see `StackTaker.take`)."""
+        problems: dict[int, str] = {}
+        for group in self._groups(wanted):
+            go_on()
+            problem = self._take_group(group, deliver, go_on)
+            if problem:
+                problems |= dict.fromkeys(group.indices, problem)
+        return problems
+
+    def _take_group(self, group: FrameGroup, deliver: Deliver, go_on: GoOn) -> str:
+        """Take one series; the reason when any of it is wrong: then none of it is to be trusted."""
+        leds, camera = self._microscope.leds, self._microscope.camera
+        patterns = tuple(shot.leds for shot in group.shots)
+        if self._loaded != (patterns, group.brightness):
+            self._loaded = None
+            leds.load_sequence(patterns, group.brightness)
+            self._loaded = (patterns, group.brightness)
+        longest_s = max(shot.exposure_ms for shot in group.shots) / 1000
+        shortest_us = 1000 * min(shot.exposure_ms for shot in group.shots)
+        timing = SequenceTiming(
+            delay_ms=self._delay_ms(group),
+            # The array is deaf while it pulses: it must hear the shortest exposure end.
+            pulse_width_us=max(1, min(PULSE_US, round(shortest_us / 4))),
+            input_timeout_s=math.ceil(longest_s) + ARRAY_PATIENCE_S,
+        )
+        try:
+            camera.arm([shot.exposure_ms for shot in group.shots], group.gain)
+            leds.start_sequence(timing)
+            problem = self._receive(group, deliver, go_on)
+            if not problem:
+                leds.finish_sequence(GRACE_S + longest_s)
+        except NoImage as missing:
+            problem = missing.message.rstrip(".")
+        except BaseException:
+            self._break_off()
+            raise
+        if problem:
+            self._break_off()
+        else:
+            camera.disarm()
+        return problem
+
+    def _break_off(self) -> None:
+        self._loaded = None
+        try:
+            self._microscope.leds.stop_sequence()
+        finally:
+            self._microscope.camera.disarm()
+
+    def _delay_ms(self, group: FrameGroup) -> int:
+        """How long a pattern must stay lit so that the camera is ready for the next trigger."""
+        readout_ms = self._microscope.hardware.camera.readout_ms
+        shortest_ms = min(shot.exposure_ms for shot in group.shots)
+        # The firmware takes no delays below 5 ms; the pace is then the exposures' own.
+        return max(5, math.ceil(readout_ms)) if shortest_ms < readout_ms else 0
+
+    def _receive(self, group: FrameGroup, deliver: Deliver, go_on: GoOn) -> str:
+        camera, clock = self._microscope.camera, self._microscope.clock
+        readout_s = self._microscope.hardware.camera.readout_ms / 1000
+        before: tuple[Shot, SeriesImage] | None = None
+        for shot in group.shots:
+            wait_s = shot.exposure_ms / 1000 + readout_s + GRACE_S
+            got = camera.next_image(wait_s, go_on)
+            problem = self._slip(before, shot, got) or self._marker_problem(shot, got.image)
+            if problem:
+                return problem
+            before = (shot, got)
+            if shot.index is not None:
+                deliver(TakenFrame(shot.index, got.image, clock.now(), got.number, got.time_ms))
+        return ""
+
+    def _slip(self, before: tuple[Shot, SeriesImage] | None, shot: Shot, got: SeriesImage) -> str:
+        """What the camera's own count and time say against this image being the next."""
+        if before is None:
+            return ""
+        last_shot, last = before
+        if got.number is not None and last.number is not None and got.number != last.number + 1:
+            return (
+                f"the camera's frame {got.number} came after its frame {last.number}: "
+                "frames are missing or out of order"
+            )
+        if got.time_ms is None or last.time_ms is None:
+            return ""
+        readout_ms = self._microscope.hardware.camera.readout_ms
+        apart_ms = got.time_ms - last.time_ms
+        if apart_ms < last_shot.exposure_ms:
+            return f"two exposures began {apart_ms:.1f} ms apart, and the first took longer"
+        if apart_ms > max(last_shot.exposure_ms, readout_ms) + LATE_MS:
+            return f"an exposure began {apart_ms:.1f} ms after the one before: too late"
+        return ""
+
+    def _marker_problem(self, shot: Shot, image: RawImage) -> str:
+        if shot.marker is None or not self._microscope.hardware.checks.brightness:
+            return ""
+        camera = self._microscope.hardware.camera
+        full_scale = 2**camera.bit_depth - 1
+        sample = image[::4, ::4]
+        if shot.marker == "dark":
+            # A few pixels of any sensor are always bright.
+            brightest = float(np.quantile(sample, 0.999)) - camera.black_level
+            was_dark = brightest <= DARK_COUNTS * full_scale
+            return "" if was_dark else "the dark marker frame was not dark"
+        median = float(np.median(sample)) - camera.black_level
+        was_bright = median >= BRIGHT_SHARE * full_scale
+        return "" if was_bright else "the bright marker frame was not bright"
+
+
+def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTaker:
+    """The fastest way of taking a stack that camera and array offer.
+
+    Raises
+    ------
+    UserError
+        The hardware file asks for hardware timing, and they cannot do it.
+    """
+    wish = microscope.hardware.timing
+    lacks = _lacks_for_hardware(microscope)
+    if wish == "software":
+        return SoftwareStack(microscope, "as the hardware file says")
+    if not lacks:
+        return HardwareStack(microscope, frames)
+    if wish == "hardware":
+        raise UserError(
+            f"hardware timing is not possible: {lacks}.",
+            file=microscope.hardware.file,
+            field="timing",
+            hint="Say `timing: auto` or `timing: software` (docs/timing.md).",
+        )
+    return SoftwareStack(microscope, lacks)
+
+
+def _lacks_for_hardware(microscope: Microscope) -> str:
+    able = microscope.leds.capabilities
+    if not (able.sequence and able.trigger):
+        return "the LED array cannot step through patterns by trigger"
+    if not microscope.camera.can_be_triggered:
+        return "the hardware file has no `camera.trigger`"
+    return ""
