@@ -56,6 +56,19 @@ def write_json(path: Path, document: Metadata) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force to the disk which names a folder holds, so that a rename survives a power cut."""
+    if os.name == "nt":
+        # Windows opens no folders for this; NTFS writes renames into its own journal.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def row_name(row: int) -> str:
@@ -156,15 +169,18 @@ def inner_chunk(length: int) -> int:
 
 
 def create_array(
-    folder: Path, shape: tuple[int, int, int, int, int], dtype: DTypeLike
+    folder: Path,
+    shape: tuple[int, int, int, int, int],
+    dtype: DTypeLike,
+    frames_per_shard: int = 1,
 ) -> tensorstore.TensorStore:
-    """A zarr v3 array (led, c, z, y, x): one shard a frame, inner chunks of about 240 x 240."""
+    """A zarr v3 array (led, c, z, y, x): shards of whole frames, inner chunks near 240 x 240."""
     _, channels, depth, height, width = shape
     tile = (inner_chunk(height), inner_chunk(width))
     chunk = [1, channels, depth, *tile]
     # A shard holds whole chunks; where none divides the image the last ones reach beyond it.
     covered = (-(-length // size) * size for length, size in zip(shape[3:], tile, strict=True))
-    shard = [1, channels, depth, *covered]
+    shard = [frames_per_shard, channels, depth, *covered]
     blosc = {
         "cname": "lz4",
         "clevel": 5,

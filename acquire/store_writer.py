@@ -1,36 +1,36 @@
-"""Writing a pass: frames stream to disk while the microscope works; a position appears whole.
+"""Writing a pass: a thread takes frames to the disk while the microscope works on.
 
 A position is written beside the plate and moved into it by one rename when all of its frames are
-on disk. So a position in the plate is a finished one, whatever happened.
+on disk. So a position in the plate is a finished one, whatever happened. While one position is
+taken, at most one other may be on its way to the disk.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 from collections import deque
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
-import tensorstore
-
+from plsctl.acquire.disk_queue import DiskQueue, Job
 from plsctl.acquire.errors import PlsctlError, UserError, disk_error
 from plsctl.acquire.ome_zarr import (
-    LEVELS,
     WELL_METADATA,
-    create_array,
     image_metadata,
     plate_metadata,
     read_group,
+    sync_folder,
     write_group,
 )
+from plsctl.acquire.position_files import PositionFiles
 from plsctl.acquire.store import PassAttributes, RawImage, is_begun
 
-WRITES_IN_FLIGHT = 8
-"""Frames under way to the disk at once; more would only hide a disk that is too slow."""
+QUEUED_POSITIONS = 1
+"""Positions that may wait for the disk while the next one is taken."""
+
+QUEUED_BYTES = 2**30
+"""Images that may wait for the disk, whatever their size: the memory that scanning needs."""
 
 
 class PassWriter:
@@ -47,6 +47,9 @@ class PassWriter:
         self.attributes = attributes
         self._staging = path.with_name(f".{path.name}.writing")
         self._wells: list[str] = []
+        self._finished: deque[str] = deque()
+        self._queued: list[str] = []
+        self.queue = DiskQueue(QUEUED_BYTES)
         if is_begun(path):
             self._continue()
         shutil.rmtree(self._staging, ignore_errors=True)
@@ -80,27 +83,55 @@ class PassWriter:
         plate = plate_metadata(f"{attributes.slide} {attributes.pass_name}", self._wells)
         write_group(self.path, {"ome": plate, "plsctl": attributes.model_dump(mode="json")})
 
+    @property
+    def queued_positions(self) -> int:
+        """Positions whose frames are all taken and not all on the disk."""
+        return len(self._queued)
+
     def position(self, name: str, centre_um: tuple[float, float, float]) -> PositionWriter:
-        """Begin a position; it joins the plate when its `finish` is called."""
+        """Begin a position; waits while more than one is still on its way to the disk.
+
+        Raises
+        ------
+        UserError
+            The disk is full or does not take the images.
+        """
+        self.queue.wait_until(lambda: self.queued_positions <= QUEUED_POSITIONS)
         return PositionWriter(self._staging / name.replace("/", "-"), name, centre_um, self)
 
+    def take_finished(self) -> list[str]:
+        """Positions that have joined the plate since this was last asked; waits for nothing."""
+        return [self._finished.popleft() for _ in range(len(self._finished))]
+
+    def expect(self, name: str) -> None:
+        """Count a position as queued: all of its frames are handed over."""
+        self._queued.append(name)
+
     def adopt(self, folder: Path, name: str) -> None:
-        """Move a finished position into the plate and list it."""
+        """Move a finished position into the plate and list it; called by the disk thread."""
         row = self.path / name.split("/", maxsplit=1)[0]
         if not row.exists():
             write_group(row, {})
         folder.rename(self.path / name)
+        sync_folder(row)
         self._wells.append(name)
         self._publish()
+        self._queued.remove(name)
+        self._finished.append(name)
+
+    def settle(self) -> None:
+        """Wait for the disk; positions that were handed over whole are finished, if it can."""
+        self.queue.settle()
 
     def finish(self) -> None:
-        """Mark the pass as finished."""
+        """Wait for the disk and mark the pass as finished."""
+        self.queue.drain()
         shutil.rmtree(self._staging, ignore_errors=True)
         self._publish(finished=True)
 
 
 class PositionWriter:
-    """Writes the frames of one position, a bounded number at once."""
+    """Takes the frames of one position and hands them to the disk thread."""
 
     def __init__(
         self, folder: Path, name: str, centre_um: tuple[float, float, float], plate: PassWriter
@@ -109,80 +140,66 @@ class PositionWriter:
         self._name = name
         self._centre_um = centre_um
         self._plate = plate
-        self._levels: list[tensorstore.TensorStore] = []
-        self._pending: deque[tensorstore.WriteFutures] = deque()
-        self._shape: tuple[int, int, int] | None = None
-        shutil.rmtree(folder, ignore_errors=True)
+        self._files = PositionFiles(folder, len(plate.attributes.frames))
+        self._given_up = False
 
     def write(self, index: int, image: RawImage) -> None:
-        """Send one frame, (y, x, rgb) or (y, x), to the disk; returns while it is under way."""
-        colour = image[..., None] if image.ndim == 2 else image
-        try:
-            if not self._levels:
-                self._create(colour)
-            for level, array in enumerate(self._levels):
-                planes = np.moveaxis(_reduced(colour, level), -1, 0)
-                self._pending.append(array[index, :, 0].write(planes))
-            while len(self._pending) > WRITES_IN_FLIGHT * LEVELS:
-                self._pending.popleft().result()
-        except (ValueError, OSError) as error:
-            raise disk_error(error, self._folder) from None
+        """Hand over one frame, (y, x, rgb) or (y, x); it must not be changed afterwards.
 
-    def _create(self, image: RawImage) -> None:
-        height, width, channels = image.shape
-        self._shape = (height, width, channels)
-        count = len(self._plate.attributes.frames)
-        for level in range(LEVELS):
-            shape = (count, channels, 1, height >> level, width >> level)
-            folder = self._folder / "0" / str(level)
-            self._levels.append(create_array(folder, shape, image.dtype))
+        Frames may come in any order; one that comes again replaces the earlier one. Returns at
+        once, or as soon as the queue has room.
 
-    def flush(self) -> None:
-        """Wait until every frame is on the disk; a full or broken disk is an error here."""
-        try:
-            while self._pending:
-                self._pending.popleft().result()
-        except (ValueError, OSError) as error:
-            raise disk_error(error, self._folder) from None
+        Raises
+        ------
+        UserError
+            The disk is full or does not take the images, of this position or the one before.
+        """
+        self._put(lambda: self._files.write(index, image), image.nbytes)
+
+    def finish_later(self, facts: dict[str, Any]) -> None:
+        """All frames are handed over: once on the disk, the position joins the plate.
+
+        `PassWriter.take_finished` tells when that has happened.
+        """
+        self._plate.expect(self._name)
+        self._put(lambda: self._complete(facts))
 
     def finish(self, facts: dict[str, Any]) -> None:
-        """Wait for the disk, write the metadata and move the position into the plate."""
-        self.flush()
-        if self._shape is None:
-            raise PlsctlError(f"position {self._name} was finished without a frame.")
-        height, width, channels = self._shape
+        """Wait until the position is on the disk and in the plate."""
+        self.finish_later(facts)
+        self._plate.queue.drain()
+
+    def discard(self) -> None:
+        """Give the position up; nothing of it stays. Frames still queued are passed over."""
+        self._given_up = True
+        self._plate.queue.put_clearing(self._files.remove)
+
+    def _put(self, job: Job, nbytes: int = 0) -> None:
+        self._plate.queue.put(lambda: self._run(job), nbytes)
+
+    def _run(self, job: Job) -> None:
+        if self._given_up:
+            return
+        try:
+            job()
+        except Exception as error:
+            self._files.remove()
+            if isinstance(error, (ValueError, OSError)) and not isinstance(error, PlsctlError):
+                raise disk_error(error, self._folder) from None
+            raise
+
+    def _complete(self, facts: dict[str, Any]) -> None:
+        self._files.flush()
+        height, width, channels = self._files.shape
         attributes = self._plate.attributes
         x, y, z = self._centre_um
         pixel = attributes.pixel_um
         corner = (x - (width - 1) / 2 * pixel, y - (height - 1) / 2 * pixel, z)
         name = f"{attributes.slide} {attributes.pass_name} {self._name}"
         ome = image_metadata(name, pixel, corner, channels, attributes.full_scale)
-        try:
-            write_group(self._folder / "0", {"ome": ome, "plsctl": facts})
-            write_group(self._folder, {"ome": WELL_METADATA})
-            self._plate.adopt(self._folder, self._name)
-        except OSError as error:
-            raise disk_error(error, self._folder) from None
-
-    def discard(self) -> None:
-        """Give the position up; nothing of it stays."""
-        # Writes under way hold on to images; they must end before the interpreter may.
-        while self._pending:
-            with contextlib.suppress(ValueError, OSError):
-                self._pending.popleft().result()
-        self._levels.clear()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _reduced(image: RawImage, level: int) -> RawImage:
-    if level == 0:
-        return image
-    height, width = image.shape[0] >> level, image.shape[1] >> level
-    factor = 2**level
-    # Cropping to whole blocks keeps every pixel of a lower level the mean of its own block.
-    blocks = image[: height * factor, : width * factor]
-    reduced = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_AREA)
-    return reduced.reshape(height, width, -1)  # type: ignore[return-value]
+        write_group(self._folder / "0", {"ome": ome, "plsctl": facts})
+        write_group(self._folder, {"ome": WELL_METADATA})
+        self._plate.adopt(self._folder, self._name)
 
 
 def frame_bytes(shape: tuple[int, int, int], bytes_per_value: int) -> int:
