@@ -1,4 +1,4 @@
-"""One scan at a time in a folder; the lock falls with the process, however it ends."""
+"""One writer at a time in a folder; the lock falls with the process, however it ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plsctl.acquire.errors import UserError, disk_error
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a scan's folder.
+    """Hold the folder of a scan or of a data set being built.
 
     Raises
     ------
@@ -28,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
             _lock(file.fileno())
         except OSError:
             raise UserError(
-                "another plsctl is scanning into this folder.",
+                "another plsctl is writing into this folder.",
                 file=folder,
                 hint="Wait until it has finished, or choose another folder with --out.",
             ) from None

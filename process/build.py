@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import pandas as pd
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.folder_lock import locked
+from plsctl.acquire.locations import is_remote
 from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.process.build_inputs import (
+    check_alike,
+    identity,
+    open_scan,
+    position_jobs,
+    read_cells,
+)
+from plsctl.process.build_progress import (
+    FOLDER,
+    BuildProgress,
+    CutPosition,
+    forget,
+    recalled,
+    sealed_as,
+)
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.dataset import DatasetWriter, assign_splits
+from plsctl.process.dataset_files import (
+    read_table,
+    refuse_existing,
+    unfinished_folder,
+    write_synced,
+)
 from plsctl.process.highres import NOMINAL_RATIO
-from plsctl.process.highres_scale import HighresScale, measure_highres_scale
-from plsctl.process.samples import BuildSettings, PositionJob, PositionSamples, cut_position
+from plsctl.process.highres_scale import HighresScale, locate_field, mean_scale, scale_fields
+from plsctl.process.samples import BuildSettings, PositionJob, cut_position
+from plsctl.process.workers import Workers, local_workers
 
 Progress = Callable[[int, int], None]
 SplitBy = str
 
-_AHEAD = 2  # positions waiting per worker: keeps workers busy, bounds memory
+SHARD = 128
+"""Samples to a file of the data set."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +57,25 @@ class SplitSettings:
     by: SplitBy = "position"
     seed: int = 0
 
+    def facts(self) -> dict[str, object]:
+        """The settings as JSON gives them back."""
+        ratios = None if self.ratios is None else list(self.ratios)
+        return {"ratios": ratios, "by": self.by, "seed": self.seed}
+
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build yielded: samples, positions looked at, and the cells dropped by reason."""
+    """What a build yielded: samples, positions looked at, and the cells dropped by reason.
+
+    `resumed` of the positions were taken over from a build that had been stopped.
+    """
 
     path: Path
     samples: int
     positions: int
     dropped: dict[str, int]
     seconds: float
+    resumed: int = 0
 
 
 def build_dataset(
@@ -53,11 +84,17 @@ def build_dataset(
     settings: BuildSettings | None = None,
     *,
     split: SplitSettings | None = None,
-    workers: int = 1,
+    workers: int | AbstractContextManager[Workers] = 1,
     overwrite: bool = False,
+    shard: int = SHARD,
     progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> BuildResult:
     """Cut the white cells of scans into a data set.
+
+    A build that was killed goes on where it stopped when it is called again, unless settings or
+    scans changed. The data set is the same, byte for byte, however often that happened and
+    however many workers there were.
 
     Parameters
     ----------
@@ -67,9 +104,13 @@ def build_dataset(
     out
         The data set to write, `*.zarr`; it has this name only once it is whole.
     workers
-        Processes; the data set is the same for any number.
+        Processes on this machine, or workers of another kind (`cluster_workers`).
+    shard
+        Samples to a file of the data set.
     progress
         Called with the number of finished positions and of all positions.
+    say
+        Called with what a user should know.
 
     Raises
     ------
@@ -77,181 +118,172 @@ def build_dataset(
         When a pass is missing, the scans' recipes differ, or no sample is left.
     """
     began = time.monotonic()
-    settings, split = settings or BuildSettings(), split or SplitSettings()
-    if workers < 1:
-        raise UserError(f"{workers} workers cannot build a data set.", hint="Give 1 or more.")
-    folders = [_open_scan(path) for path in scans]
-    readers = [folder.open_pass("unstained") for folder in folders]
-    _check_alike(readers)
-    highres = any(folder.pass_path("highres").is_dir() for folder in folders)
-    scales = [_scale(folder) if highres else None for folder in folders]
-    jobs = [
-        job
-        for folder, scale in zip(folders, scales, strict=True)
-        for job in _jobs(folder, scale, settings)
-    ]
-    writer = _open_writer(out, readers, settings, scales, overwrite)
-    dropped: Counter[str] = Counter()
-    fates: dict[Path, dict[int, str]] = {folder.path: {} for folder in folders}
-    with writer:
-        results = cut_positions(jobs, workers)
-        for done, (job, result) in enumerate(zip(jobs, results, strict=True), start=1):
-            dropped += result.dropped
-            fates[job.scan] |= result.fates
-            if len(result.rows):
-                writer.append(result.stacks, result.targets, result.rows)
-            progress(done, len(jobs))
-        table = writer.table
-        path = writer.finish(_splits(table, split))
-    for folder in folders:
-        _update_cells(folder, table, fates[folder.path], readers[folders.index(folder)])
-    seconds = time.monotonic() - began
-    return BuildResult(path, len(table), len(jobs), dict(sorted(dropped.items())), seconds)
+    build = _Build(scans, out, settings or BuildSettings(), split or SplitSettings(), shard)
+    crew = local_workers(workers) if isinstance(workers, int) else workers
+    if build.is_published():
+        say(f"{out} was whole already; only the last notes were missing.")
+        return build.conclude(began)
+    if not overwrite:
+        refuse_existing(out)
+    (build.part / FOLDER).mkdir(parents=True, exist_ok=True)
+    with locked(build.part / FOLDER), crew as hands:
+        writer, resumed = build.run(hands, progress, say)
+    writer.publish()
+    return build.conclude(began, resumed)
 
 
-def _open_scan(path: Path) -> ScanFolder:
-    if not path.is_dir():
-        raise UserError(
-            "this scan folder does not exist.",
-            file=path,
-            hint="Name the folder that plsctl scan wrote, such as scans/S001.",
-        )
-    folder = ScanFolder(path)
-    for name in ("unstained", "stained"):
-        folder.open_pass(name)
-    if not folder.cells.exists():
-        StainedCellFinder().find(path)
-    return folder
+class _Build:
+    """One build, step by step."""
 
+    def __init__(
+        self,
+        scans: Sequence[Path],
+        out: Path,
+        settings: BuildSettings,
+        split: SplitSettings,
+        shard: int,
+    ) -> None:
+        self._folders = [open_scan(path) for path in scans]
+        self._readers = [folder.open_pass("unstained") for folder in self._folders]
+        check_alike(self._readers)
+        self._out, self._settings, self._split, self._shard = out, settings, split, shard
+        self.part = unfinished_folder(out)
+        highres = any(folder.pass_path("highres").is_dir() for folder in self._folders)
+        self._targets = ("20x", "100x") if highres else ("20x",)
 
-def _check_alike(readers: Sequence[PassReader]) -> None:
-    """One data set holds one recipe at one scale; the samples of others would not compare."""
-    first = readers[0]
-    for other in readers[1:]:
-        if other.labels != first.labels:
-            raise UserError(
-                f"its recipe '{other.attributes.recipe}' differs from "
-                f"'{first.attributes.recipe}' of {first.path.parent.name}.",
-                file=other.path,
-                hint="Build scans of different recipes into data sets of their own.",
-            )
-        if abs(other.attributes.pixel_um / first.attributes.pixel_um - 1) > 0.01:
-            raise UserError(
-                f"its pixels of {other.attributes.pixel_um:g} um differ from "
-                f"{first.attributes.pixel_um:g} um of {first.path.parent.name}.",
-                file=other.path,
-                hint="Build scans of different scale into data sets of their own.",
-            )
+    def is_published(self) -> bool:
+        """Whether an earlier build was killed after the data set had got its name."""
+        if is_remote(self._out) or not (self._out / FOLDER).is_dir():
+            return False
+        if sealed_as(self._out, self._identity()) == self._split.facts():
+            return True
+        forget(self._out)
+        return False
 
+    def _identity(self) -> dict[str, str]:
+        for folder in self._folders:
+            if not folder.cells.exists():
+                StainedCellFinder().find(folder.path)
+        return identity(self._folders, self._settings, self._shard)
 
-def read_cells(folder: ScanFolder) -> pd.DataFrame:
-    """`cells.csv` of a scan.
-
-    Raises
-    ------
-    UserError
-        When a column is missing or a value is not a number.
-    """
-    needed = ["cell", "x_um", "y_um", "pixel_x", "pixel_y", "width_px", "height_px", "area_px"]
-    try:
-        table = pd.read_csv(folder.cells, dtype={"position": str})
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error}).", file=folder.cells) from None
-    missing = [name for name in [*needed, "position"] if name not in table.columns]
-    if missing:
-        raise UserError(
-            f"the column {missing[0]} is missing.",
-            file=folder.cells,
-            hint="Delete the file and run plsctl find-cells.",
-        )
-    for name in needed:
-        values = pd.to_numeric(table[name], errors="coerce")
-        if bool(values.isna().any()):
-            line = int(values.isna().to_numpy().argmax()) + 2
-            raise UserError(
-                f"'{table[name].iloc[line - 2]}' is not a number.",
-                file=folder.cells,
-                line=line,
-                field=name,
-                hint="Delete the file and run plsctl find-cells.",
-            )
-        table[name] = values
-    return table
-
-
-def _scale(folder: ScanFolder) -> HighresScale:
-    if folder.pass_path("highres").is_dir():
-        return measure_highres_scale(folder)
-    return HighresScale(NOMINAL_RATIO, 0.0, 0)  # its cells will be dropped, and counted
-
-
-def _jobs(
-    folder: ScanFolder, scale: HighresScale | None, settings: BuildSettings
-) -> list[PositionJob]:
-    cells = read_cells(folder)
-    names = folder.open_pass("stained").names
-    return [
-        PositionJob(folder.path, name, cells[cells["position"] == name], scale, settings)
-        for name in names
-    ]
-
-
-def cut_positions(jobs: Sequence[PositionJob], workers: int) -> Iterator[PositionSamples]:
-    """The samples of each job in the order of the jobs, cut by that many processes."""
-    if workers == 1:
-        yield from map(cut_position, jobs)
-        return
-    # Fresh interpreters: forking a process whose libraries hold threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet_worker) as pool:
+    def run(
+        self, workers: Workers, progress: Progress, say: Callable[[str], None]
+    ) -> tuple[DatasetWriter, int]:
+        """Cut what is not cut yet; everything but the name, and the number of positions kept."""
+        self._find_cells(workers)
+        state = BuildProgress(self.part, self._identity())
         try:
-            yield from _in_order(pool, jobs, workers * _AHEAD)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            if state.changed:
+                say(f"{' and '.join(state.changed)} changed since the build that was stopped: "
+                    "it starts over.")  # fmt: skip
+            resumed = len(state.finished)
+            if resumed:
+                say(f"{resumed} positions were finished before and are kept.")
+            scales = self._scales(workers, state)
+            jobs = [
+                job
+                for folder, scale in zip(self._folders, scales, strict=True)
+                for job in position_jobs(folder, scale, self._settings)
+            ]
+            with self._writer(scales, state) as writer:
+                state.go_on(writer)
+                self._cut(workers, jobs, state, writer, progress)
+                writer.seal(_splits(writer.table, self._split))
+            state.note_sealed(self._split.facts())
+        finally:
+            state.close()
+        return writer, resumed
 
+    def _find_cells(self, workers: Workers) -> None:
+        missing = [folder.path for folder in self._folders if not folder.cells.exists()]
+        for _ in workers.run(StainedCellFinder().find, missing):
+            pass
 
-def _quiet_worker() -> None:
-    cv2.setNumThreads(1)  # the processes are the parallelism
+    def _scales(self, workers: Workers, state: BuildProgress) -> list[HighresScale | None]:
+        """Scale and rotation of each scan's 100x pass, if there is any."""
+        if "100x" not in self._targets:
+            return [None] * len(self._folders)
+        if state.prepared is None:
+            measured = [self._scale(workers, folder) for folder in self._folders]
+            state.note_prepared([asdict(scale) for scale in measured])
+        return [HighresScale(**facts) for facts in state.prepared]  # type: ignore[attr-defined]
 
+    def _scale(self, workers: Workers, folder: ScanFolder) -> HighresScale:
+        if not folder.pass_path("highres").is_dir():
+            return HighresScale(NOMINAL_RATIO, 0.0, 0)  # its cells will be dropped, and counted
+        found = dict(workers.run(locate_field, scale_fields(folder)))
+        return mean_scale(folder, [found[number] for number in sorted(found)])
 
-def _in_order(
-    pool: ProcessPoolExecutor, jobs: Iterable[PositionJob], ahead: int
-) -> Iterator[PositionSamples]:
-    waiting: deque[Future[PositionSamples]] = deque()
-    for job in jobs:
-        waiting.append(pool.submit(cut_position, job))
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    def _cut(
+        self,
+        workers: Workers,
+        jobs: Sequence[PositionJob],
+        state: BuildProgress,
+        writer: DatasetWriter,
+        progress: Progress,
+    ) -> None:
+        """Cut positions as workers take them; hand them to the data set in their order."""
+        todo = [number for number in range(len(jobs)) if number not in state.finished]
+        progress(len(state.finished), len(jobs))
+        for place, samples in workers.run(cut_position, [jobs[number] for number in todo]):
+            number = todo[place]
+            state.keep(number, samples)
+            if number == len(state.done):
+                state.hand_over(writer, number, samples)
+            self._hand_over_kept(state, writer)
+            progress(len(state.finished), len(jobs))
+        self._hand_over_kept(state, writer)
 
+    @staticmethod
+    def _hand_over_kept(state: BuildProgress, writer: DatasetWriter) -> None:
+        while len(state.done) in state.kept:
+            state.hand_over(writer, len(state.done), state.load(len(state.done)))
 
-def _open_writer(
-    out: Path,
-    readers: Sequence[PassReader],
-    settings: BuildSettings,
-    scales: Sequence[HighresScale | None],
-    overwrite: bool,
-) -> DatasetWriter:
-    attributes = readers[0].attributes
-    measured = [asdict(scale) for scale in scales if scale is not None]
-    return DatasetWriter(
-        out,
-        [frame.model_dump(mode="json") for frame in attributes.frames],
-        recipe=attributes.recipe,
-        pixel_um=attributes.pixel_um,
-        crop_px=settings.crop_px,
-        targets=("20x", "100x") if measured else ("20x",),
-        facts={
-            "slides": sorted({reader.attributes.slide for reader in readers}),
-            "black_level": _eight_bit_black(readers[0]),
-            "full_scale": 255,
-            "camera_rotation_deg": attributes.camera_rotation_deg,
-            "highres_scales": measured,
-        },
-        overwrite=overwrite,
-    )
+    def _writer(self, scales: Sequence[HighresScale | None], state: BuildProgress) -> DatasetWriter:
+        attributes = self._readers[0].attributes
+        measured = [asdict(scale) for scale in scales if scale is not None]
+        return DatasetWriter(
+            self._out,
+            [frame.model_dump(mode="json") for frame in attributes.frames],
+            recipe=attributes.recipe,
+            pixel_um=attributes.pixel_um,
+            crop_px=self._settings.crop_px,
+            margin_px=self._settings.margin_px,
+            targets=self._targets,
+            facts={
+                "slides": sorted({reader.attributes.slide for reader in self._readers}),
+                "black_level": _eight_bit_black(self._readers[0]),
+                "full_scale": 255,
+                "camera_rotation_deg": attributes.camera_rotation_deg,
+                "highres_scales": measured,
+            },
+            shard=self._shard,
+            overwrite=True,  # refused before anything was cut
+            kept=state.rows_written(self._targets),
+        )
+
+    def conclude(self, began: float, resumed: int = 0) -> BuildResult:
+        """Note in every scan what became of its cells, and clear away what a resume needed."""
+        base = self.part if is_remote(self._out) else self._out
+        positions = recalled(base)
+        table = read_table(base)
+        first = 0
+        for folder, reader in zip(self._folders, self._readers, strict=True):
+            count = len(folder.open_pass("stained").names)
+            _update_cells(folder, reader, table, positions[first : first + count])
+            first += count
+        forget(base, all_of_it=base == self.part)
+        dropped = Counter(
+            fate for done in positions for fate in done.fates.values() if fate != "sample"
+        )
+        return BuildResult(
+            self._out,
+            len(table),
+            len(positions),
+            dict(sorted(dropped.items())),
+            time.monotonic() - began,
+            resumed,
+        )
 
 
 def _eight_bit_black(reader: PassReader) -> float:
@@ -269,20 +301,24 @@ def _splits(table: pd.DataFrame, split: SplitSettings) -> pd.Series[str] | None:
 
 
 def _update_cells(
-    folder: ScanFolder, table: pd.DataFrame, fates: dict[int, str], reader: PassReader
+    folder: ScanFolder,
+    reader: PassReader,
+    table: pd.DataFrame,
+    positions: Sequence[CutPosition],
 ) -> None:
-    """Write into `cells.csv` what became of each cell, and the places the matches gave."""
+    """Write into `cells.csv` what became of each cell, and where and how well it was matched.
+
+    What the cell finder wrote stays as it is: passes and other builds rely on it.
+    """
+    fates: Mapping[int, str] = {
+        cell: fate for done in positions for cell, fate in done.fates.items()
+    }
     cells = read_cells(folder)
     cells["fate"] = [fates.get(int(cell), "") for cell in cells["cell"]]
     mine = table[table["slide"] == reader.attributes.slide].set_index("cell")
-    here = cells["cell"].isin(mine.index)
-    order = cells.loc[here, "cell"]
-    for name in ("x_um", "y_um", "stage_x_um", "stage_y_um"):
-        cells[name] = cells[name].astype(float)
-        cells.loc[here, name] = mine.loc[order, name].to_numpy(dtype=float)
+    for name in ("x_um", "y_um"):
+        cells[f"matched_{name}"] = cells["cell"].map(mine[name])
     for name in ("score_20x", "score_100x"):
         if name in mine.columns:
             cells[name] = cells["cell"].map(mine[name])
-    partial = folder.cells.with_name("cells.csv.part")
-    cells.to_csv(partial, index=False, float_format="%.4f")
-    partial.replace(folder.cells)
+    write_synced(folder.cells, cells.to_csv(index=False, float_format="%.4f"))

@@ -1,8 +1,9 @@
 """The data set: one zarr group of samples (stacks in, stained crops out) and a table.
 
 `input` is (sample, image, channel, y, x), each target (sample, channel, y, x), both in the
-camera's dtype. One sample is one inner chunk and a few hundred samples are one shard, because
-training reads random whole samples; recipes are slices of the image axis after reading.
+camera's dtype; stacks may reach a margin farther on every side than the targets. One sample is one
+inner chunk and a few hundred samples are one shard, because training reads random whole samples;
+recipes are slices of the image axis after reading.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.locations import location
 from plsctl.acquire.recipes import recipe as frames_of
-from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, array_spec, read_attributes
+from plsctl.process.dataset_files import read_table
+from plsctl.process.dataset_format import array_spec, read_attributes
 from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.splits import SPLITS, assign_splits
 
@@ -36,27 +39,21 @@ class Dataset:
         self.targets: tuple[str, ...] = tuple(attributes["targets"])  # type: ignore[arg-type]
         self.pixel_um = float(str(attributes["pixel_um"]))
         self.crop_px = int(str(attributes["crop_px"]))
+        """Side of the targets, and of the stacks without their margin."""
+        self.margin_px = int(str(attributes.get("margin_px", 0)))
         self._stores: dict[str, ts.TensorStore] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
-        """Open a data set folder.
+        """Open a data set, on this machine or in an object store ("s3://bucket/x.zarr").
 
         Raises
         ------
         UserError
             If it does not exist, is not a data set, was left unfinished or has another version.
         """
-        folder = Path(path)
-        attributes = read_attributes(folder)
-        table = pd.read_csv(
-            folder / TABLE_NAME,
-            dtype=dict.fromkeys(TEXT_COLUMNS, str),
-            keep_default_na=True,
-        )
-        text = [name for name in TEXT_COLUMNS if name in table.columns]
-        table[text] = table[text].fillna("")
-        return cls(folder, attributes, table)
+        folder = location(path)
+        return cls(folder, read_attributes(folder), read_table(folder))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -107,17 +104,32 @@ class Dataset:
         return self.read_images(indices, self.channels_for(recipe))
 
     def read_images(
-        self, indices: Sequence[int] | NDArray[np.integer], images: Sequence[int]
+        self,
+        indices: Sequence[int] | NDArray[np.integer],
+        images: Sequence[int],
+        margin_px: int = 0,
     ) -> NDArray[np.generic]:
-        """Stacks of the given samples, (n, len(images), 3, y, x), by image index."""
+        """Stacks of the given samples, (n, len(images), 3, y, x), by image index.
+
+        They have the size of the targets and `margin_px` more on every side.
+
+        Raises
+        ------
+        UserError
+            If the data set has a smaller margin.
+        """
+        self.require_margin(margin_px)
         store = self._array("input")
         every = list(images) == list(range(len(self.frames)))
         numbers = np.asarray(indices, dtype=np.int64)
-        shape = (len(numbers), len(images), *store.shape[2:])
+        side, first = self.crop_px + 2 * margin_px, self.margin_px - margin_px
+        inner = slice(first, first + side)
+        shape = (len(numbers), len(images), 3, side, side)
         stacks = np.empty(shape, dtype=store.dtype.numpy_dtype)
         # Whole samples are decoded whatever is asked, so read few at a time and keep the slice.
         for start in range(0, len(numbers), 64):
             block = np.asarray(store[numbers[start : start + 64]].read().result())
+            block = block[..., inner, inner]
             stacks[start : start + 64] = block if every else block[:, list(images)]
         return stacks
 
@@ -141,6 +153,16 @@ class Dataset:
             raise UserError(
                 f"the data set {self.path} has no target {target}, only {', '.join(self.targets)}.",
                 hint="Choose one of these, or build the data set again with the highres pass.",
+            )
+
+    def require_margin(self, margin_px: int) -> None:
+        """Raise UserError unless the stacks have so much margin."""
+        if margin_px > self.margin_px:
+            raise UserError(
+                f"the data set {self.path} has a margin of {self.margin_px} px, {margin_px} px "
+                "are wanted.",
+                field="margin",
+                hint="Ask for less, or build the data set again with a wider --margin.",
             )
 
     def split(self, name: str, target: str | None = None) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ import numpy as np
 import tensorstore as ts
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.locations import kvstore
 
 FORMAT = "plsctl-dataset"
 VERSION = 1
@@ -26,7 +27,7 @@ def array_spec(path: Path) -> dict[str, object]:
     """How tensorstore opens one array of the group."""
     return {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": path.as_posix()},
+        "kvstore": kvstore(path),
         # Room for the shard indices, so that random reads do not fetch them again each time.
         "context": {"cache_pool": {"total_bytes_limit": 16_000_000}},
         "recheck_cached_data": "open",
@@ -61,17 +62,24 @@ def create_array(
         "dimension_names": ["sample", *AXES[len(AXES) - len(sample_shape) :]],
     }
     spec = array_spec(path) | {"metadata": metadata}
-    return ts.open(spec, create=True).result()
+    return ts.open(spec, create=True, delete_existing=True).result()
+
+
+def open_array(path: Path, samples: int) -> ts.TensorStore:
+    """An array for writing, cut down or grown to so many samples."""
+    store = ts.open(array_spec(path), read=True, write=True).result()
+    return store.resize(exclusive_max=[samples, *store.shape[1:]]).result()
 
 
 def read_attributes(folder: Path) -> Mapping[str, object]:
     """The `plsctl` attributes of a finished data set; UserError where it is none."""
     part = folder.with_name(folder.name + ".part")
-    if folder.name.endswith(".part") or (not folder.exists() and part.exists()):
+    exists = (folder / "zarr.json").exists() or folder.exists()
+    if folder.name.endswith(".part") or (not exists and part.exists()):
         raise UserError(
             f"the data set {folder} was not finished.", hint="Run `plsctl build-dataset` again."
         )
-    if not folder.exists():
+    if not exists:
         raise UserError(f"there is no data set at {folder}.", hint="Check the path.")
     try:
         group = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))

@@ -12,14 +12,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.locations import location
+from plsctl.process.dataset_files import (
+    publish,
+    refuse_existing,
+    unfinished_folder,
+    write_synced,
+    write_table,
+)
 from plsctl.process.dataset_format import (
     AXES,
     FORMAT,
-    TABLE_NAME,
     VERSION,
     Compression,
     FrameFacts,
     create_array,
+    open_array,
 )
 
 
@@ -27,12 +35,14 @@ class DatasetWriter:
     """Appends samples to `PATH.part` and renames it to PATH when finished.
 
     What stands under the final name is therefore always whole. Leaving the `with` block by an
-    exception leaves the `.part` folder behind; the next writer of the same path replaces it.
+    exception leaves the `.part` folder behind; the next writer of the same path replaces it, or
+    goes on with it when it is told what is in there (`kept`).
 
     Parameters
     ----------
     path
-        The data set to write, a folder ending in `.zarr`.
+        The data set to write, a folder ending in `.zarr`, on this machine or in an object store
+        (see `plsctl.acquire.locations`).
     frames
         One mapping per image of the stack, bright field first, with at least `label`
         ("brightfield", "plate-1", "arm1-24:low"); also led, variant, exposure_ms, gain,
@@ -43,12 +53,17 @@ class DatasetWriter:
         Sample pixel of the crops in micrometres.
     crop_px
         Side of the square crops in pixels.
+    margin_px
+        Surroundings of the crop that the stacks have on every side, and the targets have not.
     targets
         Names of the targets, "20x" and "100x".
     facts
         Further entries of the attributes (slides, black_level, full_scale, ...).
     overwrite
         Replace a finished data set of the same name, at the end and not before.
+    kept
+        Rows of the samples that an earlier writer put into whole shards of the `.part` folder;
+        everything else in its arrays is dropped. None begins a new folder.
 
     Raises
     ------
@@ -64,23 +79,22 @@ class DatasetWriter:
         recipe: str,
         pixel_um: float,
         crop_px: int = 64,
+        margin_px: int = 0,
         targets: Sequence[str] = ("20x",),
         facts: Mapping[str, object] | None = None,
         dtype: str = "uint8",
         shard: int = 128,
         compression: Compression = "lz4",
         overwrite: bool = False,
+        kept: Sequence[pd.DataFrame] | None = None,
     ) -> None:
-        self.path = Path(path)
-        self._part = self.path.with_name(self.path.name + ".part")
-        if self.path.exists() and not overwrite:
-            raise UserError(
-                f"the data set {self.path} exists already.",
-                hint="Choose another name or ask for it to be overwritten.",
-            )
-        if self._part.exists():
+        self.path = location(path)
+        self._part = unfinished_folder(self.path)
+        if not overwrite:
+            refuse_existing(self.path)
+        if self._part.exists() and kept is None:
             shutil.rmtree(self._part)
-        self._part.mkdir(parents=True)
+        self._part.mkdir(parents=True, exist_ok=True)
         self.frames = [dict(frame) for frame in frames]
         self.targets = tuple(targets)
         self._attributes: dict[str, object] = {
@@ -92,21 +106,28 @@ class DatasetWriter:
             "targets": list(self.targets),
             "pixel_um": pixel_um,
             "crop_px": crop_px,
+            "margin_px": margin_px,
             **(facts or {}),
         }
         self._dtype = np.dtype(dtype)
         self._shard = shard
-        shapes: dict[str, tuple[int, ...]] = {"input": (len(self.frames), 3, crop_px, crop_px)}
+        side = crop_px + 2 * margin_px
+        shapes: dict[str, tuple[int, ...]] = {"input": (len(self.frames), 3, side, side)}
         shapes |= {f"target_{name}": (3, crop_px, crop_px) for name in self.targets}
         self._shapes = shapes
+        self._rows: list[pd.DataFrame] = []
+        self._count = 0
+        for rows in kept or ():
+            self._add_rows(rows)
+        self.written = self._count
+        """Samples in whole shards."""
         self._stores = {
-            name: create_array(self._part / name, shape, self._dtype, shard, compression)
+            name: open_array(self._part / name, self.written)
+            if self.written
+            else create_array(self._part / name, shape, self._dtype, shard, compression)
             for name, shape in shapes.items()
         }
         self._waiting: dict[str, list[NDArray[np.generic]]] = {name: [] for name in shapes}
-        self._rows: list[pd.DataFrame] = []
-        self._count = 0
-        self._written = 0
 
     def __len__(self) -> int:
         return self._count
@@ -129,7 +150,7 @@ class DatasetWriter:
         Parameters
         ----------
         stacks
-            (n, images, 3, y, x) in the dtype of the data set.
+            (n, images, 3, y, x) in the dtype of the data set, with the margin.
         targets
             (n, 3, y, x) by target name. A target that is left out is stored as zeros and not
             listed in the `targets` column, so that such samples are never trained on it.
@@ -157,14 +178,17 @@ class DatasetWriter:
                 )
             # A copy: the caller may use its buffer again before the shard is full.
             self._waiting[name].extend(np.array(array))
-        numbered = rows.reset_index(drop=True).assign(
-            sample=range(self._count, self._count + count),
-            targets=";".join(name for name in self.targets if name in targets),
-        )
+        present = ";".join(name for name in self.targets if name in targets)
+        self._add_rows(rows.assign(targets=present))
+        while self._count - self.written >= self._shard:
+            self._flush(self._shard)
+
+    def _add_rows(self, rows: pd.DataFrame) -> None:
+        count = len(rows)
+        numbers = range(self._count, self._count + count)
+        numbered = rows.reset_index(drop=True).assign(sample=numbers)
         self._rows.append(numbered[["sample", *(c for c in numbered.columns if c != "sample")]])
         self._count += count
-        while self._count - self._written >= self._shard:
-            self._flush(self._shard)
 
     def _flush(self, count: int) -> None:
         """Write the oldest `count` waiting samples: always a whole shard but for the last."""
@@ -172,15 +196,23 @@ class DatasetWriter:
         for name, store in self._stores.items():
             block = np.stack(self._waiting[name][:count])
             del self._waiting[name][:count]
-            grown = store.resize(exclusive_max=[self._written + count, *store.shape[1:]]).result()
+            grown = store.resize(exclusive_max=[self.written + count, *store.shape[1:]]).result()
             self._stores[name] = grown
-            pending.append(grown[self._written : self._written + count].write(block))
+            pending.append(grown[self.written : self.written + count].write(block))
         for future in pending:
             future.result()  # a full disk is reported only here
-        self._written += count
+        self.written += count
 
     def finish(self, splits: pd.Series[str] | None = None) -> Path:
         """Write what is left, the table and the attributes, and give the folder its name.
+
+        Parameters and errors are those of `seal`.
+        """
+        self.seal(splits)
+        return self.publish()
+
+    def seal(self, splits: pd.Series[str] | None = None) -> None:
+        """Write what is left, the table and the attributes; only the name is missing then.
 
         Parameters
         ----------
@@ -198,16 +230,17 @@ class DatasetWriter:
                 f"no sample was found for {self.path}.",
                 hint="Look at the reasons for dropped cells.",
             )
-        if self._count > self._written:
-            self._flush(self._count - self._written)
+        if self._count > self.written:
+            self._flush(self._count - self.written)
         table = self.table if splits is None else self.table.assign(split=np.asarray(splits))
-        table.to_csv(self._part / TABLE_NAME, index=False)
+        write_table(self._part, table)
         attributes = {"plsctl": {**self._attributes, "complete": True}}
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        (self._part / "zarr.json").write_text(json.dumps(group, indent=1), encoding="utf-8")
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self._part.rename(self.path)
+        write_synced(self._part / "zarr.json", json.dumps(group, indent=1))
+
+    def publish(self) -> Path:
+        """Give the sealed data set its name."""
+        publish(self._part, self.path)
         return self.path
 
     def __enter__(self) -> DatasetWriter:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.protocols import rotate
@@ -33,37 +33,33 @@ class HighresScale:
     fields: int
 
 
+@dataclass(frozen=True)
+class ScaleField:
+    """A 100x image and where its middle lies in a stained 20x image, in pixels."""
+
+    scan: Path
+    highres: str
+    stained: str
+    x: float
+    y: float
+
+
 def measure_highres_scale(folder: ScanFolder) -> HighresScale:
     """Scale and rotation from whole 100x fields found in the stained 20x images.
 
     papers/002 (section 3.1.3) takes the nominal ratio and notes the small error it leaves.
     """
+    return mean_scale(folder, [locate_field(field) for field in scale_fields(folder)])
+
+
+def scale_fields(folder: ScanFolder) -> list[ScaleField]:
+    """100x images that lie whole in a stained image, spread over the slide."""
     stained, highres = folder.open_pass("stained"), folder.open_pass("highres")
-    nominal = stained.attributes.pixel_um / highres.attributes.pixel_um
-    found = []
-    for low, high in _pairs(folder, stained, highres, nominal):
-        try:
-            place = locate_by_log(low, high, nominal)
-        except UserError:  # a field too small to be told apart
-            continue
-        if place.trusted and 0 < abs(place.scale / nominal - 1) < _MOST_DEPARTURE:
-            found.append((place.scale, place.rotation_deg))
-    if len(found) < 2:
-        return HighresScale(nominal, 0.0, 0)
-    ratio, rotation = np.mean(np.array(found), axis=0)
-    return HighresScale(float(ratio), float(rotation), len(found))
-
-
-def _pairs(
-    folder: ScanFolder, stained: PassReader, highres: PassReader, nominal: float
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """100x images and the parts of stained images that hold them whole."""
     if not highres.names or not stained.names:
-        return
+        return []
     rotation = load_transform(folder).rotation_deg - stained.attributes.camera_rotation_deg
-    height, width = stained.brightfield(stained.names[0]).shape[:2]
-    tall, wide = highres.brightfield(highres.names[0]).shape[:2]
-    half = (wide / nominal / 2 + _ROOM_PX, tall / nominal / 2 + _ROOM_PX)
+    width, height = stained.size_px(stained.names[0])
+    half = _half_px(stained, highres)
     pixel_um = stained.attributes.pixel_um
     held = []
     for position in highres.positions:
@@ -71,13 +67,51 @@ def _pairs(
             dx, dy = _offset(position, field, rotation, pixel_um)
             x, y = (width - 1) / 2 + dx, (height - 1) / 2 + dy
             if half[0] <= x <= width - half[0] and half[1] <= y <= height - half[1]:
-                held.append((position.name, field.name, x, y))
+                held.append(ScaleField(folder.path, position.name, field.name, x, y))
                 break
-    for name, field_name, x, y in held[:: max(1, len(held) // FIELDS)]:
-        image = stained.brightfield(field_name)
-        top, bottom = round(y - half[1]), round(y + half[1])
-        left, right = round(x - half[0]), round(x + half[0])
-        yield np.ascontiguousarray(image[top:bottom, left:right]), highres.brightfield(name)
+    return held[:: max(1, len(held) // FIELDS)]
+
+
+def locate_field(field: ScaleField) -> tuple[float, float] | None:
+    """Scale and rotation as one 100x image shows them; None where it is not found for sure."""
+    folder = ScanFolder(field.scan)
+    stained = folder.open_pass("stained", one_core=True)
+    highres = folder.open_pass("highres", one_core=True)
+    nominal = _nominal(stained, highres)
+    half = _half_px(stained, highres)
+    box = (
+        round(field.x - half[0]), round(field.y - half[1]),
+        round(field.x + half[0]), round(field.y + half[1]),
+    )  # fmt: skip
+    (low,) = stained.windows(field.stained, stained.labels.index("brightfield"), [box])
+    try:
+        place = locate_by_log(low, highres.brightfield(field.highres), nominal)
+    except UserError:  # a field too small to be told apart
+        return None
+    if place.trusted and 0 < abs(place.scale / nominal - 1) < _MOST_DEPARTURE:
+        return place.scale, place.rotation_deg
+    return None
+
+
+def mean_scale(folder: ScanFolder, found: Sequence[tuple[float, float] | None]) -> HighresScale:
+    """The mean of what fields showed; the nominal scale where fewer than two showed anything."""
+    sure = [pair for pair in found if pair is not None]
+    if len(sure) < 2:
+        nominal = _nominal(folder.open_pass("stained"), folder.open_pass("highres"))
+        return HighresScale(nominal, 0.0, 0)
+    ratio, rotation = np.mean(np.array(sure), axis=0)
+    return HighresScale(float(ratio), float(rotation), len(sure))
+
+
+def _nominal(stained: PassReader, highres: PassReader) -> float:
+    return stained.attributes.pixel_um / highres.attributes.pixel_um
+
+
+def _half_px(stained: PassReader, highres: PassReader) -> tuple[float, float]:
+    """Half of what a 100x image and some room around it take of a 20x image."""
+    wide, tall = highres.size_px(highres.names[0])
+    nominal = _nominal(stained, highres)
+    return wide / nominal / 2 + _ROOM_PX, tall / nominal / 2 + _ROOM_PX
 
 
 def _offset(

@@ -1,0 +1,82 @@
+"""Folders on this machine and in object stores: one notation, `scans/S001` or `s3://lab/S001`.
+
+Small files of a store go through fsspec, as paths that work like pathlib's; pixels go through
+tensorstore, which fetches the parts of an array that are asked for by itself and in parallel.
+Credentials, region and address of a store come from the environment or the files that the
+store's own tools read, such as `AWS_ACCESS_KEY_ID`, `AWS_DEFAULT_REGION`, `AWS_ENDPOINT_URL`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, cast
+
+from plsctl.acquire.errors import UserError
+
+STORES = ("s3", "gs", "gcs", "http", "https")
+
+
+def location(text: str | Path) -> Path:
+    """A folder or file by its path or URL; what URLs give works like a `Path`.
+
+    Raises
+    ------
+    UserError
+        The URL is of no store whose pixels can be read, or what it takes is not installed.
+    """
+    if not isinstance(text, str) or "://" not in text:
+        return Path(text) if isinstance(text, str) else text
+    protocol, rest = text.split("://", 1)
+    if protocol == "file":
+        return Path(rest)
+    if protocol not in STORES:
+        raise UserError(
+            f"there is no way to read images from '{protocol}://'.",
+            file=text,
+            hint="Give a folder, or a URL of s3://, gs:// or https://.",
+        )
+    try:
+        from upath import UPath
+
+        return cast(Path, UPath(text.rstrip("/")))
+    except ImportError as error:
+        raise UserError(
+            f"reading from '{protocol}://' takes packages that are not installed ({error}).",
+            file=text,
+            hint="Install them: pip install 'plsctl[stores]' (for gs:// also gcsfs).",
+        ) from None
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a location is in a store."""
+    return not isinstance(path, Path)
+
+
+def kvstore(path: Path) -> dict[str, Any]:
+    """How tensorstore opens a location."""
+    if not is_remote(path):
+        return {"driver": "file", "path": path.as_posix()}
+    url = path.as_posix()
+    protocol, rest = url.split("://", 1)
+    if protocol in ("http", "https"):
+        return {"driver": "http", "base_url": url}
+    bucket, _, key = rest.partition("/")
+    if protocol in ("gs", "gcs"):
+        return {"driver": "gcs", "bucket": bucket, "path": f"{key}/"}
+    return {"driver": "s3", "bucket": bucket, "path": f"{key}/", **_s3_options()}
+
+
+def _s3_options() -> dict[str, Any]:
+    """What tensorstore does not take from the environment as Amazon's own tools do."""
+    found: dict[str, Any] = {}
+    address = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if address:
+        found |= {"endpoint": address, "aws_region": region or "us-east-1"}
+    elif region:
+        found["aws_region"] = region
+    if "AWS_ACCESS_KEY_ID" in os.environ:
+        # Without this it complains on standard error about files of Amazon's that are not there.
+        found["aws_credentials"] = {"type": "environment"}
+    return found

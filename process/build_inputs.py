@@ -1,0 +1,167 @@
+"""What a data set is built from: scans checked against each other, their cells, their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.process.highres_scale import HighresScale
+from plsctl.process.samples import BuildSettings, PositionJob
+
+CELL_COLUMNS = ("cell", "x_um", "y_um", "pixel_x", "pixel_y", "width_px", "height_px", "area_px")
+"""What cutting needs of `cells.csv`, beside the position."""
+
+
+def open_scan(path: Path) -> ScanFolder:
+    """A scan with its unstained and its stained pass.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder or a pass is missing.
+    """
+    if not path.is_dir():
+        raise UserError(
+            "this scan folder does not exist.",
+            file=path,
+            hint="Name the folder that plsctl scan wrote, such as scans/S001.",
+        )
+    folder = ScanFolder(path)
+    for name in ("unstained", "stained"):
+        folder.open_pass(name)
+    return folder
+
+
+def check_alike(readers: Sequence[PassReader]) -> None:
+    """One data set holds one recipe at one scale; the samples of others would not compare.
+
+    Raises
+    ------
+    UserError
+        Naming the scan that differs from the first.
+    """
+    first = readers[0]
+    for other in readers[1:]:
+        if other.labels != first.labels:
+            raise UserError(
+                f"its recipe '{other.attributes.recipe}' differs from "
+                f"'{first.attributes.recipe}' of {first.path.parent.name}.",
+                file=other.path,
+                hint="Build scans of different recipes into data sets of their own.",
+            )
+        if abs(other.attributes.pixel_um / first.attributes.pixel_um - 1) > 0.01:
+            raise UserError(
+                f"its pixels of {other.attributes.pixel_um:g} um differ from "
+                f"{first.attributes.pixel_um:g} um of {first.path.parent.name}.",
+                file=other.path,
+                hint="Build scans of different scale into data sets of their own.",
+            )
+    names = [reader.attributes.slide for reader in readers]
+    for reader, name in zip(readers, names, strict=True):
+        if names.count(name) > 1:
+            raise UserError(
+                f"two of the scans are of slide {name}.",
+                file=reader.path.parent,
+                hint="Name each scan once, and give every slide a name of its own.",
+            )
+
+
+def read_cells(folder: ScanFolder) -> pd.DataFrame:
+    """`cells.csv` of a scan.
+
+    Raises
+    ------
+    UserError
+        When a column is missing or a value is not a number.
+    """
+    try:
+        text = folder.cells.read_text(encoding="utf-8")
+        table = pd.read_csv(io.StringIO(text), dtype={"position": str})
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read ({error}).", file=folder.cells) from None
+    missing = [name for name in [*CELL_COLUMNS, "position"] if name not in table.columns]
+    if missing:
+        raise UserError(
+            f"the column {missing[0]} is missing.",
+            file=folder.cells,
+            hint="Delete the file and run plsctl find-cells.",
+        )
+    for name in CELL_COLUMNS:
+        values = pd.to_numeric(table[name], errors="coerce")
+        if bool(values.isna().any()):
+            line = int(values.isna().to_numpy().argmax()) + 2
+            raise UserError(
+                f"'{table[name].iloc[line - 2]}' is not a number.",
+                file=folder.cells,
+                line=line,
+                field=name,
+                hint="Delete the file and run plsctl find-cells.",
+            )
+        table[name] = values
+    return table
+
+
+def position_jobs(
+    folder: ScanFolder, scale: HighresScale | None, settings: BuildSettings
+) -> list[PositionJob]:
+    """One job per position of the stained pass, with its cells."""
+    cells = _cells(folder)
+    by_position = dict(tuple(cells.groupby("position", sort=False)))
+    none = cells.iloc[:0]
+    return [
+        PositionJob(folder.path, name, by_position.get(name, none), scale, settings)
+        for name in folder.open_pass("stained").names
+    ]
+
+
+def _cells(folder: ScanFolder) -> pd.DataFrame:
+    """The columns that cutting needs: not what an earlier build noted in `cells.csv`."""
+    return read_cells(folder)[[*CELL_COLUMNS, "position"]]
+
+
+def identity(
+    folders: Sequence[ScanFolder], settings: BuildSettings, layout: object
+) -> dict[str, str]:
+    """All that the samples depend on, a hash for each kind; the kinds are words for a message.
+
+    Pixels come in by the checksums that a scan keeps of its frames.
+    """
+    libraries = {
+        name: version(name)
+        for name in ("plsctl", "numpy", "scipy", "opencv-python-headless", "tensorstore")
+    }
+    parts = {
+        "the software": _hash([json.dumps(libraries)]),
+        "the settings": _hash([settings.model_dump_json(), json.dumps(layout)]),
+    }
+    for folder in folders:
+        slide = folder.open_pass("unstained").attributes.slide
+        parts[f"the scan {slide}"] = _hash(_scan_texts(folder))
+    return parts
+
+
+def _scan_texts(folder: ScanFolder) -> Iterable[str]:
+    yield folder.transform.read_text(encoding="utf-8")
+    yield str(_cells(folder).to_csv(index=False))
+    for name in ("unstained", "stained", "highres"):
+        if not folder.pass_path(name).is_dir():
+            continue
+        reader = folder.open_pass(name)
+        yield reader.attributes.model_dump_json(exclude={"finished"})
+        for position in reader.names:
+            yield json.dumps([position, reader.facts(position)])
+
+
+def _hash(texts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{len(text)} {text}".encode())
+    return digest.hexdigest()[:32]

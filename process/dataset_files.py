@@ -1,0 +1,104 @@
+"""Files of a data set as a whole: its unfinished folder, giving it its name, its rows as text.
+
+What stands under a data set's name is whole. A local one is written beside its place as
+`X.zarr.part` and renamed; one in an object store, where nothing can be renamed, is written into
+`X.zarr.part` in the current folder and copied there, its `zarr.json` last.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.locations import is_remote
+from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS
+
+
+def unfinished_folder(path: Path) -> Path:
+    """Where a data set is written before it has its name; always on this machine."""
+    if is_remote(path):
+        return Path.cwd() / f"{path.name}.part"
+    return path.with_name(path.name + ".part")
+
+
+def refuse_existing(path: Path) -> None:
+    """UserError if the name is taken."""
+    if (path / "zarr.json").exists() or (not is_remote(path) and path.exists()):
+        raise UserError(
+            f"the data set {path} exists already.",
+            hint="Choose another name or ask for it to be overwritten.",
+        )
+
+
+def publish(part: Path, path: Path) -> None:
+    """Give a whole data set its name; one of that name is replaced."""
+    # Killed writers leave the locks of their files.
+    for lock in part.rglob("*.__lock"):
+        lock.unlink()
+    if is_remote(path):
+        _copy_to_store(part, path)
+        return
+    replaced = path.with_name(path.name + ".replaced")
+    if path.exists():
+        # Aside first: deleting takes a while, and a kill must not leave half under the name.
+        shutil.rmtree(replaced, ignore_errors=True)
+        path.rename(replaced)
+    part.rename(path)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _copy_to_store(part: Path, path: Path) -> None:
+    """Copy every file but hidden folders' into an object store; nothing looks whole before all is.
+
+    A data set without `zarr.json` is none: that is deleted first and written last.
+    """
+    head = path / "zarr.json"
+    if head.exists():
+        head.unlink()
+    files = sorted(file for file in part.rglob("*") if file.is_file())
+    wanted = {
+        file.relative_to(part).as_posix(): file
+        for file in files
+        if not any(name.startswith(".") for name in file.relative_to(part).parts)
+    }
+    old = [entry for entry in path.rglob("*") if entry.is_file()] if path.is_dir() else []
+    for entry in old:
+        if entry.as_posix().removeprefix(f"{path.as_posix()}/") not in wanted:
+            entry.unlink()
+    del wanted["zarr.json"]
+    for name, file in wanted.items():
+        (path / name).fs.put_file(str(file), (path / name).path)  # type: ignore[attr-defined]
+    head.write_text((part / "zarr.json").read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Replace a text file as a whole; when this returns it is on the disk."""
+    if is_remote(path):
+        path.write_text(text, encoding="utf-8")  # stores show whole objects only
+        return
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_table(folder: Path, table: pd.DataFrame) -> None:
+    """Write the rows of a data set."""
+    write_synced(folder / TABLE_NAME, table.to_csv(index=False, lineterminator="\n"))
+
+
+def read_table(folder: Path) -> pd.DataFrame:
+    """The rows of a data set; text stays text ("001"), empty text is ""."""
+    content = (folder / TABLE_NAME).read_text(encoding="utf-8")
+    types = dict.fromkeys(TEXT_COLUMNS, str)
+    table = pd.read_csv(io.StringIO(content), dtype=types, keep_default_na=True)
+    text = [name for name in TEXT_COLUMNS if name in table.columns]
+    table[text] = table[text].fillna("")
+    return table
