@@ -17,12 +17,8 @@ from plsctl.acquire.journal import Event, Journal, read_journal
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.ome_zarr import write_json
 from plsctl.acquire.plan import Position
-from plsctl.acquire.protocols import (
-    FieldPair,
-    Image,
-    Roles,
-    SlideTransform,
-)
+from plsctl.acquire.protocols import Image, Roles, SlideTransform
+from plsctl.acquire.returned_slide import SlideSearch
 from plsctl.acquire.scan import Progress, Scan
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.slide import PASSES, PassName
@@ -251,29 +247,29 @@ class PassSteps:
         if known is not None and self._scan.is_begun(self._name):
             return known
         reader = self._scan.folder.open_pass("unstained")
-        chosen = self._registration_positions(reader)
-        images = [self._look_at(x, y, focus) for _, x, y in chosen]
-        self._check_stained(images)
-        if self._scan.slide.slide_return.search == "none":
+        settings = self._scan.slide.slide_return
+        if settings.search == "none":
+            places = spread_points(
+                [(p.slide_x_um, p.slide_y_um) for p in reader.positions], settings.fields
+            )
+            self._check_stained([self._look_at(x, y, focus) for x, y in places])
             x, y = self._scan.slide.region.centre_um
             found = SlideTransform(x, y, 0.0, 0.0, 0.0)
         else:
-            pairs = [
-                FieldPair(x, y, reader.brightfield(name), image)
-                for (name, x, y), image in zip(chosen, images, strict=True)
-            ]
-            found = self._people.registrar.register(
-                pairs, self._attributes.pixel_um, self._attributes.camera_rotation_deg
-            )
+            search = SlideSearch(reader, self._attributes, self._people.registrar, settings)
+            found = search.find(lambda x, y: self._look_within(x, y, focus), self._check_stained)
         write_json(self._scan.folder.transform, asdict(found))
         self._journal.append("slide_found", pass_name=self._name, **asdict(found))
         self._journal.sync()
         return found
 
-    def _registration_positions(self, reader: PassReader) -> list[tuple[str, float, float]]:
-        by_place = {(p.slide_x_um, p.slide_y_um): p.name for p in reader.positions}
-        count = self._scan.slide.slide_return.fields
-        return [(by_place[place], *place) for place in spread_points(list(by_place), count)]
+    def _look_within(self, x_um: float, y_um: float, focus: Focus) -> Image | None:
+        """The image at a place, or None where the stage cannot go."""
+        try:
+            self._microscope.check_limits(*self._microscope.to_stage(x_um, y_um))
+        except UserError:
+            return None
+        return self._look_at(x_um, y_um, focus)
 
     def _look_at(self, x_um: float, y_um: float, focus: Focus) -> Image:
         self._stop.check()

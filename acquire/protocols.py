@@ -69,16 +69,23 @@ class CellFinder(Protocol):
 
 
 @dataclass(frozen=True)
-class FieldPair:
-    """The same commanded stage position before and after the slide was taken out.
-
-    `reference` and `moving` are bright-field images, shape (y, x, rgb), uint8.
-    """
+class FieldView:
+    """A bright-field image, shape (y, x, rgb), uint8, and the stage position it was taken at."""
 
     x_um: float
     y_um: float
-    reference: Image
-    moving: Image
+    image: Image
+
+
+@dataclass(frozen=True)
+class FieldPair:
+    """A field from before the slide was taken out, and one of the returned slide.
+
+    Each has the stage position at which it was taken.
+    """
+
+    reference: FieldView
+    moving: FieldView
 
 
 @dataclass(frozen=True)
@@ -113,10 +120,24 @@ def rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
 class SlideRegistrar(Protocol):
     """Finds where a returned slide lies."""
 
+    def locate(
+        self,
+        before: Sequence[FieldView],
+        after: FieldView,
+        reach_um: float,
+        pixel_um: float,
+        camera_rotation_deg: float,
+    ) -> SlideTransform | None:
+        """Roughly where the slide lies, from one field of it; None where that cannot be told."""
+
     def register(
-        self, pairs: Sequence[FieldPair], pixel_um: float, camera_rotation_deg: float
+        self,
+        pairs: Sequence[FieldPair],
+        pixel_um: float,
+        camera_rotation_deg: float,
+        guess: SlideTransform | None = None,
     ) -> SlideTransform:
-        """Shift and rotation from a few pairs of fields; an error when they disagree."""
+        """Shift and rotation from pairs of fields of the same cells; an error if they disagree."""
 
 
 class Operator(Protocol):

@@ -64,6 +64,8 @@ class ReturnSettings(Settings):
 
     search: Literal["edges", "none"] = "edges"
     fields: int = Field(default=5, ge=2, le=25)
+    reach_um: float = Field(default=450.0, gt=0, le=3000)
+    """Largest shift along x or y that is looked for, beside a few degrees of rotation."""
 
 
 class StopSettings(Settings):

@@ -1,8 +1,8 @@
 """Where a slide lies after it was taken out, stained and put back.
 
-Fields taken at the same commanded stage positions before and after show the same cells, shifted and
-turned. Each pair of fields is matched by its edges as a whole and then tile by tile; a rigid motion
-through all tiles gives shift and rotation.
+First roughly: the edges of one field of the returned slide are sought in a mosaic of the fields
+from before, at all shifts within reach and at several angles. Then exactly: fields taken where the
+slide should now lie are matched tile by tile, and one rigid motion goes through all tiles.
 """
 
 from __future__ import annotations
@@ -10,252 +10,291 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import FieldPair, SlideTransform
-from plsctl.process.matching import (
-    Match,
-    best_place,
-    correlate,
-    edge_image,
-    grey_image,
-    soft_edges,
-)
+from plsctl.acquire.protocols import FieldPair, FieldView, SlideTransform
+from plsctl.process.matching import edge_image, grey_image, soft_edges
+from plsctl.process.overlap import ANGLES_DEG, Overlap, find_overlap
+from plsctl.process.similarity import Points, Similarity, fit_similarity
+from plsctl.process.tiles import Image, TileSettings, tile_places
 
 _WORKING_UM = 1.0  # edges are correlated as a whole in pixels of about this size
-_TILES = (2, 3)  # rows and columns of tiles of a field
-_TILE_REACH_UM = 12.0
+_TILE_UM = 60.0
+_TILE_REACH_UM = 5.0
 _LEAST_BASE_UM = 40.0  # nearer places say nothing about rotation
 _MOST_ROTATION_DEG = 5.0
+_MOST_PROPOSALS = 2000
+_APART_UM = 12.0  # a second place nearer than this to the best is the same one
 
 
 @dataclass(frozen=True)
 class CoarseRegistrar:
-    """Finds shift and rotation of a returned slide from pairs of fields.
+    """Finds shift and rotation of a returned slide from fields taken before and after.
 
     Parameters
     ----------
     search_um
-        Largest shift that is looked for, in micrometres.
+        Largest shift of a single field that `register` looks for, in micrometres.
     agreement_um
         How far a tile may lie from the rigid motion that the others agree on.
     most_second_ratio
-        A pair whose second-best place comes nearer than this to the best is not used.
+        A field whose second-best place comes nearer than this to the best is not used.
     """
 
     search_um: float = 120.0
     agreement_um: float = 3.0
-    most_second_ratio: float = 0.7
+    most_second_ratio: float = 0.75
 
-    def register(
-        self, pairs: Sequence[FieldPair], pixel_um: float, camera_rotation_deg: float
-    ) -> SlideTransform:
-        """Shift and rotation from pairs of fields.
+    def locate(
+        self,
+        before: Sequence[FieldView],
+        after: FieldView,
+        reach_um: float,
+        pixel_um: float,
+        camera_rotation_deg: float,
+    ) -> SlideTransform | None:
+        """Roughly where the slide lies, from one field; None where it cannot be told.
 
         Parameters
         ----------
-        pairs
-            Bright-field images, (y, x, rgb), at the same commanded positions.
+        before
+            Fields of the slide from before, at least those within reach of `after`.
+        after
+            A field of the returned slide.
+        reach_um
+            Largest shift along x or y that is looked for.
         pixel_um
             Size of a pixel in the sample, micrometres.
         camera_rotation_deg
             Rotation of the camera against the stage axes.
+        """
+        frame = _Frame(pixel_um, camera_rotation_deg)
+        mosaic, covered, shrink = _mosaic(before, after, reach_um, frame)
+        if not covered.any():
+            return None
+        moving = _small_edges(after.image, shrink)
+        found = find_overlap(
+            mosaic,
+            moving,
+            covered,
+            reach_px=reach_um / pixel_um / shrink,
+            apart_px=_apart_px(pixel_um * shrink),
+        )
+        if found.second_ratio > self.most_second_ratio:
+            return None
+        guess = frame.transform(found, shrink, after, after)
+        tiles = [_tiles(FieldPair(field, after), guess, frame) for field in before]
+        places, shifts = _joined(tiles)
+        return self._agreed(places, shifts, least=3)
+
+    def register(
+        self,
+        pairs: Sequence[FieldPair],
+        pixel_um: float,
+        camera_rotation_deg: float,
+        guess: SlideTransform | None = None,
+    ) -> SlideTransform:
+        """Shift and rotation from pairs of fields that show the same part of the slide.
+
+        Parameters
+        ----------
+        pairs
+            Bright-field images, (y, x, rgb), before and after.
+        pixel_um
+            Size of a pixel in the sample, micrometres.
+        camera_rotation_deg
+            Rotation of the camera against the stage axes.
+        guess
+            Where the slide is thought to lie; as it lay before by default.
 
         Returns
         -------
-        The motion of the slide about the mean of the positions.
+        The motion of the slide about the mean of the places that were found again.
 
         Raises
         ------
         UserError
-            When no pair can be matched, or the pairs disagree.
+            When fewer than half of the pairs can be matched, or they disagree.
         """
         if not pairs:
             raise UserError("No fields were given to find the slide by.")
-        places, shifts = self._measure(pairs, pixel_um, camera_rotation_deg)
-        centre = np.array([[p.x_um, p.y_um] for p in pairs]).mean(axis=0)
-        shift, angle, kept = _fit_rigid(places - centre, shifts, self.agreement_um)
-        if kept.sum() < max(2, 0.5 * len(kept)):
+        frame = _Frame(pixel_um, camera_rotation_deg)
+        found = [tiles for pair in pairs if len((tiles := self._match(pair, guess, frame))[0])]
+        if len(found) < max(1, len(pairs) / 2):
             raise UserError(
-                f"Only {int(kept.sum())} of {len(kept)} parts of the fields agree on where the "
-                f"returned slide lies (within {self.agreement_um:g} um).",
-                hint="Check that it is the same slide, lying as before, and in focus.",
-            )
-        return SlideTransform(
-            float(centre[0]), float(centre[1]), float(shift[0]), float(shift[1]), angle
-        )
-
-    def _measure(
-        self, pairs: Sequence[FieldPair], pixel_um: float, camera_rotation_deg: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Places on the slide and how far each moved, both (n, 2) in micrometres of the stage."""
-        turn = _rotation(camera_rotation_deg)
-        places: list[NDArray[np.float64]] = []
-        shifts: list[NDArray[np.float64]] = []
-        for pair in pairs:
-            for place_px, shift_px in self._match_pair(pair, pixel_um):
-                places.append(np.array([pair.x_um, pair.y_um]) + turn @ place_px * pixel_um)
-                shifts.append(turn @ shift_px * pixel_um)
-        if not places:
-            raise UserError(
-                f"None of {len(pairs)} fields could be found again on the returned slide within "
-                f"{self.search_um:g} um.",
+                f"Only {len(found)} of {len(pairs)} fields could be found again on the returned "
+                "slide.",
                 hint="Check that it is the same slide, put back as it lay, and in focus.",
             )
-        return np.array(places), np.array(shifts)
+        places, shifts = _joined(found)
+        agreed = self._agreed(places, shifts, least=max(4, math.ceil(0.5 * len(places))))
+        if agreed is None:
+            raise UserError(
+                f"The parts of {len(found)} fields disagree on where the returned slide lies "
+                f"(within {self.agreement_um:g} um).",
+                hint="Check that it is the same slide, lying as before, and in focus.",
+            )
+        return agreed
 
-    def _match_pair(
-        self, pair: FieldPair, pixel_um: float
-    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Tiles of a pair: place relative to the image's centre and shift, in pixels (x, y)."""
-        reference = soft_edges(edge_image(grey_image(pair.reference)))
-        moving = soft_edges(edge_image(grey_image(pair.moving)))
-        whole = match_whole(reference, moving, self.search_um / pixel_um, _WORKING_UM / pixel_um)
-        if whole.second_ratio > self.most_second_ratio:
-            return []
-        guess = np.array([whole.dx, whole.dy])
-        return _match_tiles(reference, moving, guess, round(_TILE_REACH_UM / pixel_um))
+    def _match(
+        self, pair: FieldPair, guess: SlideTransform | None, frame: _Frame
+    ) -> tuple[Points, Points]:
+        """Places on the slide and how far each moved, both (n, 2) in micrometres."""
+        rotation = 0.0 if guess is None else guess.rotation_deg
+        angles = ANGLES_DEG if guess is None else (rotation - 0.4, rotation, rotation + 0.4)
+        shrink = max(1.0, _WORKING_UM / frame.pixel_um)
+        reference = _small_edges(pair.reference.image, shrink)
+        moving = _small_edges(pair.moving.image, shrink)
+        found = find_overlap(
+            reference,
+            moving,
+            angles_deg=angles,
+            reach_px=self.search_um / frame.pixel_um / shrink,
+            apart_px=_apart_px(frame.pixel_um * shrink),
+        )
+        if found.second_ratio > self.most_second_ratio:
+            return np.empty((0, 2)), np.empty((0, 2))
+        return _tiles(pair, frame.transform(found, shrink, pair.reference, pair.moving), frame)
+
+    def _agreed(self, places: Points, shifts: Points, least: int) -> SlideTransform | None:
+        """The rigid motion that at least so many places follow."""
+        if len(places) < least:
+            return None
+        motion, kept = _fit_rigid(places, places + shifts, self.agreement_um)
+        if motion is None or kept.sum() < least:
+            return None
+        x, y = (float(value) for value in places[kept].mean(axis=0))
+        moved_x, moved_y = motion.apply_to(x, y)
+        return SlideTransform(x, y, moved_x - x, moved_y - y, motion.rotation_deg)
 
 
-def match_whole(
-    reference: NDArray[np.uint8], moving: NDArray[np.uint8], reach_px: float, shrink: float = 1.0
-) -> Match:
-    """Shift of the moving edges against the reference, any overlap allowed.
+@dataclass(frozen=True)
+class _Frame:
+    """From pixels of an image, against its middle, to micrometres of the stage, and back."""
 
-    Correlation normalised over the overlap of each shift (equation A.1 where the images are not
-    nested), by Fourier transforms, on images shrunk by `shrink`.
+    pixel_um: float
+    camera_rotation_deg: float
 
-    Parameters
-    ----------
-    reference, moving
-        Edge images of one size, (y, x).
-    reach_px
-        Largest shift along x or y.
+    def to_stage(self, field: FieldView) -> Similarity:
+        """Pixels of a field to stage micrometres."""
+        height, width = field.image.shape[:2]
+        return Similarity.about(
+            ((width - 1) / 2, (height - 1) / 2),
+            (field.x_um, field.y_um),
+            self.camera_rotation_deg,
+            self.pixel_um,
+        )
 
-    Returns
-    -------
-    A thing at (x, y) in `reference` lies at (x + dx, y + dy) in `moving`.
+    def transform(
+        self, found: Overlap, shrink: float, reference: FieldView, moving: FieldView
+    ) -> Similarity:
+        """Slide to stage, from where the middle of `moving` lies against that of `reference`."""
+        step = Similarity.about((0, 0), (0, 0), self.camera_rotation_deg, self.pixel_um * shrink)
+        dx, dy = step.apply_to(found.dx, found.dy)
+        here = (reference.x_um + dx, reference.y_um + dy)
+        return Similarity.about(here, (moving.x_um, moving.y_um), found.rotation_deg)
+
+
+def _apart_px(working_um: float) -> int:
+    return max(3, round(_APART_UM / working_um))
+
+
+def _edges(grey: Image) -> Image:
+    return soft_edges(edge_image(np.asarray(grey, np.uint8)))
+
+
+def _small_edges(image: NDArray[np.uint8], shrink: float) -> NDArray[np.float32]:
+    edges = _edges(grey_image(image))
+    size = (round(edges.shape[1] / shrink), round(edges.shape[0] / shrink))
+    return np.asarray(cv2.resize(edges, size, interpolation=cv2.INTER_AREA)).astype(np.float32)
+
+
+def _mosaic(
+    before: Sequence[FieldView], after: FieldView, reach_um: float, frame: _Frame
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
+    """Edges of the fields around a place, where there are any, and by how much they are shrunk.
+
+    Its middle is the place of `after`; it reaches as far as a shift within reach can bring it.
     """
-    factor = max(1.0, shrink)
-    size = (round(reference.shape[1] / factor), round(reference.shape[0] / factor))
-    fixed, moved = (
-        np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)).astype(np.float32)
-        for image in (reference, moving)
+    shrink = max(1.0, _WORKING_UM / frame.pixel_um)
+    height, width = (side / shrink for side in after.image.shape[:2])
+    reach = reach_um / frame.pixel_um / shrink
+    shape = (math.ceil(height + 2 * reach), math.ceil(width + 2 * reach))
+    mosaic, covered = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+    to_pixels = frame.to_stage(after).inverse
+    for field in before:
+        edges = _small_edges(field.image, shrink)
+        own = (field.image.shape[1] - 1) / 2, (field.image.shape[0] - 1) / 2
+        x, y = to_pixels.apply_to(*frame.to_stage(field).apply_to(*own))
+        x, y = (x - (after.image.shape[1] - 1) / 2), (y - (after.image.shape[0] - 1) / 2)
+        left = round((shape[1] - edges.shape[1]) / 2 + x / shrink)
+        top = round((shape[0] - edges.shape[0]) / 2 + y / shrink)
+        rows = slice(max(0, top), min(shape[0], top + edges.shape[0]))
+        columns = slice(max(0, left), min(shape[1], left + edges.shape[1]))
+        if rows.start >= rows.stop or columns.start >= columns.stop:
+            continue
+        part = edges[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        mosaic[rows, columns] = np.maximum(mosaic[rows, columns], part)
+        covered[rows, columns] = True
+    return mosaic, covered, shrink
+
+
+def _tiles(pair: FieldPair, motion: Similarity, frame: _Frame) -> tuple[Points, Points]:
+    """Tiles of the reference: slide places and their shifts, (n, 2) in micrometres."""
+    to_slide, to_stage = frame.to_stage(pair.reference), frame.to_stage(pair.moving)
+    guess = to_slide.then(motion).then(to_stage.inverse)
+    settings = TileSettings(
+        size_px=_TILE_UM / frame.pixel_um, reach_px=round(_TILE_REACH_UM / frame.pixel_um)
     )
-    reach = min(round(reach_px / factor), int(0.8 * min(size)))
-    scores = _overlap_scores(fixed, moved, reach)
-    found = best_place(scores, radius_px=max(3, round(12 / factor)))
-    scale_x, scale_y = reference.shape[1] / size[0], reference.shape[0] / size[1]
-    dx, dy = (found.dx - reach) * scale_x, (found.dy - reach) * scale_y
-    return Match(dx, dy, found.score, found.second_ratio)
+    here, there = tile_places(
+        grey_image(pair.reference.image), grey_image(pair.moving.image), guess, settings, _edges
+    )
+    places = to_slide.apply(here)
+    return places, to_stage.apply(there) - places
 
 
-def _overlap_scores(
-    fixed: NDArray[np.float32], moved: NDArray[np.float32], reach: int
-) -> NDArray[np.float32]:
-    """Normalised correlation for all shifts of at most `reach`; shape (2 reach + 1,) * 2."""
-    shape = tuple(fft.next_fast_len(side + reach, real=True) for side in fixed.shape)
-
-    def transform(image: NDArray[np.float32]) -> NDArray[np.complex64]:
-        return np.asarray(fft.rfft2(image, shape), dtype=np.complex64)
-
-    def correlation(
-        one: NDArray[np.complex64], other: NDArray[np.complex64]
-    ) -> NDArray[np.float32]:
-        full = fft.irfft2(np.conj(one) * other, shape)
-        rows = np.arange(-reach, reach + 1)
-        return np.asarray(full[np.ix_(rows, rows)], dtype=np.float32)
-
-    ones = transform(np.ones_like(fixed))
-    product = correlation(transform(fixed), transform(moved))
-    power_fixed = correlation(transform(fixed**2), ones)
-    power_moved = correlation(ones, transform(moved**2))
-    scale = np.sqrt(np.maximum(power_fixed, 1.0) * np.maximum(power_moved, 1.0))
-    return np.asarray(product / scale, dtype=np.float32)
-
-
-def _match_tiles(
-    reference: NDArray[np.uint8], moving: NDArray[np.uint8], guess: NDArray[np.float64], reach: int
-) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    height, width = reference.shape
-    column_shift, row_shift = (round(float(value)) for value in guess)
-    # Tiles of the part of the reference that the moving image shows, with room for the search.
-    left, right = max(0, reach - column_shift), min(width, width - reach - column_shift)
-    top, bottom = max(0, reach - row_shift), min(height, height - reach - row_shift)
-    rows = np.linspace(top, bottom, _TILES[0] + 1).astype(int)
-    columns = np.linspace(left, right, _TILES[1] + 1).astype(int)
-    found = []
-    for y0, y1 in pairwise(rows):
-        for x0, x1 in pairwise(columns):
-            if min(y1 - y0, x1 - x0) < 2 * reach:
-                continue
-            search = moving[
-                y0 + row_shift - reach : y1 + row_shift + reach,
-                x0 + column_shift - reach : x1 + column_shift + reach,
-            ]
-            match = best_place(correlate(search, reference[y0:y1, x0:x1]))
-            if match.second_ratio > 0.8:
-                continue
-            place = np.array([(x0 + x1 - width) / 2, (y0 + y1 - height) / 2])
-            shift = np.array([column_shift, row_shift]) + np.array([match.dx, match.dy]) - reach
-            found.append((place, shift))
-    return found
-
-
-def _rotation(angle_deg: float) -> NDArray[np.float64]:
-    cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    return np.array([[cosine, -sine], [sine, cosine]])
+def _joined(parts: Sequence[tuple[Points, Points]]) -> tuple[Points, Points]:
+    if not parts:
+        return np.empty((0, 2)), np.empty((0, 2))
+    return np.concatenate([p for p, _ in parts]), np.concatenate([s for _, s in parts])
 
 
 def _fit_rigid(
-    places: NDArray[np.float64], shifts: NDArray[np.float64], tolerance: float
-) -> tuple[NDArray[np.float64], float, NDArray[np.bool_]]:
-    """Rigid motion that most of the (n, 2) places agree on: shift, angle, who agrees.
+    before: Points, after: Points, tolerance: float
+) -> tuple[Similarity | None, NDArray[np.bool_]]:
+    """Rigid motion that most of the (n, 2) places agree on, and who agrees.
 
-    Every two places far enough apart propose a motion (there are few); the proposal with the most
-    followers is refined by least squares over them.
+    Every two places far enough apart propose a motion (a sample of them where they are many); the
+    proposal with the most followers is refined by least squares over them.
     """
-    best = np.zeros(len(places), dtype=np.bool_)
-    for one, other in combinations(range(len(places)), 2):
-        if np.linalg.norm(places[one] - places[other]) < _LEAST_BASE_UM:
-            continue
-        pair = [one, other]
-        now = _followers(places, shifts, _rigid(places[pair], (places + shifts)[pair]), tolerance)
+    best = np.zeros(len(before), dtype=np.bool_)
+    proposals = [
+        [one, other]
+        for one, other in combinations(range(len(before)), 2)
+        if np.linalg.norm(before[one] - before[other]) >= _LEAST_BASE_UM
+    ]
+    for pair in proposals[:: math.ceil(len(proposals) / _MOST_PROPOSALS) or 1]:
+        motion = fit_similarity(before[pair], after[pair], rigid=True)
+        now = _followers(before, after, motion, tolerance)
         if now.sum() > best.sum():
             best = now
     if best.sum() < 2:
-        return np.median(shifts, axis=0), 0.0, best
-    motion = _rigid(places[best], (places + shifts)[best])
+        return None, best
+    motion = fit_similarity(before[best], after[best], rigid=True)
     for _ in range(3):
-        kept = _followers(places, shifts, motion, tolerance)
-        motion = _rigid(places[kept], (places + shifts)[kept])
-    return *motion, _followers(places, shifts, motion, tolerance)
+        kept = _followers(before, after, motion, tolerance)
+        motion = fit_similarity(before[kept], after[kept], rigid=True)
+    return motion, _followers(before, after, motion, tolerance)
 
 
 def _followers(
-    places: NDArray[np.float64],
-    shifts: NDArray[np.float64],
-    motion: tuple[NDArray[np.float64], float],
-    tolerance: float,
+    before: Points, after: Points, motion: Similarity | None, tolerance: float
 ) -> NDArray[np.bool_]:
-    shift, angle = motion
-    moved = places @ _rotation(angle).T + shift
-    off = np.linalg.norm(places + shifts - moved, axis=1)
-    return np.asarray((off < tolerance) & (abs(angle) < _MOST_ROTATION_DEG))
-
-
-def _rigid(
-    before: NDArray[np.float64], after: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], float]:
-    middle_before, middle_after = before.mean(axis=0), after.mean(axis=0)
-    one, other = before - middle_before, after - middle_after
-    sine = float((one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]).sum())
-    cosine = float((one * other).sum())
-    angle = math.degrees(math.atan2(sine, cosine))
-    return middle_after - _rotation(angle) @ middle_before, angle
+    if motion is None or abs(motion.rotation_deg) > _MOST_ROTATION_DEG:
+        return np.zeros(len(before), dtype=np.bool_)
+    return np.asarray(np.linalg.norm(motion.apply(before) - after, axis=1) < tolerance)

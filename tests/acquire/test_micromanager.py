@@ -44,10 +44,18 @@ class Judge:
     def white_cells(self, image: Image) -> int:
         return 0
 
-    def register(
-        self, pairs: list[FieldPair], pixel_um: float, camera_rotation_deg: float
-    ) -> SlideTransform:
+    def locate(self, *_: object) -> SlideTransform:
         return SlideTransform(0.0, 0.0, 5.0, -3.0, 0.0)
+
+    def register(
+        self,
+        pairs: Sequence[FieldPair],
+        pixel_um: float,
+        camera_rotation_deg: float,
+        guess: SlideTransform | None = None,
+    ) -> SlideTransform:
+        assert guess is not None
+        return guess
 
     def find(self, scan: Path) -> int:
         (scan / "cells.csv").write_text("cell,x_um,y_um\n1,1100,620\n2,1105,640\n")

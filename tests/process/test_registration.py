@@ -9,22 +9,21 @@ import pytest
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import FieldPair
+from plsctl.acquire.protocols import FieldPair, FieldView
 from plsctl.process.judge import BrightfieldJudge
 from plsctl.process.registration import CoarseRegistrar
 
 CAMERA_ROTATION_DEG = 0.7
+Image = NDArray[np.uint8]
 
 
-def _pair(fields: Any, reference: NDArray[np.uint8]) -> FieldPair:
+def _pair(fields: Any, before: Image, after: Image, x_um: float = 0.0) -> FieldPair:
     x, y = fields.centre_um
-    return FieldPair(x, y, reference, fields.stained.image)
+    return FieldPair(FieldView(x + x_um, y, before), FieldView(x + x_um, y, after))
 
 
 def test_shift_and_rotation_come_from_one_field(fields: Any) -> None:
-    pair = FieldPair(
-        fields.centre_um[0], fields.centre_um[1], fields.unstained.image, fields.stained.image
-    )
+    pair = _pair(fields, fields.unstained.image, fields.stained.image)
     found = CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
     for place in ((11_000, 5_600), (11_060, 5_640)):
         assert found.apply(*place) == pytest.approx(fields.returned.apply(*place), abs=0.5)
@@ -33,17 +32,15 @@ def test_shift_and_rotation_come_from_one_field(fields: Any) -> None:
 
 def test_fields_that_cannot_be_found_again_are_an_error(fields: Any) -> None:
     other = np.ascontiguousarray(fields.unstained.image[::-1, ::-1])
-    pair = _pair(fields, other)
+    pair = _pair(fields, other, fields.stained.image)
     with pytest.raises(UserError, match="returned slide"):
         CoarseRegistrar().register([pair], fields.pixel_um, CAMERA_ROTATION_DEG)
 
 
 def test_a_field_that_disagrees_is_left_out(fields: Any) -> None:
-    good = FieldPair(
-        fields.centre_um[0], fields.centre_um[1], fields.unstained.image, fields.stained.image
-    )
+    good = _pair(fields, fields.unstained.image, fields.stained.image)
     rolled = np.roll(fields.stained.image, 60, axis=1)
-    pairs = [good, good, FieldPair(11_300.0, 5_600.0, fields.unstained.image, rolled)]
+    pairs = [good, good, _pair(fields, fields.unstained.image, rolled, 300.0)]
     found = CoarseRegistrar().register(pairs, fields.pixel_um, CAMERA_ROTATION_DEG)
     # Both good fields lie at one place: the motion there is what they agree on.
     assert found.apply(*fields.centre_um) == pytest.approx(
