@@ -97,7 +97,6 @@ def prepare(slide: TruthSlide, options: argparse.Namespace) -> Scan:
     low = (10_000.0, 5_000.0)
     document = yaml.safe_load(described.file.read_text())
     document["options"] |= {
-        "seed": slide.seed,
         "smear": {"white_cells_per_mm2": options.white_cells_per_mm2, "seed": slide.seed},
         "mount": {
             "return_centre_um": [low[0] + size[0] / 2, low[1] + size[1] / 2],
