@@ -39,9 +39,15 @@ class FrameGroup:
 
 
 def group_frames(
-    wanted: Sequence[Wanted], longest_exposure_sequence: int, bright: FrameRecord | None
+    wanted: Sequence[Wanted],
+    longest_exposure_sequence: int,
+    bright: FrameRecord | None,
+    readout_ms: float,
 ) -> tuple[FrameGroup, ...]:
-    """Sort frames into series.
+    """Sort frames into series, each from the shortest exposure to the longest.
+
+    In that order the camera has always read out one image before the next exposure ends, if only
+    no pattern is shorter than the readout: a trigger that comes earlier would be lost.
 
     A camera with exposure sequences takes every frame with its own exposure; its series begin and
     end in the dark, with one bright marker in the middle (`bright`, the bright-field frame), so
@@ -51,25 +57,32 @@ def group_frames(
     alike: dict[tuple[float, ...], list[Wanted]] = {}
     for index, frame in wanted:
         own = () if longest_exposure_sequence else (frame.exposure_ms,)
-        key = (frame.gain, frame.brightness, *own)
-        alike.setdefault(key, []).append((index, frame))
-    # A firmware has room for so many patterns; two or three of them are markers.
-    most = max(1, longest_exposure_sequence - 3) if longest_exposure_sequence else len(wanted)
+        alike.setdefault((frame.gain, frame.brightness, *own), []).append((index, frame))
+    markers = 3
+    most = max(1, longest_exposure_sequence - markers) if longest_exposure_sequence else len(wanted)
     groups = []
     for frames in alike.values():
-        for start in range(0, len(frames), most):
-            part = frames[start : start + most]
-            shots = _with_markers(part, bright if longest_exposure_sequence else None)
+        ordered = sorted(frames, key=lambda entry: entry[1].exposure_ms)
+        for start in range(0, len(ordered), most):
+            part = ordered[start : start + most]
+            shots = tuple(Shot(frame.leds, frame.exposure_ms, index) for index, frame in part)
+            if longest_exposure_sequence:
+                shots = _between_markers(shots, bright, readout_ms)
+            else:
+                shots = (*shots, Shot((), shots[0].exposure_ms, marker="dark"))
             groups.append(FrameGroup(part[0][1].gain, part[0][1].brightness, shots))
     return tuple(groups)
 
 
-def _with_markers(frames: Sequence[Wanted], bright: FrameRecord | None) -> tuple[Shot, ...]:
-    shots = [Shot(frame.leds, frame.exposure_ms, index) for index, frame in frames]
-    shortest = min(shot.exposure_ms for shot in shots)
-    dark = Shot((), shortest, marker="dark")
-    if bright is None:
-        return (*shots, dark)
+def _between_markers(
+    shots: tuple[Shot, ...], bright: FrameRecord | None, readout_ms: float
+) -> tuple[Shot, ...]:
     middle = len(shots) // 2
-    marker = Shot(bright.leds, bright.exposure_ms, marker="bright")
-    return (dark, *shots[:middle], marker, *shots[middle:], dark)
+    begin = Shot((), shots[0].exposure_ms, marker="dark")
+    end = Shot((), max(shots[0].exposure_ms, readout_ms), marker="dark")
+    if bright is None:
+        return (begin, *shots, end)
+    # Longer than bright field needs, so as not to break the order: it may well saturate.
+    exposure_ms = max(bright.exposure_ms, shots[max(0, middle - 1)].exposure_ms)
+    marker = Shot(bright.leds, exposure_ms, marker="bright")
+    return (begin, *shots[:middle], marker, *shots[middle:], end)

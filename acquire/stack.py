@@ -122,7 +122,8 @@ class HardwareStack:
         )
 
     def _groups(self, wanted: Sequence[Wanted]) -> tuple[FrameGroup, ...]:
-        return group_frames(wanted, self._longest, self._bright)
+        readout_ms = self._microscope.hardware.camera.readout_ms
+        return group_frames(wanted, self._longest, self._bright, readout_ms)
 
     def take(self, wanted: Sequence[Wanted], deliver: Deliver, go_on: GoOn) -> dict[int, str]:
         """Take frames in triggered series (see `StackTaker.take`)."""
@@ -175,7 +176,7 @@ class HardwareStack:
             self._microscope.camera.disarm()
 
     def _delay_ms(self, group: FrameGroup) -> int:
-        """How long a pattern must stay lit so that the camera is ready for the next trigger."""
+        """How long a pattern lasts at least: as long as a readout (see `group_frames`)."""
         readout_ms = self._microscope.hardware.camera.readout_ms
         shortest_ms = min(shot.exposure_ms for shot in group.shots)
         # The firmware takes no delays below 5 ms; the pace is then the exposures' own.
