@@ -1,0 +1,94 @@
+"""Frames whose LEDs stand alike to each other, and what the statistics of such frames share.
+
+Cells lie turned at random, so two LEDs see the same statistics as two others at the same angles
+and the same difference of azimuth.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.store import FrameRecord
+
+Matrix = NDArray[np.float64]
+
+SAME_ANGLE_DEG = 1.5
+AZIMUTH_STEP_DEG = 12.0
+"""Pairs of LEDs this much alike in angle and in difference of azimuth belong to one class."""
+
+
+def shared_correlation(correlation: Matrix, frames: Sequence[FrameRecord]) -> Matrix:
+    """The correlation that frames would have if all pairs of LEDs that stand alike were alike.
+
+    Parameters
+    ----------
+    correlation
+        Of the frames and of the bright field's slopes along x and y, (image, image).
+    frames
+        With the directions of their LEDs.
+
+    Returns
+    -------
+    The median over the pairs of each class, made a correlation matrix again; (image, image).
+    """
+    shared = correlation.copy()
+    for pairs in _pair_classes(frames):
+        one, other = pairs.T
+        shared[one, other] = shared[other, one] = np.median(correlation[one, other])
+    count = len(frames)
+    towards, kinds = _geometry(frames)
+    along = (correlation[:count, count:] * towards).sum(axis=1)
+    for kind in set(kinds):
+        alike = np.array([other == kind for other in kinds])
+        # Shading follows the LED: as strong for all of a ring, along each one's direction.
+        slopes = np.median(along[alike]) * towards[alike]
+        shared[:count][alike, count:] = slopes
+        shared[count:, :count][:, alike] = slopes.T
+    values, vectors = np.linalg.eigh(shared)
+    positive: Matrix = (vectors * np.maximum(values, 1e-4)) @ vectors.T
+    return positive
+
+
+def _pair_classes(frames: Sequence[FrameRecord]) -> list[NDArray[np.int64]]:
+    """Pairs of frames whose LEDs stand alike to each other; arrays of shape (pair, 2)."""
+    towards, kinds = _geometry(frames)
+    azimuths = np.degrees(np.arctan2(towards[:, 1], towards[:, 0]))
+    classes: defaultdict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
+    for one in range(len(frames)):
+        for other in range(one + 1, len(frames)):
+            apart = abs((azimuths[one] - azimuths[other] + 180) % 360 - 180)
+            if kinds[one][0] or kinds[other][0]:  # a pattern has no azimuth
+                apart = 0.0
+            key = (*sorted((kinds[one], kinds[other])), round(apart / AZIMUTH_STEP_DEG))
+            classes[key].append((one, other))
+    return [np.array(pairs, dtype=np.int64) for pairs in classes.values()]
+
+
+def _geometry(
+    frames: Sequence[FrameRecord],
+) -> tuple[Matrix, list[tuple[bool, int, str]]]:
+    """Unit vectors towards the LEDs (frame, xy), and the kinds of the frames.
+
+    Frames of one kind are taken alike under LEDs at one angle. A pattern has no direction: (0, 0).
+    """
+    directions = np.array([frame.direction or (0.0, 0.0) for frame in frames])
+    sines = np.hypot(*directions.T)
+    ring = _rings(np.degrees(np.arcsin(np.clip(sines, 0, 1))))
+    kinds = [
+        (frame.direction is None, int(ring[index]), frame.variant)
+        for index, frame in enumerate(frames)
+    ]
+    return directions / np.maximum(sines, 1e-9)[:, None], kinds
+
+
+def _rings(angles: Matrix) -> NDArray[np.int64]:
+    """The number of the ring each LED belongs to, from the axis outwards."""
+    order = np.argsort(angles, kind="stable")
+    steps = np.diff(angles[order], prepend=angles[order[:1]]) > SAME_ANGLE_DEG
+    ring = np.empty(len(angles), dtype=np.int64)
+    ring[order] = np.cumsum(steps)
+    return ring

@@ -1,0 +1,241 @@
+"""Whether the frames of a position show one scene, each under the LED that it is named after.
+
+papers/002 (section 4.2.4) found samples whose single-LED images do not lie on the bright-field
+image, and asked for a check. Frames under neighbouring LEDs are so much alike that each can be
+predicted from all the others, pixel by pixel; what each one owes to the others, its weights, is a
+property of the LED array and is learnt from a few positions of the slide. A frame that was moved
+differs from its prediction along its own gradient, which gives the shift; two frames exchanged
+are better predicted the other way round. Nothing here asks for a calibrated geometry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.store import FrameRecord, PassReader
+from plsctl.process.frame_statistics import SLOPES, FrameStatistics, exchange_gain
+from plsctl.process.frame_symmetry import shared_correlation
+
+Stacks = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
+
+OWN_RIDGE, SHARED_RIDGE = 1e-4, 1e-2
+"""Noise added to the diagonal: weights of one slide may be sharp, shared ones must be tolerant."""
+
+OWN_POSITIONS = 3
+"""From so many positions on, the slide's own weights are used as they are."""
+
+LEAST_MARGIN, MOST_MARGIN = 1e-3, 1e9
+LARGE_EXCHANGE = 0.3
+LARGE_MISFIT = 12.0
+"""A reference position beyond either is not learnt from."""
+
+
+REFERENCE_POSITIONS = 6
+PLACES, PLACE_PX = 20, 64
+"""What is learnt from: so many places, of this size, in each of so many positions."""
+
+
+@dataclass(frozen=True)
+class FrameReference:
+    """How the frames of a slide hang together.
+
+    `scale` (image,) is each image's usual contrast, `precision` (image, image) the inverse of the
+    images' correlation (`FrameStatistics` says which they are), `misfit` (frame,) how far a frame
+    usually departs from its prediction, as a share of its variance, and `level` (frame,) its mean
+    over that of the bright-field image. `margin` (frame, frame) is by how much two frames usually
+    fit better in their places than exchanged. `own` tells whether the slide's own weights are used, or
+    such as LEDs alike share.
+    """
+
+    labels: tuple[str, ...]
+    bright: tuple[bool, ...]
+    scale: Matrix
+    precision: Matrix
+    misfit: Matrix
+    level: Matrix
+    margin: Matrix
+    own: bool
+
+
+@dataclass(frozen=True)
+class FrameAgreement:
+    """Agreement of a position's frames with one another; the frame named is the worst.
+
+    `shift_px` is how far a frame lies beside its prediction. `exchange` is about 1 where two frames
+    are exchanged and about -1 where each is in its place (see `FrameReference.margin`).
+    `misfit` is a frame's departure from its prediction as a multiple of the usual. `light` is the
+    largest factor by which a frame is brighter or darker than the others make it.
+    """
+
+    shift_px: float
+    shift_frame: str
+    exchange: float
+    exchange_frames: str
+    misfit: float
+    misfit_frame: str
+    light: float
+    light_frame: str
+
+
+def frames_of_pass(reader: PassReader) -> FrameReference | None:
+    """Learn how the frames of an unstained pass hang together; see `learn_frames`."""
+    if len(reader.labels) < 2 or not reader.names:
+        return None
+    count = min(REFERENCE_POSITIONS, len(reader.names))
+    chosen = np.linspace(0, len(reader.names) - 1, count).round().astype(int)
+    tiles = [_places(reader, reader.names[index], index) for index in chosen]
+    return learn_frames(tiles, reader.attributes.frames)
+
+
+def _places(reader: PassReader, name: str, seed: int) -> Stacks:
+    """Stacks at random places of a position, (place, image, rgb, y, x)."""
+    width, height = reader.size_px(name)
+    side = min(PLACE_PX, width, height)
+    rng = np.random.default_rng((seed, 0xF4A3))
+    lefts = rng.integers(0, width - side + 1, PLACES)
+    tops = rng.integers(0, height - side + 1, PLACES)
+    boxes = [
+        (int(left), int(top), int(left) + side, int(top) + side)
+        for left, top in zip(lefts, tops, strict=True)
+    ]
+    frames = [reader.windows(name, index, boxes) for index in range(len(reader.labels))]
+    return np.ascontiguousarray(np.moveaxis(np.array(frames), (0, 4), (1, 2)))
+
+
+def learn_frames(tiles: Sequence[Stacks], frames: Sequence[FrameRecord]) -> FrameReference | None:
+    """Learn the weights from places of some positions.
+
+    Parameters
+    ----------
+    tiles
+        One array (place, image, rgb, y, x), uint8, for each position.
+    frames
+        The frames of the stacks, bright field first.
+
+    Returns
+    -------
+    None where the recipe holds the bright-field image alone.
+
+    Raises
+    ------
+    UserError
+        When there is no position.
+
+    Notes
+    -----
+    LEDs at one angle see the same statistics of cells, turned. The median over such pairs of LEDs
+    gives weights that a fault of one frame cannot bend; positions that contradict them are left
+    out of the slide's own weights.
+    """
+    if len(frames) < 2:
+        return None
+    statistics = [FrameStatistics.of(position) for position in tiles if len(position)]
+    if not statistics:
+        raise UserError("There is no position to learn the frames of the slide from.")
+    shared = _reference(statistics, frames, shared=True)
+    good = [one for one in statistics if _is_regular(one, shared)]
+    if len(good) < OWN_POSITIONS:
+        return shared
+    return _reference(good, frames, shared=False)
+
+
+def _is_regular(one: FrameStatistics, reference: FrameReference) -> bool:
+    agreement = _agreement(one, reference)
+    return agreement.exchange < LARGE_EXCHANGE and agreement.misfit < LARGE_MISFIT
+
+
+def _reference(
+    statistics: Sequence[FrameStatistics],
+    frames: Sequence[FrameRecord],
+    *,
+    shared: bool,
+) -> FrameReference:
+    covariance = np.mean([one.covariance for one in statistics], axis=0)
+    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-6))
+    correlation = covariance / np.outer(scale, scale)
+    if shared:
+        correlation = shared_correlation(correlation, frames)
+    ridge = SHARED_RIDGE if shared else OWN_RIDGE
+    precision = np.linalg.inv(correlation + ridge * np.eye(len(scale)))
+    level = np.median([one.level for one in statistics], axis=0)
+    reference = FrameReference(
+        labels=tuple(frame.label for frame in frames),
+        bright=tuple(frame.bright_field for frame in frames),
+        scale=scale,
+        precision=precision,
+        misfit=np.ones(len(frames)),
+        level=level / max(float(level[0]), 1e-6),
+        margin=np.clip(-_exchange_gain(covariance, scale, precision), LEAST_MARGIN, MOST_MARGIN),
+        own=not shared,
+    )
+    usual = np.median([one.residuals(scale, precision).misfit for one in statistics], axis=0)
+    # The share that noise and the ridge explain is the least that can be usual.
+    least = 1 / np.diag(precision)[: len(frames)]
+    return dataclasses.replace(reference, misfit=np.maximum(usual, least))
+
+
+def frame_agreement(stacks: Stacks, reference: FrameReference) -> FrameAgreement:
+    """Hold the frames of one position against one another.
+
+    Parameters
+    ----------
+    stacks
+        Crops of the position, (sample, image, rgb, y, x), uint8; all of them give one verdict,
+        since a frame is moved or exchanged for the whole position.
+
+    Raises
+    ------
+    UserError
+        When the stacks hold other images than the reference.
+    """
+    if stacks.ndim != 5 or stacks.shape[1] != len(reference.labels) or not len(stacks):
+        raise UserError(
+            f"Stacks of shape {stacks.shape} do not hold the {len(reference.labels)} frames "
+            "of the reference."
+        )
+    return _agreement(FrameStatistics.of(stacks), reference)
+
+
+def _agreement(one: FrameStatistics, reference: FrameReference) -> FrameAgreement:
+    residuals = one.residuals(reference.scale, reference.precision)
+    shifts, misfits = residuals.shift_px, residuals.misfit / reference.misfit
+    light = _light(one, reference, residuals.gain)
+    exchange = _exchange_gain(one.covariance, reference.scale, reference.precision)
+    exchange = exchange / reference.margin
+    first, second = np.unravel_index(int(exchange.argmax()), exchange.shape)
+    labels = reference.labels
+    return FrameAgreement(
+        shift_px=float(shifts.max()),
+        shift_frame=labels[int(shifts.argmax())],
+        exchange=float(exchange[first, second]),
+        exchange_frames=f"{labels[int(first)]} {labels[int(second)]}",
+        misfit=float(misfits.max()),
+        misfit_frame=labels[int(misfits.argmax())],
+        light=float(light.max()),
+        light_frame=labels[int(light.argmax())],
+    )
+
+
+def _exchange_gain(covariance: Matrix, scale: Matrix, precision: Matrix) -> Matrix:
+    """How much better each pair of frames would fit if exchanged, (frame, frame)."""
+    gain = exchange_gain(covariance / np.outer(scale, scale), precision)
+    return gain[:-SLOPES, :-SLOPES]
+
+
+def _light(one: FrameStatistics, reference: FrameReference, gain: Matrix) -> Matrix:
+    """Factor of each frame's light against what the others make it, 1 or more; (image,).
+
+    Below the limit of the aperture the mean tells it; a dark field has no background, and there
+    the strength of its detail against the predicted one does.
+    """
+    level = one.level / max(float(one.level[0]), 1e-6) / np.maximum(reference.level, 1e-6)
+    factor = np.where(reference.bright, level, gain)
+    factor = np.clip(factor, 1e-2, 1e2)
+    return np.asarray(np.maximum(factor, 1 / factor), dtype=np.float64)
