@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "evaluate"),
     "ablate": ("ablate", "ablate"),
     "stain": ("stain", "stain"),
+    "export": ("export", "export"),
     "segment": ("segment", "segment"),
     "match": ("match", "match"),
     "focus-stack": ("focus_stack", "focus_stack"),

@@ -19,6 +19,10 @@ def build_dataset(
     out: Annotated[Path, typer.Option("--out", "-o", help="The data set to write, NAME.zarr.")],
     workers: Annotated[int, typer.Option(help="Processes that cut positions.", min=1)] = 1,
     crop: Annotated[int, typer.Option(help="Side of the crops in pixels.", min=16)] = 64,
+    margin: Annotated[
+        int,
+        typer.Option(help="Surroundings that stacks have on every side of the crop, in px.", min=0),
+    ] = 0,
     highres_method: Annotated[
         str, typer.Option(help="How the 100x image is found: log, or plain correlation.")
     ] = "log",
@@ -48,7 +52,9 @@ def build_dataset(
         )
     if crop % 2:
         raise UserError(f"a crop of {crop} pixels is odd.", field="--crop", hint="Give it even.")
-    settings = BuildSettings.model_validate({"crop_px": crop, "highres_method": highres_method})
+    settings = BuildSettings.model_validate(
+        {"crop_px": crop, "margin_px": margin, "highres_method": highres_method}
+    )
     division = _parse_split(split, split_by, seed)
     with progress("positions") as advance:
         result = build(

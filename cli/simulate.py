@@ -55,6 +55,10 @@ def dataset(
     hardware: Annotated[
         str, typer.Option(help="The simulated microscope: a name or the path of a YAML file.")
     ] = "simulator_small",
+    margin: Annotated[
+        int,
+        typer.Option(min=0, help="Surroundings that stacks have on every side of the crop, in px."),
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -69,6 +73,6 @@ def dataset(
 
     described = load_hardware(hardware)
     with progress("rendering cells", cells) as advance:
-        count = write_dataset(described, out, cells, recipe, seed, lambda: advance())
+        count = write_dataset(described, out, cells, recipe, seed, lambda: advance(), margin)
     emit({"samples": count, "dataset": out}, json)
     say(f"{count} samples written to {out}.")

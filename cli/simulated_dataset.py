@@ -20,9 +20,18 @@ CROP_PX = 64
 
 
 def write_dataset(
-    hardware: Hardware, out: Path, count: int, recipe: str, seed: int, advance: Callable[[], None]
+    hardware: Hardware,
+    out: Path,
+    count: int,
+    recipe: str,
+    seed: int,
+    advance: Callable[[], None],
+    margin_px: int = 0,
 ) -> int:
-    """Render `count` white cells into a data set with 20x and 100x targets; the number written."""
+    """Render `count` white cells into a data set with 20x and 100x targets; the number written.
+
+    Stacks reach `margin_px` farther on every side than the targets.
+    """
     if hardware.core != "simulator":
         raise UserError(
             f"'{hardware.name}' is not a simulated microscope.",
@@ -45,6 +54,7 @@ def write_dataset(
         recipe=recipe,
         pixel_um=hardware.pixel_um(low),
         crop_px=CROP_PX,
+        margin_px=margin_px,
         targets=("20x", "100x"),
         facts={
             "slides": ["simulated"],
@@ -54,16 +64,19 @@ def write_dataset(
         },
     )
     with writer:
-        for cell in render_cells(hardware, settings, frames, highres, count, CROP_PX):
-            _append(writer, cell)
+        side = CROP_PX + 2 * margin_px
+        for cell in render_cells(hardware, settings, frames, highres, count, side):
+            _append(writer, cell, margin_px)
             advance()
         table = writer.table
         writer.finish(assign_splits(table, (8, 1, 1), seed))
     return len(table)
 
 
-def _append(writer: DatasetWriter, rendered: RenderedCell) -> None:
-    high = cv2.resize(rendered.highres, (CROP_PX, CROP_PX), interpolation=cv2.INTER_AREA)
+def _append(writer: DatasetWriter, rendered: RenderedCell, margin_px: int) -> None:
+    inner = slice(margin_px, margin_px + CROP_PX)
+    side = len(rendered.stained)
+    high = cv2.resize(rendered.highres, (side, side), interpolation=cv2.INTER_AREA)
     cell = rendered.cell
     row = {
         "slide": "simulated",
@@ -78,8 +91,8 @@ def _append(writer: DatasetWriter, rendered: RenderedCell) -> None:
     writer.append(
         _channels_first(rendered.stack)[None],
         {
-            "20x": _channels_first(rendered.stained)[None],
-            "100x": _channels_first(np.asarray(high))[None],
+            "20x": _channels_first(rendered.stained[inner, inner])[None],
+            "100x": _channels_first(np.asarray(high)[inner, inner])[None],
         },
         pd.DataFrame([row]),
     )

@@ -1,15 +1,25 @@
 """`plsctl stain`: virtual staining of scans and stacks."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from plsctl.acquire.errors import UserError
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+
+ENGINES = ("auto", "torch", "onnxruntime", "openvino")
+PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def stain(
-    run: Annotated[Path, typer.Argument(help="Run folder that `plsctl train` wrote.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Run folder that `plsctl train` wrote, or MODEL.onnx that `plsctl export` wrote.",
+            metavar="RUN|MODEL.onnx",
+        ),
+    ],
     source: Annotated[
         Path,
         typer.Argument(
@@ -21,12 +31,21 @@ def stain(
     recipe: Annotated[
         str | None, typer.Option(help="Recipe that a stack holds; the run's by default.")
     ] = None,
-    tile: Annotated[int, typer.Option(min=32, help="Side of the tiles in pixels.")] = 256,
+    cells_only: Annotated[
+        bool, typer.Option("--cells-only", help="Only around the cells of the scan's cells.csv.")
+    ] = False,
+    tile: Annotated[int, typer.Option(min=32, help="Side of the tiles in pixels.")] = 512,
     halo: Annotated[
         int | None,
         typer.Option(min=0, help="Overlap of the tiles in pixels; measured by default."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(help="auto, torch, onnxruntime or openvino: what runs the network."),
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for torch.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace what is there.")] = False,
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -35,20 +54,21 @@ def stain(
 
     Example: plsctl stain runs/first S001 -o S001/stained-by-network.ome.zarr
     """
-    from plsctl.models.prediction import Predictor
-    from plsctl.models.run import Run
+    from plsctl.models.staining import StainingOptions
     from plsctl.models.staining import stain as stain_source
 
-    predictor = Predictor(Run.open(run), device=device)
+    _one_of("engine", engine, ENGINES)
+    _one_of("precision", precision, PRECISIONS)
+    stainer = _stainer(run, engine, device, precision, threads)
+    options = StainingOptions(
+        tile_px=tile, halo_px=halo, cells_only=cells_only, recipe=recipe, fresh=fresh
+    )
     with progress("staining", total=1) as advance:
         result = stain_source(
-            predictor,
+            stainer,
             source,
             out,
-            tile_px=tile,
-            halo_px=halo,
-            recipe=recipe,
-            fresh=fresh,
+            options,
             on_position=lambda done, total: advance(completed=done, total=total),
         )
     say(f"{out}: {result.positions} positions, {result.skipped} of them were there already.")
@@ -58,3 +78,47 @@ def stain(
             f"largest error seen is {result.halo.error_counts} of 255."
         )
     emit(result.as_dict(), as_json)
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(
+            f"there is no {name} '{value}'.", field=name, hint=f"Choose {', '.join(known)}."
+        )
+
+
+def _stainer(run: Path, engine: str, device: str, precision: str, threads: int | None) -> Any:
+    """The run by torch, or an exported model by another engine, which loads no torch."""
+    exported = run.suffix == ".onnx"
+    if exported and engine == "torch":
+        raise UserError(
+            "torch does not run exported models.",
+            field="engine",
+            hint="Name the run folder, or leave --engine out.",
+        )
+    if exported or engine in ("onnxruntime", "openvino"):
+        from plsctl.models.exported import ExportedModel
+
+        model = run if exported else _exported(run)
+        chosen: Any = None if engine == "auto" else engine
+        return ExportedModel(model, chosen, threads=threads, precision=precision)
+    import torch
+
+    from plsctl.models.prediction import Predictor
+    from plsctl.models.run import Run
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Predictor(Run.open(run), device=device, precision=precision)  # type: ignore[arg-type]
+
+
+def _exported(run: Path) -> Path:
+    """The run's own `model.onnx`, exported anew where it is of other weights."""
+    from plsctl.models.export import export_run, is_current
+    from plsctl.models.run import Run
+
+    opened, model = Run.open(run), run / "model.onnx"
+    if not is_current(model, opened):
+        say(f"Exporting {run} to {model}.")
+        export_run(opened, model)
+    return model

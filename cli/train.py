@@ -1,5 +1,6 @@
 """`plsctl train`: a network from a data set."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -70,7 +71,21 @@ def train(
         int | None, typer.Option(help="Stop after so many epochs without a better loss.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
+    margin: Annotated[
+        int | None,
+        typer.Option(help="Surroundings of the crop that are seen (px); all of the data set's."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the CPU; fewer on a busy machine.")
+    ] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compile/--no-compile", help="Use torch.compile.")
+    ] = None,
+    tensorboard: Annotated[
+        bool | None,
+        typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard too."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw an old run away.")] = False,
     dry_run: Annotated[
@@ -80,6 +95,8 @@ def train(
     verbose: VerboseFlag = False,
 ) -> None:
     """Train a network that stains virtually. The same command again continues a stopped run.
+
+    Several GPUs: torchrun --nproc-per-node 4 --no-python plsctl train ...
 
     Example: plsctl train maepfnet --data wbc.zarr --out runs/first --recipe full-nohe
     """
@@ -91,7 +108,8 @@ def train(
         "epochs": epochs,
         "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
         "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
-        "patience": patience, "seed": seed, "device": device, "precision": precision,
+        "patience": patience, "seed": seed, "margin": margin, "device": device, "threads": threads,
+        "compile": compiled, "tensorboard": tensorboard, "precision": precision,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}
     if dry_run:
@@ -134,6 +152,9 @@ def _describe(config: Any, as_json: bool) -> None:
 def _train(config: Any, fresh: bool, as_json: bool) -> None:
     from plsctl.models.training import train as train_model
 
+    if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
+        train_model(config, fresh=fresh)
+        return
     with progress("training", total=100) as advance:
 
         def on_epoch(row: dict[str, float]) -> None:

@@ -19,9 +19,10 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.recipes import RECIPES
 from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
+from plsctl.models.facts import write_text
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.prediction import Predictor
-from plsctl.models.run import Run, write_text
+from plsctl.models.run import Run
 from plsctl.models.training import train
 from plsctl.process.dataset import Dataset
 

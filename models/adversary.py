@@ -7,6 +7,7 @@ from torch import Tensor
 
 from plsctl.models.discriminator import Discriminator
 from plsctl.models.losses import relativistic_discriminator, relativistic_generator
+from plsctl.models.processes import Processes
 from plsctl.models.tensors import optimiser_tensors, part, restore_optimiser
 
 
@@ -21,14 +22,22 @@ class Adversary:
         Of Adam.
     seed
         Of the initial weights.
+    processes
+        Those that share the batches.
     """
 
     def __init__(
-        self, crop_px: int, betas: tuple[float, float], seed: int, device: torch.device
+        self,
+        crop_px: int,
+        betas: tuple[float, float],
+        seed: int,
+        device: torch.device,
+        processes: Processes,
     ) -> None:
         torch.manual_seed(seed)
         self.discriminator = Discriminator(crop_px).to(device)
         self.optimiser = torch.optim.Adam(self.discriminator.parameters(), betas=betas)
+        self._shared = processes.wrapped(self.discriminator)
 
     def generator_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The generator's relativistic paired loss; the discriminator stays as it is."""
@@ -37,18 +46,21 @@ class Adversary:
             real = self.discriminator(target)
         return relativistic_generator(real, self.discriminator(prediction))
 
-    def update(self, prediction: Tensor, target: Tensor, rate: float) -> float:
-        """One step of the discriminator; its loss before the step."""
+    def update(self, prediction: Tensor, target: Tensor, rate: float, weight: float) -> Tensor:
+        """One step of the discriminator; its loss before the step.
+
+        `weight` is that of this process's share of the batch.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.discriminator.train().requires_grad_(True)
         # Both in one pass: the power iteration of the spectral norm runs once for both.
-        real, fake = self.discriminator(torch.cat((target, prediction.detach()))).chunk(2)
+        real, fake = self._shared(torch.cat((target, prediction.detach()))).chunk(2)
         loss = relativistic_discriminator(real, fake)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss * weight).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return float(loss.detach())
+        return loss.detach()
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that continues it."""

@@ -43,15 +43,18 @@ def array_symmetries(config: TrainingConfig, data: Dataset) -> tuple[Symmetry, .
 
 
 class LightAugmentation:
-    """Draws a symmetry for every sample, the identity as often as each other one.
-
-    Random numbers are torch's global ones, so that an epoch repeats itself after a stop.
-    """
+    """Draws a symmetry for every sample, the identity as often as each other one."""
 
     def __init__(self, symmetries: Sequence[Symmetry]) -> None:
         self.symmetries = tuple(symmetries)
 
-    def __call__(self, stacks: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
+        """A symmetry's number for each of so many samples, 0 for the identity."""
+        return torch.randint(len(self.symmetries) + 1, (count,), generator=random)
+
+    def __call__(
+        self, stacks: Tensor, targets: Tensor, drawn: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Augment a batch.
 
         Parameters
@@ -59,15 +62,16 @@ class LightAugmentation:
         stacks
             (B, 3 * images, H, W), normalised: masked images become 0, their mean.
         targets
-            (B, 3, H, W).
+            (B, 3, h, w), without the margin that stacks may have.
+        drawn
+            (B,), what `draw` gave.
 
         Returns
         -------
         stacks, targets, valid
-            Of the same shapes; `valid` (B, 1, H, W) is False where a turn brought in what was
+            Of the same shapes; `valid` (B, 1, h, w) is False where a turn brought in what was
             outside the crop.
         """
-        drawn = torch.randint(len(self.symmetries) + 1, (len(stacks),))
         stacks, targets = stacks.clone(), targets.clone()
         valid = torch.ones_like(targets[:, :1], dtype=torch.bool)
         for number, symmetry in enumerate(self.symmetries, start=1):

@@ -28,6 +28,29 @@ class Progress:
     history: list[Row] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class TrainingResult:
+    """The outcome of `train`."""
+
+    run: Path
+    epochs: int
+    best_epoch: int
+    seconds: float
+    stopped: str
+    metrics: Row
+
+    def as_dict(self) -> dict[str, object]:
+        """The fields that `plsctl train --json` prints."""
+        return {
+            "run": str(self.run),
+            "epochs": self.epochs,
+            "best_epoch": self.best_epoch,
+            "seconds": round(self.seconds, 1),
+            "stopped": self.stopped,
+            "metrics": self.metrics,
+        }
+
+
 def save_checkpoint(
     file: Path,
     network: Generator,

@@ -27,7 +27,19 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 # What may differ between a run and its continuation: it decides when to stop, where and how fast.
 CONTINUABLE = frozenset(
-    {"data", "out", "epochs", "minutes", "patience", "device", "precision", "memory_gb", "threads"}
+    {
+        "data",
+        "out",
+        "epochs",
+        "minutes",
+        "patience",
+        "device",
+        "precision",
+        "memory_gb",
+        "threads",
+        "tensorboard",
+        "compile",
+    }
 )
 
 
@@ -56,6 +68,9 @@ class TrainingConfig(Settings):
     file of VGG19 weights."""
     tolerate_shift_px: int = Field(default=0, ge=0, le=8)
     """Targets may lie shifted by so many pixels against their stacks without being wrong."""
+    margin: int | None = Field(default=None, ge=0)
+    """Surroundings of the crop that the network sees and the loss does not, in pixels; None takes
+    all that the data set has."""
     augment: Literal["none", "mirrors", "turns"] = "none"
     """Symmetries of the LED array under which samples are mirrored and turned."""
     augment_tolerance_deg: float = Field(default=1.5, ge=0, le=45)
@@ -79,6 +94,10 @@ class TrainingConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "auto"
     threads: int | None = Field(default=None, ge=1)
+    compile: bool = False
+    """Let torch.compile translate the network first."""
+    tensorboard: bool = False
+    """Write the curve for TensorBoard too."""
     memory_gb: float = Field(default=4.0, gt=0)
     """Data up to this size are held in memory; larger ones are streamed from the disk."""
 

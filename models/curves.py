@@ -4,14 +4,51 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from plsctl.models.run import write_text
+from plsctl.models.facts import write_text
+from plsctl.models.tensorboard import EventWriter
+
+DRAW_EVERY_S = 30
 
 COLOURS = {"loss": "k", "mae": "C0", "perceptual": "C1", "fourier": "C2", "adversarial": "C4"}
+
+
+class CurveFiles:
+    """The files in a run's folder that show its curve while it is trained.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    epoch
+        The last finished epoch.
+    tensorboard
+        Write events for TensorBoard too.
+    """
+
+    def __init__(self, folder: Path, epoch: int, tensorboard: bool) -> None:
+        self._folder = folder
+        self._drawn = time.monotonic()
+        self._events = EventWriter(folder, epoch) if tensorboard else None
+
+    def write(self, history: Sequence[dict[str, float]]) -> None:
+        """After an epoch, the last of the history."""
+        write_curves(self._folder / "curve.csv", history)
+        if self._events is not None:
+            self._events.write(history[-1])
+        # Drawing takes longer than a short epoch: now and then is enough for looking on.
+        if time.monotonic() - self._drawn > DRAW_EVERY_S:
+            self.draw(history)
+
+    def draw(self, history: Sequence[dict[str, float]]) -> None:
+        """Draw the picture."""
+        draw_curves(self._folder / "curves.png", history)
+        self._drawn = time.monotonic()
 
 
 def write_curves(file: Path, history: Sequence[dict[str, float]]) -> None:

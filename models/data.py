@@ -1,18 +1,20 @@
-"""Batches for training: samples held in memory or streamed, and the scale of the inputs."""
+"""Batches for training: samples on the device, in memory or streamed; the scale of the inputs."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
+from plsctl.models.facts import Normalisation
+from plsctl.models.processes import ALONE, Processes
 from plsctl.process.dataset import Dataset
 
 Counts = NDArray[np.uint8]
@@ -20,32 +22,31 @@ Counts = NDArray[np.uint8]
 STATISTICS_SAMPLES = 512
 """Training samples from which mean and deviation of the inputs are taken."""
 
+DEVICE_SHARE = 0.5
+"""Share of a GPU's free memory that samples may take; the rest is the network's."""
 
-class Normalisation(Settings):
-    """Mean and deviation of every input channel over the training split, in camera counts.
+AHEAD = 3
+"""Batches that are fetched while one is used."""
 
-    Frames differ in level by orders of magnitude (steep dark field against bright field), so each
-    image and colour gets its own scale; [-1, 1] for all would leave the dark field near constant.
-    """
+CPU = torch.device("cpu")
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...] = Field(min_length=1)
 
-    @classmethod
-    def of(cls, stacks: NDArray[np.generic]) -> Normalisation:
-        """Measure stacks (sample, image, 3, y, x)."""
-        flat = stacks.reshape(len(stacks), -1, *stacks.shape[-2:])
-        mean = flat.mean(axis=(0, 2, 3), dtype=np.float64)
-        # At least one count: an image without any signal must not blow up its noise.
-        std = np.maximum(flat.std(axis=(0, 2, 3), dtype=np.float64), 1.0)
-        return cls(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+class InputScale(nn.Module):
+    """Float input of the network from camera counts, both (B, C, H, W)."""
 
-    def apply(self, counts: Tensor) -> Tensor:
-        """Float input of the network from camera counts, both (B, C, H, W)."""
-        shape = (1, -1, 1, 1)
-        mean = torch.tensor(self.mean, device=counts.device).view(shape)
-        scale = 1 / torch.tensor(self.std, device=counts.device).view(shape)
-        return (counts.float() - mean) * scale
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        mean = torch.tensor(normalisation.mean).view(1, -1, 1, 1)
+        deviation = torch.tensor(normalisation.std).view(1, -1, 1, 1)
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("scale", 1 / deviation, persistent=False)
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """Every channel centred and divided by its deviation over the training split."""
+        return (counts.float() - self.mean) * self.scale
 
 
 def to_colour(counts: Tensor) -> Tensor:
@@ -58,8 +59,29 @@ def to_counts(colour: Tensor) -> Tensor:
     return ((colour.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
+def without_margin(images: Tensor, margin_px: int) -> Tensor:
+    """The middle of images (B, C, H, W) that reach so far beyond their crop."""
+    if not margin_px:
+        return images
+    inner = slice(margin_px, -margin_px)
+    return images[..., inner, inner]
+
+
+class Batch(NamedTuple):
+    """Stacks (B, C, H, W) and targets (B, 3, h, w), uint8, on the device.
+
+    `size` counts the batch's samples in all processes; `weight` is what makes the mean over the
+    processes' losses the mean over samples.
+    """
+
+    stacks: Tensor
+    targets: Tensor
+    size: int
+    weight: float
+
+
 class SampleSource:
-    """Stacks and targets of one split as uint8 tensors, in memory where they fit.
+    """Stacks and targets of one split as uint8 tensors, kept as near to the device as they fit.
 
     Parameters
     ----------
@@ -67,67 +89,128 @@ class SampleSource:
         Indices on the data set's image axis, in the order the network takes them.
     memory_gb
         Larger splits are read from the disk as they are asked for.
+    margin_px
+        Surroundings of the crop that the stacks have.
+    device
+        Where batches are used; a GPU holds the split itself where it has room.
 
     Raises
     ------
     UserError
-        If the data set lacks the target or the split, or is not 8 bit.
+        If the data set lacks the target, the split or the margin, or is not 8 bit.
     """
 
     def __init__(
-        self, data: Dataset, split: str, images: Sequence[int], target: str, memory_gb: float
+        self,
+        data: Dataset,
+        split: str,
+        images: Sequence[int],
+        target: str,
+        memory_gb: float,
+        margin_px: int = 0,
+        device: torch.device = CPU,
     ) -> None:
         self.numbers = data.split(split, target)
         self._data = data
         self._images = list(images)
         self._target = target
+        self._margin_px = margin_px
+        self._device = device
+        self._side = data.crop_px + 2 * margin_px
         self._held: tuple[Counts, Counts] | None = None
+        self._on_device: tuple[Tensor, Tensor] | None = None
         _require_8_bit(data, int(self.numbers[0]))
-        size = len(self.numbers) * (3 * len(images) + 3) * data.crop_px**2
-        if size <= memory_gb * 1e9:
+        size = len(self.numbers) * (3 * len(images) * self._side**2 + 3 * data.crop_px**2)
+        if device.type == "cuda" and size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self._on_device = self._hold_on_device()
+        elif size <= memory_gb * 1e9:
             self._held = self._hold()
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     @property
-    def in_memory(self) -> bool:
-        """Whether the split is held in memory."""
-        return self._held is not None
+    def kept(self) -> Literal["device", "memory", "disk"]:
+        """Where the split's samples are while it is used."""
+        if self._on_device is not None:
+            return "device"
+        return "disk" if self._held is None else "memory"
 
     def _hold(self) -> tuple[Counts, Counts]:
         # Channels last as the network wants them, so that a batch is one gather of memory.
-        side = self._data.crop_px
-        stacks = np.empty((len(self), side, side, 3 * len(self._images)), dtype=np.uint8)
-        for start in range(0, len(self), 64):
-            part = slice(start, start + 64)
+        stacks = np.empty((len(self), self._side, self._side, self._channels), dtype=np.uint8)
+        for part in self._blocks():
             stacks[part] = self._read(self.numbers[part]).permute(0, 2, 3, 1).numpy()
         return stacks, self._data.read_target(self._target, self.numbers).astype(np.uint8)
 
+    def _hold_on_device(self) -> tuple[Tensor, Tensor]:
+        shape = (len(self), self._side, self._side, self._channels)
+        stacks = torch.empty(shape, dtype=torch.uint8, device=self._device)
+        for part in self._blocks():
+            stacks[part] = self._read(self.numbers[part]).to(self._device).permute(0, 2, 3, 1)
+        targets = torch.from_numpy(self._data.read_target(self._target, self.numbers))
+        return stacks, targets.to(self._device)
+
+    def _blocks(self) -> Iterator[slice]:
+        return (slice(start, start + 64) for start in range(0, len(self), 64))
+
+    @property
+    def _channels(self) -> int:
+        return 3 * len(self._images)
+
     def _read(self, numbers: NDArray[np.int64]) -> Tensor:
-        stacks = torch.from_numpy(self._data.read_images(numbers, self._images))
-        return stacks.flatten(1, 2)  # (B, images * 3, H, W)
+        stacks = self._data.read_images(numbers, self._images, self._margin_px)
+        return torch.from_numpy(stacks).flatten(1, 2)  # (B, images * 3, H, W)
 
     def take(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Stacks (B, C, H, W) and targets (B, 3, H, W) at places within the split, uint8."""
+        """Stacks (B, C, H, W) and targets (B, 3, h, w) at places within the split, uint8."""
+        if self._on_device is not None:
+            chosen = torch.from_numpy(places).to(self._device)
+            stacks, targets = (held.index_select(0, chosen) for held in self._on_device)
+            return stacks.permute(0, 3, 1, 2), targets
         if self._held is not None:
             # NumPy copies whole samples at memory speed; torch takes uint8 value by value.
-            stacks, targets = (torch.from_numpy(held[places]) for held in self._held)
+            stacks, targets = (self._sent(held[places]) for held in self._held)
             return stacks.permute(0, 3, 1, 2), targets
         numbers = self.numbers[places]
-        target = torch.from_numpy(self._data.read_target(self._target, numbers))
-        stack = self._read(numbers).contiguous(memory_format=torch.channels_last)
-        return stack, target
+        targets = self._sent(self._data.read_target(self._target, numbers))
+        stacks = self._sent(self._data.read_images(numbers, self._images, self._margin_px))
+        return stacks.flatten(1, 2).contiguous(memory_format=torch.channels_last), targets
 
-    def batches(self, order: NDArray[np.int64], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches in the given order; the next one is fetched while one is used."""
+    def _sent(self, counts: NDArray[np.generic]) -> Tensor:
+        found = torch.from_numpy(counts)
+        if self._device.type == "cpu":
+            return found
+        # From pinned memory the copy is queued without waiting for the network.
+        return found.pin_memory().to(self._device, non_blocking=True)
+
+    def batches(
+        self, order: NDArray[np.int64], size: int, processes: Processes = ALONE
+    ) -> Iterator[Batch]:
+        """Batches in the given order, of each the share of this process.
+
+        The next ones are fetched while one is used, which a split on the device does not need.
+        """
         parts = [order[start : start + size] for start in range(0, len(order), size)]
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            coming = pool.submit(self.take, parts[0])
-            for following in parts[1:]:
-                ready, coming = coming, pool.submit(self.take, following)
-                yield ready.result()
-            yield coming.result()
+        shares = [processes.share(part) for part in parts]
+        weights = [processes.weight(part) for part in parts]
+        taken = map(self.take, shares) if self.kept == "device" else self._ahead(shares)
+        for part, weight, (stacks, targets) in zip(parts, weights, taken, strict=True):
+            yield Batch(stacks, targets, len(part), weight)
+
+    def _ahead(self, shares: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+        coming: deque[Future[tuple[Tensor, Tensor]]] = deque()
+        with ThreadPoolExecutor(max_workers=AHEAD) as pool:
+            try:
+                for share in shares:
+                    coming.append(pool.submit(self.take, share))
+                    if len(coming) > AHEAD:
+                        yield coming.popleft().result()
+                while coming:
+                    yield coming.popleft().result()
+            finally:
+                # An epoch that ends early does not wait for what it will not use.
+                pool.shutdown(wait=False, cancel_futures=True)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -83,10 +83,15 @@ def memory_errors(advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        raise UserError("the memory does not suffice.", hint=advice) from None
-    except RuntimeError as error:
-        # The CPU allocator of torch has no exception type of its own.
-        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not is_memory_error(error):
             raise
         raise UserError("the memory does not suffice.", hint=advice) from None
+
+
+def is_memory_error(error: RuntimeError | MemoryError) -> bool:
+    """Whether an error says that the memory of the GPU or the computer does not suffice."""
+    # The CPU allocator of torch has no exception type of its own.
+    text = str(error)
+    told = "not enough memory" in text or "can't allocate memory" in text
+    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)

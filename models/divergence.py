@@ -9,13 +9,15 @@ from plsctl.models.checkpoint import Progress
 from plsctl.models.config import TrainingConfig
 
 
-def diverged(value: float, folder: Path, config: TrainingConfig, progress: Progress) -> UserError:
+def diverged(
+    value: float, step: int, folder: Path, config: TrainingConfig, progress: Progress
+) -> UserError:
     """The error that names the step, what is kept and the remedy."""
     kept = (
         f"The weights up to epoch {progress.epoch} are kept in {folder}; " if progress.epoch else ""
     )
     return UserError(
-        f"the loss became {value} in epoch {progress.epoch + 1}, step {progress.step + 1}.",
+        f"the loss became {value} in epoch {progress.epoch + 1}, step {step}.",
         hint=f"{kept}train into another folder with a lower --learning-rate "
         f"(now {config.learning_rate:g}) or with --precision float32.",
     )

@@ -10,10 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from plsctl.models.facts import write_text
 from plsctl.models.metrics import METRICS, bootstrap_interval
 from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
 from plsctl.models.prediction import Predictor
-from plsctl.models.run import Run, write_text
+from plsctl.models.run import Run
 from plsctl.process.dataset import Dataset
 
 BLOCK = 64
@@ -123,14 +124,12 @@ def mean_targets(data: Dataset, target: str) -> dict[str, Images]:
 def _candidates(
     predictor: Predictor, data: Dataset, numbers: NDArray[np.int64], constants: dict[str, Images]
 ) -> dict[str, Images]:
-    images = data.channels_of(predictor.run.facts.labels)
-    stacks = data.read_images(numbers, images).astype(np.uint8)
-    bright = stacks[:, predictor.run.facts.labels.index("brightfield")]
+    prediction, bright = predictor.predict_samples(data, numbers)
     repeated = {
         name: np.broadcast_to(image, (len(numbers), *image.shape[1:]))
         for name, image in constants.items()
     }
-    return {"prediction": predictor.predict(stacks), "unstained": bright, **repeated}
+    return {"prediction": prediction, "unstained": bright, **repeated}
 
 
 def _summary(scores: Scores) -> Summary:
@@ -165,11 +164,9 @@ def draw_gallery(
     order = np.argsort(-similarity)
     half = min(count, -(-len(order) // 2))
     chosen = np.concatenate([order[:half], order[half:][-half:]])
-    images = data.channels_of(predictor.run.facts.labels)
-    stacks = data.read_images(numbers[chosen], images).astype(np.uint8)
-    bright = stacks[:, predictor.run.facts.labels.index("brightfield")]
+    prediction, bright = predictor.predict_samples(data, numbers[chosen])
     target = data.read_target(predictor.run.facts.target, numbers[chosen])
-    rows = {"bright field": bright, "prediction": predictor.predict(stacks), "stained": target}
+    rows = {"bright field": bright, "prediction": prediction, "stained": target}
     figure = Figure(figsize=(1.1 * len(chosen) + 0.6, 3.9), layout="constrained")
     axes = figure.subplots(3, len(chosen), squeeze=False)
     for line, (name, crops) in zip(axes, rows.items(), strict=True):

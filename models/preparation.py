@@ -15,8 +15,9 @@ from plsctl.models.augmentation import array_symmetries
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import SampleSource, measure_normalisation, to_colour
 from plsctl.models.discriminator import SHRINKING
+from plsctl.models.facts import RunFacts, write_text
 from plsctl.models.perceptual import StainFeatures, VggFeatures, file_digest
-from plsctl.models.run import Run, RunFacts, read_tensors, write_tensors, write_text
+from plsctl.models.run import Run, read_tensors, write_tensors
 from plsctl.models.start import describe_start, open_start
 from plsctl.process.dataset import Dataset
 
@@ -34,6 +35,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     """
     data.require_target(config.target)
     data.channels_for(config.recipe)
+    data.require_margin(config.margin or 0)
     _check_vgg_file(config)
     _check_crops(config, data)
     array_symmetries(config, data)
@@ -89,6 +91,7 @@ def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> R
         else measure_normalisation(data, images, config.target),
         pixel_um=data.pixel_um,
         crop_px=data.crop_px,
+        margin_px=data.margin_px if config.margin is None else config.margin,
         black_level=float(str(data.attributes.get("black_level", 0))),
         data=str(data.path),
         samples=_sample_counts(config, data),
@@ -158,7 +161,7 @@ def run_features(run: Run, train_data: SampleSource) -> StainFeatures | VggFeatu
     step = max(1, len(train_data) // FEATURE_TARGETS)
     places = np.arange(0, len(train_data), step)[:FEATURE_TARGETS]
     with torch.no_grad():
-        features = StainFeatures.from_targets(to_colour(train_data.take(places)[1]))
+        features = StainFeatures.from_targets(to_colour(train_data.take(places)[1].cpu()))
     write_tensors(file, features.state_dict(), {})
     return features
 

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
@@ -119,9 +118,7 @@ def _prediction_section(run: Run) -> Section:
     data = Dataset.open(run.config.data)
     among = data.split("test", run.facts.target)
     numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
-    stacks = data.read_images(numbers, data.channels_of(run.facts.labels)).astype(np.uint8)
-    bright = stacks[:, run.facts.labels.index("brightfield")]
-    predicted = Predictor(run).predict(stacks)
+    predicted, bright = Predictor(run).predict_samples(data, numbers)
     target = data.read_target(run.facts.target, numbers)
     images = [
         (as_image(crop), label)

@@ -19,46 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from plsctl.acquire.config import Settings, load_settings
+from plsctl.acquire.config import load_settings
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig
-from plsctl.models.data import Normalisation
+from plsctl.models.facts import VERSION, RunFacts
 from plsctl.models.networks import Generator, make_network
-
-FORMAT = "plsctl-run"
-VERSION = 1
-
-
-class RunFacts(Settings):
-    """What a run learned about its data, and what prediction needs to know."""
-
-    format: str = FORMAT
-    version: int = VERSION
-    model: str
-    recipe: str
-    target: str
-    frames: tuple[dict[str, object], ...]
-    """Frames in the order of the network's input, with exposure, gain and brightness."""
-    channels: int
-    parameters: int
-    normalisation: Normalisation
-    pixel_um: float
-    crop_px: int
-    black_level: float
-    data: str
-    samples: dict[str, int]
-    slides: tuple[str, ...]
-    perceptual: dict[str, str] | None
-    start: dict[str, str] | None = None
-    """Run, and digest of its weights, that the training began with."""
-    augmentation: tuple[dict[str, object], ...] = ()
-    """Symmetries of the LED array that were used, with their errors and masked images."""
-    versions: dict[str, str]
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Frame labels in the order of the network's input."""
-        return tuple(str(frame["label"]) for frame in self.frames)
 
 
 class Run:
@@ -181,10 +146,3 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
             f"the weights cannot be read ({error}).", file=path, hint="Train the run again."
         ) from None
     return tensors, state
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file at once."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

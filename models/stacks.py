@@ -11,7 +11,7 @@ from skimage.io import imread
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.recipes import recipe as frames_of
-from plsctl.models.run import RunFacts
+from plsctl.models.facts import RunFacts
 
 Images = NDArray[np.uint8]
 

@@ -6,54 +6,38 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from plsctl.acquire.errors import UserError
 from plsctl.models.adversary import Adversary
 from plsctl.models.augmentation import LightAugmentation, array_symmetries
 from plsctl.models.averaging import update_average
-from plsctl.models.checkpoint import Progress, Row, load_checkpoint, save_checkpoint
+from plsctl.models.checkpoint import Progress, Row, TrainingResult, load_checkpoint, save_checkpoint
 from plsctl.models.config import TrainingConfig
-from plsctl.models.curves import draw_curves, write_curves
-from plsctl.models.data import SampleSource, epoch_order, to_colour, to_counts
+from plsctl.models.curves import CurveFiles
+from plsctl.models.data import (
+    Batch,
+    InputScale,
+    SampleSource,
+    epoch_order,
+    to_colour,
+    without_margin,
+)
 from plsctl.models.device import autocast, choose_device, choose_precision, memory_errors
 from plsctl.models.divergence import diverged
+from plsctl.models.epoch_log import EpochLog
 from plsctl.models.losses import weighted_loss
-from plsctl.models.metrics import METRICS
 from plsctl.models.networks import Generator
 from plsctl.models.preparation import prepare_run, run_features
+from plsctl.models.processes import Processes, launched_processes
 from plsctl.models.run import Run, build_network, write_tensors
 from plsctl.models.schedule import learning_rate
+from plsctl.models.tensorboard import require_tensorboard
+from plsctl.models.validation import validate
 from plsctl.process.dataset import Dataset
-
-DRAW_EVERY_S = 30
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """The outcome of `train`."""
-
-    run: Path
-    epochs: int
-    best_epoch: int
-    seconds: float
-    stopped: str
-    metrics: Row
-
-    def as_dict(self) -> dict[str, object]:
-        """The fields that `plsctl train --json` prints."""
-        return {
-            "run": str(self.run),
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "seconds": round(self.seconds, 1),
-            "stopped": self.stopped,
-            "metrics": self.metrics,
-        }
 
 
 def train(
@@ -68,7 +52,8 @@ def train(
     After every epoch everything that continues the run is written in one file, so a run killed
     at any moment repeats at most one epoch; the order of the samples depends on seed and epoch
     only, so that the curve is the one of a run that was not stopped. (With `minutes` and a
-    cosine schedule the rate follows the clock, and the curve the machine.)
+    cosine schedule the rate follows the clock, and the curve the machine.) Begun by `torchrun`,
+    its processes share every batch, and the first of them writes the files.
 
     Parameters
     ----------
@@ -77,9 +62,9 @@ def train(
     fresh
         Throw a run of the same name away instead of continuing it.
     on_epoch
-        Called with the row of the curve after each epoch.
+        Called with the row of the curve after each epoch, in the first process.
     on_batch
-        Called with the share of the run that is done, in [0, 1].
+        Called with the share of the run that is done, in [0, 1], in the first process.
 
     Raises
     ------
@@ -87,16 +72,22 @@ def train(
         If the data do not fit the request, the folder holds a run with other settings, the loss
         becomes NaN, or memory runs out. The last good checkpoint stays.
     """
+    if config.tensorboard:
+        require_tensorboard()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     data = Dataset.open(config.data)
-    run = prepare_run(config, data, fresh)
+    device = choose_device(config.device)
     advice = (
         f"Run again with a smaller batch (--batch {max(1, config.batch_size // 2)}), fewer "
         "images or a smaller --width; finished epochs are kept."
     )
-    with memory_errors(advice):
-        return Trainer(config, data, run, on_batch).fit(on_epoch)
+    with launched_processes(device) as processes, memory_errors(advice):
+        with processes.first_goes_ahead():
+            run = prepare_run(config, data, fresh and processes.first)
+        if not processes.first:
+            on_epoch = on_batch = None
+        return Trainer(config, data, run, processes, on_batch).fit(on_epoch)
 
 
 class Trainer:
@@ -107,16 +98,18 @@ class Trainer:
         config: TrainingConfig,
         data: Dataset,
         run: Run,
+        processes: Processes,
         on_batch: Callable[[float], None] | None = None,
     ) -> None:
         self.config = config
         self.run = run
-        self.device = choose_device(config.device)
+        self.processes = processes
+        self.device = processes.device(choose_device(config.device))
         self.dtype = choose_precision(config.precision, self.device)
-        images = data.channels_of(run.facts.labels)
-        self.train_data = SampleSource(data, "train", images, config.target, config.memory_gb)
-        self.validation = SampleSource(data, "validation", images, config.target, config.memory_gb)
-        features = run_features(run, self.train_data)
+        self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
+        self.scale = InputScale(run.facts.normalisation).to(self.device)
+        with processes.first_goes_ahead():
+            features = run_features(run, self.train_data)
         self.losses = weighted_loss(
             config.losses,
             None if features is None else features.to(self.device),
@@ -124,23 +117,39 @@ class Trainer:
         )
         symmetries = array_symmetries(config, data)
         self.augmentation = LightAugmentation(symmetries) if symmetries else None
+        self.random = torch.Generator()
         self.network = self._new_network()
         self.average = copy.deepcopy(self.network) if config.average else None
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, betas=config.betas
         )
         self.adversary = (
-            Adversary(data.crop_px, config.betas, config.seed, self.device)
+            Adversary(data.crop_px, config.betas, config.seed, self.device, processes)
             if config.losses.adversarial
             else None
         )
         self.progress = Progress()
         self._on_batch = on_batch
-        self._drawn = time.monotonic()
         if self._last.is_file():
             self.progress = load_checkpoint(
                 self._last, self.network, self.average, self.optimiser, self.adversary
             )
+        # What is called in training; names and weights are those of `network`.
+        self.shared: Callable[[Tensor], Tensor] = processes.wrapped(self.network)
+        if config.compile:
+            self.shared = torch.compile(self.shared)
+        self.curve = (
+            CurveFiles(run.path, self.progress.epoch, config.tensorboard)
+            if processes.first
+            else None
+        )
+
+    def _source(self, data: Dataset, split: str) -> SampleSource:
+        config, facts = self.config, self.run.facts
+        images = data.channels_of(facts.labels)
+        return SampleSource(
+            data, split, images, config.target, config.memory_gb, facts.margin_px, self.device
+        )
 
     @property
     def _last(self) -> Path:
@@ -162,10 +171,11 @@ class Trainer:
         """Train until the epochs, the time or the patience are used up."""
         while (reason := self._finished()) is None:
             row = self._epoch()
-            self._checkpoint(row)
+            self._note(row)
             if on_epoch is not None:
                 on_epoch(row)
-        draw_curves(self.run.path / "curves.png", self.progress.history)
+        if self.curve is not None:
+            self.curve.draw(self.progress.history)
         best = self.progress.history[self.progress.best_epoch - 1]
         return TrainingResult(
             self.run.path,
@@ -186,10 +196,11 @@ class Trainer:
             return "patience"
         return None
 
-    def _share(self, seconds: float) -> float:
+    def _share(self, began: float) -> float:
         """How much of the run is done, by steps or by time, whichever ends first."""
         share = self.progress.step / (self.config.epochs * self._steps_per_epoch)
         if self.config.minutes is not None:
+            seconds = self.processes.from_first(time.perf_counter() - began, self.device)
             share = max(share, seconds / (60 * self.config.minutes))
         return min(share, 1.0)
 
@@ -197,39 +208,48 @@ class Trainer:
         config, progress = self.config, self.progress
         began = time.perf_counter() - progress.seconds
         order = epoch_order(len(self.train_data), config.seed, progress.epoch)
-        # What is drawn within an epoch (dropout) is the same whenever that epoch is run.
-        torch.manual_seed(config.seed + (progress.epoch + 1) * 1_000_003)
-        sums: dict[str, float] = {}
-        seen = 0
+        # What is drawn within an epoch is the same whenever that epoch is run; of dropout every
+        # process draws its own, of augmentation all draw for the whole batch.
+        seed = config.seed + (progress.epoch + 1) * 1_000_003
+        self.random.manual_seed(seed)
+        torch.manual_seed(seed + self.processes.rank)
+        log = EpochLog(self.processes, self._diverged)
         self.network.train()
         rate = 0.0
-        for stacks, targets in self.train_data.batches(order, config.batch_size):
-            share = self._share(time.perf_counter() - began)
+        for batch in self.train_data.batches(order, config.batch_size, self.processes):
+            share = self._share(began)
             if share >= 1:
                 break
             rate = learning_rate(config, share)
-            terms = self._step(stacks, targets, rate)
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value * len(stacks)
-            seen += len(stacks)
+            terms = self._step(batch, rate)
+            progress.step += 1
+            log.add(progress.step, terms, batch.size, batch.weight)
+            if self.average is not None:
+                update_average(self.average, self.network, config.average, progress.step)
             if self._on_batch is not None:
                 self._on_batch(share)
+        trained = log.means()
         progress.epoch += 1
         row: Row = {"epoch": progress.epoch, "learning_rate": rate}
-        row |= {f"train_{name}": total / max(seen, 1) for name, total in sums.items()}
+        row |= {f"train_{name}": value for name, value in trained.items()}
         row |= {f"validation_{name}": value for name, value in self._validate().items()}
-        progress.seconds = time.perf_counter() - began
+        progress.seconds = self.processes.from_first(time.perf_counter() - began, self.device)
         return row | {"seconds": progress.seconds}
 
-    def _step(self, stacks: Tensor, targets: Tensor, rate: float) -> dict[str, float]:
+    def _diverged(self, loss: float, step: int) -> UserError:
+        return diverged(loss, step, self.run.path, self.config, self.progress)
+
+    def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        scaled, wanted = self._scaled(stacks), to_colour(targets.to(self.device))
+        scaled, wanted = self.scale(batch.stacks), to_colour(batch.targets)
         if self.augmentation is None:
-            prediction = self._predict(self.network, scaled)
+            prediction = self._predict(self.shared, scaled)
         else:
-            scaled, wanted, valid = self.augmentation(scaled, wanted)
-            prediction = self._predict(self.network, scaled)
+            drawn = self.augmentation.draw(batch.size, self.random)
+            mine = torch.from_numpy(self.processes.share(drawn.numpy()))
+            scaled, wanted, valid = self.augmentation(scaled, wanted, mine)
+            prediction = self._predict(self.shared, scaled)
             # What a turn brought in is not asked for.
             prediction = torch.where(valid, prediction, wanted)
         terms = self.losses(prediction, wanted)
@@ -237,61 +257,48 @@ class Trainer:
             weight = self.config.losses.adversarial
             terms["adversarial"] = weight * self.adversary.generator_loss(prediction, wanted)
             terms["loss"] = terms["loss"] + terms["adversarial"]
-        values = {name: float(value.detach()) for name, value in terms.items()}
-        if not math.isfinite(values["loss"]):
-            raise diverged(values["loss"], self.run.path, self.config, self.progress)
         self.optimiser.zero_grad(set_to_none=True)
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
+        (terms["loss"] * batch.weight).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         if self.adversary is not None:
             slower = rate / self.config.learning_rate
-            values["discriminator"] = self.adversary.update(
-                prediction, wanted, self.config.discriminator_rate * slower
+            terms["discriminator"] = self.adversary.update(
+                prediction, wanted, self.config.discriminator_rate * slower, batch.weight
             )
-        self.progress.step += 1
-        if self.average is not None:
-            update_average(self.average, self.network, self.config.average, self.progress.step)
-        return values
+        return terms
 
-    def _scaled(self, stacks: Tensor) -> Tensor:
-        return self.run.facts.normalisation.apply(stacks.to(self.device))
-
-    def _predict(self, network: Generator, scaled: Tensor) -> Tensor:
+    def _predict(self, network: Callable[[Tensor], Tensor], scaled: Tensor) -> Tensor:
+        """Colours of the crop without its margin."""
         with autocast(self.device, self.dtype):
-            prediction: Tensor = network(scaled)
-        return prediction.float()
+            prediction = network(scaled)
+        return without_margin(prediction, self.run.facts.margin_px).float()
 
-    @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         network = (self.average or self.network).eval()
-        sums: dict[str, float] = {}
-        order = np.arange(len(self.validation))
-        for stacks, targets in self.validation.batches(order, self.config.batch_size):
-            prediction = self._predict(network, self._scaled(stacks))
-            terms = self.losses(prediction, to_colour(targets.to(self.device)))
-            values = {name: float(value) for name, value in terms.items()}
-            counts = to_counts(prediction).cpu().numpy()
-            values["ssim"] = float(METRICS["ssim"](counts, targets.numpy()).mean())
-            for name, value in values.items():
-                sums[name] = sums.get(name, 0.0) + value * len(stacks)
-        return {name: total / len(order) for name, total in sums.items()}
+        self.processes.align_buffers(network)
 
-    def _checkpoint(self, row: Row) -> None:
+        def predict(stacks: Tensor) -> Tensor:
+            return self._predict(network, self.scale(stacks))
+
+        batch = self.config.batch_size
+        return validate(self.validation, predict, self.losses, batch, self.processes)
+
+    def _note(self, row: Row) -> None:
+        """Take an epoch into the curve, and write the checkpoint and the curve."""
         progress = self.progress
         progress.history.append(row)
         if not math.isfinite(row["validation_loss"]):
-            raise diverged(row["validation_loss"], self.run.path, self.config, progress)
-        if row["validation_loss"] < progress.best_loss:
+            raise self._diverged(row["validation_loss"], progress.step)
+        better = row["validation_loss"] < progress.best_loss
+        if better:
             progress.best_loss, progress.best_epoch = row["validation_loss"], progress.epoch
+        if self.curve is None:
+            return
+        if better:
             best = self.average or self.network
-            write_tensors(
-                self.run.path / "best.safetensors", best.state_dict(), {"epoch": progress.epoch}
-            )
+            file = self.run.path / "best.safetensors"
+            write_tensors(file, best.state_dict(), {"epoch": progress.epoch})
         save_checkpoint(
             self._last, self.network, self.average, self.optimiser, self.adversary, progress
         )
-        write_curves(self.run.path / "curve.csv", progress.history)
-        # Drawing takes longer than a short epoch: now and then is enough for looking on.
-        if time.monotonic() - self._drawn > DRAW_EVERY_S:
-            draw_curves(self.run.path / "curves.png", progress.history)
-            self._drawn = time.monotonic()
+        self.curve.write(progress.history)

@@ -30,7 +30,7 @@ def test_a_row_a_recipe_and_nothing_is_done_twice(
 ) -> None:
     # Pictures take most of the time here and are tested elsewhere.
     monkeypatch.setattr("plsctl.models.evaluation.draw_gallery", lambda *_: None)
-    monkeypatch.setattr("plsctl.models.training.draw_curves", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.curves.draw_curves", lambda *_: None)
     data = Dataset.open(dataset)
     assert held_recipes(data) == ["le8deg", "brightfield"]
     out = tmp_path / "ablation"

@@ -185,10 +185,10 @@ def test_the_stack_of_a_turned_slide_is_the_permuted_turned_stack() -> None:
 
 
 def test_each_symmetry_is_drawn_and_masks_are_zero() -> None:
-    torch.manual_seed(0)
-    half = Symmetry(30, False, (0, -1), 0.0)
-    stacks, targets, valid = LightAugmentation([half])(
-        torch.ones(40, 6, 16, 16), torch.ones(40, 3, 16, 16)
+    augmentation = LightAugmentation([Symmetry(30, False, (0, -1), 0.0)])
+    drawn = augmentation.draw(40, torch.Generator().manual_seed(0))
+    stacks, targets, valid = augmentation(
+        torch.ones(40, 6, 16, 16), torch.ones(40, 3, 16, 16), drawn
     )
     turned = stacks[:, 3:].abs().amax(dim=(1, 2, 3)) == 0
     assert 10 < int(turned.sum()) < 30

@@ -14,10 +14,11 @@ from plsctl.acquire.recipes import recipe
 from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
 from plsctl.acquire.store_writer import PassWriter
 from plsctl.models.config import config_from_options
-from plsctl.models.prediction import Predictor, tiles
+from plsctl.models.prediction import Predictor
 from plsctl.models.registry import receptive_radius_px
 from plsctl.models.run import Run
-from plsctl.models.staining import stain
+from plsctl.models.staining import StainingOptions, stain
+from plsctl.models.tiling import tiles
 from plsctl.models.training import train
 
 SHAPE = (64, 80)
@@ -127,7 +128,7 @@ def test_another_run_or_scan_is_not_mixed_into_a_plate(
     with pytest.raises(UserError):
         stain(predictor, scan, scan)
     with pytest.raises(UserError, match="left alone"):
-        stain(predictor, scan, scan, fresh=True)
+        stain(predictor, scan, scan, StainingOptions(fresh=True))
     assert PassReader(scan).stack("A/1").shape == (4, *SHAPE, 3)
 
 
@@ -136,8 +137,8 @@ def test_other_exposures_are_brought_to_those_of_the_training(
 ) -> None:
     same = _write_scan(tmp_path / "a.ome.zarr", "le8deg", positions=1)
     longer = _write_scan(tmp_path / "b.ome.zarr", "le8deg", positions=1, exposure_ms=4.0)
-    stain(predictor, same, tmp_path / "sa.ome.zarr", halo_px=18)
-    stain(predictor, longer, tmp_path / "sb.ome.zarr", halo_px=18)
+    stain(predictor, same, tmp_path / "sa.ome.zarr", StainingOptions(halo_px=18))
+    stain(predictor, longer, tmp_path / "sb.ome.zarr", StainingOptions(halo_px=18))
     stack = PassReader(longer).stack("A/1").astype(float)
     halved = np.rint((stack - 4) / 2 + 4).clip(0, 255).astype(np.uint8)
     wanted = predictor.stain_frame(halved)
@@ -160,12 +161,19 @@ def test_a_stack_becomes_one_image_with_levels(predictor: Predictor, tmp_path: P
     yaozarrs.validate_zarr_store(str(out))
     with pytest.raises(UserError, match="exists already"):
         stain(predictor, tmp_path / "stack.npy", out)
-    stain(predictor, tmp_path / "stack.npy", out, fresh=True)
+    stain(predictor, tmp_path / "stack.npy", out, StainingOptions(fresh=True))
     with pytest.raises(UserError, match="the stack has 4 images, full has 74"):
-        stain(predictor, tmp_path / "stack.npy", tmp_path / "o.zarr", recipe="full")
+        stain(
+            predictor, tmp_path / "stack.npy", tmp_path / "o.zarr", StainingOptions(recipe="full")
+        )
     np.save(tmp_path / "one.npy", _stack()[:1])
     with pytest.raises(UserError, match="lacks 3 images"):
-        stain(predictor, tmp_path / "one.npy", tmp_path / "o.zarr", recipe="brightfield")
+        stain(
+            predictor,
+            tmp_path / "one.npy",
+            tmp_path / "o.zarr",
+            StainingOptions(recipe="brightfield"),
+        )
     with pytest.raises(UserError, match="neither a scan nor a stack"):
         (tmp_path / "notes.txt").write_text("")
         stain(predictor, tmp_path / "notes.txt", tmp_path / "o.zarr")

@@ -14,9 +14,10 @@ import torch
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig, config_from_file, config_from_options
-from plsctl.models.data import Normalisation, SampleSource, epoch_order, to_colour, to_counts
+from plsctl.models.data import InputScale, SampleSource, epoch_order, to_colour, to_counts
 from plsctl.models.device import memory_errors
 from plsctl.models.evaluation import evaluate
+from plsctl.models.facts import Normalisation
 from plsctl.models.metrics import ssim_colour
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
@@ -197,7 +198,7 @@ def test_streamed_batches_equal_those_in_memory(dataset: Path) -> None:
     data = Dataset.open(dataset)
     held = SampleSource(data, "train", [2, 0], "20x", memory_gb=1)
     streamed = SampleSource(data, "train", [2, 0], "20x", memory_gb=1e-9)
-    assert held.in_memory and not streamed.in_memory
+    assert (held.kept, streamed.kept) == ("memory", "disk")
     order = epoch_order(len(held), seed=3, epoch=5)
     pairs = zip(held.batches(order, 7), streamed.batches(order, 7), strict=True)
     for one, other in pairs:
@@ -212,7 +213,7 @@ def test_normalised_inputs_have_unit_deviation_in_every_channel() -> None:
     levels = np.array([200.0, 10.0]).reshape(1, 2, 1, 1, 1)
     stacks = np.clip(rng.normal(levels, 0.1 * levels + 3, (50, 2, 3, 16, 16)), 0, 255)
     scale = Normalisation.of(stacks.astype(np.uint8))
-    scaled = scale.apply(torch.from_numpy(stacks.astype(np.uint8)).flatten(1, 2))
+    scaled = InputScale(scale)(torch.from_numpy(stacks.astype(np.uint8)).flatten(1, 2))
     torch.testing.assert_close(scaled.mean(dim=(0, 2, 3)), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(6), atol=1e-3, rtol=0)
     # A dead image is not blown up.

@@ -9,77 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.hardware import find_file, load_hardware
-from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.pass_run import run_pass
-from plsctl.acquire.protocols import Operator, Roles
-from plsctl.acquire.scan import open_scan
-from plsctl.acquire.slide import PASSES
 from plsctl.cli.app import app
 from plsctl.process.build import SplitSettings, build_dataset
-from plsctl.process.cells import StainedCellFinder
 from plsctl.process.dataset import Dataset
-from plsctl.process.judge import BrightfieldJudge
-from plsctl.process.registration import CoarseRegistrar
-from plsctl.process.sharpness import GradientFocusJudge
+from plsctl.process.samples import BuildSettings
 
 UNDIVIDED = SplitSettings(ratios=None)
 
-SLIDE = """\
-slide: tiny
-patient: P01
-hardware: tiny_microscope.yaml
-region: {x_um: [10000, 10200], y_um: [5000, 5100], overlap: 0.05}
-recipe: le8deg
-exposures: exposures_20x.csv
-focus: {mode: fixed}
-slide_return: {fields: 2}
-passes:
-  unstained: {objective: 20x}
-  stained: {objective: 20x}
-  highres: {objective: 100x, exposures: exposures_100x.csv}
-"""
-
-
-def _roles(operator: Operator | None) -> Roles:
-    assert operator is not None
-    return Roles(
-        focus=GradientFocusJudge(),
-        field=BrightfieldJudge(),
-        registrar=CoarseRegistrar(),
-        cells=StainedCellFinder(),
-        operator=operator,
-    )
-
-
-@pytest.fixture(scope="module")
-def scan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All three passes of two positions on a microscope with a small, square sensor."""
-    folder = tmp_path_factory.mktemp("scan")
-    shipped = find_file("simulator_small.yaml", folder)
-    for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
-        shutil.copy(shipped.parent / name, folder / name)
-    hardware = yaml.safe_load(shipped.read_text(encoding="utf-8"))
-    hardware["camera"]["size_px"] = [440, 440]
-    hardware["options"] |= {
-        "smear": {"white_cells_per_mm2": 300},
-        "mount": {"focus_error_um": 0.0, "tilt_um_per_mm": 0.0, "drift_um_per_min": 0.0},
-    }
-    (folder / "tiny_microscope.yaml").write_text(yaml.safe_dump(hardware), encoding="utf-8")
-    assert load_hardware("tiny_microscope.yaml", folder).camera.size_px == (440, 440)
-    (folder / "slide.yaml").write_text(SLIDE, encoding="utf-8")
-    scan = open_scan(folder / "slide.yaml", folder / "scans")
-    for name in PASSES:
-        run_pass(scan, name, _roles, StopRequest(), force=True)
-    return scan.folder.path
-
 
 @pytest.fixture
-def scan_copy(scan_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(scan_folder, tmp_path / "scan"))
+def scan_copy(tiny_scan: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_scan, tmp_path / "scan"))
 
 
 def test_samples_hold_the_crops_the_table_names(scan_copy: Path, tmp_path: Path) -> None:
@@ -95,6 +37,19 @@ def test_samples_hold_the_crops_the_table_names(scan_copy: Path, tmp_path: Path)
     left, top = round(row["pixel_x"] - 31.5), round(row["pixel_y"] - 31.5)
     crop = np.moveaxis(frame[top : top + 64, left : left + 64], -1, 0)
     np.testing.assert_array_equal(dataset.read_input([0])[0, 2], crop)
+    settings = BuildSettings(margin_px=6)
+    wide = Dataset.open(
+        build_dataset([scan_copy], tmp_path / "wide.zarr", settings, split=UNDIVIDED).path
+    )
+    row = wide.table.iloc[0]
+    left, top = round(row["pixel_x"] - 37.5), round(row["pixel_y"] - 37.5)
+    frame = reader.frame(row["position"], 2)
+    crop = np.moveaxis(frame[top : top + 76, left : left + 76], -1, 0)
+    np.testing.assert_array_equal(wide.read_images([0], [2], margin_px=6)[0, 0], crop)
+    np.testing.assert_array_equal(wide.read_input([0])[0, 2], crop[:, 6:-6, 6:-6])
+    assert wide.read_target("20x", [0]).shape[2:] == (64, 64)
+    with pytest.raises(UserError, match="margin of 6 px, 7 px are wanted"):
+        wide.read_images([0], [2], margin_px=7)
     low, high = (dataset.read_target(name, [0])[0].astype(float) for name in ("20x", "100x"))
     assert np.corrcoef(low[1].ravel(), high[1].ravel())[0, 1] > 0.6
     cells = pd.read_csv(scan_copy / "cells.csv")

@@ -1,0 +1,75 @@
+"""What a run learned about its data, and what prediction needs to know. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from plsctl.acquire.config import Settings
+
+FORMAT = "plsctl-run"
+VERSION = 1
+
+
+class Normalisation(Settings):
+    """Mean and deviation of every input channel over the training split, in camera counts.
+
+    Frames differ in level by orders of magnitude (steep dark field against bright field), so each
+    image and colour gets its own scale; [-1, 1] for all would leave the dark field near constant.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...] = Field(min_length=1)
+
+    @classmethod
+    def of(cls, stacks: NDArray[np.generic]) -> Normalisation:
+        """Measure stacks (sample, image, 3, y, x)."""
+        flat = stacks.reshape(len(stacks), -1, *stacks.shape[-2:])
+        mean = flat.mean(axis=(0, 2, 3), dtype=np.float64)
+        # At least one count: an image without any signal must not blow up its noise.
+        std = np.maximum(flat.std(axis=(0, 2, 3), dtype=np.float64), 1.0)
+        return cls(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+class RunFacts(Settings):
+    """What a run learned about its data, and what prediction needs to know."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    model: str
+    recipe: str
+    target: str
+    frames: tuple[dict[str, object], ...]
+    """Frames in the order of the network's input, with exposure, gain and brightness."""
+    channels: int
+    parameters: int
+    normalisation: Normalisation
+    pixel_um: float
+    crop_px: int
+    margin_px: int = 0
+    """Surroundings of the crops that the network saw in training, and the loss did not."""
+    black_level: float
+    data: str
+    samples: dict[str, int]
+    slides: tuple[str, ...]
+    perceptual: dict[str, str] | None
+    start: dict[str, str] | None = None
+    """Run, and digest of its weights, that the training began with."""
+    augmentation: tuple[dict[str, object], ...] = ()
+    """Symmetries of the LED array that were used, with their errors and masked images."""
+    versions: dict[str, str]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Frame labels in the order of the network's input."""
+        return tuple(str(frame["label"]) for frame in self.frames)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file at once."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

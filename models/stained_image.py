@@ -1,0 +1,61 @@
+"""One stained image as a multiscale OME-Zarr, and the care not to remove anything else."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.ome_zarr import LEVELS, create_array, image_metadata, read_group, write_group
+
+Images = NDArray[np.uint8]
+
+FORMAT = "plsctl-stained"
+
+
+def write_image(out: Path, image: Images, pixel_um: float, origin: Mapping[str, object]) -> None:
+    """Write one image (y, x, 3) as a multiscale OME-Zarr 0.5, under its name when it is whole."""
+    part = out.with_name(f".{out.name}.writing")
+    shutil.rmtree(part, ignore_errors=True)
+    level_image = image
+    for level in range(LEVELS):
+        if level:
+            level_image = _halved(level_image)
+        height, width = level_image.shape[:2]
+        array = create_array(part / str(level), (1, 3, 1, height, width), np.uint8)
+        array[0, :, 0].write(np.moveaxis(level_image, -1, 0)).result()
+    ome = image_metadata(out.name, pixel_um, (0.0, 0.0, 0.0), 3, 255)
+    write_group(part, {"ome": ome, "plsctl": {"format": FORMAT, **origin}})
+    if out.exists():
+        remove_stained(out)
+    part.rename(out)
+
+
+def _halved(image: Images) -> Images:
+    height, width = (length // 2 * 2 for length in image.shape[:2])
+    blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
+    halved: Images = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    return halved
+
+
+def remove_stained(out: Path) -> None:
+    """Remove what `plsctl stain` wrote.
+
+    Raises
+    ------
+    UserError
+        If it is anything else.
+    """
+    if not out.exists():
+        return
+    found = read_group(out).get("plsctl")
+    stained = isinstance(found, dict) and (
+        found.get("format") == FORMAT or found.get("pass_name") == "virtually-stained"
+    )
+    if not stained:
+        raise UserError(f"{out} is not a stained image and is left alone.", hint="Remove it.")
+    shutil.rmtree(out)
