@@ -1,7 +1,8 @@
 """The strict engine: one transaction per position, and nothing kept that was not checked.
 
-Move, verify the arrival, go to focus, take every frame, check it, flush, journal, move the
-position into the plate. Whatever fails in between, the position counts as not taken.
+Move, verify the arrival, go to focus, take every frame, check it; then the disk thread flushes,
+moves the position into the plate and writes the journal, while the next one is begun. Whatever
+fails in between, the position counts as not taken.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class PassTotals:
     retaken: int = 0
     light_seconds: float = 0.0
     travel_seconds: float = 0.0
+    stack_seconds: float = 0.0
     bytes: int = 0
     seconds: float = 0.0
     timing: str = ""
@@ -103,12 +105,16 @@ class Engine:
         self._tell(self.sequence_started, plan)
         try:
             self._take_missing(plan, enough)
+            self._writer.drain()
         except BaseException:
             # Whatever went wrong is what the user must hear of, not that the LEDs are lost too.
             with contextlib.suppress(PlsctlError):
                 self._microscope.leds_off()
             raise
         finally:
+            # A position that was taken whole is kept, whatever stopped the next one.
+            self._writer.settle()
+            self._tell_finished(plan)
             self.totals.seconds = clock.now() - started
             self._tell(self.sequence_finished, self.totals)
         self._microscope.leds_off()
@@ -120,11 +126,15 @@ class Engine:
         for position in plan.positions:
             if position.name in self._writer.wells:
                 continue
-            self._stop.check()
+            self._go_on(plan)
             brightfield = self._take(plan, position)
-            self._tell(self.position_finished, position)
             if enough is not None and enough(position, brightfield):
                 return
+
+    def _go_on(self, plan: PassPlan) -> None:
+        """Between frames: tell what has been finished, and stop when asked to."""
+        self._tell_finished(plan)
+        self._stop.check()
 
     def _tell(self, signal: SignalInstance, *what: object) -> None:
         """Inform viewers; one that fails is noted and does not cost the slide."""
@@ -153,14 +163,26 @@ class Engine:
         writing = self._writer.position(position.name, centre)
         try:
             frames, brightfield = self._take_frames(plan, position, writing)
-            writing.finish(self._facts(position, (x, y, z), frames))
+            writing.finish_later(
+                self._facts(position, (x, y, z), frames),
+                lambda: self._note_finished(plan, position),
+            )
         except BaseException:
             writing.discard()
             raise
+        return brightfield
+
+    def _note_finished(self, plan: PassPlan, position: Position) -> None:
+        """Called by the disk thread once the position is in the plate."""
         self._journal.append("position_finished", pass_name=plan.pass_name, position=position.name)
         self._journal.sync()
-        self.totals.positions += 1
-        return brightfield
+
+    def _tell_finished(self, plan: PassPlan) -> None:
+        """Count the positions that have reached the disk since the last time, and tell viewers."""
+        for name in self._writer.take_finished():
+            self.totals.positions += 1
+            position = next(p for p in plan.positions if p.name == name)
+            self._tell(self.position_finished, position)
 
     def _facts(
         self,
@@ -195,10 +217,11 @@ class Engine:
             self._tell(self.frame_ready, image, frame, position)
 
         wanted: list[Wanted] = list(enumerate(plan.frames))
+        began_s = self._microscope.clock.now()
         with FrameDesk(plan.frames, self._writer.attributes, self._inspector, accept) as desk:
             for take in range(1, TAKES + 1):
                 self.totals.light_seconds += sum(frame.exposure_ms for _, frame in wanted) / 1000
-                problems = desk.take(self._stack, wanted, take, self._stop.check)
+                problems = desk.take(self._stack, wanted, take, lambda: self._go_on(plan))
                 if not problems:
                     break
                 self._reject(plan, position, problems, take)
@@ -208,6 +231,14 @@ class Engine:
             self.totals.frames += len(plan.frames)
             if desk.first is None:
                 raise PlsctlError("the plan has no frames.")
+            seconds = self._microscope.clock.now() - began_s
+            self.totals.stack_seconds += seconds
+            self._journal.append(
+                "stack_taken",
+                pass_name=plan.pass_name,
+                position=position.name,
+                seconds=round(seconds, 4),
+            )
             return [desk.facts[index] for index in range(len(plan.frames))], desk.first
 
     def _note(self, plan: PassPlan, position: Position, index: int, facts: FrameFacts) -> None:

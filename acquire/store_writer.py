@@ -107,7 +107,7 @@ class PassWriter:
         """Count a position as queued: all of its frames are handed over."""
         self._queued.append(name)
 
-    def adopt(self, folder: Path, name: str) -> None:
+    def adopt(self, folder: Path, name: str, then: Job | None) -> None:
         """Move a finished position into the plate and list it; called by the disk thread."""
         row = self.path / name.split("/", maxsplit=1)[0]
         if not row.exists():
@@ -116,8 +116,14 @@ class PassWriter:
         sync_folder(row)
         self._wells.append(name)
         self._publish()
+        if then is not None:
+            then()
         self._queued.remove(name)
         self._finished.append(name)
+
+    def drain(self) -> None:
+        """Wait for the disk; `UserError` when it did not take everything."""
+        self.queue.drain()
 
     def settle(self) -> None:
         """Wait for the disk; positions that were handed over whole are finished, if it can."""
@@ -125,7 +131,7 @@ class PassWriter:
 
     def finish(self) -> None:
         """Wait for the disk and mark the pass as finished."""
-        self.queue.drain()
+        self.drain()
         shutil.rmtree(self._staging, ignore_errors=True)
         self._publish(finished=True)
 
@@ -156,18 +162,22 @@ class PositionWriter:
         """
         self._put(lambda: self._files.write(index, image), image.nbytes)
 
-    def finish_later(self, facts: dict[str, Any]) -> None:
+    def finish_later(self, facts: dict[str, Any], then: Job | None = None) -> None:
         """All frames are handed over: once on the disk, the position joins the plate.
 
-        `PassWriter.take_finished` tells when that has happened.
+        Parameters
+        ----------
+        then
+            Called by the disk thread when the position is in the plate; what it raises counts
+            as a failure of the disk. `PassWriter.take_finished` tells the caller's own thread.
         """
         self._plate.expect(self._name)
-        self._put(lambda: self._complete(facts))
+        self._put(lambda: self._complete(facts, then))
 
     def finish(self, facts: dict[str, Any]) -> None:
         """Wait until the position is on the disk and in the plate."""
         self.finish_later(facts)
-        self._plate.queue.drain()
+        self._plate.drain()
 
     def discard(self) -> None:
         """Give the position up; nothing of it stays. Frames still queued are passed over."""
@@ -188,7 +198,7 @@ class PositionWriter:
                 raise disk_error(error, self._folder) from None
             raise
 
-    def _complete(self, facts: dict[str, Any]) -> None:
+    def _complete(self, facts: dict[str, Any], then: Job | None) -> None:
         self._files.flush()
         height, width, channels = self._files.shape
         attributes = self._plate.attributes
@@ -199,7 +209,7 @@ class PositionWriter:
         ome = image_metadata(name, pixel, corner, channels, attributes.full_scale)
         write_group(self._folder / "0", {"ome": ome, "plsctl": facts})
         write_group(self._folder, {"ome": WELL_METADATA})
-        self._plate.adopt(self._folder, self._name)
+        self._plate.adopt(self._folder, self._name, then)
 
 
 def frame_bytes(shape: tuple[int, int, int], bytes_per_value: int) -> int:
