@@ -61,12 +61,15 @@ def measure(
 ) -> FrameFacts:
     """Checksum and brightness of a frame, (y, x, rgb) or (y, x)."""
     # Every 4th pixel each way tells the level of a frame of millions well enough.
-    sample = image[::4, ::4]
+    counts = np.bincount(image[::4, ::4].ravel())
+    below, total = np.cumsum(counts), counts.sum()
+    # An even number of values has two middle ones.
+    middle = np.searchsorted(below, ((total - 1) // 2, total // 2), side="right")
     return FrameFacts(
         crc32=checksum(image),
-        median=float(np.median(sample)),
-        mean=float(sample.mean()),
-        saturated=float((sample >= attributes.full_scale).mean()),
+        median=float(middle.mean()),
+        mean=float(counts @ np.arange(len(counts)) / total),
+        saturated=float(counts[attributes.full_scale :].sum() / total),
         takes=takes,
         time_s=time_s,
         camera_number=camera_number,

@@ -304,4 +304,4 @@ def develop_mosaic(raw: RawImage, bayer: str | None, full_scale: int = 255) -> I
 
 def checksum(raw: RawImage) -> int:
     """CRC-32 of a frame's values in the order (y, x, rgb)."""
-    return zlib.crc32(np.ascontiguousarray(raw).tobytes())
+    return zlib.crc32(np.ascontiguousarray(raw).data)
