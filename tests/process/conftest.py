@@ -1,15 +1,26 @@
-"""Fields of the simulated microscope with known places, for tests of matching."""
+"""Fields of the simulated microscope with known places, and a whole scan of two positions."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 
-from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.protocols import SlideTransform
+from plsctl.acquire.hardware import find_file, load_hardware
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.pass_run import run_pass
+from plsctl.acquire.protocols import Operator, Roles, SlideTransform
+from plsctl.acquire.scan import open_scan
+from plsctl.acquire.slide import PASSES
+from plsctl.process.cells import StainedCellFinder
+from plsctl.process.judge import BrightfieldJudge
+from plsctl.process.registration import CoarseRegistrar
+from plsctl.process.sharpness import GradientFocusJudge
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell
 from plsctl.sim.world import World
@@ -80,3 +91,52 @@ def fields() -> Fields:
         world.look_at(x + 3.0 * (-1) ** index, y - 2.0)
         highres.append(_take(world, 5.3))
     return Fields(unstained, stained, tuple(highres), cells, 0.293, CENTRE_UM, RETURNED)
+
+
+SLIDE = """\
+slide: tiny
+patient: P01
+hardware: tiny_microscope.yaml
+region: {x_um: [10000, 10200], y_um: [5000, 5100], overlap: 0.05}
+recipe: le8deg
+exposures: exposures_20x.csv
+focus: {mode: fixed}
+slide_return: {fields: 2}
+passes:
+  unstained: {objective: 20x}
+  stained: {objective: 20x}
+  highres: {objective: 100x, exposures: exposures_100x.csv}
+"""
+
+
+def _roles(operator: Operator | None) -> Roles:
+    assert operator is not None
+    return Roles(
+        focus=GradientFocusJudge(),
+        field=BrightfieldJudge(),
+        registrar=CoarseRegistrar(),
+        cells=StainedCellFinder(),
+        operator=operator,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All three passes of two positions on a microscope with a small, square sensor."""
+    folder = tmp_path_factory.mktemp("scan")
+    shipped = find_file("simulator_small.yaml", folder)
+    for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
+        shutil.copy(shipped.parent / name, folder / name)
+    hardware = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    hardware["camera"]["size_px"] = [440, 440]
+    hardware["options"] |= {
+        "smear": {"white_cells_per_mm2": 300},
+        "mount": {"focus_error_um": 0.0, "tilt_um_per_mm": 0.0, "drift_um_per_min": 0.0},
+    }
+    (folder / "tiny_microscope.yaml").write_text(yaml.safe_dump(hardware), encoding="utf-8")
+    assert load_hardware("tiny_microscope.yaml", folder).camera.size_px == (440, 440)
+    (folder / "slide.yaml").write_text(SLIDE, encoding="utf-8")
+    scan = open_scan(folder / "slide.yaml", folder / "scans")
+    for name in PASSES:
+        run_pass(scan, name, _roles, StopRequest(), force=True)
+    return scan.folder.path
