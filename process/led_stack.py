@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class LedStack:
         Of the light, the camera pixel in the sample, the objective (in air).
     defocus_um
         Known defocus, 0 in focus; the recovered pupil starts from it.
+    names
+        Of the LEDs, in messages and tables; numbers from 0 where they are left out.
     """
 
     amplitude: FloatArray
@@ -39,6 +41,7 @@ class LedStack:
     pixel_um: float
     na: float
     defocus_um: float = 0.0
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.amplitude.ndim != 3 or self.directions.shape != (len(self.amplitude), 2):
@@ -46,6 +49,11 @@ class LedStack:
                 f"amplitudes of shape {self.amplitude.shape} and directions of shape "
                 f"{self.directions.shape} make no stack; give (LED, y, x) and (LED, 2)"
             )
+        if not self.names:
+            numbers = tuple(str(number) for number in range(len(self.amplitude)))
+            object.__setattr__(self, "names", numbers)
+        if len(self.names) != len(self.amplitude):
+            raise UserError(f"{len(self.names)} names were given for {len(self)} LEDs.")
         if self.na / self.wavelength_um >= 0.5 / self.pixel_um:
             raise UserError(
                 f"a pixel of {self.pixel_um} um cannot sample a pupil of NA {self.na}",
@@ -62,10 +70,20 @@ class LedStack:
 
     def take(self, leds: NDArray[np.integer]) -> LedStack:
         """The stack of some of the LEDs."""
-        return LedStack(
-            self.amplitude[leds], self.directions[leds], self.wavelength_um, self.pixel_um,
-            self.na, self.defocus_um,
-        )  # fmt: skip
+        return replace(
+            self,
+            amplitude=self.amplitude[leds],
+            directions=self.directions[leds],
+            names=tuple(self.names[led] for led in leds),
+        )
+
+    def part(self, window: tuple[slice, slice]) -> LedStack:
+        """A part (rows, columns) of every image."""
+        return replace(self, amplitude=np.ascontiguousarray(self.amplitude[:, *window]))
+
+    def lit_from(self, directions: NDArray[np.float64]) -> LedStack:
+        """The same images with other directions of the LEDs."""
+        return replace(self, directions=directions)
 
 
 def stack_from_pass(
@@ -108,10 +126,11 @@ def stack_from_pass(
             hint="Take it with a recipe such as full or le36deg.",
         )
     black = attributes.black_level * 255 / attributes.full_scale
+    box = _box(reader.size_px(position), window)
     amplitudes, directions = [], []
     for indices in frames.values():
         indices.sort(key=lambda index: _light(attributes.frames[index]))
-        taken = [reader.frame(position, index)[(*window, colour)] for index in indices]
+        taken = [reader.windows(position, index, [box])[0][..., colour] for index in indices]
         factors = [_light(attributes.frames[index]) for index in indices]
         amplitudes.append(np.sqrt(_combine(taken, factors, black)))
         directions.append(attributes.frames[indices[0]].direction)
@@ -121,7 +140,16 @@ def stack_from_pass(
         wavelength_um=wavelength_um,
         pixel_um=attributes.pixel_um,
         na=attributes.na,
+        names=tuple(frames),
     )
+
+
+def _box(size_px: tuple[int, int], window: tuple[slice, slice]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a window (rows, columns) of an image (width, height)."""
+    (top, bottom, _), (left, right, _) = (
+        part.indices(size) for part, size in zip(window, reversed(size_px), strict=True)
+    )
+    return left, top, right, bottom
 
 
 def _light(frame: FrameRecord) -> float:

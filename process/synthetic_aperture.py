@@ -8,17 +8,15 @@ weights of a Gauss-Newton step (Zheng, Horstmeyer and Yang 2013; Tian et al. 201
 take smaller steps, which averages over what the LEDs disagree about. After each round the pupil's
 aberrations take a Gauss-Newton step of their own, as Zernike polynomials: a pupil that is free in
 every bin (Ou, Zheng and Yang 2014) puts the brightness of each LED into the one bin where its
-direct light passes, and misses the aberrations.
+direct light passes, and misses the aberrations. Each LED's direction takes such steps too.
 
 Real fields are cut out of a larger sample: the reconstruction has a guard band around the field in
-which no image constrains it, so that light may enter from outside. Directions are rounded to a bin
-of the guarded field's spectrum, at most wavelength / (2 period). LEDs differ in brightness, so each
-image has one free factor; the bright-field LEDs keep a geometric mean of 1.
+which no image constrains it, so that light may enter from outside. LEDs differ in brightness, so
+each image has one free factor; the bright-field LEDs keep a geometric mean of 1.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -28,19 +26,20 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.imaging import FloatArray, Imaging, fast_size
-from plsctl.acquire.optics import pupil as ideal_pupil
-from plsctl.process.aberrations import PupilEstimate
+from plsctl.acquire.imaging import FloatArray
+from plsctl.process.aberrations import ComplexArray, PlacedPupil, PupilEstimate
+from plsctl.process.aperture_grid import ApertureGrid, Window, make_grid
 from plsctl.process.led_stack import LedStack
 
-ComplexArray: TypeAlias = NDArray[np.complex64]
-Bins: TypeAlias = NDArray[np.int64]
+__all__ = ["ApertureSettings", "SyntheticAperture", "reconstruct", "residual"]
+
+Places: TypeAlias = NDArray[np.float64]
 
 _TINY = np.float32(1e-7)
-_PUPIL_RIM = 1.5
-"""Bins of room around the pupil in its window."""
 _SURELY_BRIGHT = 0.95
 """Share of the NA within which all of an LED's direct light enters the objective."""
+_FARTHEST_STEP = 0.2
+"""Bins that an LED's direction may move in one round."""
 
 
 class ApertureSettings(BaseModel):
@@ -61,45 +60,7 @@ class ApertureSettings(BaseModel):
     recover_pupil: bool = True
     aberration_degree: int = Field(default=6, ge=2, le=12)
     recover_brightness: bool = True
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """The guarded field and its spectrum; sizes in pixels and bins, order (y, x)."""
-
-    field: tuple[int, int]
-    guarded: tuple[int, int]
-    upsampling: int
-    box: tuple[int, int]
-    """Half the size of the window of the spectrum that holds the pupil."""
-
-    @property
-    def inside(self) -> tuple[slice, slice]:
-        y, x = self.corner
-        return slice(y, y + self.field[0]), slice(x, x + self.field[1])
-
-    @property
-    def corner(self) -> tuple[int, int]:
-        return (self.guarded[0] - self.field[0]) // 2, (self.guarded[1] - self.field[1]) // 2
-
-    @property
-    def fine(self) -> tuple[int, int]:
-        return self.guarded[0] * self.upsampling, self.guarded[1] * self.upsampling
-
-    def window(self, size: tuple[int, int], bins: tuple[int, int]) -> tuple[slice, slice]:
-        """The pupil's window in a centred spectrum of that size, moved by some bins."""
-        (y, x), (half_y, half_x) = bins, self.box
-        middle_y, middle_x = size[0] // 2 + y, size[1] // 2 + x
-        return (
-            slice(middle_y - half_y, middle_y + half_y + 1),
-            slice(middle_x - half_x, middle_x + half_x + 1),
-        )
-
-    def bins(self, stack: LedStack) -> Bins:
-        """Where each LED's window lies, (LED, 2) in order (y, x): at -s / wavelength."""
-        period = np.array(self.guarded[::-1]) * stack.pixel_um
-        moved = np.rint(-stack.directions / stack.wavelength_um * period).astype(np.int64)
-        return np.asarray(moved[:, ::-1])
+    recover_directions: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,8 +82,12 @@ class SyntheticAperture:
         Zernike terms (n, m) of the pupil's phase beyond the known defocus, radians RMS.
     brightness
         Factor on each image's amplitude, one per LED.
+    directions
+        Direction cosines (LED, 2) with which the images were explained, order (x, y).
     history
         Relative residual (`residual`) met in each round.
+    scale
+        Mean amplitude of the image under the most central LED, which stands for a modulus of 1.
     """
 
     field: ComplexArray
@@ -131,10 +96,12 @@ class SyntheticAperture:
     pupil_step: tuple[float, float]
     aberrations: dict[tuple[int, int], float]
     brightness: NDArray[np.float64]
+    directions: NDArray[np.float64]
     history: tuple[float, ...]
+    scale: float
     _spectrum: ComplexArray
-    _grid: _Grid
-    _scale: float
+    _grid: ApertureGrid
+    _pupil: PupilEstimate
 
     @property
     def amplitude(self) -> FloatArray:
@@ -146,18 +113,42 @@ class SyntheticAperture:
         """Phase of the field in radians, within (-pi, pi], shape (y, x)."""
         return np.angle(self.field)
 
-    def model(self, stack: LedStack) -> FloatArray:
-        """Amplitudes that the reconstruction predicts for the LEDs of a stack, (LED, y, x)."""
-        made = [
-            np.abs(_exit_wave(self._spectrum, self.pupil, self._grid, bins)[self._grid.inside])
-            for bins in _pairs(self._grid.bins(stack))
-        ]
-        return np.stack(made) * np.float32(self._scale)
+    def model(self, directions: NDArray[np.float64]) -> FloatArray:
+        """Amplitudes that the reconstruction predicts under other or the same LEDs, (LED, y, x).
+
+        Raises
+        ------
+        UserError
+            An LED is steeper than the spectrum reaches.
+        """
+        made = np.empty((len(directions), *self._grid.field), np.float32)
+        for image, (whole, offset) in zip(made, _rounded(self._grid, directions), strict=True):
+            window = self._grid.seen(whole)
+            passed = self._pupil.at(offset) * self._spectrum[window]
+            image[...] = np.abs(_exit_wave(passed, self._grid)[self._grid.inside])
+        return made * np.float32(self.scale)
+
+    def compare_with(
+        self, image: FloatArray, directions: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Relative residual of one image (amplitudes, (y, x)) for each of several directions.
+
+        A direction that the spectrum does not reach has the residual infinity.
+        """
+        found = np.full(len(directions), np.inf)
+        reached = np.array(
+            [self._grid.reaches(whole) for whole, _ in _rounded(self._grid, directions)]
+        )
+        for place, direction in zip(np.flatnonzero(reached), directions[reached], strict=True):
+            (model,) = self.model(direction[None])
+            found[place] = residual(model, image * np.float32(_brightness(model, image)))
+        return found
 
     def compare(self, stack: LedStack) -> NDArray[np.float64]:
         """Relative residual (see `residual`) of each image, its brightness fitted, (LED,).
 
-        The stack may hold LEDs that the reconstruction has not seen.
+        The stack may hold LEDs that the reconstruction has not seen; its directions are taken as
+        they are (`LedStack.lit_from` gives it the recovered ones).
         """
         return np.array([residual(*pair) for pair in self._fitted(stack)])
 
@@ -169,7 +160,7 @@ class SyntheticAperture:
     def _fitted(self, stack: LedStack) -> list[tuple[FloatArray, FloatArray]]:
         return [
             (model, image * np.float32(_brightness(model, image)))
-            for model, image in zip(self.model(stack), stack.amplitude, strict=True)
+            for model, image in zip(self.model(stack.directions), stack.amplitude, strict=True)
         ]
 
 
@@ -183,61 +174,58 @@ def _brightness(modelled: FloatArray, measured: FloatArray) -> float:
     return float((modelled * measured).sum() / np.square(measured).sum())
 
 
-def _pairs(bins: Bins) -> list[tuple[int, int]]:
-    return [(int(y), int(x)) for y, x in bins]
+def _rounded(
+    grid: ApertureGrid, directions: NDArray[np.float64]
+) -> list[tuple[NDArray[np.int64], tuple[float, float]]]:
+    """Each LED's window in whole bins and what is left of its place, (y, x)."""
+    found = []
+    for place in grid.places(directions):
+        whole = np.rint(place).astype(np.int64)
+        found.append((whole, (float(place[0] - whole[0]), float(place[1] - whole[1]))))
+    return found
 
 
-def _exit_wave(
-    spectrum: ComplexArray, pupil: ComplexArray, grid: _Grid, bins: tuple[int, int]
-) -> ComplexArray:
+def _exit_wave(passed: ComplexArray, grid: ApertureGrid) -> ComplexArray:
     """Light on the guarded camera field, but for a checkerboard of signs that no image shows.
 
     Leaving out the shifts of the centred spectrum costs that checkerboard and saves two copies.
     """
-    passed = np.zeros(grid.guarded, dtype=np.complex64)
-    passed[grid.window(grid.guarded, (0, 0))] = pupil * spectrum[grid.window(grid.fine, bins)]
-    wave: ComplexArray = scipy.fft.ifft2(passed, norm="ortho", overwrite_x=True)
+    spectrum = np.zeros(grid.guarded, dtype=np.complex64)
+    spectrum[grid.pupil_middle] = passed
+    wave: ComplexArray = scipy.fft.ifft2(spectrum, norm="ortho", overwrite_x=True)
     return wave
 
 
-def _make_grid(stack: LedStack, settings: ApertureSettings) -> _Grid:
-    height, width = (int(n) for n in stack.amplitude.shape[1:])
-    guarded = (fast_size(height + 2 * settings.guard_px), fast_size(width + 2 * settings.guard_px))
-    radius = stack.na / stack.wavelength_um * stack.pixel_um
-    box = [min(math.ceil(radius * n + _PUPIL_RIM), n // 2 - 1) for n in guarded]
-    reach = 2 * (np.abs(stack.directions).max() / stack.wavelength_um * stack.pixel_um + radius)
-    margin = 2 * (_PUPIL_RIM + 2) / min(guarded)
-    needed = math.ceil(reach + margin)
-    if settings.upsampling is not None and settings.upsampling < needed:
-        raise UserError(
-            f"an upsampling of {settings.upsampling} cannot hold the light of the steepest LED",
-            field="upsampling",
-            hint=f"Give at least {needed}, or leave it out.",
-        )
-    return _Grid((height, width), guarded, settings.upsampling or needed, (box[0], box[1]))
-
-
 class _Assembly:
-    """Spectrum, pupil and brightnesses while they are put together."""
+    """Spectrum, pupil, directions and brightnesses while they are put together."""
 
-    def __init__(self, stack: LedStack, settings: ApertureSettings) -> None:
+    def __init__(
+        self, stack: LedStack, settings: ApertureSettings, start: SyntheticAperture | None
+    ) -> None:
         bright = np.flatnonzero(stack.steepness <= _SURELY_BRIGHT * stack.na)
         if not bright.size:
             raise UserError(
                 "no LED of the stack lies inside the objective's aperture",
                 hint="Take the stack with a recipe that holds bright-field LEDs.",
             )
-        self.grid = grid = _make_grid(stack, settings)
-        self.bins = _pairs(grid.bins(stack))
+        self.grid = make_grid(stack, settings.guard_px, settings.upsampling)
         self.order = np.argsort(stack.steepness, kind="stable")
         self.scale = float(stack.amplitude[self.order[0]].mean())
         if not self.scale > 0:
             raise UserError("the image under the most central LED is black")
         self.measured = stack.amplitude / np.float32(self.scale)
-        self.brightness = np.ones(len(stack))
         self.settings = settings
         self._bright = bright
-        self.pupil = _start_pupil(stack, grid, settings.aberration_degree)
+        self._entering = stack.steepness <= stack.na
+        self.pupil = _start_pupil(stack, self.grid, settings.aberration_degree)
+        self.brightness = np.ones(len(stack))
+        directions = stack.directions
+        if start is not None:
+            self.brightness, directions = start.brightness.copy(), start.directions
+            self.pupil.begin_with(start.aberrations)
+        rounded = _rounded(self.grid, directions)
+        self.whole = np.array([whole for whole, _ in rounded])
+        self.offset = np.array([offset for _, offset in rounded])
         self.spectrum = self._start_spectrum()
 
     def _start_spectrum(self) -> ComplexArray:
@@ -246,40 +234,65 @@ class _Assembly:
         wave[self.grid.inside] = self.measured[self.order[0]]
         centred = np.fft.fftshift(scipy.fft.fft2(wave, norm="ortho"))
         spectrum = np.zeros(self.grid.fine, dtype=np.complex64)
-        part = centred[self.grid.window(self.grid.guarded, (0, 0))]
-        spectrum[self.grid.window(self.grid.fine, (0, 0))] = part * np.conj(self.pupil.values)
+        part = centred[self.grid.pupil_middle]
+        spectrum[self.grid.seen(np.zeros(2, np.int64))] = part * np.conj(self.pupil.at())
         return spectrum
 
-    def round(self, step: float, pupil: bool, brightness: bool) -> float:
+    def round(self, step: float, pupil: bool, brightness: bool, directions: bool) -> float:
         """Go through all LEDs once; the relative residual met on the way."""
         wrong = light = 0.0
         for led in self.order:
-            window = self.grid.window(self.grid.fine, self.bins[led])
-            wave = _exit_wave(self.spectrum, self.pupil.values, self.grid, self.bins[led])
-            seen = wave[self.grid.inside]
+            window = self.grid.seen(self.whole[led])
+            placed = self.pupil.place(tuple(self.offset[led]), slopes=directions)
+            passed = placed.values * self.spectrum[window]
+            seen = _exit_wave(passed, self.grid)[self.grid.inside]
             modelled = np.abs(seen)
             if brightness:
-                best = _brightness(modelled, self.measured[led])
-                self.brightness[led] += 0.5 * (best - self.brightness[led])
+                self._brighten(led, modelled)
             measured = self.measured[led] * np.float32(self.brightness[led])
             wrong += float(np.square(modelled - measured).sum())
             light += float(np.square(measured).sum())
             change = self._change(seen, measured / np.maximum(modelled, _TINY) - 1)
             if pupil:
-                self.pupil.note(self.pupil.values * self.spectrum[window], change)
-            self.spectrum[window] += np.float32(step) * np.conj(self.pupil.values) * change
+                self.pupil.note(passed, change)
+            if directions:
+                self._turn(led, placed, window, change, step)
+            self.spectrum[window] += np.float32(step) * np.conj(placed.values) * change
         if brightness:
             self.brightness /= np.exp(np.log(self.brightness[self._bright]).mean())
         if pupil:
             self.pupil.step(0.5 * step)
         return wrong / light
 
+    def _brighten(self, led: int, modelled: FloatArray) -> None:
+        """Fit an LED's brightness: at once in dark field, which only its neighbours tie down."""
+        best = _brightness(modelled, self.measured[led])
+        share = 0.5 if self._entering[led] else 1.0
+        self.brightness[led] += share * (best - self.brightness[led])
+
+    def _turn(
+        self, led: int, placed: PlacedPupil, window: Window, change: ComplexArray, step: float
+    ) -> None:
+        """A damped Gauss-Newton step of an LED's direction; `change` tells which way."""
+        down, right = (slope * self.spectrum[window] for slope in placed.slopes)
+        cross = float(np.vdot(down, right).real)
+        normal = np.array(
+            [[float(np.vdot(down, down).real), cross], [cross, float(np.vdot(right, right).real)]]
+        )
+        wanted = np.array([np.vdot(down, change).real, np.vdot(right, change).real])
+        damped = normal + np.eye(2) * (1e-3 * np.trace(normal) + 1e-12)
+        move = np.clip(step * np.linalg.solve(damped, wanted), -_FARTHEST_STEP, _FARTHEST_STEP)
+        place = self.whole[led] + self.offset[led] + move
+        whole = np.rint(place).astype(np.int64)
+        if self.grid.reaches(whole):
+            self.whole[led], self.offset[led] = whole, place - whole
+
     def _change(self, seen: ComplexArray, excess: FloatArray) -> ComplexArray:
         """Spectrum, in the pupil's window, of what the measured amplitude adds to the field."""
         correction = np.zeros(self.grid.guarded, dtype=np.complex64)
         correction[self.grid.inside] = seen * excess
         change = scipy.fft.fft2(correction, norm="ortho", overwrite_x=True)
-        return np.asarray(change[self.grid.window(self.grid.guarded, (0, 0))])
+        return np.asarray(change[self.grid.pupil_middle])
 
     def field(self) -> ComplexArray:
         """The reconstructed field without its guard band; mean phase 0."""
@@ -292,19 +305,23 @@ class _Assembly:
         return np.ascontiguousarray(cut * (turn * up), np.complex64)
 
 
-def _start_pupil(stack: LedStack, grid: _Grid, degree: int) -> PupilEstimate:
-    """The ideal pupil with the known defocus, in its window of the spectrum."""
-    imaging = Imaging(
-        stack.na, 1.0, stack.pixel_um, stack.amplitude.shape[1:], (stack.wavelength_um,) * 3
+def _start_pupil(stack: LedStack, grid: ApertureGrid, degree: int) -> PupilEstimate:
+    """The pupil with the known defocus (as in `plsctl.acquire.optics.pupil`), in its window."""
+    y, x = (
+        np.arange(-half, half + 1) / radius
+        for half, radius in zip(grid.box, grid.pupil_bins, strict=True)
     )
-    steps = [1 / (n * stack.pixel_um) for n in grid.guarded]
-    fy, fx = (np.arange(-half, half + 1) * step for half, step in zip(grid.box, steps, strict=True))
-    start = ideal_pupil(fx, fy[:, None], imaging, stack.wavelength_um, stack.defocus_um)
-    radius = stack.na / stack.wavelength_um
-    return PupilEstimate(start, fy[:, None] / radius, fx / radius, degree)
+    squared = (np.square(y)[:, None] + np.square(x)) * (stack.na / stack.wavelength_um) ** 2
+    wave_number = 1 / stack.wavelength_um
+    axial = np.sqrt(np.maximum(wave_number**2 - squared, 0)) - wave_number
+    return PupilEstimate(2 * np.pi * stack.defocus_um * axial, y[:, None], x, degree)
 
 
-def reconstruct(stack: LedStack, settings: ApertureSettings | None = None) -> SyntheticAperture:
+def reconstruct(
+    stack: LedStack,
+    settings: ApertureSettings | None = None,
+    start: SyntheticAperture | None = None,
+) -> SyntheticAperture:
     """Put the images of a stack together to one image of the synthetic aperture.
 
     Parameters
@@ -313,6 +330,9 @@ def reconstruct(stack: LedStack, settings: ApertureSettings | None = None) -> Sy
         At least one LED inside the aperture; neighbouring LEDs closer than the pupil's radius.
     settings
         Defaults suit fields of up to some hundred pixels.
+    start
+        Of another part of the same frames: its aberrations, directions and brightnesses are
+        where this one begins.
 
     Raises
     ------
@@ -320,7 +340,7 @@ def reconstruct(stack: LedStack, settings: ApertureSettings | None = None) -> Sy
         No bright-field LED, a black central image, or an upsampling that is too small.
     """
     settings = settings or ApertureSettings()
-    assembly = _Assembly(stack, settings)
+    assembly = _Assembly(stack, settings, start)
     calm = settings.rounds * (1 - settings.settling)
     history = []
     for number in range(settings.rounds):
@@ -328,25 +348,25 @@ def reconstruct(stack: LedStack, settings: ApertureSettings | None = None) -> Sy
         history.append(
             assembly.round(
                 step=min(1.0, max(left, 0.05)),
-                # The first rounds place the sample; pupil and brightness follow.
+                # The first rounds place the sample; what blurs the images follows.
                 pupil=settings.recover_pupil and number >= 1,
                 brightness=settings.recover_brightness and number >= 2,
+                directions=settings.recover_directions and number >= 3,
             )
         )
+    estimate = assembly.pupil
+    period_y, period_x = assembly.grid.period_um
     return SyntheticAperture(
         field=assembly.field(),
         pixel_um=stack.pixel_um / assembly.grid.upsampling,
-        pupil=assembly.pupil.values,
-        pupil_step=(
-            1 / (assembly.grid.guarded[0] * stack.pixel_um),
-            1 / (assembly.grid.guarded[1] * stack.pixel_um),
-        ),
-        aberrations=dict(
-            zip(assembly.pupil.terms, assembly.pupil.coefficients.tolist(), strict=True)
-        ),
+        pupil=estimate.at(),
+        pupil_step=(float(1 / period_y), float(1 / period_x)),
+        aberrations=dict(zip(estimate.terms, estimate.coefficients.tolist(), strict=True)),
         brightness=assembly.brightness,
+        directions=assembly.grid.directions(assembly.whole + assembly.offset),
         history=tuple(history),
+        scale=assembly.scale,
         _spectrum=assembly.spectrum,
         _grid=assembly.grid,
-        _scale=assembly.scale,
+        _pupil=estimate,
     )
