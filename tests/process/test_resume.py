@@ -1,0 +1,109 @@
+"""A build that is killed and started again: the same data set, and nothing cut twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from plsctl.acquire.errors import UserError
+from plsctl.process import build as build_module
+from plsctl.process.build import BuildResult, SplitSettings, build_dataset
+from plsctl.process.dataset import Dataset
+from plsctl.process.samples import BuildSettings, cut_position
+
+KILLS = 9
+UNDIVIDED = SplitSettings(ratios=None)
+
+
+def slides(scan: Path, folder: Path, count: int) -> list[Path]:
+    """Copies of a scan as scans of different slides."""
+    copies = []
+    for number in range(1, count + 1):
+        copy = folder / f"S{number}"
+        shutil.copytree(scan, copy)
+        for name in ("unstained", "stained", "highres"):
+            file = copy / f"{name}.ome.zarr" / "zarr.json"
+            group = json.loads(file.read_text(encoding="utf-8"))
+            group["attributes"]["plsctl"]["slide"] = copy.name
+            file.write_text(json.dumps(group), encoding="utf-8")
+        copies.append(copy)
+    return copies
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks and kills processes")
+def test_killed_anywhere_and_run_again_gives_the_same_data_set(
+    tiny_scan: Path, tmp_path: Path
+) -> None:
+    scans = slides(tiny_scan, tmp_path, 3)
+    given = {
+        "scans": [str(scan) for scan in scans],
+        "out": str(tmp_path / "whole.zarr"),
+        "kills": KILLS,
+        "seed": 5,
+    }
+    script = Path(__file__).with_name("killed_builds.py")
+    done = subprocess.run(
+        [sys.executable, str(script), json.dumps(given)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["faults"] == []
+    assert found["positions"] == 6
+    assert found["kills"] >= KILLS * 2 // 3
+
+
+def test_a_stopped_build_goes_on_and_changed_settings_start_over(
+    tiny_scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scans = slides(tiny_scan, tmp_path, 2)
+    out = tmp_path / "x.zarr"
+    said: list[str] = []
+
+    def build(settings: BuildSettings) -> BuildResult:
+        return build_dataset(scans, out, settings, split=UNDIVIDED, overwrite=True, say=said.append)
+
+    def stop_at_third(job: object) -> object:
+        if len(list((tmp_path / "x.zarr.part" / ".build" / "positions").iterdir())) == 2:
+            raise KeyboardInterrupt
+        return cut_position(job)  # type: ignore[arg-type]
+
+    for settings, resumed in ((BuildSettings(), 2), (BuildSettings(crop_px=48), 0)):
+        monkeypatch.setattr(build_module, "cut_position", stop_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            build(BuildSettings())
+        with pytest.raises(UserError, match="was not finished"):
+            Dataset.open(tmp_path / "x.zarr.part")
+        monkeypatch.setattr(build_module, "cut_position", cut_position)
+        assert build(settings).resumed == resumed
+        assert Dataset.open(out).crop_px == settings.crop_px
+    assert said == [
+        "2 positions were finished before and are kept.",
+        "the settings changed since the build that was stopped: it starts over.",
+    ]
+
+
+def test_building_twice_repeats_and_leaves_what_was_found(tiny_scan: Path, tmp_path: Path) -> None:
+    (scan,) = slides(tiny_scan, tmp_path, 1)
+    before = pd.read_csv(scan / "cells.csv")
+    tables = []
+    for name in ("a.zarr", "b.zarr"):
+        build_dataset([scan], tmp_path / name, split=UNDIVIDED)
+        tables.append((tmp_path / name / "samples.csv").read_bytes())
+    assert tables[0] == tables[1]
+    after = pd.read_csv(scan / "cells.csv")
+    pd.testing.assert_frame_equal(after[before.columns], before)
+    assert {"fate", "matched_x_um", "score_20x"} <= set(after.columns)
+
+
+def test_one_slide_is_named_once(tiny_scan: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="two of the scans are of slide tiny"):
+        build_dataset([tiny_scan, tiny_scan], tmp_path / "x.zarr")
