@@ -121,6 +121,7 @@ def image_metadata(
     corner_um: tuple[float, float, float],
     channels: int,
     full_scale: int,
+    bayer: str | None = None,
 ) -> Metadata:
     """OME metadata of one image with axes (led, c, z, y, x).
 
@@ -151,7 +152,8 @@ def image_metadata(
     ]
     window = {"min": 0, "max": full_scale, "start": 0, "end": full_scale}
     colours = ["FF0000", "00FF00", "0000FF"] if channels == 3 else ["FFFFFF"]
-    labels = ["red", "green", "blue"] if channels == 3 else ["grey"]
+    grey = "grey" if bayer is None else f"raw {bayer} mosaic"
+    labels = ["red", "green", "blue"] if channels == 3 else [grey]
     omero = {
         "channels": [
             {"label": label, "color": colour, "window": window, "active": True}

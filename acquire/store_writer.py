@@ -206,7 +206,7 @@ class PositionWriter:
         pixel = attributes.pixel_um
         corner = (x - (width - 1) / 2 * pixel, y - (height - 1) / 2 * pixel, z)
         name = f"{attributes.slide} {attributes.pass_name} {self._name}"
-        ome = image_metadata(name, pixel, corner, channels, attributes.full_scale)
+        ome = image_metadata(name, pixel, corner, channels, attributes.full_scale, attributes.bayer)
         write_group(self._folder / "0", {"ome": ome, "plsctl": facts})
         write_group(self._folder, {"ome": WELL_METADATA})
         self._plate.adopt(self._folder, self._name, then)
