@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +89,7 @@ def test_the_caller_goes_on_while_the_disk_is_slow_and_waits_for_one_position_at
         position = writer.position(name, CENTRE_UM)
         for index, image in enumerate(stack(2)):
             position.write(index, image)
-        position.finish_later({"position": {}}, lambda name=name: told.append(name))
+        position.finish_later({"position": {}}, partial(told.append, name))
     assert writer.queued_positions == 2
     assert not PassReader(tmp_path / "p.ome.zarr").names
     third = threading.Thread(target=lambda: writer.position("A/3", CENTRE_UM))
@@ -110,9 +112,12 @@ def test_waiting_images_take_no_more_memory_than_allowed(
     monkeypatch.setattr(store_writer, "QUEUED_BYTES", 5 * frames[0].nbytes)
     writer = PassWriter(tmp_path / "p.ome.zarr", attributes(20))
     position = writer.position("A/1", CENTRE_UM)
-    camera = threading.Thread(
-        target=lambda: [position.write(index, image) for index, image in enumerate(frames)]
-    )
+
+    def take() -> None:
+        for index, image in enumerate(frames):
+            position.write(index, image)
+
+    camera = threading.Thread(target=take)
     camera.start()
     camera.join(0.2)
     assert camera.is_alive()
@@ -220,15 +225,16 @@ def test_a_mosaic_is_stored_raw_and_developed_on_reading(tmp_path: Path, bayer: 
     position.finish({"position": {}})
     reader = PassReader(tmp_path / "p.ome.zarr")
     assert np.array_equal(reader.raw_frame("A/1", 0), mosaic)
-    image = zarr.open_group(tmp_path / "p.ome.zarr" / "A" / "1" / "0", mode="r")
-    assert [image[str(level)].shape for level in range(3)] == [
+    image = tmp_path / "p.ome.zarr" / "A" / "1" / "0"
+    levels = [zarr.open_array(image / str(level), mode="r") for level in range(3)]
+    assert [level.shape for level in levels] == [
         (1, 1, 1, 60, 84), (1, 1, 1, 30, 42), (1, 1, 1, 15, 21),
     ]  # fmt: skip
-    (channel,) = image.attrs["ome"]["omero"]["channels"]
-    assert channel["label"] == f"raw {bayer} mosaic"
+    metadata = json.loads((image / "zarr.json").read_text())["attributes"]
+    assert metadata["ome"]["omero"]["channels"][0]["label"] == f"raw {bayer} mosaic"
     # A pixel of the half level is the mean of one superpixel: red, two greens and blue.
     superpixels = mosaic.astype(float).reshape(30, 2, 42, 2).mean(axis=(1, 3))
-    assert np.abs(np.asarray(image["1"][0, 0, 0]) - superpixels).max() <= 0.5
+    assert np.abs(np.asarray(levels[1][0, 0, 0]) - superpixels).max() <= 0.5
     developed = reader.frame("A/1", 0).astype(float)
     inside = np.abs(developed - scene)[2:-2, 2:-2]
     assert inside.mean() < 1.0
