@@ -195,7 +195,7 @@ class PositionWriter:
         except Exception as error:
             self._files.remove()
             if isinstance(error, (ValueError, OSError)) and not isinstance(error, PlsctlError):
-                raise disk_error(error, self._folder) from None
+                raise disk_error(error, self._plate.path) from None
             raise
 
     def _complete(self, facts: dict[str, Any], then: Job | None) -> None:
