@@ -17,7 +17,7 @@ from plsctl.process.build import BuildResult, SplitSettings, build_dataset
 from plsctl.process.dataset import Dataset
 from plsctl.process.samples import BuildSettings, cut_position
 
-KILLS = 9
+KILLS = 6
 UNDIVIDED = SplitSettings(ratios=None)
 
 

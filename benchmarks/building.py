@@ -1,0 +1,261 @@
+"""How long building a data set takes, against the bare reading of the frames it is made from.
+
+    python benchmarks/building.py --out FOLDER [--fields 3 2] [--quick]
+
+Makes a scan once on the simulated microscope (1920 x 1200; --quick 800 x 600), widens its
+unstained pass to the 74 frames of the recipe `full`, and measures, each in a fresh process:
+reading every frame of all passes with tensorstore and nothing else; the whole job with one worker
+and with two; the most memory that one of its processes and all together held. The libraries of
+all of them are kept to one thread. Copies of the scan under other slide names make the job longer
+(--slides), so that the start of processes does not count for much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+REPEATS = 3
+
+
+def main() -> None:
+    """Run the benchmark, or one of its measurements in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--fields", type=int, nargs=2, default=(3, 2), metavar=("X", "Y"))
+    parser.add_argument("--white-cells-per-mm2", type=float, default=125.0)
+    parser.add_argument("--slides", type=int, default=2)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--measure", choices=("read", "build"), help=argparse.SUPPRESS)
+    parser.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options)
+        return
+    prepare(options)
+    rows = {
+        "reading": [run(options, "read", 1) for _ in range(REPEATS)],
+        "one worker": [run(options, "build", 1) for _ in range(REPEATS)],
+        "two workers": [run(options, "build", 2) for _ in range(REPEATS)],
+    }
+    facts = rows["one worker"][0]
+    frames = rows["reading"][0]["frames"]
+    print(f"{facts['positions']} positions, {facts['samples']} samples, {frames:.0f} frames")
+    best = {name: min(row["seconds"] for row in found) for name, found in rows.items()}
+    for name, found in rows.items():
+        cores = min(row["cpu"] / row["seconds"] for row in found)
+        memory = max(row["memory_mb"] for row in found)
+        every = ", ".join(f"{row['seconds']:.1f}" for row in found)
+        print(f"{name:12s} {best[name]:6.2f} s (of {every}), {cores:.2f} cores, {memory:.0f} MB")
+    print(f"whole job / reading   {best['one worker'] / best['reading']:.2f}")
+    print(f"one / two workers     {best['one worker'] / best['two workers']:.2f}")
+
+
+def run(options: argparse.Namespace, what: str, workers: int) -> dict[str, float]:
+    """One measurement in a fresh process: seconds, CPU seconds of it and its children, memory."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, __file__, "--out", str(options.out), "--measure", what]
+    command += ["--workers", str(workers), "--slides", str(options.slides)]
+    done = subprocess.run(
+        command, env=os.environ | threads, capture_output=True, text=True, check=True
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Read or build, and print seconds and memory as JSON."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    scans = [options.out / f"slide{number}" for number in range(1, options.slides + 1)]
+    with Memory() as memory:
+        facts = read(scans) if options.measure == "read" else build(scans, options)
+    times = os.times()
+    cpu = times.user + times.system + times.children_user + times.children_system
+    print(json.dumps({**facts, "cpu": cpu, "memory_mb": memory.most_mb}))
+
+
+def read(scans: list[Path]) -> dict[str, float]:
+    """Decode every frame of all passes by one thread, and do nothing with it."""
+    from plsctl.acquire.ome_zarr import one_core, open_array
+    from plsctl.acquire.store import ScanFolder
+
+    began, frames = time.perf_counter(), 0
+    for scan in scans:
+        for name in ("unstained", "stained", "highres"):
+            reader = ScanFolder(scan).open_pass(name)
+            for position in reader.names:
+                array = open_array(reader.path / position / "0" / "0", one_core())
+                for index in range(len(reader.labels)):
+                    array[index].read().result()
+                    frames += 1
+    return {"seconds": time.perf_counter() - began, "frames": frames}
+
+
+def build(scans: list[Path], options: argparse.Namespace) -> dict[str, float]:
+    """Build the data set of all slides."""
+    from plsctl.process.build import SplitSettings, build_dataset
+
+    began = time.perf_counter()
+    result = build_dataset(
+        scans,
+        options.out / "wbc.zarr",
+        split=SplitSettings(ratios=None),
+        workers=options.workers,
+        overwrite=True,
+    )
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "samples": result.samples, "positions": result.positions}
+
+
+class Memory:
+    """Watches what this process and its children hold of the memory, shared pages by share."""
+
+    def __init__(self) -> None:
+        self.most_mb = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.1):
+            self.most_mb = max(self.most_mb, sum(map(held_mb, family(os.getpid()))))
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+def family(process: int) -> list[int]:
+    """A process and all of its descendants (Linux)."""
+    found = [process]
+    for task in Path(f"/proc/{process}/task").glob("*"):
+        try:
+            children = (task / "children").read_text().split()
+        except OSError:
+            continue
+        found += [number for child in children for number in family(int(child))]
+    return found
+
+
+def held_mb(process: int) -> float:
+    """Memory of a process (Linux); 0 when it has just ended."""
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0
+    return next(float(line.split()[1]) for line in text.splitlines() if line[:4] == "Pss:") / 1024
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Scan the slide, widen its unstained pass, and copy it under the names of other slides."""
+    first = options.out / "slide1"
+    if not first.is_dir():
+        narrow = scan(options)
+        began = time.monotonic()
+        widen(narrow, options.out / "wide")
+        (options.out / "wide").rename(first)
+        print(f"widened to 74 frames in {time.monotonic() - began:.0f} s", flush=True)
+    for number in range(2, options.slides + 1):
+        copy = options.out / f"slide{number}"
+        if not copy.is_dir():
+            shutil.copytree(first, copy, copy_function=os.link)
+            rename_slide(copy)
+
+
+def rename_slide(folder: Path) -> None:
+    """Make a copy of a scan that of another slide."""
+    cells = (folder / "cells.csv").read_bytes()
+    (folder / "cells.csv").unlink()
+    (folder / "cells.csv").write_bytes(cells)
+    for path in folder.glob("*.ome.zarr/zarr.json"):
+        group = json.loads(path.read_text(encoding="utf-8"))
+        group["attributes"]["plsctl"]["slide"] = folder.name
+        path.unlink()
+        path.write_text(json.dumps(group), encoding="utf-8")
+
+
+def scan(options: argparse.Namespace) -> Path:
+    """All three passes of a slide on the simulated microscope, recipe le8deg."""
+    from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.interrupt import StopRequest
+    from plsctl.acquire.pass_run import run_pass
+    from plsctl.acquire.scan import open_scan
+    from plsctl.acquire.slide import PASSES
+    from plsctl.cli.roles import make_roles
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    described = load_hardware("simulator_small" if options.quick else "simulator")
+    document = yaml.safe_load(described.file.read_text(encoding="utf-8"))
+    document["options"]["smear"] = {"white_cells_per_mm2": options.white_cells_per_mm2}
+    (options.out / "hardware.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    width, height = (size * described.pixel_um("20x") for size in described.camera.size_px)
+    across, down = (1 + (count - 1) * 0.95 for count in options.fields)
+    slide = {
+        "slide": "slide1",
+        "hardware": "hardware.yaml",
+        "recipe": "le8deg",
+        "region": {
+            "x_um": [10000.0, 10000.0 + across * width],
+            "y_um": [5000.0, 5000.0 + down * height],
+        },
+        "focus": {"points": 3},
+    }
+    (options.out / "slide.yaml").write_text(yaml.safe_dump(slide), encoding="utf-8")
+    opened = open_scan(options.out / "slide.yaml", options.out / "scans")
+    for name in PASSES:
+        began = time.monotonic()
+        if not opened.is_finished(name):
+            run_pass(opened, name, lambda operator: make_roles(operator, True), StopRequest())
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    return opened.folder.path
+
+
+def widen(narrow: Path, wide: Path) -> None:
+    """Copy a scan; its LED images become those of the recipe `full`, with noise of their own.
+
+    Only the first image of a stack is matched, so the others need no more than the size, and the
+    noise that decides how well they compress, of real ones.
+    """
+    from plsctl.acquire.recipes import recipe
+    from plsctl.acquire.store import PassReader
+    from plsctl.acquire.store_writer import PassWriter
+
+    shutil.copytree(narrow, wide, ignore=shutil.ignore_patterns("unstained.ome.zarr"))
+    reader = PassReader(narrow / "unstained.ome.zarr")
+    known = reader.attributes
+    frames = [
+        known.frames[min(index, 1)].model_copy(update={**asdict(frame), "label": frame.label})
+        for index, frame in enumerate(recipe("full"))
+    ]
+    attributes = known.model_copy(update={"recipe": "full", "frames": tuple(frames)})
+    writer = PassWriter(wide / "unstained.ome.zarr", attributes)
+    rng = np.random.default_rng(0)
+    for place in reader.positions:
+        position = writer.position(place.name, (place.x_um, place.y_um, place.z_um))
+        position.write(0, reader.raw_frame(place.name, 0))
+        for index in range(1, len(frames)):
+            image = reader.raw_frame(place.name, 1 + index % (len(known.frames) - 1))
+            noise = rng.integers(0, 5, image.shape, dtype=np.uint8)
+            position.write(index, np.minimum(image, 250) + noise)
+        position.finish(reader.facts(place.name))
+    writer.finish()
+
+
+if __name__ == "__main__":
+    main()
