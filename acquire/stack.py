@@ -37,9 +37,9 @@ BRIGHT_SHARE = 0.2
 PULSE_US = 100
 """Length of the trigger pulse."""
 
-LATE_MS = 20.0
-"""Exposures of a series follow one another; one that begins later than this after it could have
-begun had a frame before it that is missing."""
+LATE_MS = 50.0
+"""Exposures of a series follow one another; where the camera does not count its frames, one that
+begins later than this after it could have begun had a frame before it that is missing."""
 
 Deliver = Callable[["TakenFrame"], None]
 GoOn = Callable[[], None]
@@ -211,9 +211,10 @@ class HardwareStack:
             return ""
         readout_ms = self._microscope.hardware.camera.readout_ms
         apart_ms = got.time_ms - last.time_ms
-        if apart_ms < last_shot.exposure_ms:
+        # Cameras give their time in steps of up to a millisecond.
+        if apart_ms < last_shot.exposure_ms - 1:
             return f"two exposures began {apart_ms:.1f} ms apart, and the first took longer"
-        if apart_ms > max(last_shot.exposure_ms, readout_ms) + LATE_MS:
+        if got.number is None and apart_ms > max(last_shot.exposure_ms, readout_ms) + LATE_MS:
             return f"an exposure began {apart_ms:.1f} ms after the one before: too late"
         return ""
 

@@ -138,8 +138,9 @@ class SimulatedCamera(CameraDevice):
             begun = clock.now()
             image = self._look(self._exposure_ms)
             # An exposure cannot end before the image before it has left the sensor.
-            clock.sleep(max(begun + self._exposure_ms / 1000, self._read_out_at) - clock.now())
-            yield image, self._stamped(begun)
+            ended = max(begun + self._exposure_ms / 1000, self._read_out_at)
+            clock.sleep(ended - clock.now())
+            yield image, self._stamped(begun, ended)
 
     def _triggered(self, n: int | None) -> Iterator[tuple[Image, dict[str, object]]]:
         """Images that pulses at the trigger input begin; the exposure shows at the output."""
@@ -149,10 +150,12 @@ class SimulatedCamera(CameraDevice):
             if begun is None:
                 return
             image = self._look(self._exposure_of(number))
+            # The sensor keeps time whenever this thread gets to run.
+            ended = begun + self._exposure_of(number) / 1000
             board.trigger(True)
-            clock.sleep(begun + self._exposure_of(number) / 1000 - clock.now())
+            clock.sleep(ended - clock.now())
             board.trigger(False)
-            facts = self._stamped(begun)
+            facts = self._stamped(begun, ended)
             if number + 1 == n:
                 self.wait_for_readout()
             yield image, facts
@@ -180,7 +183,7 @@ class SimulatedCamera(CameraDevice):
                 ready = self._read_out_at - self._exposure_of(number) / 1000
                 # A pulse that comes too early is lost, as at real cameras.
                 if pulsed >= ready and not faults.now("missed_trigger"):
-                    return max(pulsed, clock.now())
+                    return pulsed
             event = board.next_event
             if event is None:
                 time.sleep(LOOK_S)
@@ -197,9 +200,9 @@ class SimulatedCamera(CameraDevice):
             return image
         return self._world.image(exposure_ms, self._gain)
 
-    def _stamped(self, begun: float) -> dict[str, object]:
+    def _stamped(self, begun: float, ended: float) -> dict[str, object]:
         self._frames += 1
-        self._read_out_at = self._world.clock.now() + self._world.hardware.camera.readout_ms / 1000
+        self._read_out_at = ended + self._world.hardware.camera.readout_ms / 1000
         return {"FrameNumber": str(self._frames), "TimeStamp_ms": f"{begun * 1000:.3f}"}
 
     def _on_their_way(

@@ -74,7 +74,8 @@ class SimulatorSettings(Settings):
     """`jumping`: nothing waits; `real`: exposure, readout, travel and serial line take their time,
     and the clock stands still only while an image is made that was not prepared."""
     prepared: Path | None = None
-    """Folder of images made ahead: what is missing in it is made once and kept there."""
+    """Folder of images made ahead (seen from where the command is run): what is missing in it is
+    made once and kept there."""
     wiring: Literal["handshake", "none"] = "handshake"
     """Trigger cables between camera and LED array."""
     faults: tuple[Fault, ...] = ()

@@ -317,5 +317,4 @@ def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedI
     # What decides images and is not in the scene that they are filed under.
     told = settings.model_dump_json(exclude={"clock", "prepared", "faults", "image_cache_mb"})
     device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
-    folder = hardware.file.parent / settings.prepared
-    return PreparedImages(folder, told + device)
+    return PreparedImages(settings.prepared, told + device)
