@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("segment", "segment"),
     "match": ("match", "match"),
     "focus-stack": ("focus_stack", "focus_stack"),
+    "synthetic-aperture": ("synthetic_aperture", "synthetic_aperture"),
     "report": ("report", "report"),
     "simulate": ("simulate", "app"),
 }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.imaging import FloatArray
+from plsctl.acquire.protocols import rotate
 from plsctl.acquire.store import FrameRecord, PassReader
 
 _NEARLY_FULL = 0.97
@@ -95,7 +96,8 @@ def stack_from_pass(
 ) -> LedStack:
     """The single-LED frames of a scanned position.
 
-    Black level, exposure, gain and brightness are taken out of each frame. Where an LED was taken
+    Black level, exposure, gain and brightness are taken out of each frame; directions are turned
+    into the axes of the image. Where an LED was taken
     with a low and a high exposure, each pixel comes from the longest one that is not saturated.
 
     Parameters
@@ -127,15 +129,19 @@ def stack_from_pass(
         )
     black = attributes.black_level * 255 / attributes.full_scale
     box = _box(reader.size_px(position), window)
-    amplitudes, directions = [], []
-    for indices in frames.values():
+    left, top, right, bottom = box
+    amplitude = np.empty((len(frames), bottom - top, right - left), np.float32)
+    directions = []
+    for image, indices in zip(amplitude, frames.values(), strict=True):
         indices.sort(key=lambda index: _light(attributes.frames[index]))
         taken = [reader.windows(position, index, [box])[0][..., colour] for index in indices]
         factors = [_light(attributes.frames[index]) for index in indices]
-        amplitudes.append(np.sqrt(_combine(taken, factors, black)))
-        directions.append(attributes.frames[indices[0]].direction)
+        image[...] = np.sqrt(_combine(taken, factors, black))
+        direction = attributes.frames[indices[0]].direction
+        if direction is not None:
+            directions.append(rotate(*direction, -attributes.camera_rotation_deg))
     return LedStack(
-        amplitude=np.stack(amplitudes),
+        amplitude=amplitude,
         directions=np.array(directions, dtype=np.float64),
         wavelength_um=wavelength_um,
         pixel_um=attributes.pixel_um,
