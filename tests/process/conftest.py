@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,3 +142,33 @@ def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in PASSES:
         run_pass(scan, name, _roles, StopRequest(), force=True)
     return scan.folder.path
+
+
+@pytest.fixture
+def slides(tiny_scan: Path, tmp_path: Path) -> Callable[[int], list[Path]]:
+    """Copies of the tiny scan as so many scans of different slides."""
+
+    def copy(count: int) -> list[Path]:
+        return [_as_slide(tiny_scan, tmp_path / f"S{number}") for number in range(1, count + 1)]
+
+    return copy
+
+
+def _as_slide(scan: Path, folder: Path) -> Path:
+    shutil.copytree(scan, folder)
+    for name in PASSES:
+        file = folder / f"{name}.ome.zarr" / "zarr.json"
+        group = json.loads(file.read_text(encoding="utf-8"))
+        group["attributes"]["plsctl"]["slide"] = folder.name
+        file.write_text(json.dumps(group), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Reads every file of a folder, by its path in it."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -19,28 +19,14 @@ from plsctl.process.samples import BuildSettings, cut_position
 
 KILLS = 6
 UNDIVIDED = SplitSettings(ratios=None)
-
-
-def slides(scan: Path, folder: Path, count: int) -> list[Path]:
-    """Copies of a scan as scans of different slides."""
-    copies = []
-    for number in range(1, count + 1):
-        copy = folder / f"S{number}"
-        shutil.copytree(scan, copy)
-        for name in ("unstained", "stained", "highres"):
-            file = copy / f"{name}.ome.zarr" / "zarr.json"
-            group = json.loads(file.read_text(encoding="utf-8"))
-            group["attributes"]["plsctl"]["slide"] = copy.name
-            file.write_text(json.dumps(group), encoding="utf-8")
-        copies.append(copy)
-    return copies
+Slides = Callable[[int], list[Path]]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks and kills processes")
 def test_killed_anywhere_and_run_again_gives_the_same_data_set(
-    tiny_scan: Path, tmp_path: Path
+    slides: Slides, tmp_path: Path
 ) -> None:
-    scans = slides(tiny_scan, tmp_path, 3)
+    scans = slides(3)
     given = {
         "scans": [str(scan) for scan in scans],
         "out": str(tmp_path / "whole.zarr"),
@@ -62,9 +48,9 @@ def test_killed_anywhere_and_run_again_gives_the_same_data_set(
 
 
 def test_a_stopped_build_goes_on_and_changed_settings_start_over(
-    tiny_scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slides: Slides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scans = slides(tiny_scan, tmp_path, 2)
+    scans = slides(2)
     out = tmp_path / "x.zarr"
     said: list[str] = []
 
@@ -91,8 +77,8 @@ def test_a_stopped_build_goes_on_and_changed_settings_start_over(
     ]
 
 
-def test_building_twice_repeats_and_leaves_what_was_found(tiny_scan: Path, tmp_path: Path) -> None:
-    (scan,) = slides(tiny_scan, tmp_path, 1)
+def test_building_twice_repeats_and_leaves_what_was_found(slides: Slides, tmp_path: Path) -> None:
+    (scan,) = slides(1)
     before = pd.read_csv(scan / "cells.csv")
     tables = []
     for name in ("a.zarr", "b.zarr"):
