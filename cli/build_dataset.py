@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
     from plsctl.process.build import SplitSettings
@@ -15,17 +15,37 @@ SPLIT_HELP = "Shares of train, validation and test (8:1:1), of train and test (9
 
 
 def build_dataset(
-    scans: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Folders of scans.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The data set to write, NAME.zarr.")],
-    workers: Annotated[int, typer.Option(help="Processes that cut positions.", min=1)] = 1,
+    scans: Annotated[
+        list[Path],
+        typer.Argument(metavar="SCAN...", help="Folders or URLs of scans.", parser=location),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="The data set to write, NAME.zarr; s3://BUCKET/NAME.zarr in a store.",
+            parser=location,
+        ),
+    ],
+    workers: Annotated[
+        int, typer.Option(help="Processes that cut positions, a core each.", min=1)
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Cut on a Dask cluster instead, such as tcp://10.0.0.5:8786."
+        ),
+    ] = None,
     crop: Annotated[int, typer.Option(help="Side of the crops in pixels.", min=16)] = 64,
     margin: Annotated[
         int,
         typer.Option(help="Surroundings that stacks have on every side of the crop, in px.", min=0),
     ] = 0,
     highres_method: Annotated[
-        str, typer.Option(help="How the 100x image is found: log, or plain correlation.")
-    ] = "log",
+        str, typer.Option(help="How the 100x image is found: colour, log, or plain correlation.")
+    ] = "colour",
     split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "8:1:1",
     split_by: Annotated[
         str, typer.Option(help="What stays on one side: position, slide or patient.")
@@ -39,16 +59,19 @@ def build_dataset(
 ) -> None:
     """Match the passes of scans, cut out their white cells and write them as a data set.
 
+    A build that was stopped or killed goes on where it stopped when the command is repeated.
+
     Example: plsctl build-dataset scans/S001 -o wbc.zarr --workers 4
     """
     from plsctl.process.build import build_dataset as build
+    from plsctl.process.cluster import cluster_workers
     from plsctl.process.samples import BuildSettings
 
-    if highres_method not in ("log", "plain"):
+    if highres_method not in ("colour", "log", "plain"):
         raise UserError(
             f"there is no method '{highres_method}' for the 100x image.",
             field="--highres-method",
-            hint="Choose log or plain.",
+            hint="Choose colour, log or plain.",
         )
     if crop % 2:
         raise UserError(f"a crop of {crop} pixels is odd.", field="--crop", hint="Give it even.")
@@ -62,9 +85,10 @@ def build_dataset(
             out,
             settings,
             split=division,
-            workers=workers,
+            workers=workers if scheduler is None else cluster_workers(scheduler),
             overwrite=overwrite,
             progress=lambda done, total: advance(completed=done, total=total),
+            say=say,
         )
     emit(
         {
@@ -72,6 +96,7 @@ def build_dataset(
             "dropped": result.dropped,
             "seconds": round(result.seconds, 3),
             "positions": result.positions,
+            "resumed": result.resumed,
             "dataset": result.path,
         },
         json,

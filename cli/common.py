@@ -5,10 +5,13 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+from plsctl.acquire.errors import UserError
 
 console = Console(stderr=True)
 """Text for people goes to standard error, so that standard output holds data only."""
@@ -28,6 +31,16 @@ VerboseFlag = Annotated[
         "--verbose", "-v", help="Say what is done, step by step.", callback=_set_verbosity
     ),
 ]
+
+
+def location(text: str) -> Path:
+    """A path or URL given on the command line; for options and arguments as `parser=location`."""
+    from plsctl.acquire import locations
+
+    try:
+        return locations.location(text)
+    except UserError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _plain(value: Any) -> Any:
