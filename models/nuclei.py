@@ -15,12 +15,8 @@ from numpy.typing import NDArray
 
 from plsctl.models.metrics import bootstrap_interval, bootstrap_ratio
 from plsctl.process.background import BACKGROUND_LEVEL
-from plsctl.process.segmentation import (
-    RED_CELL_UM,
-    SegmentationSettings,
-    segment,
-    slide_settings,
-)
+from plsctl.process.cell_scale import RED_CELL_UM
+from plsctl.process.segmentation import SegmentationSettings, segment, slide_settings
 
 Images = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -21,7 +21,8 @@ def _disc(diameter: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)
 
 
-def _optical_density(flat: NDArray[np.uint8]) -> NDArray[np.float32]:
+def optical_density(flat: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logarithm of background over image, of an image (y, x, rgb) with a flat background."""
     levels = np.clip(np.arange(256, dtype=np.float32), 1, None)
     return np.asarray(cv2.LUT(flat, np.log(BACKGROUND_LEVEL / levels)), dtype=np.float32)
 
@@ -96,7 +97,7 @@ def grow_cells(
     if not labels.any():
         return labels
     distance, nearest = nearest_label(labels)
-    density = _optical_density(np.asarray(cv2.GaussianBlur(flat, (0, 0), 1.0), dtype=np.uint8))
+    density = optical_density(np.asarray(cv2.GaussianBlur(flat, (0, 0), 1.0), dtype=np.uint8))
     far = foreground & (distance > 1.2 * red_cell_px)
     near = distance <= _REACH * red_cell_px
     likeness = _red_cell_likeness(density, far, near)

@@ -34,14 +34,23 @@ def foreground_mask(flat: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _fill_pale_centres(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Fill holes smaller than 0.4 % of the image that do not touch the border."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
-    height, width = mask.shape
-    x, y, w, h, area = stats.T
-    enclosed = (x > 0) & (y > 0) & (x + w < width) & (y + h < height)
-    holes = enclosed & (area < 0.004 * mask.size)
-    holes[0] = False  # label 0 is the cells themselves
-    return np.where(holes[labels], 1, mask).astype(np.uint8)
+    """Fill holes smaller than 0.4 % of the image, and convex ones up to 2 %.
+
+    The pale middle of a red cell is convex at any magnification; the gap between cells that touch
+    has their outlines for walls, and is not.
+    """
+    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    filled = mask.copy()
+    for number, outline in enumerate(outlines):
+        if tree[0][number][3] < 0:  # an outer rim: no hole
+            continue
+        area = cv2.contourArea(outline)
+        small = area < 0.004 * mask.size
+        if small or (
+            area < 0.02 * mask.size and area > 0.92 * cv2.contourArea(cv2.convexHull(outline))
+        ):
+            cv2.drawContours(filled, outlines, number, (1,), cv2.FILLED)
+    return filled
 
 
 def _area_weighted_median(diameters: NDArray[np.float64]) -> float:
@@ -53,8 +62,8 @@ def _area_weighted_median(diameters: NDArray[np.float64]) -> float:
     return float(ordered[np.searchsorted(weight, weight[-1] / 2)])
 
 
-def _round_diameters(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Diameters of isolated round objects that lie whole in the image."""
+def _round_diameters(mask: NDArray[np.uint8], without: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Diameters of isolated round objects that lie whole in the image and outside `without`."""
     height, width = mask.shape
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     found = []
@@ -64,26 +73,36 @@ def _round_diameters(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
         area = cv2.contourArea(outline)
         if cut or area < 150 or max(w, h) > 1.35 * min(w, h):
             continue
+        if without[y + h // 2, x + w // 2]:
+            continue
         if area > 0.93 * cv2.contourArea(cv2.convexHull(outline)):
             found.append(2 * np.sqrt(area / np.pi))
     return np.array(found)
 
 
-def _inscribed_diameters(mask: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _inscribed_diameters(
+    mask: NDArray[np.uint8], without: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Diameters of the largest discs that fit into the foreground, one for each local maximum."""
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
-    peaks = (distance == cv2.dilate(distance, np.ones((9, 9), np.uint8))) & (distance > 2)
+    peaks = (
+        (distance == cv2.dilate(distance, np.ones((9, 9), np.uint8))) & (distance > 2) & ~without
+    )
     return np.asarray(2 * distance[peaks], dtype=np.float64)
 
 
-def red_cell_diameter_px(flat: NDArray[np.uint8]) -> RedCellRuler:
+def red_cell_diameter_px(
+    flat: NDArray[np.uint8], without: NDArray[np.bool_] | None = None
+) -> RedCellRuler:
     """Typical diameter of the red cells in pixels, good to about a factor of 1.5.
 
     Parameters
     ----------
     flat
         Image with a flat background, (y, x, rgb).
+    without
+        True where white cells lie, which are no measure of red ones; shape (y, x) of any size.
 
     Returns
     -------
@@ -95,10 +114,17 @@ def red_cell_diameter_px(flat: NDArray[np.uint8]) -> RedCellRuler:
     mode = cv2.INTER_AREA if shrink > 1 else cv2.INTER_LINEAR
     sketch = np.asarray(cv2.resize(flat, size, interpolation=mode), dtype=np.uint8)
     mask = _fill_pale_centres(foreground_mask(sketch).astype(np.uint8))
-    inscribed = _area_weighted_median(_inscribed_diameters(mask))
-    isolated = _round_diameters(mask)
+    left_out = _resized(without, size)
+    inscribed = _area_weighted_median(_inscribed_diameters(mask, left_out))
+    isolated = _round_diameters(mask, left_out)
     typical = _area_weighted_median(isolated)
     # Platelets are round and isolated too where all red cells touch: larger discs tell on them.
     if isolated.size >= _LEAST_ROUND and typical > 0.6 * inscribed:
         return RedCellRuler(shrink * typical, True)
     return RedCellRuler(shrink * inscribed if inscribed else longer / 20, False)
+
+
+def _resized(mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if mask is None:
+        return np.zeros((size[1], size[0]), dtype=np.bool_)
+    return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)) > 0

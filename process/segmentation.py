@@ -3,14 +3,15 @@
 The published method thresholds hue, saturation and value within fixed limits, closes the binary
 image and takes its connected components. Fixed limits fail on the stain of another laboratory, so
 here the background is brought to the same white first, the lower limit of saturation comes from
-the image (or slide) itself, and lengths are counted in red-cell diameters.
+the image (or slide) itself, lengths are counted in red-cell diameters, and finds must differ
+in colour from the red cells of the image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -19,17 +20,31 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.background import fit_background, flatten_background
-from plsctl.process.cell_extent import grow_cells, nearest_label
+from plsctl.process.cell_extent import grow_cells, optical_density
+from plsctl.process.cell_scale import resolve_red_cell_px
 from plsctl.process.chromatin import CHROMATIN_HUE, chromatin_strength, estimate_strength
 from plsctl.process.ek_means import ek_means
-from plsctl.process.red_cells import foreground_mask, red_cell_diameter_px
+from plsctl.process.nucleus_labels import label_nuclei, renumbered
+from plsctl.process.object_kinds import (
+    Kind,
+    RedCellColour,
+    label_platelets,
+    look,
+    red_cell_colour,
+    smudges,
+)
+from plsctl.process.red_cells import foreground_mask
 
-RED_CELL_UM = 7.5
 _FIELD_CLUSTERS = 5
-_LEAST_APART = 1.1  # red-cell diameters between the middles of nuclei of two cells that touch
 _WORKING_DIAMETER_PX = (
     24.0  # images are brought to this red-cell diameter before they are segmented
 )
+_RED_CELL_AREA_PX = np.pi / 4 * _WORKING_DIAMETER_PX**2
+
+Image: TypeAlias = NDArray[np.uint8]
+Mask: TypeAlias = NDArray[np.bool_]
+Labels: TypeAlias = NDArray[np.int32]
+Strength: TypeAlias = NDArray[np.float32]
 
 
 class HsvLimits(BaseModel):
@@ -73,7 +88,7 @@ class SegmentationSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """One white cell: the box of nucleus and cytoplasm, its area, the centroid, in pixels.
+    """One cell: the box of nucleus and cytoplasm, its area, the centroid, in pixels.
 
     `x` and `y` are the box's top left corner; `centre_x`, `centre_y` are pixel coordinates in which
     the centre of the first pixel is (0, 0). `strength` is the mean chromatin strength of the
@@ -89,15 +104,21 @@ class Cell:
     centre_y: float
     nucleus_area: int
     strength: float
+    kind: Kind = "white cell"
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """White cells of one image. Masks have shape (y, x), bool; the cell mask holds the nuclei."""
+    """White cells of one image. Masks have shape (y, x), bool; the cell mask holds the nuclei.
+
+    `others` have the hue of chromatin too, and are in no mask: smudges, platelets, and clumps of
+    cells that cannot be parted.
+    """
 
     cells: tuple[Cell, ...]
-    nucleus_mask: NDArray[np.bool_]
-    cell_mask: NDArray[np.bool_]
+    others: tuple[Cell, ...]
+    nucleus_mask: Mask
+    cell_mask: Mask
     least_strength: float | None
     red_cell_px: float
 
@@ -106,147 +127,30 @@ class Segmentation:
         return np.where(self.nucleus_mask, 255, np.where(self.cell_mask, 128, 0)).astype(np.uint8)
 
 
-def _odd_disc(diameter: float) -> NDArray[np.uint8]:
-    size = 2 * max(0, round(diameter / 2)) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.asarray(disc, dtype=np.uint8)
+@dataclass(frozen=True)
+class _Scene:
+    """An image at the working scale, its background flat: what the steps look at; all (y, x)."""
+
+    flat: Image
+    smooth: Image
+    strength: Strength
+    foreground: Mask
+
+    @classmethod
+    def of(cls, flat: Image, hue: tuple[int, int]) -> _Scene:
+        smooth = np.asarray(cv2.GaussianBlur(flat, (0, 0), 1.0), dtype=np.uint8)
+        return cls(flat, smooth, chromatin_strength(smooth, hue), foreground_mask(flat))
 
 
-def _closed(lobes: NDArray[np.uint8], settings: SegmentationSettings) -> NDArray[np.uint8]:
-    if not settings.closing:
-        return lobes
-    disc = _odd_disc(2 * settings.closing * _WORKING_DIAMETER_PX)
-    pad = disc.shape[0]
-    # With room around the image the closing cannot erode what the border cuts.
-    padded = cv2.copyMakeBorder(lobes, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
-    closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)[pad:-pad, pad:-pad]
-    return np.ascontiguousarray(closed, dtype=np.uint8)
+@dataclass(frozen=True)
+class _Objects:
+    """Nuclei numbered from 1 with what they belong to, and the colour they were held against."""
 
-
-def _label_nuclei(
-    chromatin: NDArray[np.bool_], settings: SegmentationSettings
-) -> NDArray[np.int32]:
-    """Nuclei numbered from 1: lobes joined, touching cells parted, specks left out; (y, x)."""
-    opening = _odd_disc(0.2 * _WORKING_DIAMETER_PX)
-    opened = cv2.morphologyEx(chromatin.astype(np.uint8), cv2.MORPH_OPEN, opening)
-    lobes = np.asarray(opened, dtype=np.uint8)
-    closed = _closed(lobes, settings)
-    labels = np.asarray(cv2.connectedComponents(closed, ltype=cv2.CV_32S)[1], dtype=np.int32)
-    red_cell = np.pi / 4 * _WORKING_DIAMETER_PX**2
-    labels = _part_touching(labels, lobes, settings.lone_nucleus_area * red_cell)
-    area = np.bincount(labels[lobes > 0], minlength=int(labels.max()) + 1).astype(float)
-    # A cell cut by the border shows only part of its nucleus.
-    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    least = np.full(area.size, settings.nucleus_area[0] * red_cell)
-    least[border] *= 0.9
-    good = (area >= least) & (area <= settings.nucleus_area[1] * red_cell)
-    good[0] = False
-    numbers = np.zeros(area.size, dtype=np.int32)
-    numbers[good] = np.arange(1, int(good.sum()) + 1)
-    return np.asarray(numbers[labels], dtype=np.int32)
-
-
-def _part_touching(
-    labels: NDArray[np.int32], lobes: NDArray[np.uint8], large: float
-) -> NDArray[np.int32]:
-    """Give each lobe of at least `large` pixels a nucleus of its own where one holds several."""
-    _, labelled, measured, centres = cv2.connectedComponentsWithStats(lobes, connectivity=8)
-    parts, stats = np.asarray(labelled, dtype=np.int32), np.asarray(measured, dtype=np.int32)
-    big = np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= large)[1:]  # 0 is the background
-    owner = np.array([_label_at(labels, parts, stats, part) for part in big], dtype=np.int32)
-    apart = _LEAST_APART * _WORKING_DIAMETER_PX
-    for index in range(len(big) - 1, 0, -1):
-        same = owner[:index] == owner[index]
-        if np.any(np.linalg.norm(centres[big[:index][same]] - centres[big[index]], axis=1) < apart):
-            big, owner = np.delete(big, index), np.delete(owner, index)
-    result, following = labels.copy(), int(labels.max()) + 1
-    for number in [n for n in np.unique(owner) if np.count_nonzero(owner == n) > 1]:
-        area = labels == number
-        seeds = np.where(area, np.isin(parts, big) * parts, 0).astype(np.int32)
-        zones = nearest_label(seeds)[1]
-        for part in big[owner == number][1:]:
-            result[area & (zones == part)] = following
-            following += 1
-    return result
-
-
-def _label_at(
-    labels: NDArray[np.int32], parts: NDArray[np.int32], stats: NDArray[np.int32], part: int
-) -> int:
-    """The label under a lobe, looked up at a pixel of its topmost row."""
-    left, top, width = (int(value) for value in stats[part, :3])
-    column = left + int(np.argmax(parts[top, left : left + width] == part))
-    return int(labels[top, column])
-
-
-def _resolve_red_cell_px(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float:
-    if settings.red_cell_px is not None:
-        return settings.red_cell_px
-    if settings.pixel_um is not None:
-        return RED_CELL_UM / settings.pixel_um
-    ruler = red_cell_diameter_px(flat)
-    nucleus = _nucleus_diameter_px(flat, settings)
-    if nucleus is None:
-        return ruler.diameter_px
-    # Nuclei measure 0.6 to 1.8 red cells. They help where red cells lie too close to be measured.
-    if nucleus > 2.2 * ruler.diameter_px or not ruler.reliable:
-        return float(np.clip(ruler.diameter_px, nucleus / 1.8, nucleus / 0.6))
-    return ruler.diameter_px
-
-
-def _nucleus_diameter_px(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float | None:
-    """Diameter of a disc as large as the largest nucleus, in pixels; None where there is none."""
-    shrink = max(flat.shape[:2]) / 480
-    size = (max(1, round(flat.shape[1] / shrink)), max(1, round(flat.shape[0] / shrink)))
-    sketch = cv2.resize(flat, size, interpolation=cv2.INTER_AREA)
-    smooth = np.asarray(cv2.GaussianBlur(sketch, (0, 0), 1.5), dtype=np.uint8)
-    strength = chromatin_strength(smooth, settings.hue)
-    least = estimate_strength(strength, foreground_mask(smooth), settings.least_strength)
-    chromatin = (strength >= least).astype(np.uint8)
-    inscribed = 2 * float(cv2.distanceTransform(chromatin, cv2.DIST_L2, 5).max())
-    if inscribed < 8:
-        return None
-    opened = cv2.morphologyEx(chromatin, cv2.MORPH_OPEN, _odd_disc(0.5 * inscribed))
-    joined = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, _odd_disc(0.7 * inscribed))
-    stats = cv2.connectedComponentsWithStats(joined)[2]
-    largest = float(stats[1:, cv2.CC_STAT_AREA].max())
-    return float(shrink * np.sqrt(4 / np.pi * largest))
-
-
-def _measure(
-    labels: NDArray[np.int32], nuclei: NDArray[np.bool_], strength: NDArray[np.float32]
-) -> list[Cell]:
-    count = int(labels.max()) + 1
-    if count == 1:
-        return []
-    # Statistics per label over the boxes only: labels are compact objects in a large image.
-    cells = []
-    for number, box in enumerate(_boxes(labels, count), start=1):
-        if box is None:
-            continue
-        part = labels[box] == number
-        core = part & nuclei[box]
-        y, x = np.nonzero(part)
-        cells.append(
-            Cell(
-                x=box[1].start,
-                y=box[0].start,
-                width=box[1].stop - box[1].start,
-                height=box[0].stop - box[0].start,
-                area=int(part.sum()),
-                centre_x=float(x.mean()) + box[1].start,
-                centre_y=float(y.mean()) + box[0].start,
-                nucleus_area=int(core.sum()),
-                strength=float(strength[box][core].mean()) if core.any() else 0.0,
-            )
-        )
-    return cells
-
-
-def _boxes(labels: NDArray[np.int32], count: int) -> Sequence[tuple[slice, slice] | None]:
-    from scipy.ndimage import find_objects
-
-    return find_objects(labels, max_label=count - 1)  # type: ignore[no-any-return]
+    labels: Labels
+    chromatin: Mask
+    kinds: tuple[Kind, ...]
+    red: RedCellColour
+    least: float | None
 
 
 def slide_settings(
@@ -265,10 +169,9 @@ def slide_settings(
         return settings
     strengths, foregrounds = [], []
     for image in images:
-        work, _ = _prepare(image, settings)
-        smooth = np.asarray(cv2.GaussianBlur(work, (0, 0), 1.0), dtype=np.uint8)
-        strengths.append(chromatin_strength(smooth, settings.hue).ravel()[::2])
-        foregrounds.append(foreground_mask(work).ravel()[::2])
+        scene = _Scene.of(_prepare(image, settings)[0], settings.hue)
+        strengths.append(scene.strength.ravel()[::2])
+        foregrounds.append(scene.foreground.ravel()[::2])
     if not strengths:
         return settings
     pooled = estimate_strength(
@@ -284,7 +187,7 @@ def _prepare(
     flat = image
     if settings.flat_field:
         flat = flatten_background(image, fit_background(image))
-    red_cell_px = _resolve_red_cell_px(flat, settings)
+    red_cell_px = resolve_red_cell_px(flat, settings)
     return _to_working_scale(flat, red_cell_px), red_cell_px
 
 
@@ -300,7 +203,7 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
 
     Returns
     -------
-    The cells, ordered by row and column of their boxes, and the masks.
+    The cells and other objects, ordered by row and column of their boxes, and the masks.
 
     Raises
     ------
@@ -318,29 +221,158 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
             hint="Give an 8-bit colour image, (y, x, rgb).",
         )
     work, red_cell_px = _prepare(image, settings)
-    smooth = np.asarray(cv2.GaussianBlur(work, (0, 0), 1.0), dtype=np.uint8)
-    strength = chromatin_strength(smooth, settings.hue)
-    foreground = foreground_mask(work)
-    least: float | None = None
-    if settings.limits is not None and settings.method == "hsv":
-        chromatin = _within(smooth, settings.limits)
-    else:
-        least = settings.strength or estimate_strength(
-            strength, foreground, settings.least_strength
-        )
-        by_colour = settings.method == "ek-means"
-        chromatin = (
-            _chromatin_cluster(smooth, strength, least)
-            if by_colour
-            else np.asarray(strength >= least)
-        )
-    labels = _label_nuclei(chromatin, settings)
-    nuclei = chromatin & (labels > 0)
-    whole = grow_cells(work, labels, nuclei, foreground, _WORKING_DIAMETER_PX)
+    scene = _Scene.of(work, settings.hue)
+    density = optical_density(scene.smooth)
+    objects = _find_objects(scene, density, settings)
+    nuclei = objects.chromatin & (objects.labels > 0)
+    whole = grow_cells(work, objects.labels, nuclei, scene.foreground, _WORKING_DIAMETER_PX)
+    platelets = label_platelets(
+        density, scene.strength > 0, whole > 0, objects.red, _WORKING_DIAMETER_PX
+    )
+    whole = np.where(platelets > 0, platelets + len(objects.kinds), whole).astype(np.int32)
+    small: list[Kind] = ["platelet"] * int(platelets.max())
+    kinds = (*objects.kinds, *small)
+    strength = scene.strength
+    nuclei |= platelets > 0
     if whole.shape != image.shape[:2]:
         whole, nuclei, strength = _to_image_scale(image.shape[:2], whole, nuclei, strength)
-    cells = _keep_large(_measure(whole, nuclei, strength), image.shape[:2], red_cell_px, settings)
-    return Segmentation(cells, nuclei, whole > 0, least, red_cell_px)
+    found = {n: replace(c, kind=kinds[n - 1]) for n, c in _measure(whole, nuclei, strength).items()}
+    found = _judged(found, objects.least, red_cell_px, image.shape[:2], settings)
+    white = np.zeros(len(kinds) + 1, dtype=np.bool_)
+    white[[n for n, cell in found.items() if cell.kind == "white cell"]] = True
+    cells = white[whole]
+    return Segmentation(
+        _in_order(found, True),
+        _in_order(found, False),
+        nuclei & cells,
+        cells,
+        objects.least,
+        red_cell_px,
+    )
+
+
+def _find_objects(
+    scene: _Scene, density: NDArray[np.float32], settings: SegmentationSettings
+) -> _Objects:
+    """Objects with the hue of chromatin, without what has the colour of red cells, or of dirt."""
+    least: float | None = None
+    if settings.limits is None or settings.method == "ek-means":
+        least = settings.strength or estimate_strength(
+            scene.strength, scene.foreground, settings.least_strength
+        )
+    labels, chromatin = _label(scene, least, settings)
+    red = red_cell_colour(density, scene.foreground, labels, _WORKING_DIAMETER_PX)
+    looks = _looks(density, labels, chromatin, red)
+    if least is not None and settings.strength is None and "white cell" in looks and None in looks:
+        # Red cells passed the limit: above them nuclei are clean.
+        of_red = np.isin(labels, np.flatnonzero([kind is None for kind in looks]) + 1) & chromatin
+        above = float(np.percentile(scene.strength[of_red], 90))
+        if above > least:
+            raised, purer = _label(scene, above, settings)
+            red = red_cell_colour(density, of_red, np.zeros_like(labels), _WORKING_DIAMETER_PX)
+            again = _looks(density, raised, purer, red)
+            if "white cell" in again:
+                least, labels, chromatin, looks = above, raised, purer, again
+    kept = np.array([False] + [kind is not None for kind in looks])
+    kinds = tuple(kind for kind in looks if kind is not None)
+    return _Objects(renumbered(labels, kept), chromatin, kinds, red, least)
+
+
+def _label(
+    scene: _Scene, least: float | None, settings: SegmentationSettings
+) -> tuple[Labels, Mask]:
+    """Numbered nuclei, and chromatin, at the limit given; None: within fixed limits of HSV."""
+    if least is None:
+        chromatin = _within(scene.smooth, settings.limits or HsvLimits())
+    elif settings.method == "ek-means":
+        chromatin = _chromatin_cluster(scene.smooth, scene.strength, least)
+    else:
+        chromatin = np.asarray(scene.strength >= least)
+    labels = label_nuclei(
+        chromatin,
+        _WORKING_DIAMETER_PX,
+        settings.closing,
+        settings.lone_nucleus_area,
+        settings.nucleus_area[0],
+    )
+    return labels, chromatin
+
+
+def _looks(
+    density: NDArray[np.float32], labels: Labels, chromatin: Mask, red: RedCellColour
+) -> list[Kind | None]:
+    found: list[Kind | None] = []
+    for number, box in enumerate(_boxes(labels), start=1):
+        core = (labels[box] == number) & chromatin[box]
+        found.append(look(density[box], core, red))
+    return found
+
+
+def _judged(
+    found: dict[int, Cell],
+    least: float | None,
+    red_cell_px: float,
+    shape: tuple[int, ...],
+    settings: SegmentationSettings,
+) -> dict[int, Cell]:
+    """Without white cells too small to be whole; smudges and clumps told from the others."""
+    unit = np.pi / 4 * red_cell_px**2
+    height, width = shape
+    kept = {}
+    for number, cell in found.items():
+        cut = min(cell.x, cell.y) == 0 or cell.x + cell.width == width
+        cut = cut or cell.y + cell.height == height
+        large = cell.area >= settings.least_cell_area * unit
+        clump = cell.nucleus_area > settings.nucleus_area[1] * unit
+        if cell.kind == "platelet" or large or cut:
+            kept[number] = replace(cell, kind="clump") if clump else cell
+    white = [number for number, cell in kept.items() if cell.kind == "white cell"]
+    if least is None or not white:
+        return kept
+    marks = smudges(
+        np.array([kept[n].strength for n in white]),
+        np.array([kept[n].nucleus_area for n in white]) / unit,
+        np.array([kept[n].area for n in white]) / unit,
+        least,
+    )
+    for number in np.array(white)[marks]:
+        kept[int(number)] = replace(kept[int(number)], kind="smudge")
+    return kept
+
+
+def _in_order(found: dict[int, Cell], white: bool) -> tuple[Cell, ...]:
+    chosen = [cell for cell in found.values() if (cell.kind == "white cell") == white]
+    return tuple(sorted(chosen, key=lambda cell: (cell.y, cell.x)))
+
+
+def _measure(labels: Labels, nuclei: Mask, strength: Strength) -> dict[int, Cell]:
+    """Cells by the numbers of their labels."""
+    # Statistics per label over the boxes only: labels are compact objects in a large image.
+    cells = {}
+    for number, box in enumerate(_boxes(labels), start=1):
+        if box is None:
+            continue
+        part = labels[box] == number
+        core = part & nuclei[box]
+        y, x = np.nonzero(part)
+        cells[number] = Cell(
+            x=box[1].start,
+            y=box[0].start,
+            width=box[1].stop - box[1].start,
+            height=box[0].stop - box[0].start,
+            area=int(part.sum()),
+            centre_x=float(x.mean()) + box[1].start,
+            centre_y=float(y.mean()) + box[0].start,
+            nucleus_area=int(core.sum()),
+            strength=float(strength[box][core].mean()) if core.any() else 0.0,
+        )
+    return cells
+
+
+def _boxes(labels: Labels) -> Sequence[tuple[slice, slice] | None]:
+    from scipy.ndimage import find_objects
+
+    return find_objects(labels)  # type: ignore[no-any-return]
 
 
 def _chromatin_cluster(
@@ -382,20 +414,3 @@ def _to_image_scale(
     core = cv2.resize(nuclei.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
     level = np.asarray(cv2.resize(strength, size, interpolation=cv2.INTER_LINEAR), np.float32)
     return whole, core & (whole > 0), level
-
-
-def _keep_large(
-    found: list[Cell], shape: tuple[int, ...], red_cell_px: float, settings: SegmentationSettings
-) -> tuple[Cell, ...]:
-    """Cells of a plausible size, in the order of their boxes; cells cut by the border stay."""
-    least = settings.least_cell_area * np.pi / 4 * red_cell_px**2
-    height, width = shape[:2]
-    kept = [
-        cell
-        for cell in found
-        if cell.area >= least
-        or min(cell.x, cell.y) == 0
-        or cell.x + cell.width == width
-        or cell.y + cell.height == height
-    ]
-    return tuple(sorted(kept, key=lambda cell: (cell.y, cell.x)))

@@ -1,0 +1,161 @@
+"""What an object with the hue of chromatin is: a white cell, or something that only looks like one.
+
+Chromatin is denser than a red cell and takes relatively less blue, because haemoglobin absorbs blue
+and the azures do not. Both are measured against the red cells of the same image, so that neither
+the strength of the stain nor the colour of the light matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.process.cell_extent import nearest_label
+
+Kind: TypeAlias = Literal["white cell", "smudge", "platelet", "clump"]
+
+Mask: TypeAlias = NDArray[np.bool_]
+Density: TypeAlias = NDArray[np.float32]
+
+# Measured on real and simulated smears (docs/processing.md): nuclei of white cells have 1.45 times
+# the density of red cells or more and at most 0.75 of their blueness; red cells 0.92 to 1.1.
+_RED_BLUENESS = 0.8
+_TWO_RED_CELLS = 2.0  # nothing of the colour of red cells that is denser than two is one
+_GREY_BLUENESS = 1.25  # dirt and pointers absorb all colours alike
+_PALE = 1.3
+
+_LEAST_SAMPLE = 0.5  # red-cell areas of foreground that tell the colour of red cells
+_USUAL_BLUENESS = 0.55  # density in blue over green of red cells, where there are none to measure
+
+_FAINT = 0.45  # of what is usual above the limit: nuclei that have lost their chromatin
+_SMEARED_STRENGTH = 0.85  # of what is usual
+_SMEARED_AREA = 2.5  # red-cell areas: larger than most nuclei
+_BARE = 1.3  # whole cell over nucleus: no cytoplasm is left
+_ENOUGH_CELLS = 4  # so many white cells of an image say what is usual
+
+_PLATELET_AREA = (0.025, 0.33)  # red-cell areas: discs of 1.2 to 4.3 um
+_PLATELET_BLUENESS = 0.7
+_PLATELET_DENSITY = 0.4  # of red cells, in green
+
+
+@dataclass(frozen=True)
+class RedCellColour:
+    """The red cells of an image: median optical density in green, and density in blue over it.
+
+    `green` is None where there are too few to measure.
+    """
+
+    green: float | None
+    blueness: float
+
+
+def red_cell_colour(
+    density: Density, foreground: Mask, labels: NDArray[np.int32], red_cell_px: float
+) -> RedCellColour:
+    """Colour of what absorbs away from all objects.
+
+    Parameters
+    ----------
+    density
+        Optical density, shape (y, x, rgb).
+    foreground
+        True where anything absorbs, shape (y, x).
+    labels
+        Objects numbered from 1, shape (y, x).
+    red_cell_px
+        Diameter of a red cell in pixels.
+    """
+    away = foreground
+    if labels.any():
+        away = foreground & (nearest_label(labels)[0] > 0.7 * red_cell_px)
+    inner = cv2.erode(away.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # rims are half glass
+    if np.count_nonzero(inner) < _LEAST_SAMPLE * np.pi / 4 * red_cell_px**2:
+        return RedCellColour(None, _USUAL_BLUENESS)
+    _, green, blue = np.median(density[inner], axis=0)
+    return RedCellColour(float(green), float(blue / max(green, 1e-6)))
+
+
+def look(density: Density, nucleus: Mask, red: RedCellColour) -> Kind | None:
+    """Whether an object has the colour of a nucleus: a white cell, a pale smudge, or neither.
+
+    Density (y, x, rgb) and nucleus (y, x) of the object's box.
+    """
+    _, green, blue = np.median(density[nucleus], axis=0)
+    blueness = float(blue / max(green, 1e-6)) / max(red.blueness, 1e-6)
+    times_red = float("inf") if red.green is None else float(green / max(red.green, 1e-6))
+    if blueness > _GREY_BLUENESS:
+        return None
+    if blueness > _RED_BLUENESS and times_red < _TWO_RED_CELLS:
+        return None
+    return "smudge" if times_red < _PALE else "white cell"
+
+
+def smudges(
+    strength: NDArray[np.float64],
+    nucleus_area: NDArray[np.float64],
+    cell_area: NDArray[np.float64],
+    limit: float,
+) -> Mask:
+    """Which of an image's white cells are smudges, judged by the others; shape (cell,).
+
+    A smudge's chromatin hardly passes the limit, or it is large, weak and bare of cytoplasm.
+
+    Parameters
+    ----------
+    strength
+        Mean chromatin strength of each nucleus.
+    nucleus_area, cell_area
+        In red-cell areas.
+    limit
+        Limit of chromatin strength.
+    """
+    if len(strength) < _ENOUGH_CELLS:
+        return np.zeros(len(strength), dtype=np.bool_)
+    usual = float(np.median(strength))
+    faint = strength - limit < _FAINT * (usual - limit)
+    smeared = (strength < _SMEARED_STRENGTH * usual) & (nucleus_area > _SMEARED_AREA)
+    return np.asarray(faint | (smeared & (cell_area < _BARE * nucleus_area)))
+
+
+def label_platelets(
+    density: Density, hue: Mask, white_cells: Mask, red: RedCellColour, red_cell_px: float
+) -> NDArray[np.int32]:
+    """Platelets numbered from 1, zero elsewhere; shape (y, x).
+
+    Small objects of the hue of chromatin and not of the red cells' colour. They are paler than
+    nuclei, so that the limit of chromatin does not hold for them.
+
+    Parameters
+    ----------
+    density
+        Optical density, shape (y, x, rgb).
+    hue
+        True where the hue is that of chromatin, shape (y, x).
+    white_cells
+        True on white cells, shape (y, x): granules and cytoplasm are no platelets.
+    """
+    empty = np.zeros(hue.shape, dtype=np.int32)
+    if red.green is None:
+        return empty
+    green, blue = density[..., 1], density[..., 2]
+    purple = hue & (green > _PLATELET_DENSITY * red.green)
+    purple &= blue < _PLATELET_BLUENESS * red.blueness * green
+    around = cv2.dilate(white_cells.astype(np.uint8), np.ones((5, 5), np.uint8))
+    # What touches a white cell is part of it or cannot be told from it.
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(
+        cv2.morphologyEx(purple.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    )
+    unit = np.pi / 4 * red_cell_px**2
+    area = stats[:, cv2.CC_STAT_AREA]
+    box = stats[:, cv2.CC_STAT_WIDTH].astype(float), stats[:, cv2.CC_STAT_HEIGHT].astype(float)
+    good = (area >= _PLATELET_AREA[0] * unit) & (area <= _PLATELET_AREA[1] * unit)
+    good &= (np.maximum(*box) < 2.5 * np.minimum(*box)) & (area > 0.45 * box[0] * box[1])
+    good[np.unique(parts[around > 0])] = False
+    good[0] = False
+    numbers = np.zeros(count, dtype=np.int32)
+    numbers[good] = np.arange(1, int(good.sum()) + 1)
+    return np.asarray(numbers[parts], dtype=np.int32)
