@@ -67,6 +67,7 @@ class Engine:
     frame_ready = Signal(np.ndarray, FrameRecord, Position)
     position_finished = Signal(Position)
     sequence_finished = Signal(PassTotals)
+    paused = Signal(bool)
 
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Engine:
         self._inspector = FrameInspector(
             microscope.hardware, writer.attributes, _last_means(writer)
         )
+        self._under_way: dict[str, Position] = {}
         self.totals = PassTotals(timing=self._stack.how)
 
     def run(
@@ -114,7 +116,7 @@ class Engine:
         finally:
             # A position that was taken whole is kept, whatever stopped the next one.
             self._writer.settle()
-            self._tell_finished(plan)
+            self._tell_finished()
             self.totals.seconds = clock.now() - started
             self._tell(self.sequence_finished, self.totals)
         self._microscope.leds_off()
@@ -126,15 +128,29 @@ class Engine:
         for position in plan.positions:
             if position.name in self._writer.wells:
                 continue
-            self._go_on(plan)
+            self.check()
+            self.hold()
             brightfield = self._take(plan, position)
             if enough is not None and enough(position, brightfield):
                 return
 
-    def _go_on(self, plan: PassPlan) -> None:
+    def check(self) -> None:
         """Between frames: tell what has been finished, and stop when asked to."""
-        self._tell_finished(plan)
+        self._tell_finished()
         self._stop.check()
+
+    def hold(self) -> bool:
+        """Between frames: wait while the scan is paused, all LEDs dark; True when it was."""
+        if not self._stop.is_paused:
+            return False
+        self._microscope.leds_off()
+        self._journal.append("paused")
+        self._journal.sync()
+        self._tell(self.paused, True)
+        self._stop.wait()
+        self._journal.append("went_on")
+        self._tell(self.paused, False)
+        return True
 
     def _tell(self, signal: SignalInstance, *what: object) -> None:
         """Inform viewers; one that fails is noted and does not cost the slide."""
@@ -161,6 +177,7 @@ class Engine:
         # The plate's place is where the stage was sent: encoders round, and slides are compared.
         centre = (*self._place(position), z)
         writing = self._writer.position(position.name, centre)
+        self._under_way[position.name] = position
         try:
             frames, brightfield = self._take_frames(plan, position, writing)
             writing.finish_later(
@@ -177,12 +194,11 @@ class Engine:
         self._journal.append("position_finished", pass_name=plan.pass_name, position=position.name)
         self._journal.sync()
 
-    def _tell_finished(self, plan: PassPlan) -> None:
+    def _tell_finished(self) -> None:
         """Count the positions that have reached the disk since the last time, and tell viewers."""
         for name in self._writer.take_finished():
             self.totals.positions += 1
-            position = next(p for p in plan.positions if p.name == name)
-            self._tell(self.position_finished, position)
+            self._tell(self.position_finished, self._under_way.pop(name))
 
     def _facts(
         self,
@@ -221,7 +237,7 @@ class Engine:
         with FrameDesk(plan.frames, self._writer.attributes, self._inspector, accept) as desk:
             for take in range(1, TAKES + 1):
                 self.totals.light_seconds += sum(frame.exposure_ms for _, frame in wanted) / 1000
-                problems = desk.take(self._stack, wanted, take, lambda: self._go_on(plan))
+                problems = desk.take(self._stack, wanted, take, self)
                 if not problems:
                     break
                 self._reject(plan, position, problems, take)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from plsctl.acquire.frame_checks import FrameFacts, FrameInspector, measure
 from plsctl.acquire.frame_groups import Wanted
-from plsctl.acquire.stack import GoOn, StackTaker, TakenFrame
+from plsctl.acquire.stack import Boundary, StackTaker, TakenFrame
 from plsctl.acquire.store import FrameRecord, PassAttributes, RawImage
 
 FRAMES_IN_HAND = 6
@@ -53,14 +53,14 @@ class FrameDesk:
         self._thread.shutdown(cancel_futures=True)
 
     def take(
-        self, stack: StackTaker, wanted: Sequence[Wanted], take: int, go_on: GoOn
+        self, stack: StackTaker, wanted: Sequence[Wanted], take: int, boundary: Boundary
     ) -> dict[int, str]:
         """Take frames for the `take`-th time; what is wrong with which, by index, is returned.
 
         Raises
         ------
         PlsctlError
-            Whatever the devices, `go_on` or `accept` raise.
+            Whatever the devices, `boundary` or `accept` raise.
         """
         self._problems = {}
 
@@ -69,7 +69,7 @@ class FrameDesk:
                 self._waiting.popleft().result()
             self._waiting.append(self._thread.submit(self._look_at, taken, take))
 
-        missing = stack.take(wanted, deliver, go_on)
+        missing = stack.take(wanted, deliver, boundary)
         while self._waiting:
             self._waiting.popleft().result()
         problems = self._problems | missing

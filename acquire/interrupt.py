@@ -1,9 +1,10 @@
-"""Stopping on request: Ctrl-C and signals are heard at once and obeyed at a frame's boundary."""
+"""Stopping and pausing on request: heard at once, obeyed at a frame's boundary."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,11 +17,38 @@ _SIGNALS = [
 ]
 
 
+# Windows has neither.
+_PAUSE, _GO_ON = getattr(signal, "SIGTSTP", None), getattr(signal, "SIGCONT", None)
+
+LOOK_S = 0.05
+"""How often a pause is asked whether it is over."""
+
+
 class StopRequest:
-    """Remembers that somebody asked to stop."""
+    """Remembers that somebody asked to stop or to pause."""
 
     def __init__(self) -> None:
         self._reason: str | None = None
+        self._paused = False
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a pause was asked for and not ended."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Ask for a pause."""
+        self._paused = True
+
+    def go_on(self) -> None:
+        """End the pause."""
+        self._paused = False
+
+    def wait(self) -> None:
+        """Wait for the end of a pause; `InterruptedScan` if a stop is asked for meanwhile."""
+        while self._paused:
+            self.check()
+            time.sleep(LOOK_S)
 
     def set(self, reason: str) -> None:
         """Ask to stop; the first reason is kept."""
@@ -37,7 +65,10 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn signals into a `StopRequest` while the block runs; a second Ctrl-C breaks off hard."""
+    """Turn signals into a `StopRequest` while the block runs; a second Ctrl-C breaks off hard.
+
+    SIGTSTP (Ctrl-Z) pauses instead of freezing the process with an LED lit; SIGCONT goes on.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         # Signals reach the main thread only; elsewhere the owner of the thread calls `set`.
@@ -45,11 +76,17 @@ def stop_on_signals() -> Iterator[StopRequest]:
         return
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if request._reason is not None and number == signal.SIGINT:
+        if number == _PAUSE:
+            request.pause()
+        elif number == _GO_ON:
+            request.go_on()
+        elif request._reason is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.set(signal.Signals(number).name)
+        else:
+            request.set(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    heard = [*_SIGNALS, *(number for number in (_PAUSE, _GO_ON) if number is not None)]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield request
     finally:

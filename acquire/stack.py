@@ -42,7 +42,16 @@ LATE_MS = 50.0
 begins later than this after it could have begun had a frame before it that is missing."""
 
 Deliver = Callable[["TakenFrame"], None]
-GoOn = Callable[[], None]
+
+
+class Boundary(Protocol):
+    """What may happen between two frames."""
+
+    def check(self) -> None:
+        """Raise to break off; called again and again while an image is awaited."""
+
+    def hold(self) -> bool:
+        """Wait while the scan is paused, all LEDs dark; True when it was, and the light is gone."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +72,10 @@ class StackTaker(Protocol):
     def how(self) -> str:
         """Who steps, and why, in words."""
 
-    def take(self, wanted: Sequence[Wanted], deliver: Deliver, go_on: GoOn) -> dict[int, str]:
-        """Take frames and hand each to `deliver`; `go_on` raises to break off.
+    def take(
+        self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
+    ) -> dict[int, str]:
+        """Take frames and hand each to `deliver`.
 
         Returns
         -------
@@ -80,14 +91,18 @@ class SoftwareStack:
         self._microscope = microscope
         self.how = f"software timing ({reason})"
 
-    def take(self, wanted: Sequence[Wanted], deliver: Deliver, go_on: GoOn) -> dict[int, str]:
+    def take(
+        self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
+    ) -> dict[int, str]:
         """Take frames one by one (see `StackTaker.take`)."""
         microscope = self._microscope
         overlaps = not microscope.hardware.camera.rolling_shutter
         with ThreadPoolExecutor(1, "leds") as other:
             microscope.light(wanted[0][1].leds, wanted[0][1].brightness)
             for place, (index, frame) in enumerate(wanted):
-                go_on()
+                boundary.check()
+                if boundary.hold():
+                    microscope.light(frame.leds, frame.brightness)
                 following = [record for _, record in wanted[place + 1 : place + 2]]
                 microscope.camera.expose(frame.exposure_ms, frame.gain)
                 lights = [
@@ -125,17 +140,20 @@ class HardwareStack:
         readout_ms = self._microscope.hardware.camera.readout_ms
         return group_frames(wanted, self._longest, self._bright, readout_ms)
 
-    def take(self, wanted: Sequence[Wanted], deliver: Deliver, go_on: GoOn) -> dict[int, str]:
+    def take(
+        self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
+    ) -> dict[int, str]:
         """Take frames in triggered series (see `StackTaker.take`)."""
         problems: dict[int, str] = {}
         for group in self._groups(wanted):
-            go_on()
-            problem = self._take_group(group, deliver, go_on)
+            boundary.check()
+            boundary.hold()
+            problem = self._take_group(group, deliver, boundary)
             if problem:
                 problems |= dict.fromkeys(group.indices, problem)
         return problems
 
-    def _take_group(self, group: FrameGroup, deliver: Deliver, go_on: GoOn) -> str:
+    def _take_group(self, group: FrameGroup, deliver: Deliver, boundary: Boundary) -> str:
         """Take one series; the reason when any of it is wrong: then none of it is to be trusted."""
         leds, camera = self._microscope.leds, self._microscope.camera
         patterns = tuple(shot.leds for shot in group.shots)
@@ -154,7 +172,7 @@ class HardwareStack:
         try:
             camera.arm([shot.exposure_ms for shot in group.shots], group.gain)
             leds.start_sequence(timing)
-            problem = self._receive(group, deliver, go_on)
+            problem = self._receive(group, deliver, boundary)
             if not problem:
                 leds.finish_sequence(GRACE_S + longest_s)
         except NoImage as missing:
@@ -182,13 +200,13 @@ class HardwareStack:
         # The firmware takes no delays below 5 ms; the pace is then the exposures' own.
         return max(5, math.ceil(readout_ms)) if shortest_ms < readout_ms else 0
 
-    def _receive(self, group: FrameGroup, deliver: Deliver, go_on: GoOn) -> str:
+    def _receive(self, group: FrameGroup, deliver: Deliver, boundary: Boundary) -> str:
         camera, clock = self._microscope.camera, self._microscope.clock
         readout_s = self._microscope.hardware.camera.readout_ms / 1000
         before: tuple[Shot, SeriesImage] | None = None
         for shot in group.shots:
             wait_s = shot.exposure_ms / 1000 + readout_s + GRACE_S
-            got = camera.next_image(wait_s, go_on)
+            got = camera.next_image(wait_s, boundary.check)
             problem = self._slip(before, shot, got) or self._marker_problem(shot, got.image)
             if problem:
                 return problem

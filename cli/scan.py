@@ -9,6 +9,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
+    from plsctl.acquire.engine import Engine
     from plsctl.acquire.scan import Scan
     from plsctl.acquire.slide import PassName
 
@@ -109,11 +110,18 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     )
 
 
+def _say_pause(paused: bool) -> None:
+    say("Paused, all LEDs dark; p goes on." if paused else "Going on.")
+
+
 def _take(
     opened: "Scan", name: "PassName", *, fresh: bool, force: bool, yes: bool, as_json: bool
 ) -> None:
+    from contextlib import ExitStack
+
     from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.pass_run import run_pass
+    from plsctl.cli.keys import HELP, listening
     from plsctl.cli.roles import make_roles
 
     with stop_on_signals() as stop, progress(f"scan {name}") as advance:
@@ -121,15 +129,24 @@ def _take(
         def show(what: str, done: int, total: int) -> None:
             advance(description=what, completed=done, total=total)
 
-        result = run_pass(
-            opened,
-            name,
-            lambda operator: make_roles(operator, yes),
-            stop,
-            force=force,
-            fresh=fresh,
-            progress=show,
-        )
+        with ExitStack() as keys:
+
+            def watch(engine: "Engine") -> None:
+                say(f"{engine.totals.timing[0].upper()}{engine.totals.timing[1:]}.")
+                if keys.enter_context(listening(stop)):
+                    say(HELP)
+                engine.paused.connect(_say_pause)
+
+            result = run_pass(
+                opened,
+                name,
+                lambda operator: make_roles(operator, yes),
+                stop,
+                force=force,
+                fresh=fresh,
+                progress=show,
+                watch=watch,
+            )
     totals, verdict = result.totals, result.verdict
     efficiency = totals.light_seconds / totals.seconds if totals.seconds else 0.0
     emit(
@@ -138,7 +155,9 @@ def _take(
             "positions": totals.positions,
             "frames": totals.frames,
             "retaken": totals.retaken,
+            "timing": totals.timing,
             "seconds": totals.seconds,
+            "stack_seconds": totals.stack_seconds,
             "light_seconds": totals.light_seconds,
             "travel_seconds": totals.travel_seconds,
             "efficiency": efficiency,

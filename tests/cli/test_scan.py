@@ -205,3 +205,41 @@ def test_a_slide_that_was_not_stained_is_refused(tmp_path: Path) -> None:
     assert not ScanFolder(tmp_path / "T1").pass_path("stained").exists()
     following = plsctl("scan", slide, "--out", tmp_path, "--json")
     assert json.loads(following.stdout) == {"pass": None, "next": "stained", "safe_to_stain": True}
+
+
+def wait_for(journal: Path, event: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and f'"event": "{event}"' in journal.read_text()):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline, f"no {event}"
+        time.sleep(0.01)
+
+
+def test_a_scan_pauses_and_stops_from_the_keyboard_and_by_signals(tmp_path: Path) -> None:
+    import pty
+
+    slide = write_slide(tmp_path)
+    command = [*PLSCTL, "scan", str(slide), "--pass", "unstained", "--out", str(tmp_path)]
+    journal = tmp_path / "T1" / "scan.jsonl"
+    keyboard, terminal = pty.openpty()
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        wait_for(journal, "frame", process)
+        process.send_signal(signal.SIGTSTP)
+        wait_for(journal, "paused", process)
+        paused = journal.read_text()
+        time.sleep(0.5)
+        assert journal.read_text() == paused  # nothing is taken meanwhile
+        os.write(keyboard, b"p")
+        wait_for(journal, "went_on", process)
+        os.write(keyboard, b"q")
+        _, text = process.communicate(timeout=60)
+    os.close(keyboard)
+    os.close(terminal)
+    assert process.returncode == 130
+    assert b"LEDs dark" in text and b"the key q" in text
+    resumed = plsctl("scan", slide, "--out", tmp_path, "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    verified = plsctl("scan", slide, "--verify", "--out", tmp_path, "--json")
+    assert verified.returncode == 0, verified.stderr
