@@ -186,7 +186,7 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
     }
     moves = {"stage", "focus_z_um", "checks", "timing"}
     # Of the simulated microscope: how fast and how well it works, not what it sees.
-    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb"}
+    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb", "led_log"}
     leds = hardware.led_array
     passes = {name: settings.objective for name, settings in slide.passes.items()}
     tables = {name: slide.load_exposures(name) for name in slide.passes}

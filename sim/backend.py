@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from plsctl.acquire.backend import Backend, close_core
 from plsctl.acquire.config import validate_section
 from plsctl.acquire.errors import HardwareError
@@ -75,9 +77,14 @@ def open_simulator(hardware: Hardware) -> Backend:
 def _board(world: World) -> IlluminateFirmware:
     """The LED array of the world, wired to its camera."""
     places = [(led.x_mm, led.y_mm, led.z_mm) for led in world.geometry.leds]
+    log = world.settings.led_log
 
-    def light(_time_s: float, lit: dict[int, float]) -> None:
+    def light(time_s: float, lit: dict[int, float]) -> None:
         world.lit = {world.geometry.leds[index].led: level for index, level in lit.items()}
+        if log is not None:
+            # Closed after every line: what shone must be on record when the process is killed.
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"time_s": time_s, "lit": sorted(world.lit)}) + "\n")
 
     def pulse(time_s: float) -> None:
         if world.settings.wiring == "handshake":

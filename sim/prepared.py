@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,12 @@ class PreparedImages:
         """Remember an image for the next run."""
         name = self._name(what)
         path = self._folder / f"{name}@{z_um:.3f}.npy"
+        # Whole or not at all: this process may be killed, and another may read the same folder.
+        partial = path.with_name(f".{path.stem}.{os.getpid()}")
         try:
-            np.save(path, image)
+            with partial.open("wb") as file:
+                np.save(file, image)
+            partial.replace(path)
         except OSError as error:
             raise disk_error(error, path) from None
         self._heights.setdefault(name, []).append((z_um, path))

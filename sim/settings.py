@@ -78,4 +78,7 @@ class SimulatorSettings(Settings):
     made once and kept there."""
     wiring: Literal["handshake", "none"] = "handshake"
     """Trigger cables between camera and LED array."""
+    led_log: Path | None = None
+    """File to which the array adds a line (JSON: time and lit LEDs) whenever what shines changes:
+    it tells what was left lit when the process that held the array has died."""
     faults: tuple[Fault, ...] = ()

@@ -315,6 +315,7 @@ def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedI
     if settings.prepared is None:
         return None
     # What decides images and is not in the scene that they are filed under.
-    told = settings.model_dump_json(exclude={"clock", "prepared", "faults", "image_cache_mb"})
+    play = {"clock", "prepared", "faults", "image_cache_mb", "led_log", "wiring"}
+    told = settings.model_dump_json(exclude=play)
     device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
     return PreparedImages(settings.prepared, told + device)
