@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,27 +16,41 @@ from plsctl.acquire.errors import UserError
 
 SPLITS = ("train", "validation", "test")
 
+SplitBy = Literal["position", "slide", "patient"]
+SPLIT_BY: tuple[str, ...] = get_args(SplitBy)
+
+CROP_UM = 18.75
+"""Side of a crop on the slide: 64 px of 0.293 um."""
+
+Numbers = NDArray[np.integer]
+
 
 def assign_splits(
     table: pd.DataFrame,
     ratios: Sequence[float] = (8, 1, 1),
     seed: int = 0,
-    by: Literal["position", "slide", "patient"] = "position",
-    reach_um: float = 18.75,
+    by: SplitBy = "position",
+    reach_um: float = CROP_UM,
 ) -> pd.Series[str]:
     """Train, validation and test (or, with two ratios, train and test) for every sample.
 
-    Whole groups go to one side. By position, positions of a slide whose crops overlap on the
-    slide count as one group, so that no piece of the smear is seen on both sides.
+    Whole groups go to one side, so that every side has its share of the samples and, where cell
+    types are known, of each type.
+
+    By position, positions whose crops overlap on the slide go together. Where fields overlap all
+    over a slide that would join all of them; such a patch is cut into blocks of neighbouring
+    positions instead, and of two crops that overlap across a border one is left out: the split of
+    the training sample (of the validation sample against a test sample) is then "".
 
     Parameters
     ----------
     table
-        Needs `slide`, `position`, `x_um`, `y_um` (slide frame), or `slide`, or `patient`.
+        Needs `slide`, `position`, `x_um`, `y_um` (slide frame), or `slide`, or `patient`; `type`
+        is used where it is given.
     ratios
         Shares of train, validation and test; two shares mean train and test.
     reach_um
-        Crops closer than this in both x and y overlap: the side of a crop, 64 px of 0.293 um.
+        Crops closer than this in both x and y overlap: the side of a crop on the slide.
 
     Raises
     ------
@@ -46,53 +60,142 @@ def assign_splits(
     names = {2: ("train", "test"), 3: SPLITS}.get(len(ratios))
     if names is None or min(ratios) <= 0:
         raise UserError(f"split ratios must be two or three positive numbers, got {ratios}.")
-    groups = _groups(table, by, reach_um)
-    sizes = groups.value_counts()
-    if len(sizes) < len(names):
+    _require(table, by)
+    shares = np.array(ratios, dtype=float) / sum(ratios)
+    pairs: Numbers = np.empty((0, 2), dtype=np.int64)
+    if by == "position":
+        pairs = _overlapping(table, reach_um)
+        # Two blocks fill the smallest share: it is met closely, and borders stay short.
+        groups = _blocks(table, pairs, most=max(1, int(len(table) * shares.min() / 2)))
+    else:
+        groups = pd.factorize(table[by].astype(str), sort=True)[0]
+    count = int(groups.max(initial=-1)) + 1
+    if count < len(names):
         raise UserError(
-            f"{len(sizes)} separate group(s) by {by} cannot fill {len(names)} splits.",
+            f"{count} separate group(s) by {by} cannot fill {len(names)} splits.",
             hint="Scan more positions or with less overlap, or split by something finer.",
         )
-    shuffled = np.random.default_rng(seed).permutation(np.array(sorted(sizes.index)))
-    # Largest first into the split that lacks most: shares come out close with few groups.
-    order = sorted(shuffled, key=lambda group: -int(sizes[group]))
-    wanted = np.array(ratios, dtype=float) / sum(ratios) * len(table)
-    got = np.zeros(len(names))
-    side: dict[object, str] = {}
-    for left, group in zip(range(len(order), 0, -1), order, strict=True):
-        empty = np.flatnonzero(got == 0)
-        candidates = empty if len(empty) == left else np.arange(len(names))
-        best = candidates[int(np.argmax((wanted - got)[candidates]))]
-        side[group] = names[best]
-        got[best] += int(sizes[group])
-    return groups.map(side).rename("split")
+    side = _divide(_count_types(table, groups, count), shares, seed)[groups]
+    split = np.array(names, dtype=object)[side]
+    across = side[pairs[:, 0]] != side[pairs[:, 1]]
+    split[_earlier(pairs[across], side)] = ""
+    return pd.Series(split, index=table.index, name="split")
 
 
-def _groups(table: pd.DataFrame, by: str, reach_um: float) -> pd.Series[str]:
+def thin_training(
+    table: pd.DataFrame, split: pd.Series[str], share: float, seed: int = 0
+) -> pd.Series[str]:
+    """Keep a share of the training samples, of every slide and cell type alike; "" for the rest.
+
+    Half of them is the half-size data set of papers/002 (section 4.2.4). Validation and test stay
+    as they are, so that what is trained on both can be compared.
+
+    Raises
+    ------
+    UserError
+        If the share is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"a share of {share:g} of the training samples cannot be kept.")
+    rng = np.random.default_rng(seed)
+    kinds = table["slide"].astype(str) + "/" + _types(table)
+    thinned = split.copy()
+    rest = 0.0
+    for _, rows in kinds[split == "train"].groupby(kinds):
+        wanted = len(rows) * share + rest
+        keep = min(len(rows), round(wanted))
+        rest = wanted - keep  # what rounding takes from small kinds the next ones get
+        left_out = rng.permutation(rows.index.to_numpy())[keep:]
+        thinned.loc[left_out] = ""
+    return thinned
+
+
+def _require(table: pd.DataFrame, by: str) -> None:
     needed = {"position": ["slide", "position", "x_um", "y_um"]}.get(by, [by])
     for column in needed:
         if column not in table.columns or bool((table[column].astype(str) == "").any()):
             raise UserError(f"cannot split by {by}: the table has samples without {column}.")
-    if by != "position":
-        return table[by].astype(str)
-    names = table["slide"].astype(str) + "/" + table["position"].astype(str)
-    codes, _ = pd.factorize(names)
-    return pd.Series(_linked(table, codes, reach_um), index=table.index).astype(str)
 
 
-def _linked(
-    table: pd.DataFrame, codes: NDArray[np.integer], reach_um: float
-) -> NDArray[np.integer]:
-    """Component number per sample: positions joined where their crops overlap on the slide."""
-    pairs: list[NDArray[np.integer]] = [np.stack([codes, codes], axis=1)]
+def _types(table: pd.DataFrame) -> pd.Series[str]:
+    if "type" not in table.columns:
+        return pd.Series("", index=table.index)
+    return table["type"].fillna("").astype(str)
+
+
+def _count_types(table: pd.DataFrame, groups: Numbers, count: int) -> NDArray[np.float64]:
+    """Samples of each type in each group, (group, type)."""
+    codes, names = pd.factorize(_types(table), sort=True)
+    counts = np.zeros((count, len(names)))
+    np.add.at(counts, (groups, codes), 1)
+    return counts
+
+
+def _divide(counts: NDArray[np.float64], shares: NDArray[np.float64], seed: int) -> Numbers:
+    """The side of each group: largest first, to the side that lacks most of what it brings."""
+    totals = counts.sum(axis=0)
+    wanted = shares[:, None] * totals
+    got = np.zeros_like(wanted)
+    shuffled = np.random.default_rng(seed).permutation(len(counts))
+    order = sorted(shuffled, key=lambda group: -float(counts[group].sum()))
+    side = np.zeros(len(counts), dtype=np.int64)
+    for left, group in zip(range(len(order), 0, -1), order, strict=True):
+        lacking = ((wanted - got) * counts[group] / totals**2).sum(axis=1)
+        empty = np.flatnonzero(got.sum(axis=1) == 0)
+        candidates = empty if len(empty) == left else np.arange(len(shares))
+        side[group] = candidates[int(np.argmax(lacking[candidates]))]
+        got[side[group]] += counts[group]
+    return side
+
+
+def _earlier(pairs: Numbers, side: Numbers) -> Numbers:
+    """Of each pair the sample whose side comes first: training gives way to the others."""
+    first = side[pairs[:, 0]] < side[pairs[:, 1]]
+    return np.where(first, pairs[:, 0], pairs[:, 1])
+
+
+def _overlapping(table: pd.DataFrame, reach_um: float) -> Numbers:
+    """Pairs of samples, by row, whose crops overlap on the slide; shape (n, 2)."""
+    pairs: list[Numbers] = [np.empty((0, 2), dtype=np.int64)]
     for _, rows in table.groupby("slide", sort=False):
         places = table.index.get_indexer(rows.index)
         tree = cKDTree(rows[["x_um", "y_um"]].to_numpy(dtype=float))
         close = tree.query_pairs(reach_um, p=np.inf, output_type="ndarray")
-        pairs.append(codes[places[close]].reshape(-1, 2))
-    links = np.concatenate(pairs)
-    count = int(codes.max()) + 1
+        pairs.append(places[close].reshape(-1, 2))
+    return np.concatenate(pairs)
+
+
+def _blocks(table: pd.DataFrame, pairs: Numbers, most: int) -> Numbers:
+    """Group number per sample: overlapping positions together, as far as `most` samples allow."""
+    names = table["slide"].astype(str) + "/" + table["position"].astype(str)
+    positions = pd.factorize(names)[0]
+    count = int(positions.max(initial=-1)) + 1
+    links = positions[pairs]
     graph = coo_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(count, count))
-    _, components = connected_components(graph, directed=False)
-    numbers: NDArray[np.integer] = np.asarray(components)[codes]
-    return numbers
+    components = np.asarray(connected_components(graph, directed=False)[1])[positions]
+    places = table[["x_um", "y_um"]].to_numpy(dtype=float)
+    groups = np.zeros(len(table), dtype=np.int64)
+    number = 0
+    for component in pd.unique(components):
+        for rows in _cut(np.flatnonzero(components == component), positions, places, most):
+            groups[rows] = number
+            number += 1
+    return groups
+
+
+def _cut(
+    rows: Numbers, positions: Numbers, places: NDArray[np.float64], most: int
+) -> list[Numbers]:
+    """Halve a patch of positions across its longer side until no part has too many samples."""
+    found = np.unique(positions[rows])
+    if len(rows) <= most or len(found) == 1:
+        return [rows]
+    middles = np.array([places[rows[positions[rows] == p]].mean(axis=0) for p in found])
+    axis = int(np.argmax(np.ptp(middles, axis=0)))
+    order = found[np.argsort(middles[:, axis], kind="stable")]
+    sizes = np.array([np.count_nonzero(positions[rows] == p) for p in order])
+    half = int(np.argmin(np.abs(np.cumsum(sizes)[:-1] - len(rows) / 2))) + 1
+    first = np.isin(positions[rows], order[:half])
+    return [
+        part for side in (rows[first], rows[~first]) for part in _cut(side, positions, places, most)
+    ]

@@ -12,6 +12,7 @@ import zarr
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.dataset import Dataset, DatasetWriter, assign_splits
+from plsctl.process.splits import thin_training
 
 FRAMES = [{"label": "brightfield"}, {"label": "plate-1"}, {"label": "arm1-24:low"}]
 
@@ -110,29 +111,68 @@ def test_missing_targets_and_images_are_named(tmp_path: Path) -> None:
         data.channels_of(["brightfield", "arm2-10"])
 
 
-def test_splits_keep_overlapping_positions_together() -> None:
+def _grid(columns: int, rows: int, overlap_um: float, density: float = 2e-4) -> pd.DataFrame:
+    """Cells of a slide, each in the field of 400 x 300 um that shows it farthest from its rim."""
     rng = np.random.default_rng(0)
-    position = rng.integers(0, 60, 1200)
-    table = pd.DataFrame(
+    steps = np.array([400.0 - overlap_um, 300.0 - overlap_um])
+    size = steps * (columns, rows) + overlap_um
+    places = rng.uniform((0, 0), size, (int(size.prod() * density), 2))
+    field = np.clip(((places - overlap_um / 2) // steps).astype(int), 0, (columns - 1, rows - 1))
+    return pd.DataFrame(
         {
-            "slide": np.where(position < 30, "a", "b"),
-            "position": position.astype(str),
-            "x_um": position * 300.0 + rng.uniform(0, 305, 1200),
-            "y_um": rng.uniform(0, 200, 1200),
+            "slide": "a",
+            "position": [f"{row}/{column}" for column, row in field],
+            "x_um": places[:, 0],
+            "y_um": places[:, 1],
+            "type": rng.choice(
+                ["neutrophil", "lymphocyte", "basophil"], len(places), p=[0.6, 0.3, 0.1]
+            ),
         }
     )
+
+
+def _overlap_across(table: pd.DataFrame, split: pd.Series) -> int:
+    """How many pairs of crops overlap and lie in different splits; those left out are in none."""
+    places, sides = table[["x_um", "y_um"]].to_numpy(), split.to_numpy()
+    near = (np.abs(places[:, None] - places) < 18.75).all(axis=2)
+    kept = sides != ""
+    return int((near & (sides[:, None] != sides) & kept[:, None] & kept).sum() // 2)
+
+
+@pytest.mark.parametrize(
+    ("overlap_um", "most_left_out"), [(0.0, 0.02), (20.0, 0.03), (100.0, 0.03)]
+)
+def test_no_piece_of_the_smear_is_in_two_splits(overlap_um: float, most_left_out: float) -> None:
+    table = _grid(10, 8, overlap_um)
     split = assign_splits(table, (8, 1, 1), seed=4)
     assert split.equals(assign_splits(table, (8, 1, 1), seed=4))
-    # Independent of the grouping: no two overlapping crops of one slide lie on two sides.
-    for _, rows in table.groupby("slide"):
-        places = rows[["x_um", "y_um"]].to_numpy()
-        near = (np.abs(places[:, None] - places) < 18.75).all(axis=2)
-        sides = split[rows.index].to_numpy()
-        assert not (near & (sides[:, None] != sides)).any()
-    assert split.groupby([table["slide"], table["position"]]).nunique().max() == 1
+    assert not split.equals(assign_splits(table, (8, 1, 1), seed=5))
+    assert _overlap_across(table, split) == 0
+    assert split[split != ""].groupby(table["position"]).nunique().max() == 1
     shares = split.value_counts(normalize=True)
-    assert shares["train"] == pytest.approx(0.8, abs=0.06)
-    assert shares["test"] == pytest.approx(0.1, abs=0.06)
+    assert shares.get("", 0.0) <= most_left_out
+    assert shares["validation"] == pytest.approx(0.1, abs=0.02)
+    assert shares["test"] == pytest.approx(0.1, abs=0.02)
+    for _, found in split[split != ""].groupby(table["type"]):
+        assert (found == "test").mean() == pytest.approx(0.1, abs=0.035)
+
+
+def test_fields_that_hardly_touch_stay_together() -> None:
+    table = _grid(10, 8, 0.0, density=2e-5)
+    split = assign_splits(table, (8, 1, 1), seed=4)
+    assert (split != "").all()
+    assert _overlap_across(table, split) == 0
+
+
+def test_half_the_training_samples_of_every_type() -> None:
+    table = _grid(10, 8, 20.0)
+    split = assign_splits(table, (8, 1, 1), seed=4)
+    half = thin_training(table, split, 0.5, seed=1)
+    others = split != "train"
+    assert half[others].equals(split[others])
+    for kind, rows in table.groupby("type"):
+        before, after = (split[rows.index] == "train").sum(), (half[rows.index] == "train").sum()
+        assert abs(after - before / 2) <= 1, kind
 
 
 def test_too_few_groups_are_an_error() -> None:
