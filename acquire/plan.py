@@ -17,8 +17,11 @@ from plsctl.acquire.slide import PassName, Region, Slide
 from plsctl.acquire.store import FrameRecord
 from plsctl.acquire.store_writer import frame_bytes
 
-LED_UPDATE_S = 0.0015
+LED_COMMAND_S = 0.0015
 """Serial round trip of one LED command (docs/led-arrays.md)."""
+
+LED_STEP_S = 0.0054
+"""What an array takes to show the next pattern of a sequence (Illuminate 2.32)."""
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,16 @@ def check_camera(frames: Sequence[FrameRecord], hardware: Hardware, table: Path)
 def forecast(
     plan: PassPlan, hardware: Hardware, image_shape: tuple[int, int, int], bytes_per_value: int
 ) -> Forecast:
-    """Time and disk of a plan with software timing; images before compression, with levels."""
-    light_s = sum(frame.exposure_ms for frame in plan.frames) / 1000
-    readout_s = len(plan.frames) * (hardware.camera.readout_ms / 1000 + LED_UPDATE_S)
+    """Time and disk of a plan; images before compression, with levels.
+
+    Where the hardware file has trigger cables, readout is hidden behind the next exposure.
+    """
+    exposures_s = [frame.exposure_ms / 1000 for frame in plan.frames]
+    light_s, readout_s = sum(exposures_s), hardware.camera.readout_ms / 1000
+    if hardware.camera.trigger is not None and hardware.timing != "software":
+        stack_s = sum(max(exposure + LED_STEP_S, readout_s) for exposure in exposures_s)
+    else:
+        stack_s = sum(exposure + max(LED_COMMAND_S, readout_s) for exposure in exposures_s)
     stage = hardware.stage
     travel_s, before = 0.0, None
     for position in plan.positions:
@@ -209,7 +219,7 @@ def forecast(
     return Forecast(
         positions=count,
         frames=count * len(plan.frames),
-        seconds=count * (light_s + readout_s) + travel_s,
+        seconds=count * stack_s + travel_s,
         light_seconds=count * light_s,
         travel_seconds=travel_s,
         bytes=size,

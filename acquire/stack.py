@@ -261,7 +261,7 @@ def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTa
         The hardware file asks for hardware timing, and they cannot do it.
     """
     wish = microscope.hardware.timing
-    lacks = _lacks_for_hardware(microscope)
+    lacks = lacks_for_hardware(microscope)
     if wish == "software":
         return SoftwareStack(microscope, "as the hardware file says")
     if not lacks:
@@ -276,7 +276,8 @@ def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTa
     return SoftwareStack(microscope, lacks)
 
 
-def _lacks_for_hardware(microscope: Microscope) -> str:
+def lacks_for_hardware(microscope: Microscope) -> str:
+    """What is missing for hardware timing, in words; empty when nothing is."""
     able = microscope.leds.capabilities
     if not (able.sequence and able.trigger):
         return "the LED array cannot step through patterns by trigger"

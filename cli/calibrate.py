@@ -85,3 +85,32 @@ def exposures(
         json,
     )
     say(f"{len(table.rows)} exposures written to {out}.")
+
+
+@app.command()
+def levels(
+    table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="An exposure table.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")],
+    levels: Annotated[int, typer.Option(help="Most different exposures.")] = 12,
+    overwrite: Annotated[bool, typer.Option(help="Replace an existing table.")] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Round exposures down to a few levels: for cameras whose series have one exposure each.
+
+    Example: plsctl calibrate levels exposures_20x.csv --levels 12 -o levels_20x.csv
+    """
+    if out.exists() and not overwrite:
+        raise UserError("the table exists.", file=out, hint="Choose another name, or --overwrite.")
+    from plsctl.acquire.exposure_levels import greatest_loss, level_exposures
+    from plsctl.acquire.exposures import load_exposures, save_exposures
+
+    if not table.is_file():
+        raise UserError("there is no such table.", file=table, hint="Name an exposure table.")
+    before = load_exposures(table)
+    after = level_exposures(before, levels)
+    save_exposures(after, out)
+    found = len({(e.exposure_ms, e.gain) for e in after.rows.values()})
+    loss = greatest_loss(before, after)
+    emit({"table": out, "levels": found, "greatest_loss": loss}, json)
+    say(f"{found} levels in {out}; no frame loses more than {100 * loss:.0f} % of its light.")
