@@ -1,6 +1,7 @@
 """The synthetic aperture of a whole field, put together from overlapping tiles.
 
-The middle tile goes first and in full; what it finds about lens and LEDs is where the others begin.
+The middle tile goes first; what it finds about lens and LEDs is where the others begin, with half
+the rounds.
 The phase common to a tile shows in no image, so each tile is turned to agree with its neighbours
 where they overlap; tiles fade into one another there.
 """
@@ -101,7 +102,10 @@ def reconstruct_field(
     height, width = (int(n) for n in stack.amplitude.shape[1:])
     corners = _in_order_of_distance(height, width, tiles)
     side = (min(tiles.side_px, height), min(tiles.side_px, width))
-    following = settings.model_copy(update={"recover_directions": False})
+    # They begin with what the middle tile has found, and need half the rounds.
+    following = settings.model_copy(
+        update={"recover_directions": False, "rounds": math.ceil(settings.rounds / 2)}
+    )
     windows = [(slice(y, y + side[0]), slice(x, x + side[1])) for y, x in corners]
     middle = reconstruct(stack.part(windows[0]), settings)
     joined = _Joined((height, width), tiles.overlap_px)

@@ -129,6 +129,9 @@ def _look(
     candidates = np.concatenate([around, stack.directions[others]])
     wrong = result.compare_with(stack.amplitude[led], candidates)
     best = int(np.argmin(wrong))
+    at_rim = best < len(around) and bool(
+        np.isclose(np.abs(around[best] - table).max(), step * STEPS)
+    )
     at_table = at_found = float(wrong[len(around) // 2])
     like, found = "", candidates[best]
     if best >= len(around):
@@ -139,7 +142,7 @@ def _look(
         found, at_found = _between(finer, again), float(again.min())
     moved_deg = _angle_deg(table, found)
     verdict = "agrees"
-    if at_found > DISTINCT * float(np.median(wrong)):
+    if at_rim or at_found > DISTINCT * float(np.median(wrong)):
         verdict = "unclear"
     elif moved_deg > tolerance_deg and at_found < BETTER * at_table:
         verdict = "moved"

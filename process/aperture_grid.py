@@ -120,7 +120,7 @@ def make_grid(stack: LedStack, guard_px: int, upsampling: int | None) -> Apertur
     needed = math.ceil(reach + margin)
     if upsampling is not None and upsampling < needed:
         raise UserError(
-            f"an upsampling of {upsampling} cannot hold the light of the steepest LED",
+            f"an upsampling of {upsampling} cannot hold the light of the steepest LED.",
             field="upsampling",
             hint=f"Give at least {needed}, or leave it out.",
         )

@@ -48,7 +48,7 @@ class LedStack:
         if self.amplitude.ndim != 3 or self.directions.shape != (len(self.amplitude), 2):
             raise UserError(
                 f"amplitudes of shape {self.amplitude.shape} and directions of shape "
-                f"{self.directions.shape} make no stack; give (LED, y, x) and (LED, 2)"
+                f"{self.directions.shape} make no stack; give (LED, y, x) and (LED, 2)."
             )
         if not self.names:
             numbers = tuple(str(number) for number in range(len(self.amplitude)))
@@ -57,7 +57,7 @@ class LedStack:
             raise UserError(f"{len(self.names)} names were given for {len(self)} LEDs.")
         if self.na / self.wavelength_um >= 0.5 / self.pixel_um:
             raise UserError(
-                f"a pixel of {self.pixel_um} um cannot sample a pupil of NA {self.na}",
+                f"a pixel of {self.pixel_um} um cannot sample a pupil of NA {self.na}.",
                 hint="Raise the magnification or lower the NA.",
             )
 
@@ -123,7 +123,7 @@ def stack_from_pass(
             frames[frame.led].append(index)
     if not frames:
         raise UserError(
-            f"the pass '{attributes.pass_name}' holds no images under single LEDs",
+            f"the pass '{attributes.pass_name}' holds no images under single LEDs.",
             file=reader.path,
             hint="Take it with a recipe such as full or le36deg.",
         )

@@ -205,14 +205,14 @@ class _Assembly:
         bright = np.flatnonzero(stack.steepness <= _SURELY_BRIGHT * stack.na)
         if not bright.size:
             raise UserError(
-                "no LED of the stack lies inside the objective's aperture",
+                "no LED of the stack lies inside the objective's aperture.",
                 hint="Take the stack with a recipe that holds bright-field LEDs.",
             )
         self.grid = make_grid(stack, settings.guard_px, settings.upsampling)
         self.order = np.argsort(stack.steepness, kind="stable")
         self.scale = float(stack.amplitude[self.order[0]].mean())
         if not self.scale > 0:
-            raise UserError("the image under the most central LED is black")
+            raise UserError("the image under the most central LED is black.")
         self.measured = stack.amplitude / np.float32(self.scale)
         self.settings = settings
         self._bright = bright
