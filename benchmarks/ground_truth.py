@@ -37,7 +37,7 @@ from plsctl.process.build import build_dataset
 from plsctl.process.dataset import Dataset
 from plsctl.process.highres_scale import HighresScale
 
-TRUE_RATIO, TRUE_ROTATION_DEG = 5.03, 0.5
+TRUE_RATIO, TRUE_ROTATION_DEG = 5.03, -0.5
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """The 100x image of a cell found under the 20x image, and brought to its grid (papers/002, 3.1.3).
 
-Dark rims around red cells at 20x are missing at 100x, where oil matches the cells' index. The
-Laplacian of Gaussian of the 100x image, subtracted from it, puts rims back; the up-sampled 20x crop
-is then slid over it.
+Dark rims around red cells at 20x are missing at 100x, where oil matches the cells' index. The paper
+subtracts the Laplacian of Gaussian of the 100x image from it, which puts rims back, and slides the
+up-sampled 20x crop over it ("log"; "plain" leaves the subtraction out). Rims depend on focus,
+though, and hardly on colour: the ratio of green to blue light shows the stain without them, and is
+what is compared by default ("colour").
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.matching import Match, best_place, grey_image
+from plsctl.process.similarity import Similarity
 
-Method = Literal["log", "plain"]
+Method = Literal["colour", "log", "plain"]
 
 NOMINAL_RATIO = 5.0
 """100x pixels to a 20x pixel by the objectives' names."""
@@ -26,6 +29,7 @@ NOMINAL_RATIO = 5.0
 LAPLACIAN_WEIGHT = 40.0
 """How much of the Laplacian of Gaussian is subtracted (second derivative per pixel squared)."""
 
+_CELL_RADIUS_PX = 15  # of a white cell at 20x: a second peak nearer than this is the same cell
 _KERNEL_GAIN = 1 / 1024  # a 7 x 7 Laplacian of OpenCV holds 1024 times the second derivative
 
 
@@ -49,38 +53,156 @@ def log_subtracted(
     return np.asarray(values - np.float32(weight) * laplacian, dtype=np.float32)
 
 
+def stain_contrast(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Logarithm of green over blue light of an image (y, x, rgb); shape (y, x).
+
+    Chromatin and eosin take more of the green; refraction, focus and vignetting leave the ratio
+    as it is.
+    """
+    steps = np.log(np.arange(256, dtype=np.float32) + 1)
+    return np.asarray(steps[image[..., 1]] - steps[image[..., 2]], dtype=np.float32)
+
+
+def match_by_colour(
+    low: NDArray[np.uint8],
+    centre: tuple[float, float],
+    image: NDArray[np.uint8],
+    expected: tuple[float, float],
+    size_px: int,
+    reach_px: int,
+    ratio: float = NOMINAL_RATIO,
+    rotation_deg: float = 0.0,
+) -> HighresPlace:
+    """Where a square of a 20x image lies in a 100x image, by the contrast of the stain.
+
+    The 100x image is averaged over squares of 20x pixels and compared on their grid.
+
+    Parameters
+    ----------
+    low
+        Stained 20x image, (y, x, rgb), and the middle of the square in it, (x, y).
+    image
+        100x image, (y, x, rgb).
+    expected
+        Expected place of the middle in `image`.
+    size_px
+        Side of the square, 20x pixels.
+    reach_px
+        How far around the expected place is searched, 20x pixels.
+    ratio, rotation_deg
+        100x pixels to a 20x pixel, and how far the 100x image is turned.
+
+    Raises
+    ------
+    UserError
+        When the square does not fit into the 100x image where it is expected.
+    """
+    left, top = (max(0, math.floor(value - size_px / 2) - 1) for value in centre)
+    part = stain_contrast(low[top : top + size_px + 3, left : left + size_px + 3])
+    middle = (size_px - 1) / 2
+    grid = Similarity.about((middle, middle), (centre[0] - left, centre[1] - top))
+    template = _sampled(part, grid, size_px)
+    side = size_px + 2 * reach_px
+    half = ratio * size_px / 2 * (1 + abs(math.sin(math.radians(rotation_deg))))
+    x, y = expected
+    if min(x, y) < half - 1 or x > image.shape[1] - half or y > image.shape[0] - half:
+        raise UserError(
+            f"A crop of {size_px} x {size_px} pixels does not fit into the 100x image where it is "
+            "expected.",
+            hint="Take the 100x image nearer to the cell, or make the crop smaller.",
+        )
+    reduced, shift = _averaged(stain_contrast(image), ratio)
+    middle = (side - 1) / 2
+    grid = Similarity.about((middle, middle), (x + shift, y + shift), rotation_deg, ratio)
+    scores = cv2.matchTemplate(_sampled(reduced, grid, side), template, cv2.TM_CCOEFF_NORMED)
+    found = best_place(np.asarray(scores, np.float32), radius_px=_CELL_RADIUS_PX)
+    place = grid.apply_to(found.dx + (size_px - 1) / 2, found.dy + (size_px - 1) / 2)
+    return HighresPlace(place[0] - shift, place[1] - shift, found.score, found.second_ratio)
+
+
+def _sampled(image: NDArray[np.float32], grid: Similarity, side: int) -> NDArray[np.float32]:
+    crop = cv2.warpAffine(
+        image,
+        grid.matrix,
+        (side, side),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(crop, np.float32)
+
+
+def _averaged(image: NDArray[np.float32], ratio: float) -> tuple[NDArray[np.float32], float]:
+    """Means over squares of a 20x pixel, and by how much they lie off their places (pixels)."""
+    window = max(1, round(ratio))
+    mean = cv2.blur(image, (window, window), borderType=cv2.BORDER_REPLICATE)
+    # The mean over an even window lies half a pixel before its anchor.
+    return np.asarray(mean, np.float32), 0.0 if window % 2 else 0.5
+
+
 def match_highres(
     crop: NDArray[np.uint8],
     image: NDArray[np.uint8],
     expected: tuple[float, float] | None = None,
     reach_px: int = 160,
-    method: Method = "log",
+    method: Method = "colour",
     ratio: float = NOMINAL_RATIO,
 ) -> HighresPlace:
-    """Where a 20x crop lies in a 100x image.
+    """Where a 20x crop lies in a 100x image that is not turned against it.
 
     Parameters
     ----------
     crop
-        Stained 20x crop, (y, x, rgb) or (y, x).
+        Stained 20x crop, (y, x, rgb), square; for "log" and "plain" any shape, or grey (y, x).
     image
-        Stained 100x image, (y, x, rgb) or (y, x).
+        Stained 100x image, likewise.
     expected
         Expected centre (x, y) of the crop in `image`; the search goes `reach_px` around it.
         None searches everywhere.
     method
-        "log" subtracts the Laplacian of Gaussian from the 100x image; "plain" does not.
+        "colour" compares the contrast of the stain; "log" subtracts the Laplacian of Gaussian
+        from the 100x image (papers/002); "plain" compares grey values.
     ratio
         100x pixels to a 20x pixel.
 
     Raises
     ------
     UserError
-        When the up-sampled crop does not fit into the image where it is expected.
+        When the crop does not fit into the image where it is expected.
     """
+    if method == "colour":
+        height, width = image.shape[:2]
+        middle = ((width - 1) / 2, (height - 1) / 2)
+        reach = reach_px if expected is not None else max(middle)
+        centre = ((crop.shape[1] - 1) / 2, (crop.shape[0] - 1) / 2)
+        return match_by_colour(
+            crop, centre, image, expected or middle, crop.shape[0], math.ceil(reach / ratio), ratio
+        )
     size = (round(crop.shape[1] * ratio), round(crop.shape[0] * ratio))
     template = cv2.resize(grey_image(crop), size, interpolation=cv2.INTER_LINEAR)
     return slide_template(np.asarray(template, np.uint8), image, expected, reach_px, method)
+
+
+def find_highres(
+    low: NDArray[np.uint8],
+    centre: tuple[float, float],
+    image: NDArray[np.uint8],
+    expected: tuple[float, float],
+    *,
+    size_px: int,
+    reach_px: int,
+    method: Method = "colour",
+    ratio: float = NOMINAL_RATIO,
+    rotation_deg: float = 0.0,
+) -> HighresPlace:
+    """Where a square of a whole 20x image lies in a 100x image, by any method.
+
+    Parameters as for `match_by_colour`, but `reach_px` in 100x pixels.
+    """
+    if method == "colour":
+        reach = math.ceil(reach_px / ratio)
+        return match_by_colour(low, centre, image, expected, size_px, reach, ratio, rotation_deg)
+    template = upsample_at(low, centre, size_px, ratio, rotation_deg)
+    return slide_template(template, image, expected, reach_px, method)
 
 
 def slide_template(
@@ -88,7 +210,7 @@ def slide_template(
     image: NDArray[np.uint8],
     expected: tuple[float, float] | None = None,
     reach_px: int = 160,
-    method: Method = "log",
+    method: Literal["log", "plain"] = "log",
 ) -> HighresPlace:
     """Where an up-sampled 20x crop, grey (y, x), lies in a 100x image; see `match_highres`."""
     size = (template.shape[1], template.shape[0])

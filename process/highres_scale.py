@@ -12,10 +12,10 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.protocols import rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
-from plsctl.process.locate import locate_by_log
+from plsctl.process.locate import place_highres
 
 FIELDS = 24
-"""So many 100x fields, spread over the slide, are located; the mean is taken."""
+"""So many 100x fields, spread over the slide, are located."""
 
 _ROOM_PX = 30  # 20x pixels around the expected place of a 100x field
 _MOST_DEPARTURE = 0.05  # objectives are not further from their nominal magnification
@@ -42,6 +42,15 @@ class ScaleField:
     stained: str
     x: float
     y: float
+
+
+@dataclass(frozen=True)
+class FieldScale:
+    """Scale and rotation as one 100x image shows them, and their weight in the mean."""
+
+    ratio: float
+    rotation_deg: float
+    weight: float
 
 
 def measure_highres_scale(folder: ScanFolder) -> HighresScale:
@@ -72,7 +81,7 @@ def scale_fields(folder: ScanFolder) -> list[ScaleField]:
     return held[:: max(1, len(held) // FIELDS)]
 
 
-def locate_field(field: ScaleField) -> tuple[float, float] | None:
+def locate_field(field: ScaleField) -> FieldScale | None:
     """Scale and rotation as one 100x image shows them; None where it is not found for sure."""
     folder = ScanFolder(field.scan)
     stained = folder.open_pass("stained", one_core=True)
@@ -85,22 +94,32 @@ def locate_field(field: ScaleField) -> tuple[float, float] | None:
     )  # fmt: skip
     (low,) = stained.windows(field.stained, stained.labels.index("brightfield"), [box])
     try:
-        place = locate_by_log(low, highres.brightfield(field.highres), nominal)
+        place = place_highres(low, highres.brightfield(field.highres), nominal)
     except UserError:  # a field too small to be told apart
         return None
-    if place.trusted and 0 < abs(place.scale / nominal - 1) < _MOST_DEPARTURE:
-        return place.scale, place.rotation_deg
-    return None
+    motion = place.motion
+    if not place.trusted or not place.weight or abs(motion.scale / nominal - 1) > _MOST_DEPARTURE:
+        return None
+    return FieldScale(motion.scale, motion.rotation_deg, place.weight)
 
 
-def mean_scale(folder: ScanFolder, found: Sequence[tuple[float, float] | None]) -> HighresScale:
-    """The mean of what fields showed; the nominal scale where fewer than two showed anything."""
-    sure = [pair for pair in found if pair is not None]
+def mean_scale(folder: ScanFolder, found: Sequence[FieldScale | None]) -> HighresScale:
+    """The mean of what fields showed, each with the weight of the tiles it rests on.
+
+    The nominal scale where fewer than two showed anything. Fields that depart from the others are
+    left out.
+    """
+    sure = [field for field in found if field is not None]
     if len(sure) < 2:
         nominal = _nominal(folder.open_pass("stained"), folder.open_pass("highres"))
         return HighresScale(nominal, 0.0, 0)
-    ratio, rotation = np.mean(np.array(sure), axis=0)
-    return HighresScale(float(ratio), float(rotation), len(sure))
+    values = np.array([(field.ratio, field.rotation_deg) for field in sure])
+    weights = np.array([field.weight for field in sure])
+    departure = np.abs(values - np.median(values, axis=0))
+    usual = np.maximum(np.median(departure, axis=0), 1e-6)
+    kept = (departure <= 5 * usual).all(axis=1)
+    ratio, rotation = np.average(values[kept], axis=0, weights=weights[kept])
+    return HighresScale(float(ratio), float(rotation), int(kept.sum()))
 
 
 def _nominal(stained: PassReader, highres: PassReader) -> float:

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,16 +18,10 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
-from plsctl.process.fine_alignment import REACH_PX, FineMatch, align_crop
-from plsctl.process.highres import (
-    HighresPlace,
-    Method,
-    reduce_highres,
-    slide_template,
-    upsample_at,
-)
+from plsctl.process.field_match import FieldAligner, match_position, turned_crop
+from plsctl.process.fine_alignment import REACH_PX, FineMatch
+from plsctl.process.highres import HighresPlace, Method, find_highres, reduce_highres
 from plsctl.process.highres_scale import HighresScale
-from plsctl.process.matching import Match, match_fields
 
 Image = NDArray[np.uint8]
 
@@ -47,7 +40,7 @@ class BuildSettings(BaseModel):
     crop_px: int = Field(default=64, ge=16, multiple_of=2)
     margin_px: int = Field(default=0, ge=0)
     reach_px: int = Field(default=REACH_PX, ge=1)
-    highres_method: Method = "log"
+    highres_method: Method = "colour"
     highres_reach_um: float = Field(default=9.0, gt=0)
     least_similarity: float = 0.3
     least_highres_score: float = 0.4
@@ -91,12 +84,14 @@ class PositionSamples:
 class _Sample:
     """A cell on its way into the data set; pixels are those of the crop's middle.
 
-    `field_px` is the (height, width) of the position's images.
+    The stained image is turned by `rotation_deg` against the unstained one. `field_px` is the
+    (height, width) of the position's images.
     """
 
     cell: pd.Series
     unstained: tuple[float, float]
     stained: tuple[float, float]
+    rotation_deg: float
     fine: FineMatch
     target_20x: Image
     stained_image: Image
@@ -104,15 +99,6 @@ class _Sample:
     highres_name: str = ""
     highres: HighresPlace | None = None
     target_100x: Image | None = None
-
-
-def alignment_image(image: Image) -> Image:
-    """The grey image that unstained and stained crops are compared in: blue light, shape (y, x).
-
-    Romanowsky stains let most of the blue through, and haemoglobin takes the same share of it
-    before and after staining, so that blue differs least between the two.
-    """
-    return np.ascontiguousarray(image[..., 2])
 
 
 def cut_position(job: PositionJob) -> PositionSamples:
@@ -148,16 +134,14 @@ def _matched_cells(
         fates.update({int(cell): "no_unstained_images" for cell in job.cells["cell"]})
         return []
     before, after = unstained.brightfield(job.position), stained.brightfield(job.position)
-    coarse = match_fields(after, before)
-    if not coarse.trusted():
+    field = match_position(before, after, transform.rotation_deg, unstained.attributes.pixel_um)
+    if not field.trusted:
         fates.update({int(cell): "position_unmatched" for cell in job.cells["cell"]})
         return []
-    grey_before, grey_after = alignment_image(before), alignment_image(after)
+    aligner = FieldAligner(before, after, field)
     samples = []
     for _, cell in job.cells.iterrows():
-        sample = _align_cell(
-            cell, coarse, transform.rotation_deg, (grey_before, grey_after), after, job.settings
-        )
+        sample = _align_cell(cell, aligner, after, job.settings)
         if isinstance(sample, str):
             fates[int(cell["cell"])] = sample
         else:
@@ -166,65 +150,28 @@ def _matched_cells(
 
 
 def _align_cell(
-    cell: pd.Series,
-    coarse: Match,
-    rotation_deg: float,
-    greys: tuple[Image, Image],
-    after: Image,
-    settings: BuildSettings,
+    cell: pd.Series, aligner: FieldAligner, after: Image, settings: BuildSettings
 ) -> _Sample | str:
     """The cell's crop found in the unstained image to a fraction of a pixel, or why not."""
-    grey_before, grey_after = greys
-    height, width = grey_before.shape
-    half, reach = settings.crop_px // 2, settings.reach_px
-    x, y = round(float(cell["pixel_x"])), round(float(cell["pixel_y"]))
-    # The returned slide is turned by a little about the centre of the matched field.
-    middle = ((width - 1) / 2, (height - 1) / 2)
-    dx, dy = rotate(x - middle[0], y - middle[1], -rotation_deg)
-    there_x = round(middle[0] + dx + coarse.dx)
-    there_y = round(middle[1] + dy + coarse.dy)
-    if not _fits(x, y, half, (height, width)):
+    place = float(cell["pixel_x"]), float(cell["pixel_y"])
+    box = float(cell["width_px"]), float(cell["height_px"])
+    found = aligner.align(*place, box, settings.crop_px, settings.reach_px, settings.margin_px)
+    if found is None:
         return "border"
-    if not _fits(there_x, there_y, half + reach + settings.margin_px, (height, width)):
-        return "border"
-    crop = grey_after[y - half : y + half, x - half : x + half]
-    room = half + reach
-    search = grey_before[there_y - room : there_y + room, there_x - room : there_x + room]
-    fine = align_crop(np.ascontiguousarray(crop), np.ascontiguousarray(search), reach)
-    if not fine.inside or fine.score < settings.least_similarity:
+    if not found.fine.inside or found.fine.score < settings.least_similarity:
         return "match_20x"
-    if fine.second_ratio > settings.most_second_ratio:
+    if found.fine.second_ratio > settings.most_second_ratio:
         return "match_20x"
-    # The unstained crop keeps whole pixels; the target takes up the fraction that is left.
-    step_x, step_y = round(fine.dx), round(fine.dy)
-    stained = (x - 0.5 + step_x - fine.dx, y - 0.5 + step_y - fine.dy)
     return _Sample(
         cell=cell,
-        unstained=(there_x - 0.5 + step_x, there_y - 0.5 + step_y),
-        stained=stained,
-        fine=fine,
-        target_20x=crop_at(after, stained, settings.crop_px),
+        unstained=found.unstained,
+        stained=found.stained,
+        rotation_deg=found.rotation_deg,
+        fine=found.fine,
+        target_20x=turned_crop(after, found.stained, settings.crop_px, found.rotation_deg),
         stained_image=after,
-        field_px=(height, width),
+        field_px=(after.shape[0], after.shape[1]),
     )
-
-
-def _fits(x: int, y: int, half: int, shape: tuple[int, int]) -> bool:
-    return half <= x <= shape[1] - half and half <= y <= shape[0] - half
-
-
-def crop_at(image: Image, centre: tuple[float, float], size_px: int) -> Image:
-    """Square crop around a point between pixels, by cubic interpolation; (size, size, rgb)."""
-    left, top = centre[0] - (size_px - 1) / 2, centre[1] - (size_px - 1) / 2
-    grid = np.array([[1.0, 0.0, left], [0.0, 1.0, top]])
-    crop = cv2.warpAffine(
-        image,
-        grid,
-        (size_px, size_px),
-        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.asarray(crop, dtype=np.uint8)
 
 
 def _with_highres(
@@ -296,16 +243,30 @@ def _add_highres(
     box = (left, top, right, bottom)
     (image,) = reader.windows(name, reader.labels.index("brightfield"), [box])
     inside = (expected[0] - left, expected[1] - top)
-    turned = (scale.ratio, scale.rotation_deg)
-    template = upsample_at(sample.stained_image, sample.stained, settings.crop_px, *turned)
     try:
-        place = slide_template(template, image, inside, reach, settings.highres_method)
+        place = find_highres(
+            sample.stained_image,
+            sample.stained,
+            image,
+            inside,
+            size_px=settings.crop_px,
+            reach_px=reach,
+            method=settings.highres_method,
+            ratio=scale.ratio,
+            rotation_deg=scale.rotation_deg,
+        )
         if (
             place.score < settings.least_highres_score
             or place.second_ratio > settings.most_second_ratio
         ):
             return "match_100x"
-        sample.target_100x = reduce_highres(image, (place.x, place.y), settings.crop_px, *turned)
+        sample.target_100x = reduce_highres(
+            image,
+            (place.x, place.y),
+            settings.crop_px,
+            scale.ratio,
+            scale.rotation_deg + sample.rotation_deg,
+        )
     except UserError:  # the cell lies too near to the border of the 100x image
         return "no_100x_image"
     sample.highres_name = name
