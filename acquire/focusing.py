@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from plsctl.acquire.calibrate import ExposureCalibration
 from plsctl.acquire.focus import FocusPlane, FocusPoint, find_focus, fit_plane, spread_points
@@ -111,6 +112,12 @@ class Focus:
         self._stop = stop
         self._plane = FocusPlane(0.0, 0.0, 0.0)
         self._offsets: dict[int, float] = {}
+        self._measured_s = microscope.clock.now()
+
+    def _is_old(self) -> bool:
+        """Whether the slide may have drifted since focus was measured last."""
+        limit_s = 60 * self._settings.refresh_minutes
+        return 0 < limit_s < self._microscope.clock.now() - self._measured_s
 
     @property
     def plane(self) -> FocusPlane:
@@ -131,6 +138,10 @@ class Focus:
                 found = True
             elif event["event"] == "focus_offset":
                 self._offsets[event["block"]] = event["offset_um"]
+            else:
+                continue
+            age_s = (datetime.now(UTC) - datetime.fromisoformat(event["time"])).total_seconds()
+            self._measured_s = self._microscope.clock.now() - age_s
         return found
 
     def measure(
@@ -158,6 +169,7 @@ class Focus:
             points.append(self._point(x, y, centre, half_range))
             progress()
         self._plane = fit_plane(points)
+        self._measured_s = self._microscope.clock.now()
         self._note(points)
         return self._plane
 
@@ -182,13 +194,14 @@ class Focus:
         """The height for a position of the plan; the stage has arrived there."""
         x, y, _ = self._microscope.position_um
         z = self._plane.z_um(x, y)
-        every = self._settings.refresh_positions
-        if self._settings.mode == "fixed" or every == 0:
+        if self._settings.mode == "fixed":
             return z
-        block = index // every
-        if block > 0 and block not in self._offsets:
-            point = self._point(x, y, z + self._offset(block - 1), NEAR_UM)
+        every = self._settings.refresh_positions
+        block = index // every if every else 0
+        if (block > 0 and block not in self._offsets) or self._is_old():
+            point = self._point(x, y, z + self._offset(block), NEAR_UM)
             self._offsets[block] = point.z_um - z
+            self._measured_s = self._microscope.clock.now()
             self._journal.append(
                 "focus_offset",
                 pass_name=self._pass_name,

@@ -50,6 +50,8 @@ class FocusSettings(Settings):
     step_um: float = Field(default=2.0, gt=0)
     refresh_positions: int = Field(default=20, ge=0)
     """Measure again after so many positions, against drift; 0: never."""
+    refresh_minutes: float = Field(default=15.0, ge=0)
+    """Measure again after so long, such as after a pause or when a scan goes on; 0: never."""
 
 
 class PassSettings(Settings):
@@ -181,7 +183,7 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
     how the stage moves, ports, names of files.
     """
     left_out: dict[str, bool | set[str]] = {
-        "focus": {"points", "range_um", "step_um"},
+        "focus": {"points", "range_um", "step_um", "refresh_minutes"},
         **dict.fromkeys(("slide_return", "stop", "hardware", "exposures", "passes"), True),
     }
     moves = {"stage", "focus_z_um", "checks", "timing"}

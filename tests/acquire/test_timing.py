@@ -1,4 +1,4 @@
-"""Stacks stepped by cables and by the computer, on the simulated microscope's real serial driver."""
+"""Stacks stepped by cables and by the computer, through the real serial driver, simulated."""
 
 from __future__ import annotations
 
