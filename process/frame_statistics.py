@@ -104,7 +104,7 @@ def _shifts(residual: Grey, predicted: Grey, clipped: NDArray[np.bool_]) -> Matr
     down = predicted[:, :, 2:, 1:-1] - predicted[:, :, :-2, 1:-1]
 
     def sums(one: Grey, other: Grey) -> Matrix:
-        return np.einsum("sfyx,sfyx->f", one, other).astype(np.float64)
+        return np.asarray(np.einsum("sfyx,sfyx->f", one, other), dtype=np.float64)
 
     # Differences over two pixels are twice the gradient.
     xx, xy, yy = sums(across, across) / 4, sums(across, down) / 4, sums(down, down) / 4

@@ -53,6 +53,17 @@ def shared_correlation(correlation: Matrix, frames: Sequence[FrameRecord]) -> Ma
     return positive
 
 
+def ring_medians(values: Matrix, frames: Sequence[FrameRecord]) -> Matrix:
+    """For each frame the median over the frames of its kind, (frame,)."""
+    kinds = _geometry(frames)[1]
+    by_kind = {
+        kind: float(np.median([value for value, other in zip(values, kinds, strict=True)
+                               if other == kind]))
+        for kind in set(kinds)
+    }  # fmt: skip
+    return np.array([by_kind[kind] for kind in kinds])
+
+
 def _pair_classes(frames: Sequence[FrameRecord]) -> list[NDArray[np.int64]]:
     """Pairs of frames whose LEDs stand alike to each other; arrays of shape (pair, 2)."""
     towards, kinds = _geometry(frames)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import FrameRecord, PassReader
 from plsctl.process.frame_statistics import SLOPES, FrameStatistics, exchange_gain
-from plsctl.process.frame_symmetry import shared_correlation
+from plsctl.process.frame_symmetry import ring_medians, shared_correlation
 
 Stacks = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -32,6 +32,9 @@ OWN_POSITIONS = 3
 """From so many positions on, the slide's own weights are used as they are."""
 
 LEAST_MARGIN, MOST_MARGIN = 1e-3, 1e9
+
+DIM = 0.25
+"""A frame with less than this share of the light, or of the detail, of its like has failed."""
 LARGE_EXCHANGE = 0.3
 LARGE_MISFIT = 12.0
 """A reference position beyond either is not learnt from."""
@@ -50,8 +53,9 @@ class FrameReference:
     images' correlation (`FrameStatistics` says which they are), `misfit` (frame,) how far a frame
     usually departs from its prediction, as a share of its variance, and `level` (frame,) its mean
     over that of the bright-field image. `margin` (frame, frame) is by how much two frames usually
-    fit better in their places than exchanged. `own` tells whether the slide's own weights are used, or
-    such as LEDs alike share.
+    fit better in their places than exchanged. `own` tells whether the slide's own weights are
+    used, or such as LEDs alike share. `doubts` says in a sentence each what is wrong with a frame
+    on the whole slide.
     """
 
     labels: tuple[str, ...]
@@ -62,6 +66,7 @@ class FrameReference:
     level: Matrix
     margin: Matrix
     own: bool
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,13 @@ class FrameAgreement:
     """
 
     shift_px: float
-    shift_frame: str
+    shift_px_of: str
     exchange: float
-    exchange_frames: str
+    exchange_of: str
     misfit: float
-    misfit_frame: str
+    misfit_of: str
     light: float
-    light_frame: str
+    light_of: str
 
 
 def frames_of_pass(reader: PassReader) -> FrameReference | None:
@@ -141,9 +146,31 @@ def learn_frames(tiles: Sequence[Stacks], frames: Sequence[FrameRecord]) -> Fram
         raise UserError("There is no position to learn the frames of the slide from.")
     shared = _reference(statistics, frames, shared=True)
     good = [one for one in statistics if _is_regular(one, shared)]
-    if len(good) < OWN_POSITIONS:
-        return shared
-    return _reference(good, frames, shared=False)
+    doubts = _doubts(statistics, shared, frames)
+    own = len(good) >= OWN_POSITIONS
+    reference = _reference(good, frames, shared=False) if own else shared
+    return dataclasses.replace(reference, doubts=doubts)
+
+
+def _doubts(
+    statistics: Sequence[FrameStatistics],
+    shared: FrameReference,
+    frames: Sequence[FrameRecord],
+) -> tuple[str, ...]:
+    """Frames that are dim, or exchanged, at every position: LEDs that fail or are miswired."""
+    doubts = []
+    rings = ring_medians(np.where(shared.bright, shared.level, shared.scale[:-SLOPES]), frames)
+    strength = np.where(shared.bright, shared.level, shared.scale[:-SLOPES])
+    for label, own, usual in zip(shared.labels, strength, rings, strict=True):
+        if own < DIM * usual:
+            doubts.append(f"light: frame {label} is dark at all positions")
+    covariance = np.mean([one.covariance for one in statistics], axis=0)
+    gain = _exchange_gain(covariance, shared.scale, shared.precision) / shared.margin
+    first, second = np.unravel_index(int(gain.argmax()), gain.shape)
+    if gain[first, second] > LARGE_EXCHANGE:
+        pair = f"{shared.labels[int(first)]} and {shared.labels[int(second)]}"
+        doubts.append(f"light: frames {pair} look exchanged at all positions")
+    return tuple(doubts)
 
 
 def _is_regular(one: FrameStatistics, reference: FrameReference) -> bool:
@@ -213,13 +240,13 @@ def _agreement(one: FrameStatistics, reference: FrameReference) -> FrameAgreemen
     labels = reference.labels
     return FrameAgreement(
         shift_px=float(shifts.max()),
-        shift_frame=labels[int(shifts.argmax())],
+        shift_px_of=labels[int(shifts.argmax())],
         exchange=float(exchange[first, second]),
-        exchange_frames=f"{labels[int(first)]} {labels[int(second)]}",
+        exchange_of=f"{labels[int(first)]} {labels[int(second)]}",
         misfit=float(misfits.max()),
-        misfit_frame=labels[int(misfits.argmax())],
+        misfit_of=labels[int(misfits.argmax())],
         light=float(light.max()),
-        light_frame=labels[int(light.argmax())],
+        light_of=labels[int(light.argmax())],
     )
 
 

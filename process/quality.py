@@ -1,0 +1,250 @@
+"""Flags of samples: which measures are out of bounds, and which samples are left out for it.
+
+Everything here is computed from the table of a data set alone (`plsctl.process.quality_measures`
+fills it), so that limits can be changed and applied again without touching an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.spatial import cKDTree
+
+from plsctl.acquire.config import Settings
+
+Flag = Literal[
+    "frame_shift",
+    "frame_swap",
+    "frame_misfit",
+    "frame_light",
+    "blurred_input",
+    "blurred_20x",
+    "blurred_100x",
+    "saturated",
+    "dirt",
+    "artefact",
+    "lost_cell",
+    "smudge",
+    "missing_neighbour",
+    "leak",
+    "border",
+    "cut_off",
+    "duplicate",
+    "weak_match",
+]
+FLAGS: tuple[str, ...] = get_args(Flag)
+
+EXCLUDING: tuple[Flag, ...] = (
+    "frame_shift",
+    "frame_swap",
+    "frame_misfit",
+    "frame_light",
+    "blurred_input",
+    "blurred_20x",
+    "blurred_100x",
+    "dirt",
+    "artefact",
+    "lost_cell",
+    "duplicate",
+)
+
+FEW = 8
+"""With fewer samples than this a slide does not say what is usual on it; all slides together do."""
+
+Marks = NDArray[np.bool_]
+
+
+class SampleLimits(Settings):
+    """From where on a measure raises its flag; docs/quality.md says how they were found.
+
+    Limits called `..._share` are multiples of the slide's median, `..._blur` distances below it.
+    """
+
+    frame_shift_px: float = Field(default=0.5, gt=0)
+    frame_exchange: float = Field(default=0.1, gt=-1)
+    frame_misfit: float = Field(default=12.0, gt=1)
+    frame_light: float = Field(default=1.6, gt=1)
+    input_blur: float = Field(default=0.22, gt=0)
+    dark_field_blur: float = Field(default=0.25, gt=0)
+    target_20x_blur: float = Field(default=0.22, gt=0)
+    target_100x_blur: float = Field(default=0.28, gt=0)
+    saturated: float = Field(default=0.05, ge=0, le=1)
+    dirt_px: int = Field(default=45, ge=0)
+    spot_20x: float = Field(default=1.35, gt=1)
+    spot_100x: float = Field(default=1.6, gt=1)
+    unexplained_share: float = Field(default=1.75, gt=1)
+    lost_chromatin_share: float = Field(default=0.4, ge=0, lt=1)
+    smudge_chromatin_share: float = Field(default=0.65, ge=0, lt=1)
+    missing_px: int = Field(default=100, ge=0)
+    leak_px: int = Field(default=35, ge=0)
+    border_px: float = 0.0
+    same_cell_um: float = Field(default=5.0, ge=0)
+    least_score: float = 0.4
+    most_second_ratio: float = 0.85
+
+
+class SlideLimits(Settings):
+    """From where on a slide is rejected.
+
+    Shares are of the slide's samples, for `mismatched` of its cells; `nucleus` and `glass` are
+    natural absorbances of the stain in green.
+    """
+
+    nucleus: tuple[float, float] = (0.35, 2.6)
+    nucleus_red_to_green: tuple[float, float] = (0.2, 0.85)
+    glass: float = Field(default=0.15, gt=0)
+    stain_against_others: float = Field(default=2.0, gt=1)
+    light_spread: float = Field(default=0.3, gt=0)
+    bad_light: float = Field(default=0.2, gt=0, le=1)
+    bad_frames: float = Field(default=0.2, gt=0, le=1)
+    blurred: float = Field(default=0.3, gt=0, le=1)
+    mismatched: float = Field(default=0.3, gt=0, le=1)
+
+
+class QualitySettings(Settings):
+    """Quality control of a build: limits, and what is left out of the data set.
+
+    Samples with a flag of `exclude` stay in the data set's arrays and table, where a review can
+    take them back, but belong to no split. So do all samples of a rejected slide, unless
+    `keep_rejected_slides` is set.
+    """
+
+    samples: SampleLimits = SampleLimits()
+    slides: SlideLimits = SlideLimits()
+    exclude: tuple[Flag, ...] = EXCLUDING
+    keep_rejected_slides: bool = False
+
+
+def flag_samples(table: pd.DataFrame, settings: QualitySettings | None = None) -> pd.DataFrame:
+    """Give every sample its flags, and say which samples they exclude.
+
+    Parameters
+    ----------
+    table
+        Of a data set, with the columns of `measure_position`; a flag whose measures are missing
+        is never raised.
+
+    Returns
+    -------
+    The table with `flags`, the names of the flags joined by ";", and `excluded`, the excluding
+    ones among them: "" for a sample that is used.
+    """
+    settings = settings or QualitySettings()
+    marks = _marks(table, settings.samples)
+    names = [flag for flag in FLAGS if flag in marks]
+    raised = np.array([marks[name] for name in names], dtype=bool).reshape(len(names), len(table))
+    excluding = np.array([name in settings.exclude for name in names], dtype=bool)
+    return table.assign(
+        flags=_joined(names, raised), excluded=_joined(names, raised & excluding[:, None])
+    )
+
+
+def _joined(names: Iterable[str], raised: Marks) -> list[str]:
+    every = list(names)
+    return [
+        ";".join(name for name, up in zip(every, column, strict=True) if up) for column in raised.T
+    ]
+
+
+def count_flags(flags: pd.Series[str]) -> dict[str, int]:
+    """How many samples have each flag, by name."""
+    counts = flags[flags != ""].str.split(";").explode().value_counts()
+    return {str(name): int(count) for name, count in sorted(counts.items())}
+
+
+def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
+    value = _Measures(table)
+    chromatin = value.share("nucleus_green")
+    spots = value.above("spot_20x", limits.spot_20x) | value.above("spot_100x", limits.spot_100x)
+    lost = chromatin < limits.lost_chromatin_share
+    weak = value.below("score_20x", limits.least_score) | value.below(
+        "score_100x", limits.least_score
+    )
+    doubtful = value.above("second_20x", limits.most_second_ratio) | value.above(
+        "second_100x", limits.most_second_ratio
+    )
+    return {
+        "frame_shift": value.above("frame_shift_px", limits.frame_shift_px),
+        "frame_swap": value.above("frame_exchange", limits.frame_exchange),
+        "frame_misfit": value.above("frame_misfit", limits.frame_misfit),
+        "frame_light": value.above("frame_light", limits.frame_light),
+        "blurred_input": value.fallen("focus_input", limits.input_blur)
+        | value.fallen("focus_dark", limits.dark_field_blur),
+        "blurred_20x": value.fallen("focus_20x", limits.target_20x_blur),
+        "blurred_100x": value.fallen("focus_100x", limits.target_100x_blur),
+        "saturated": value.above("saturated", limits.saturated),
+        "dirt": value.above("dirt_px", limits.dirt_px),
+        "artefact": spots | (value.share("unexplained") > limits.unexplained_share),
+        "lost_cell": lost,
+        "smudge": ~lost & (chromatin < limits.smudge_chromatin_share),
+        "missing_neighbour": ~lost & value.above("vanished_px", limits.missing_px),
+        "leak": value.above("leak_px", limits.leak_px),
+        "border": value.below("border_px", limits.border_px),
+        "cut_off": value.below("cell_margin_px", 0.0),
+        "duplicate": _duplicates(table, limits.same_cell_um),
+        "weak_match": weak | doubtful,
+    }
+
+
+class _Measures:
+    """Columns of the table as numbers; comparisons with what is missing are false."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table
+        self._slides = (
+            table["slide"].astype(str) if "slide" in table else pd.Series("", index=table.index)
+        )
+
+    def _column(self, name: str) -> pd.Series[float]:
+        if name not in self._table:
+            return pd.Series(np.nan, index=self._table.index)
+        return pd.to_numeric(self._table[name], errors="coerce")
+
+    def above(self, name: str, limit: float) -> Marks:
+        return np.asarray(self._column(name) > limit)
+
+    def below(self, name: str, limit: float) -> Marks:
+        return np.asarray(self._column(name) < limit)
+
+    def fallen(self, name: str, distance: float) -> Marks:
+        """Farther than this below what is usual on the slide."""
+        values = self._column(name)
+        return np.asarray(values < self._usual(values) - distance)
+
+    def share(self, name: str) -> NDArray[np.float64]:
+        """As a multiple of what is usual on the slide; not a number where nothing is."""
+        values = self._column(name)
+        usual = self._usual(values).to_numpy(dtype=float)
+        share = values.to_numpy(dtype=float) / np.where(usual > 0, usual, np.nan)
+        return np.asarray(share, dtype=np.float64)
+
+    def _usual(self, values: pd.Series[float]) -> pd.Series[float]:
+        """The slide's median, that of all slides where one has few samples, else not a number."""
+        overall = values.median() if values.count() >= FEW else np.nan
+        groups = values.groupby(self._slides)
+        own = groups.transform("median")
+        return own.where(groups.transform("count") >= FEW, overall)
+
+
+def _duplicates(table: pd.DataFrame, same_cell_um: float) -> Marks:
+    """Samples of a cell that another position shows too, nearer to the middle of its field."""
+    marks = np.zeros(len(table), dtype=bool)
+    if not {"slide", "x_um", "y_um"} <= set(table.columns) or same_cell_um <= 0:
+        return marks
+    inside = (
+        pd.to_numeric(table["border_px"], errors="coerce").fillna(0.0).to_numpy(dtype=float)
+        if "border_px" in table
+        else np.zeros(len(table))
+    )
+    for rows in table.groupby(table["slide"].astype(str), sort=False).indices.values():
+        places = table[["x_um", "y_um"]].to_numpy(dtype=float)[rows]
+        for pair in sorted(cKDTree(places).query_pairs(same_cell_um)):
+            one, other = (int(rows[index]) for index in pair)
+            if not marks[one] and not marks[other]:
+                marks[other if inside[one] >= inside[other] else one] = True
+    return marks

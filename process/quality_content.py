@@ -1,0 +1,183 @@
+"""What input and target of a sample show of one another, and what only one of them shows.
+
+A stained crop is the unstained one times what the stain lets through: rims and halos are the same
+in both. The difference of their absorbances is therefore the stain alone, 0 on glass, and what
+contradicts that is dirt, a precipitate, a cell that was washed off, or stain that leaked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+BACKGROUND_PERCENTILE = 90
+MOVED_PX = 3
+"""Staining moves cells by up to this much: what lies so near is taken to be the same thing."""
+
+DARKER, DIRT_DISC_PX = 0.35, 7
+"""Dirt is darker than the target by this absorbance over discs of this width; rims are thinner."""
+
+VANISHED = 0.2
+"""Absorbance of rims that the target does not show."""
+
+PEAK_PX = 10
+"""Pixels of a spot that count."""
+
+RIM, BARE, LEAKED = 0.1, 0.06, 0.12
+"""Absorbance of a rim in the input, and in green of bare glass and of leaked stain."""
+
+EDGE_PX = 3
+"""Rim of the crop that is not looked at: filters see beyond it."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """Measures of a sample's content.
+
+    `nucleus` is the absorbance (rgb) of the stain in the middle of the crop where it is densest.
+    `dirt_px` and `vanished_px` are areas that only the input shows, massive or thin. `spot` is the
+    peak of the stain's absorbance in red, as a multiple of the nucleus's; `unexplained` the
+    largest absorbance in red that the texture of the input does not account for. `leak_px` is the
+    area of stain on what the input shows as glass.
+    """
+
+    nucleus: tuple[float, float, float]
+    dirt_px: int
+    vanished_px: int
+    spot: float
+    unexplained: float
+    leak_px: int
+
+
+def absorbance(image: Image, black_level: float) -> Floats:
+    """Natural absorbance against the crop's own background, (y, x, rgb)."""
+    light = image.astype(np.float32) - np.float32(black_level)
+    background = np.percentile(light[::2, ::2].reshape(-1, 3), BACKGROUND_PERCENTILE, axis=0)
+    share = np.maximum(light, 2) / np.maximum(background, 2).astype(np.float32)
+    return np.asarray(-np.log(share), dtype=np.float32)
+
+
+def measure_content(bright: Image, target: Image, black_level: float) -> Content:
+    """Compare a sample's input with its 20x target.
+
+    Parameters
+    ----------
+    bright
+        The bright-field image and the single-LED images inside the aperture,
+        (image, y, x, rgb), uint8, bright field first.
+    target
+        The stained crop, (y, x, rgb), uint8.
+    black_level
+        Grey value without light.
+    """
+    before, after = (
+        np.asarray(cv2.GaussianBlur(absorbance(image, black_level), (0, 0), 1.0), np.float32)
+        for image in (bright[0], target)
+    )
+    stain = after - before
+    nucleus = nucleus_absorbance(stain)
+    residual = stain - _expected(stain, _texture(bright, before))
+    inner = (slice(EDGE_PX, -EDGE_PX),) * 2
+    red = np.asarray(cv2.GaussianBlur(residual[..., 0], (0, 0), 0.8), np.float32)
+    dirt, vanished = _only_in_input(before, after)
+    return Content(
+        nucleus=nucleus,
+        dirt_px=dirt,
+        vanished_px=vanished,
+        spot=spot_peak(stain, nucleus),
+        unexplained=float(red[inner].max()),
+        leak_px=_leaked_px(before, stain),
+    )
+
+
+def nucleus_absorbance(stain: Floats) -> tuple[float, float, float]:
+    """Median absorbance (rgb) of the densest quarter of the middle of a crop."""
+    height, width = stain.shape[:2]
+    middle = stain[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    green = middle[..., 1]
+    dense = middle[green >= np.percentile(green, 75)]
+    red, green_middle, blue = np.median(dense, axis=0)
+    return float(red), float(green_middle), float(blue)
+
+
+def spot_peak(stain: Floats, nucleus: tuple[float, float, float]) -> float:
+    """Absorbance in red of the densest pixels as a multiple of the nucleus's; 0 without one."""
+    if nucleus[0] < 0.1:
+        return 0.0
+    red = stain[EDGE_PX:-EDGE_PX, EDGE_PX:-EDGE_PX, 0].ravel()
+    return float(np.partition(red, -PEAK_PX)[-PEAK_PX:].mean() / nucleus[0])
+
+
+def _only_in_input(before: Floats, after: Floats) -> tuple[int, int]:
+    """Areas in which the input is darker than anything near in the target: massive ones, all."""
+    near = np.ones((2 * MOVED_PX + 1,) * 2, np.uint8)
+    excess = np.asarray((before - cv2.dilate(after, near)).max(axis=2), dtype=np.float32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (DIRT_DISC_PX,) * 2)
+    dirt = cv2.morphologyEx((excess > DARKER).astype(np.uint8), cv2.MORPH_OPEN, disc)
+    return int(np.count_nonzero(dirt)), int(np.count_nonzero(excess > VANISHED))
+
+
+def _leaked_px(before: Floats, stain: Floats) -> int:
+    """Stained area of the regions, bounded by rims of the input, that hold bare glass too."""
+    rims = (np.abs(before).max(axis=2) > RIM).astype(np.uint8)
+    open_ = cv2.dilate(rims, np.ones((3, 3), np.uint8)) == 0
+    count, regions = cv2.connectedComponents(open_.astype(np.uint8), connectivity=4)
+    green = cv2.GaussianBlur(stain[..., 1], (0, 0), 1.0)
+    bare = np.bincount(regions.ravel(), (green < BARE).ravel(), minlength=count)
+    size = np.bincount(regions.ravel(), minlength=count)
+    glass = bare > 0.25 * size
+    glass[0] = False
+    return int(np.count_nonzero(glass[regions] & (green > LEAKED)))
+
+
+def _texture(bright: Image, before: Floats) -> Floats:
+    """Features of the input by which nucleus, cytoplasm and glass differ, (y, x, feature)."""
+    dark = before.mean(axis=2)
+    near = np.ones((7, 7), np.uint8)
+    features = [cv2.GaussianBlur(dark, (0, 0), 3.0), dark]
+    for local in (cv2.erode(dark, near), cv2.dilate(dark, near)):
+        features.append(cv2.GaussianBlur(local, (0, 0), 1.5))
+    grey = bright.mean(axis=3, dtype=np.float32)
+    for images in (grey[:1], grey[1:]):
+        if len(images):
+            energy = _fine_energy(images)
+            features += [
+                np.log(cv2.GaussianBlur(energy, (0, 0), sigma) + np.float32(1e-4))
+                for sigma in (1.5, 3.0)
+            ]
+    return np.stack(features, axis=-1)
+
+
+def _fine_energy(images: Floats) -> Floats:
+    """Mean square of the images' detail finer than some pixels, relative to their mean; (y, x)."""
+    energy = np.zeros(images.shape[1:], dtype=np.float32)
+    for image in images:
+        relative = image / max(float(image.mean()), 1.0)
+        energy += (relative - cv2.GaussianBlur(relative, (0, 0), 1.5)) ** 2
+    return energy / np.float32(len(images))
+
+
+def _expected(stain: Floats, features: Floats) -> Floats:
+    """The stain that the features let expect, by robust quadratic regression in this crop alone."""
+    count = features.shape[2]
+    columns = features.reshape(-1, count)
+    columns = (columns - columns.mean(axis=0)) / (columns.std(axis=0) + np.float32(1e-6))
+    one, other = np.triu_indices(count)
+    products = columns[:, one] * columns[:, other]
+    terms = np.concatenate([np.ones((len(columns), 1), np.float32), columns, products], axis=1)
+    wanted = stain.reshape(-1, 3)
+    some, known = terms[::3].astype(np.float64), wanted[::3].astype(np.float64)
+    ridge = 1e-2 * len(some) * np.eye(some.shape[1])
+    weights = np.ones(len(some))
+    for _ in range(3):
+        weighted = some.T * weights
+        factors = np.linalg.solve(weighted @ some + ridge, weighted @ known)
+        error = np.abs(known[:, 1] - some @ factors[:, 1])
+        weights = 1 / np.maximum(1, error / max(3 * float(np.median(error)), 1e-6))
+    return np.asarray(terms @ factors.astype(np.float32), np.float32).reshape(stain.shape)
