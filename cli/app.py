@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "scan": ("scan", "scan"),
     "find-cells": ("find_cells", "find_cells"),
     "build-dataset": ("build_dataset", "build_dataset"),
+    "dataset": ("dataset", "app"),
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluate"),
     "ablate": ("ablate", "ablate"),
@@ -36,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "match": ("match", "match"),
     "focus-stack": ("focus_stack", "focus_stack"),
     "synthetic-aperture": ("synthetic_aperture", "synthetic_aperture"),
+    "review": ("review", "review"),
     "report": ("report", "report"),
     "simulate": ("simulate", "app"),
 }

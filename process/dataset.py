@@ -60,6 +60,16 @@ class Dataset:
         """Frame labels in the order of the image axis."""
         return tuple(str(frame["label"]) for frame in self.frames)
 
+    @property
+    def reach_um(self) -> float:
+        """Samples nearer than this on the slide, in x and in y, show the same piece of it."""
+        return (self.crop_px + 2 * self.margin_px) * self.pixel_um
+
+    @property
+    def dtype(self) -> str:
+        """Type of the pixels, "uint8" or "uint16"."""
+        return str(self._array("input").dtype.name)
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -168,7 +178,7 @@ class Dataset:
     def split(self, name: str, target: str | None = None) -> NDArray[np.int64]:
         """Sample numbers of "train", "validation" or "test", in order.
 
-        With `target`, only the samples that have it.
+        Samples that a review has dropped are left out. With `target`, only those that have it.
 
         Raises
         ------
@@ -181,7 +191,7 @@ class Dataset:
             raise UserError(
                 f"the data set {self.path} has no splits.", hint="Build it again with splits."
             )
-        chosen = self.table["split"] == name
+        chosen = (self.table["split"] == name) & ~self._is_dropped()
         if target is not None:
             self.require_target(target)
             if "targets" in self.table.columns:
@@ -190,11 +200,23 @@ class Dataset:
         numbers: NDArray[np.int64] = self.table.loc[chosen, "sample"].to_numpy(dtype=np.int64)
         if not len(numbers):
             wanted = "" if target is None else f" with the target {target}"
+            if self.dropped:
+                wanted += f" but those among the {self.dropped} that a review has dropped"
             raise UserError(
                 f"the data set {self.path} has no {name} samples{wanted}.",
                 hint="Scan more positions, or split with other ratios.",
             )
         return numbers
+
+    @property
+    def dropped(self) -> int:
+        """Samples that a review has dropped (`plsctl review`)."""
+        return int(self._is_dropped().sum())
+
+    def _is_dropped(self) -> pd.Series[bool]:
+        if "keep" not in self.table.columns:
+            return pd.Series(False, index=self.table.index)
+        return self.table["keep"] == "no"
 
     def _array(self, name: str) -> ts.TensorStore:
         # Opened on first use, so that a worker process opens its own.

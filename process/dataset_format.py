@@ -17,7 +17,9 @@ FORMAT = "plsctl-dataset"
 VERSION = 1
 AXES = ("sample", "image", "channel", "y", "x")
 TABLE_NAME = "samples.csv"
-TEXT_COLUMNS = ("slide", "patient", "stain", "position", "flags", "type", "targets", "split")
+TEXT_COLUMNS = (
+    "slide", "patient", "stain", "position", "flags", "type", "targets", "split", "keep",
+)  # fmt: skip
 
 FrameFacts = Mapping[str, object]
 Compression = Literal["lz4", "none"]
