@@ -41,7 +41,7 @@ LARGE_MISFIT = 12.0
 
 
 REFERENCE_POSITIONS = 6
-PLACES, PLACE_PX = 20, 64
+PLACES, PLACE_PX = 16, 64
 """What is learnt from: so many places, of this size, in each of so many positions."""
 
 
@@ -95,22 +95,27 @@ def frames_of_pass(reader: PassReader) -> FrameReference | None:
         return None
     count = min(REFERENCE_POSITIONS, len(reader.names))
     chosen = np.linspace(0, len(reader.names) - 1, count).round().astype(int)
-    tiles = [_places(reader, reader.names[index], index) for index in chosen]
+    tiles = [random_stacks(reader, reader.names[index], PLACES) for index in chosen]
     return learn_frames(tiles, reader.attributes.frames)
 
 
-def _places(reader: PassReader, name: str, seed: int) -> Stacks:
-    """Stacks at random places of a position, (place, image, rgb, y, x)."""
-    width, height = reader.size_px(name)
-    side = min(PLACE_PX, width, height)
-    rng = np.random.default_rng((seed, 0xF4A3))
-    lefts = rng.integers(0, width - side + 1, PLACES)
-    tops = rng.integers(0, height - side + 1, PLACES)
+def random_stacks(reader: PassReader, position: str, count: int, side_px: int = PLACE_PX) -> Stacks:
+    """Stacks at random places of a position, the same ones each time.
+
+    Returns
+    -------
+    Shape (place, image, rgb, y, x), uint8; smaller than `side_px` where the images are.
+    """
+    width, height = reader.size_px(position)
+    side = min(side_px, width, height)
+    rng = np.random.default_rng((reader.names.index(position), 0xF4A3))
+    lefts = rng.integers(0, width - side + 1, count)
+    tops = rng.integers(0, height - side + 1, count)
     boxes = [
         (int(left), int(top), int(left) + side, int(top) + side)
         for left, top in zip(lefts, tops, strict=True)
     ]
-    frames = [reader.windows(name, index, boxes) for index in range(len(reader.labels))]
+    frames = [reader.windows(position, index, boxes) for index in range(len(reader.labels))]
     return np.ascontiguousarray(np.moveaxis(np.array(frames), (0, 4), (1, 2)))
 
 

@@ -22,11 +22,17 @@ from plsctl.process.field_match import FieldAligner, match_position, turned_crop
 from plsctl.process.fine_alignment import REACH_PX, FineMatch
 from plsctl.process.highres import HighresPlace, Method, find_highres, reduce_highres
 from plsctl.process.highres_scale import HighresScale
+from plsctl.process.quality_frames import FrameReference, random_stacks
+from plsctl.process.quality_measures import measure_position
 
 Image = NDArray[np.uint8]
 
 HIGHRES_MARGIN_PX = 24
 """Room around the search in a 100x image for its filters and for the corners of turned crops."""
+
+
+EVIDENCE = 4
+"""Stacks by which a position's frames are judged, at least: cells, and other places beside."""
 
 
 class BuildSettings(BaseModel):
@@ -51,7 +57,8 @@ class BuildSettings(BaseModel):
 class PositionJob:
     """What a worker needs to cut one position: the scan, the position's name and its cells.
 
-    `highres` is the scale of the 100x pass; None where no 100x target is wanted.
+    `highres` is the scale of the 100x pass; None where no 100x target is wanted. By `frames` the
+    frames of the position are judged; None leaves that out.
     """
 
     scan: Path
@@ -59,6 +66,7 @@ class PositionJob:
     cells: pd.DataFrame
     highres: HighresScale | None
     settings: BuildSettings
+    frames: FrameReference | None = None
 
 
 @dataclass
@@ -119,7 +127,47 @@ def cut_position(job: PositionJob) -> PositionSamples:
         fates[int(sample.cell["cell"])] = "sample"
     place = unstained.position(job.position)
     rows = pd.DataFrame([_row(sample, unstained, place, transform) for sample in samples])
-    return PositionSamples(stacks, _targets(samples, job), rows, fates)
+    targets = _targets(samples, job)
+    if samples:
+        measures = _measure(unstained, job, stacks, targets)
+        rows = pd.concat([rows, _room(samples, job.settings.crop_px), measures], axis=1)
+        rows = rows.assign(flags="", excluded="", type="")
+    return PositionSamples(stacks, targets, rows, fates)
+
+
+def _measure(
+    reader: PassReader, job: PositionJob, stacks: Image, targets: dict[str, Image]
+) -> pd.DataFrame:
+    """The measures of quality of a position's samples."""
+    settings, attributes = job.settings, reader.attributes
+    inner = slice(settings.margin_px, settings.margin_px + settings.crop_px)
+    further = None
+    if job.frames is not None and len(stacks) < EVIDENCE:
+        count = EVIDENCE - len(stacks)
+        further = random_stacks(reader, job.position, count, settings.crop_px)
+    black = attributes.black_level * 255 / attributes.full_scale
+    return measure_position(
+        np.ascontiguousarray(stacks[..., inner, inner]),
+        targets,
+        attributes.frames,
+        black,
+        job.frames,
+        further,
+    )
+
+
+def _room(samples: Sequence[_Sample], crop_px: int) -> pd.DataFrame:
+    """Pixels left between a crop and the border of its images, and between cell and crop."""
+    rows = []
+    for sample in samples:
+        height, width = sample.field_px
+        border = min(
+            min(x, y, width - 1 - x, height - 1 - y) - (crop_px - 1) / 2
+            for x, y in (sample.unstained, sample.stained)
+        )
+        extent = max(float(sample.cell["width_px"]), float(sample.cell["height_px"]))
+        rows.append({"border_px": round(border, 2), "cell_margin_px": (crop_px - extent) / 2})
+    return pd.DataFrame(rows)
 
 
 def _matched_cells(
@@ -328,7 +376,7 @@ def _row(
             "score_100x": round(sample.highres.score, 4),
             "second_100x": round(sample.highres.second_ratio, 4),
         }
-    return row | {"flags": "", "type": ""}
+    return row
 
 
 def _targets(samples: Sequence[_Sample], job: PositionJob) -> dict[str, Image]:
