@@ -1,17 +1,13 @@
 """`plsctl build-dataset`: scans in, data set out."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
-
-if TYPE_CHECKING:
-    from plsctl.process.build import SplitSettings
-
-SPLIT_HELP = "Shares of train, validation and test (8:1:1), of train and test (9:1), or none."
+from plsctl.cli.splitting import SeedOption, SplitByOption, SplitOption, parse_split
 
 
 def build_dataset(
@@ -46,11 +42,13 @@ def build_dataset(
     highres_method: Annotated[
         str, typer.Option(help="How the 100x image is found: colour, log, or plain correlation.")
     ] = "colour",
-    split: Annotated[str, typer.Option(help=SPLIT_HELP)] = "8:1:1",
-    split_by: Annotated[
-        str, typer.Option(help="What stays on one side: position, slide or patient.")
-    ] = "position",
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    split: SplitOption = "8:1:1",
+    split_by: SplitByOption = "position",
+    seed: SeedOption = 0,
+    labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="CSV of labels; see plsctl dataset label."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a data set of the same name.")
     ] = False,
@@ -78,13 +76,14 @@ def build_dataset(
     settings = BuildSettings.model_validate(
         {"crop_px": crop, "margin_px": margin, "highres_method": highres_method}
     )
-    division = _parse_split(split, split_by, seed)
+    division = parse_split(split, split_by, seed)
     with progress("positions") as advance:
         result = build(
             scans,
             out,
             settings,
             split=division,
+            labels=labels,
             workers=workers if scheduler is None else cluster_workers(scheduler),
             overwrite=overwrite,
             progress=lambda done, total: advance(completed=done, total=total),
@@ -106,22 +105,3 @@ def build_dataset(
         f"{result.samples} samples from {result.positions} positions in {result.path}"
         f" ({result.seconds:.0f} s); dropped: {reasons or 'none'}."
     )
-
-
-def _parse_split(text: str, by: str, seed: int) -> "SplitSettings":
-    from plsctl.process.build import SplitSettings
-
-    if by not in ("position", "slide", "patient"):
-        raise UserError(
-            f"samples cannot be split by '{by}'.",
-            field="--split-by",
-            hint="Choose position, slide or patient.",
-        )
-    if text == "none":
-        return SplitSettings(ratios=None, seed=seed)
-    parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(part.isdigit() and int(part) > 0 for part in parts):
-        raise UserError(
-            f"'{text}' is not a split.", field="--split", hint="Give 8:1:1, 9:1 or none."
-        )
-    return SplitSettings(ratios=tuple(int(part) for part in parts), by=by, seed=seed)

@@ -20,6 +20,7 @@ from plsctl.process.build_inputs import (
     open_scan,
     position_jobs,
     read_cells,
+    text_hash,
 )
 from plsctl.process.build_progress import (
     FOLDER,
@@ -30,7 +31,7 @@ from plsctl.process.build_progress import (
     sealed_as,
 )
 from plsctl.process.cells import StainedCellFinder
-from plsctl.process.dataset import DatasetWriter, assign_splits
+from plsctl.process.dataset import DatasetWriter
 from plsctl.process.dataset_files import (
     read_table,
     refuse_existing,
@@ -39,28 +40,17 @@ from plsctl.process.dataset_files import (
 )
 from plsctl.process.highres import NOMINAL_RATIO
 from plsctl.process.highres_scale import HighresScale, locate_field, mean_scale, scale_fields
+from plsctl.process.labels import join_labels, read_labels
 from plsctl.process.samples import BuildSettings, PositionJob, cut_position
+from plsctl.process.splits import SplitSettings
 from plsctl.process.workers import Workers, local_workers
 
 Progress = Callable[[int, int], None]
-SplitBy = str
+
+__all__ = ["BuildResult", "SplitSettings", "build_dataset"]
 
 SHARD = 128
 """Samples to a file of the data set."""
-
-
-@dataclass(frozen=True)
-class SplitSettings:
-    """How samples are divided; no `ratios` leaves them all in "train"."""
-
-    ratios: tuple[int, ...] | None = (8, 1, 1)
-    by: SplitBy = "position"
-    seed: int = 0
-
-    def facts(self) -> dict[str, object]:
-        """The settings as JSON gives them back."""
-        ratios = None if self.ratios is None else list(self.ratios)
-        return {"ratios": ratios, "by": self.by, "seed": self.seed}
 
 
 @dataclass(frozen=True)
@@ -84,6 +74,7 @@ def build_dataset(
     settings: BuildSettings | None = None,
     *,
     split: SplitSettings | None = None,
+    labels: Path | None = None,
     workers: int | AbstractContextManager[Workers] = 1,
     overwrite: bool = False,
     shard: int = SHARD,
@@ -103,6 +94,8 @@ def build_dataset(
         When any of them has a 100x pass, every sample must have a 100x target.
     out
         The data set to write, `*.zarr`; it has this name only once it is whole.
+    labels
+        A table of labels of the samples, such as their types; see `join_labels`.
     workers
         Processes on this machine, or workers of another kind (`cluster_workers`).
     shard
@@ -118,16 +111,17 @@ def build_dataset(
         When a pass is missing, the scans' recipes differ, or no sample is left.
     """
     began = time.monotonic()
-    build = _Build(scans, out, settings or BuildSettings(), split or SplitSettings(), shard)
+    settings, split = settings or BuildSettings(), split or SplitSettings()
+    build = _Build(scans, out, settings, split, labels, shard, say)
     crew = local_workers(workers) if isinstance(workers, int) else workers
     if build.is_published():
         say(f"{out} was whole already; only the last notes were missing.")
         return build.conclude(began)
-    if not overwrite:
+    if not overwrite and not build.is_being_copied():
         refuse_existing(out)
     (build.part / FOLDER).mkdir(parents=True, exist_ok=True)
     with locked(build.part / FOLDER), crew as hands:
-        writer, resumed = build.run(hands, progress, say)
+        writer, resumed = build.run(hands, progress)
     writer.publish()
     return build.conclude(began, resumed)
 
@@ -141,12 +135,17 @@ class _Build:
         out: Path,
         settings: BuildSettings,
         split: SplitSettings,
+        labels: Path | None,
         shard: int,
+        say: Callable[[str], None],
     ) -> None:
         self._folders = [open_scan(path) for path in scans]
         self._readers = [folder.open_pass("unstained") for folder in self._folders]
         check_alike(self._readers)
         self._out, self._settings, self._split, self._shard = out, settings, split, shard
+        self._labels, self.say = labels, say
+        text = "" if labels is None else str(read_labels(labels).to_csv())
+        self._closing = {**split.facts(), "labels": text_hash([text])}
         self.part = unfinished_folder(out)
         highres = any(folder.pass_path("highres").is_dir() for folder in self._folders)
         self._targets = ("20x", "100x") if highres else ("20x",)
@@ -155,10 +154,36 @@ class _Build:
         """Whether an earlier build was killed after the data set had got its name."""
         if is_remote(self._out) or not (self._out / FOLDER).is_dir():
             return False
-        if sealed_as(self._out, self._identity()) == self._split.facts():
+        if sealed_as(self._out, self._identity()) == self._closing:
             return True
         forget(self._out)
         return False
+
+    def is_being_copied(self) -> bool:
+        """Whether an earlier build was killed while its data set went into an object store."""
+        if not is_remote(self._out) or not (self.part / FOLDER).is_dir():
+            return False
+        return sealed_as(self.part, self._identity()) == self._closing
+
+    def _seal(self, writer: DatasetWriter) -> None:
+        """Add labels and splits; the data set lacks but its name then."""
+        table = writer.table
+        if self._labels is not None and len(table):
+            labelled = join_labels(table, read_labels(self._labels), self._labels)
+            self.say(
+                f"{labelled.matched} of {len(table)} samples have labels; {labelled.unused} labels "
+                "are of no sample."
+            )
+            table = labelled.table
+        if len(table):
+            reach_um = self._readers[0].attributes.pixel_um * (
+                self._settings.crop_px + 2 * self._settings.margin_px
+            )
+            table = table.assign(split=self._split.divide(table, reach_um))
+            left_out = int((table["split"] == "").sum())
+            if left_out:
+                self.say(f"{left_out} samples are in no split: they overlap samples of another.")
+        writer.seal(table)
 
     def _identity(self) -> dict[str, str]:
         for folder in self._folders:
@@ -166,19 +191,17 @@ class _Build:
                 StainedCellFinder().find(folder.path)
         return identity(self._folders, self._settings, self._shard)
 
-    def run(
-        self, workers: Workers, progress: Progress, say: Callable[[str], None]
-    ) -> tuple[DatasetWriter, int]:
+    def run(self, workers: Workers, progress: Progress) -> tuple[DatasetWriter, int]:
         """Cut what is not cut yet; everything but the name, and the number of positions kept."""
         self._find_cells(workers)
         state = BuildProgress(self.part, self._identity())
         try:
             if state.changed:
-                say(f"{' and '.join(state.changed)} changed since the build that was stopped: "
+                self.say(f"{' and '.join(state.changed)} changed since the build that was stopped: "
                     "it starts over.")  # fmt: skip
             resumed = len(state.finished)
             if resumed:
-                say(f"{resumed} positions were finished before and are kept.")
+                self.say(f"{resumed} positions were finished before and are kept.")
             scales = self._scales(workers, state)
             jobs = [
                 job
@@ -188,8 +211,8 @@ class _Build:
             with self._writer(scales, state) as writer:
                 state.go_on(writer)
                 self._cut(workers, jobs, state, writer, progress)
-                writer.seal(_splits(writer.table, self._split))
-            state.note_sealed(self._split.facts())
+                self._seal(writer)
+            state.note_sealed(self._closing)
         finally:
             state.close()
         return writer, resumed
@@ -290,14 +313,6 @@ def _eight_bit_black(reader: PassReader) -> float:
     """Black level of the developed, 8-bit frames."""
     attributes = reader.attributes
     return attributes.black_level * 255.0 / attributes.full_scale
-
-
-def _splits(table: pd.DataFrame, split: SplitSettings) -> pd.Series[str] | None:
-    if table.empty:
-        return None
-    if split.ratios is None:
-        return pd.Series("train", index=table.index)
-    return assign_splits(table, split.ratios, split.seed, by=split.by)  # type: ignore[arg-type]
 
 
 def _update_cells(

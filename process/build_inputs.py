@@ -139,12 +139,12 @@ def identity(
         for name in ("plsctl", "numpy", "scipy", "opencv-python-headless", "tensorstore")
     }
     parts = {
-        "the software": _hash([json.dumps(libraries)]),
-        "the settings": _hash([settings.model_dump_json(), json.dumps(layout)]),
+        "the software": text_hash([json.dumps(libraries)]),
+        "the settings": text_hash([settings.model_dump_json(), json.dumps(layout)]),
     }
     for folder in folders:
         slide = folder.open_pass("unstained").attributes.slide
-        parts[f"the scan {slide}"] = _hash(_scan_texts(folder))
+        parts[f"the scan {slide}"] = text_hash(_scan_texts(folder))
     return parts
 
 
@@ -160,7 +160,8 @@ def _scan_texts(folder: ScanFolder) -> Iterable[str]:
             yield json.dumps([position, reader.facts(position)])
 
 
-def _hash(texts: Iterable[str]) -> str:
+def text_hash(texts: Iterable[str]) -> str:
+    """One hash of several texts."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(f"{len(text)} {text}".encode())

@@ -206,19 +206,27 @@ class DatasetWriter:
     def finish(self, splits: pd.Series[str] | None = None) -> Path:
         """Write what is left, the table and the attributes, and give the folder its name.
 
-        Parameters and errors are those of `seal`.
-        """
-        self.seal(splits)
-        return self.publish()
-
-    def seal(self, splits: pd.Series[str] | None = None) -> None:
-        """Write what is left, the table and the attributes; only the name is missing then.
-
         Parameters
         ----------
         splits
             "train", "validation" or "test" per sample (see `assign_splits`); None keeps a
             `split` column that the rows already carry.
+
+        Raises
+        ------
+        UserError
+            If no sample was appended.
+        """
+        self.seal(self.table if splits is None else self.table.assign(split=np.asarray(splits)))
+        return self.publish()
+
+    def seal(self, table: pd.DataFrame) -> None:
+        """Write what is left, the table and the attributes; only the name is missing then.
+
+        Parameters
+        ----------
+        table
+            `self.table` with what was added to it, such as splits.
 
         Raises
         ------
@@ -232,7 +240,6 @@ class DatasetWriter:
             )
         if self._count > self.written:
             self._flush(self._count - self.written)
-        table = self.table if splits is None else self.table.assign(split=np.asarray(splits))
         write_table(self._part, table)
         attributes = {"plsctl": {**self._attributes, "complete": True}}
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}

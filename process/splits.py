@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,6 +24,31 @@ CROP_UM = 18.75
 """Side of a crop on the slide: 64 px of 0.293 um."""
 
 Numbers = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class SplitSettings:
+    """How samples are divided; no `ratios` leaves them all in "train".
+
+    `train_share` of the training samples are kept, 0.5 for the half-size data set of papers/002.
+    """
+
+    ratios: tuple[int, ...] | None = (8, 1, 1)
+    by: SplitBy = "position"
+    seed: int = 0
+    train_share: float = 1.0
+
+    def facts(self) -> dict[str, object]:
+        """The settings as JSON gives them back."""
+        return asdict(self) | {"ratios": None if self.ratios is None else list(self.ratios)}
+
+    def divide(self, table: pd.DataFrame, reach_um: float = CROP_UM) -> pd.Series[str]:
+        """The split of every sample; see `assign_splits` and `thin_training`."""
+        if self.ratios is None:
+            split = pd.Series("train", index=table.index, name="split")
+        else:
+            split = assign_splits(table, self.ratios, self.seed, self.by, reach_um)
+        return thin_training(table, split, self.train_share, self.seed)
 
 
 def assign_splits(
@@ -97,6 +123,8 @@ def thin_training(
     """
     if not 0 < share <= 1:
         raise UserError(f"a share of {share:g} of the training samples cannot be kept.")
+    if share == 1:
+        return split
     rng = np.random.default_rng(seed)
     kinds = table["slide"].astype(str) + "/" + _types(table)
     thinned = split.copy()

@@ -1,0 +1,219 @@
+"""`plsctl dataset`: put data sets together, divide and label their samples, write their table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plsctl.acquire.errors import UserError
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.splitting import SeedOption, SplitByOption, SplitOption, parse_split
+
+if TYPE_CHECKING:
+    from plsctl.process.dataset import Dataset
+    from plsctl.process.splits import SplitSettings
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Merge, divide and label data sets."
+)
+
+DatasetArgument = Annotated[
+    Path, typer.Argument(metavar="DATASET", help="A data set, NAME.zarr.", parser=location)
+]
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="DATASET...", help="Data sets.", parser=location)
+]
+Recipe = Annotated[
+    str | None, typer.Option(help="Take over the images of this recipe only, such as le18deg.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a data set of the same name.")
+]
+KeepSplit = Annotated[
+    str, typer.Option(help="Divide anew, such as 8:1:1; keep leaves splits as they are.")
+]
+
+
+@app.command()
+def merge(
+    sources: Sources,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="PATH", help="The data set to write.", parser=location),
+    ],
+    recipe: Recipe = None,
+    split: KeepSplit = "keep",
+    split_by: SplitByOption = "position",
+    seed: SeedOption = 0,
+    overwrite: Overwrite = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Write the samples of several data sets into a new one.
+
+    Images, scale, crop, targets, camera and LEDs must fit, and no cell may be in two of them.
+
+    Example: plsctl dataset merge monday.zarr tuesday.zarr -o both.zarr --split 8:1:1
+    """
+    _merge(sources, out, recipe, _wanted(split, split_by, seed), overwrite, json)
+
+
+@app.command()
+def append(
+    dataset: DatasetArgument,
+    sources: Sources,
+    split: KeepSplit = "keep",
+    split_by: SplitByOption = "position",
+    seed: SeedOption = 0,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Add the samples of data sets to one; it is replaced when the longer one is whole.
+
+    Example: plsctl dataset append all.zarr wednesday.zarr
+    """
+    _merge([dataset, *sources], dataset, None, _wanted(split, split_by, seed), True, json)
+
+
+@app.command("split")
+def divide(
+    dataset: DatasetArgument,
+    split: SplitOption = "8:1:1",
+    split_by: SplitByOption = "position",
+    seed: SeedOption = 0,
+    train_share: Annotated[
+        float,
+        typer.Option(help="Share of the training samples to keep, of every slide and cell type."),
+    ] = 1.0,
+    half: Annotated[
+        bool, typer.Option("--half", help="The half-size data set: --train-share 0.5.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="A new data set that shares the images, instead of changing this one.",
+            parser=location,
+        ),
+    ] = None,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Divide the samples of a data set anew.
+
+    Example: plsctl dataset split wbc.zarr --half -o wbc-half.zarr
+    """
+    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset_rewrite import redivide
+
+    settings = parse_split(split, split_by, seed, 0.5 if half else train_share)
+    data = Dataset.open(dataset)
+    _report(redivide(data, lambda table: settings.divide(table, data.reach_um), out), json)
+
+
+@app.command()
+def label(
+    dataset: DatasetArgument,
+    labels: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CSV (or .tsv) with any of the columns sample, slide, position, cell, or with "
+            "slide, x_um, y_um; all its other columns are labels.",
+        ),
+    ],
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Add labels from elsewhere to the samples of a data set, such as the column type.
+
+    Example: plsctl dataset label wbc.zarr differential.csv
+    """
+    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset_rewrite import rewrite_table
+    from plsctl.process.labels import join_labels, read_labels
+
+    data = Dataset.open(dataset)
+    joined = join_labels(data.table, read_labels(labels), labels)
+    rewrite_table(data, joined.table)
+    emit({"samples": len(data), "labelled": joined.matched, "unused": joined.unused}, json)
+    say(
+        f"{joined.matched} of {len(data)} samples have labels; {joined.unused} labels are of no "
+        "sample."
+    )
+
+
+@app.command()
+def table(
+    dataset: DatasetArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A .csv, .tsv or .json file to write.")
+    ] = None,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Write the table of a data set, a row per sample; without --out, say what is in it.
+
+    Example: plsctl dataset table wbc.zarr -o wbc.csv
+    """
+    from plsctl.process.dataset import Dataset
+
+    data = Dataset.open(dataset)
+    if out is not None:
+        _write_table(data, out)
+        say(f"{len(data)} rows in {out}.")
+    _report(data, json)
+
+
+def _write_table(data: "Dataset", out: Path) -> None:
+    if out.suffix == ".json":
+        data.table.to_json(out, orient="records", indent=1, double_precision=15)
+    elif out.suffix in (".csv", ".tsv"):
+        data.table.to_csv(out, index=False, sep="\t" if out.suffix == ".tsv" else ",")
+    else:
+        raise UserError(
+            f"a table cannot be written as '{out.suffix or out.name}'.",
+            field="--out",
+            hint="Give a name that ends in .csv, .tsv or .json.",
+        )
+
+
+def _wanted(split: str, by: str, seed: int) -> "SplitSettings | None":
+    return None if split == "keep" else parse_split(split, by, seed)
+
+
+def _merge(
+    sources: list[Path],
+    out: Path,
+    recipe: str | None,
+    settings: "SplitSettings | None",
+    overwrite: bool,
+    json: bool,
+) -> None:
+    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset_merge import merge_datasets
+
+    reach_um = Dataset.open(sources[0]).reach_um
+    with progress("samples") as advance:
+        merged = merge_datasets(
+            sources,
+            out,
+            recipe=recipe,
+            divide=None if settings is None else lambda t: settings.divide(t, reach_um),
+            overwrite=overwrite,
+            progress=lambda done, total: advance(completed=done, total=total),
+            say=say,
+        )
+    _report(merged, json)
+
+
+def _report(data: "Dataset", json: bool) -> None:
+    splits = {}
+    if "split" in data.table.columns:
+        counts = data.table["split"].value_counts()
+        splits = {name or "none": int(count) for name, count in counts.items()}
+    emit({"dataset": data.path, "samples": len(data), "splits": splits}, json)
+    parts = ", ".join(f"{count} {name}" for name, count in splits.items())
+    say(f"{data.path}: {len(data)} samples ({parts or 'not divided'}).")

@@ -1,0 +1,40 @@
+"""How commands let samples be divided into train, validation and test."""
+
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from plsctl.acquire.errors import UserError
+
+if TYPE_CHECKING:
+    from plsctl.process.splits import SplitBy, SplitSettings
+
+SplitOption = Annotated[
+    str,
+    typer.Option(help="Shares of train, validation and test (8:1:1), of train and test, or none."),
+]
+SplitByOption = Annotated[
+    str, typer.Option(help="What stays on one side: position, slide or patient.")
+]
+SeedOption = Annotated[int, typer.Option(help="Seed of the split.")]
+
+
+def parse_split(text: str, by: str, seed: int, train_share: float = 1.0) -> "SplitSettings":
+    """The settings that `--split`, `--split-by` and `--seed` ask for."""
+    from plsctl.process.splits import SPLIT_BY, SplitSettings
+
+    if by not in SPLIT_BY:
+        raise UserError(
+            f"samples cannot be split by '{by}'.",
+            field="--split-by",
+            hint="Choose position, slide or patient.",
+        )
+    chosen = cast("SplitBy", by)
+    if text == "none":
+        return SplitSettings(ratios=None, by=chosen, seed=seed, train_share=train_share)
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UserError(
+            f"'{text}' is not a split.", field="--split", hint="Give 8:1:1, 9:1 or none."
+        )
+    return SplitSettings(tuple(int(part) for part in parts), chosen, seed, train_share)

@@ -1,0 +1,246 @@
+"""Data sets put together, after checking that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from plsctl.acquire.errors import UserError
+from plsctl.process.dataset import Dataset, DatasetWriter
+
+BATCH = 64
+SAME_CELL_UM = 5.0
+"""Two samples of a slide closer than this are the same cell."""
+
+SAME_SCALE = 0.01
+SAME_DIRECTION = 0.01
+SAME_ROTATION_DEG = 0.5
+SAME_EXPOSURE = 0.01
+
+Divide = Callable[[pd.DataFrame], "pd.Series[str]"]
+Progress = Callable[[int, int], None]
+
+
+def merge_datasets(
+    sources: Sequence[Path | str],
+    out: Path | str,
+    *,
+    recipe: str | None = None,
+    divide: Divide | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Dataset:
+    """Write the samples of several data sets into one, in the order in which they are named.
+
+    Parameters
+    ----------
+    out
+        May be one of the sources with `overwrite`: that is appending to it.
+    recipe
+        The images to take over; None takes all, and then the data sets must hold the same.
+    divide
+        Gives every sample of the table its split; None keeps those the samples have.
+    say
+        Called with what a user should know, such as exposures that differ.
+
+    Raises
+    ------
+    UserError
+        Images, pixel size, crop, targets, camera or LEDs differ, or a cell is in two of them.
+    """
+    sets = [Dataset.open(source) for source in sources]
+    first = sets[0]
+    images = [data.channels_for(recipe) for data in sets]
+    frames = [
+        [data.frames[index] for index in taken] for data, taken in zip(sets, images, strict=True)
+    ]
+    for data, mine in zip(sets[1:], frames[1:], strict=True):
+        _check_fit(first, frames[0], data, mine)
+    table = _joined_table(sets)
+    for text in _exposures_that_differ(sets, frames):
+        say(text)
+    with DatasetWriter(
+        out,
+        frames[0],
+        recipe=recipe or first.recipe,
+        pixel_um=first.pixel_um,
+        crop_px=first.crop_px,
+        margin_px=first.margin_px,
+        targets=first.targets,
+        facts={
+            **_shared_facts(first),
+            "slides": sorted({str(slide) for slide in table["slide"]}),
+            "sources": [
+                source
+                for data, mine in zip(sets, frames, strict=True)
+                for source in _sources(data, mine)
+            ],
+        },
+        dtype=first.dtype,
+        overwrite=overwrite,
+    ) as writer:
+        for data, taken in zip(sets, images, strict=True):
+            for start in range(0, len(data), BATCH):
+                _copy(data, range(start, min(start + BATCH, len(data))), taken, writer)
+                progress(len(writer), len(table))
+        writer.seal(
+            writer.table if divide is None else writer.table.assign(split=divide(writer.table))
+        )
+    return Dataset.open(writer.publish())
+
+
+def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetWriter) -> None:
+    """Samples with the same targets go together: a missing target is written as such."""
+    rows = data.table.iloc[numbers.start : numbers.stop]
+    present = (
+        rows["targets"] if "targets" in rows else pd.Series(";".join(data.targets), rows.index)
+    )
+    runs = (present != present.shift()).cumsum()
+    for _, run in rows.groupby(runs, sort=True):
+        indices = run["sample"].to_numpy(dtype=np.int64)
+        names = [name for name in present[run.index[0]].split(";") if name]
+        writer.append(
+            data.read_images(indices, images, data.margin_px),
+            {name: data.read_target(name, indices) for name in names},
+            run,
+        )
+
+
+def _check_fit(
+    first: Dataset,
+    wanted: Sequence[dict[str, object]],
+    other: Dataset,
+    found: Sequence[dict[str, object]],
+) -> None:
+    labels, others = ([str(frame["label"]) for frame in frames] for frames in (wanted, found))
+    if labels != others:
+        raise UserError(
+            f"it holds the {len(others)} images of the recipe {other.recipe}, {first.path.name} "
+            f"the {len(labels)} of {first.recipe}.",
+            file=str(other.path),
+            hint="Choose a recipe that both hold with --recipe.",
+        )
+    for name, mine, theirs in (
+        ("crop_px", first.crop_px, other.crop_px),
+        ("margin_px", first.margin_px, other.margin_px),
+        ("targets", ", ".join(first.targets), ", ".join(other.targets)),
+        ("dtype", first.dtype, other.dtype),
+        ("full_scale", first.attributes.get("full_scale"), other.attributes.get("full_scale")),
+    ):
+        if mine != theirs:
+            raise UserError(
+                f"its {name} is {theirs}, that of {first.path.name} {mine}.",
+                file=str(other.path),
+                hint="Build both with the same settings.",
+            )
+    if abs(other.pixel_um / first.pixel_um - 1) > SAME_SCALE:
+        raise UserError(
+            f"its pixels of {other.pixel_um:g} um differ from {first.pixel_um:g} um of "
+            f"{first.path.name}.",
+            file=str(other.path),
+            hint="Keep data sets of different scale apart.",
+        )
+    turned = _rotation(other) - _rotation(first)
+    if abs(turned) > SAME_ROTATION_DEG:
+        raise UserError(
+            f"its camera was turned by {turned:g} deg against that of {first.path.name}, so LEDs "
+            "light its images from elsewhere.",
+            file=str(other.path),
+            hint="Keep data sets of different cameras apart.",
+        )
+    for mine_frame, frame in zip(wanted, found, strict=True):
+        here, there = mine_frame.get("direction"), frame.get("direction")
+        if here and there and not np.allclose(here, there, atol=SAME_DIRECTION):  # type: ignore[arg-type]
+            raise UserError(
+                f"the LED of image {frame['label']} stands elsewhere than in {first.path.name}.",
+                file=str(other.path),
+                hint="Keep data sets of different LED arrays apart.",
+            )
+
+
+def _rotation(data: Dataset) -> float:
+    return float(str(data.attributes.get("camera_rotation_deg", 0.0)))
+
+
+def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
+    """All rows; UserError where two sets hold the same cell."""
+    table = pd.concat(
+        [
+            data.table.assign(source=data.path.name, order=number)
+            for number, data in enumerate(sets)
+        ],
+        ignore_index=True,
+    )
+    if not {"slide", "x_um", "y_um"} <= set(table.columns):
+        return table
+    for _, rows in table.groupby("slide", sort=False):
+        if rows["order"].nunique() < 2:
+            continue
+        places = rows[["x_um", "y_um"]].to_numpy(dtype=float)
+        pairs = cKDTree(places).query_pairs(SAME_CELL_UM, output_type="ndarray")
+        order = rows["order"].to_numpy()
+        twice = pairs[order[pairs[:, 0]] != order[pairs[:, 1]]]
+        if len(twice):
+            one, two = (rows.iloc[place] for place in twice[0])
+            raise UserError(
+                f"{len(twice)} cells are in two of the data sets, such as sample {one['sample']} "
+                f"of {one['source']} and {two['sample']} of {two['source']} (slide "
+                f"{one['slide']}).",
+                hint="Name each data set once; a slide that was scanned twice may enter once.",
+            )
+    return table
+
+
+def _exposures_that_differ(
+    sets: Sequence[Dataset], frames: Sequence[Sequence[dict[str, object]]]
+) -> list[str]:
+    """A sentence for each data set whose light differs from that of the first."""
+    said = []
+    light = [[_light(frame) for frame in mine] for mine in frames]
+    for data, mine in zip(sets[1:], light[1:], strict=True):
+        ratios = [
+            theirs / ours
+            for ours, theirs in zip(light[0], mine, strict=True)
+            if ours is not None and theirs is not None
+        ]
+        different = [ratio for ratio in ratios if abs(ratio - 1) > SAME_EXPOSURE]
+        if different:
+            said.append(
+                f"{data.path.name}: {len(different)} of {len(mine)} images were exposed "
+                f"differently from {sets[0].path.name} ({min(different):.2f} to "
+                f"{max(different):.2f} times as much light); pixels are taken over as they are."
+            )
+    return said
+
+
+def _light(frame: dict[str, object]) -> float | None:
+    values = [frame.get(name) for name in ("exposure_ms", "gain", "brightness")]
+    if any(value is None for value in values):
+        return None
+    return float(np.prod([float(str(value)) for value in values])) or None
+
+
+def _sources(data: Dataset, frames: Sequence[dict[str, object]]) -> list[object]:
+    """What is noted of a data set that was merged, or of those that it was merged from."""
+    known = data.attributes.get("sources")
+    if isinstance(known, list):
+        return known
+    return [
+        {
+            "name": data.path.name,
+            "samples": len(data),
+            "slides": sorted({str(slide) for slide in data.table["slide"]}),
+            "light": [_light(frame) for frame in frames],
+            "highres_scales": data.attributes.get("highres_scales", []),
+        }
+    ]
+
+
+def _shared_facts(data: Dataset) -> dict[str, object]:
+    names = ("black_level", "full_scale", "camera_rotation_deg")
+    return {name: data.attributes[name] for name in names if name in data.attributes}
