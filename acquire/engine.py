@@ -125,11 +125,16 @@ class Engine:
     def _take_missing(
         self, plan: PassPlan, enough: Callable[[Position, RawImage], bool] | None
     ) -> None:
+        brightfield: RawImage | None = None
         for position in plan.positions:
             if position.name in self._writer.wells:
                 continue
             self.check()
             self.hold()
+            if brightfield is not None:
+                # A stop with room left is cleaner than a disk that fills within a position.
+                frames = len(plan.frames) * (1 + self._writer.queued_positions)
+                check_disk(self._writer.path, brightfield.shape, brightfield.dtype.itemsize, frames)
             brightfield = self._take(plan, position)
             if enough is not None and enough(position, brightfield):
                 return
@@ -313,8 +318,9 @@ def check_disk(folder: Path, image_shape: Sequence[int], bytes_per_value: int, f
     free = shutil.disk_usage(existing).free
     if free < needed:
         raise UserError(
-            f"the disk has {free / 1e6:,.0f} MB free, and the pass needs about "
+            f"the disk has {free / 1e6:,.0f} MB free, and what is still to be taken needs about "
             f"{needed / 1e6:,.0f} MB.",
             file=folder,
-            hint="Make room, choose another folder with --out, or scan a smaller region.",
+            hint="Make room and run the same command again, choose another folder with --out, or "
+            "scan a smaller region.",
         )
