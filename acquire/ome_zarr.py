@@ -15,6 +15,7 @@ import tensorstore
 from numpy.typing import DTypeLike
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.locations import kvstore
 
 AXES = ("led", "c", "z", "y", "x")
 LEVELS = 3
@@ -224,7 +225,7 @@ def one_core() -> tensorstore.Context:
 
 def open_array(folder: Path, context: tensorstore.Context | None = None) -> tensorstore.TensorStore:
     """A zarr v3 array for reading; `UserError` when it is none."""
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder)}}
+    spec = {"driver": "zarr3", "kvstore": kvstore(folder)}
     try:
         return tensorstore.open(spec, open=True, read=True, context=context).result()
     except (ValueError, OSError) as error:

@@ -11,6 +11,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
+from plsctl.process.dataset_files import write_synced
 from plsctl.process.segmentation import SegmentationSettings, segment, slide_settings
 
 SAME_CELL_UM = 5.0
@@ -64,9 +65,7 @@ class StainedCellFinder:
                 file=folder.path,
                 hint="Look at its images: is the slide stained, in focus and of the right region?",
             )
-        partial = folder.cells.with_name("cells.csv.part")
-        table.to_csv(partial, index=False, float_format="%.3f")
-        partial.replace(folder.cells)
+        write_synced(folder.cells, table.to_csv(index=False, float_format="%.3f"))
         return len(table)
 
 

@@ -55,7 +55,8 @@ def publish(part: Path, path: Path) -> None:
 def _copy_to_store(part: Path, path: Path) -> None:
     """Copy every file but hidden folders' into an object store; nothing looks whole before all is.
 
-    A data set without `zarr.json` is none: that is deleted first and written last.
+    A data set without `zarr.json` is none: that is deleted first and written last. What was
+    copied is deleted here, unless somebody keeps notes beside it.
     """
     head = path / "zarr.json"
     if head.exists():
@@ -74,6 +75,8 @@ def _copy_to_store(part: Path, path: Path) -> None:
     for name, file in wanted.items():
         (path / name).fs.put_file(str(file), (path / name).path)  # type: ignore[attr-defined]
     head.write_text((part / "zarr.json").read_text(encoding="utf-8"), encoding="utf-8")
+    if not any(entry.name.startswith(".") for entry in part.iterdir()):
+        shutil.rmtree(part)
 
 
 def write_synced(path: Path, text: str) -> None:
