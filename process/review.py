@@ -7,6 +7,7 @@ decision. Dropped samples stay in the data set and are left out of its splits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -232,10 +233,16 @@ class Review:
 
 def _chosen(data: Dataset) -> list[str]:
     """Bright field, and images under single LEDs spread over the angles."""
-    single = [label for label in data.labels if label != "brightfield"]
+    steepness = {
+        str(frame["label"]): math.hypot(*direction)
+        for frame in data.frames
+        if isinstance(direction := frame.get("direction"), list | tuple)
+    }
+    single = sorted(steepness, key=lambda label: steepness[label])
     count = min(SHOWN_IMAGES - 1, len(single))
     spread = [single[round(place)] for place in np.linspace(0, len(single) - 1, count)]
-    return [*(["brightfield"] if "brightfield" in data.labels else []), *spread]
+    rest = [label for label in data.labels if label not in steepness]
+    return [*rest[:1], *spread] or list(data.labels[:SHOWN_IMAGES])
 
 
 def _stamp(folder: Path) -> tuple[int, int]:
