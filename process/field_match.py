@@ -89,7 +89,7 @@ def match_position(before: Image, after: Image, rotation_deg: float, pixel_um: f
         return found
     # The angles that were tried are half a degree apart: too coarse for the corners.
     settings = TileSettings(_TILE_PX, _TILE_REACH_PX)
-    tiles = tile_places(greys[1], greys[0], found.to_unstained, settings, _edges)
+    tiles = tile_places(_edges(greys[1]), greys[0], found.to_unstained, settings, _edges)
     refined = robust_similarity(*tiles, 2.0, rigid=True)
     return found if refined is None else FieldMatch(refined[0], found.score, found.second_ratio)
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.errors import UserError
 from plsctl.process.matching import Match, best_place, grey_image
 from plsctl.process.similarity import Similarity
+from plsctl.process.stain_contrast import averaged, reduced_contrast, stain_contrast
 
 Method = Literal["colour", "log", "plain"]
 
@@ -51,16 +52,6 @@ def log_subtracted(
     smooth = cv2.GaussianBlur(values, (9, 9), 0)
     laplacian = cv2.Laplacian(smooth, cv2.CV_32F, ksize=7, scale=_KERNEL_GAIN)
     return np.asarray(values - np.float32(weight) * laplacian, dtype=np.float32)
-
-
-def stain_contrast(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logarithm of green over blue light of an image (y, x, rgb); shape (y, x).
-
-    Chromatin and eosin take more of the green; refraction, focus and vignetting leave the ratio
-    as it is.
-    """
-    steps = np.log(np.arange(256, dtype=np.float32) + 1)
-    return np.asarray(steps[image[..., 1]] - steps[image[..., 2]], dtype=np.float32)
 
 
 def match_by_colour(
@@ -97,11 +88,9 @@ def match_by_colour(
     UserError
         When the square does not fit into the 100x image where it is expected.
     """
-    left, top = (max(0, math.floor(value - size_px / 2) - 1) for value in centre)
-    part = stain_contrast(low[top : top + size_px + 3, left : left + size_px + 3])
     middle = (size_px - 1) / 2
-    grid = Similarity.about((middle, middle), (centre[0] - left, centre[1] - top))
-    template = _sampled(part, grid, size_px)
+    grid = Similarity.about((middle, middle), centre)
+    template = stain_contrast(_sampled(low, grid, size_px))
     side = size_px + 2 * reach_px
     half = ratio * size_px / 2 * (1 + abs(math.sin(math.radians(rotation_deg))))
     x, y = expected
@@ -111,16 +100,19 @@ def match_by_colour(
             "expected.",
             hint="Take the 100x image nearer to the cell, or make the crop smaller.",
         )
-    reduced, shift = _averaged(stain_contrast(image), ratio)
+    mean, shift = averaged(image, ratio)
     middle = (side - 1) / 2
     grid = Similarity.about((middle, middle), (x + shift, y + shift), rotation_deg, ratio)
-    scores = cv2.matchTemplate(_sampled(reduced, grid, side), template, cv2.TM_CCOEFF_NORMED)
+    search = reduced_contrast(np.asarray(_sampled(mean, grid, side), np.float32))
+    scores = cv2.matchTemplate(search, template, cv2.TM_CCOEFF_NORMED)
     found = best_place(np.asarray(scores, np.float32), radius_px=_CELL_RADIUS_PX)
     place = grid.apply_to(found.dx + (size_px - 1) / 2, found.dy + (size_px - 1) / 2)
     return HighresPlace(place[0] - shift, place[1] - shift, found.score, found.second_ratio)
 
 
-def _sampled(image: NDArray[np.float32], grid: Similarity, side: int) -> NDArray[np.float32]:
+def _sampled(
+    image: NDArray[np.uint8] | NDArray[np.float32], grid: Similarity, side: int
+) -> NDArray[np.float32]:
     crop = cv2.warpAffine(
         image,
         grid.matrix,
@@ -129,14 +121,6 @@ def _sampled(image: NDArray[np.float32], grid: Similarity, side: int) -> NDArray
         borderMode=cv2.BORDER_REPLICATE,
     )
     return np.asarray(crop, np.float32)
-
-
-def _averaged(image: NDArray[np.float32], ratio: float) -> tuple[NDArray[np.float32], float]:
-    """Means over squares of a 20x pixel, and by how much they lie off their places (pixels)."""
-    window = max(1, round(ratio))
-    mean = cv2.blur(image, (window, window), borderType=cv2.BORDER_REPLICATE)
-    # The mean over an even window lies half a pixel before its anchor.
-    return np.asarray(mean, np.float32), 0.0 if window % 2 else 0.5
 
 
 def match_highres(

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.highres import NOMINAL_RATIO, log_subtracted, stain_contrast
+from plsctl.process.highres import NOMINAL_RATIO, log_subtracted
 from plsctl.process.matching import edge_image, grey_image, soft_edges
 from plsctl.process.overlap import Overlap, find_overlap
 from plsctl.process.similarity import Points, Similarity, robust_similarity
+from plsctl.process.stain_contrast import averaged, reduced_contrast, stain_contrast
 from plsctl.process.tiles import Image, Prepare, TileSettings, tile_places
 
 MOST_SECOND_RATIO = 0.75
@@ -84,7 +85,7 @@ def locate_by_edges(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Location:
     small_a, small_b = (_shrunk(_edges(grey), shrink) for grey in greys)
     rough = find_overlap(small_b, small_a)
     guess = _similarity(rough, a.shape, b.shape, shrink)
-    return _location(_refined(greys[0], greys[1], guess, rough, _edges, shrink))
+    return _location(_refined(_edges(greys[0]), greys[1], guess, rough, _edges, shrink))
 
 
 def locate_by_log(
@@ -113,20 +114,20 @@ def place_highres(
 ) -> Placed:
     """As `locate_by_log`, with what tells how exact it is."""
     _check_sizes(a, b, ratio)
-    if _is_coloured(a) and _is_coloured(b):
-        low, high = stain_contrast(a), stain_contrast(b)
-    else:
-        low, high = grey_image(a).astype(np.float32), log_subtracted(grey_image(b))
     # On the grid of A, where both are compared, a pixel is the mean of a square of B.
-    window = max(1, round(ratio))
-    high = np.asarray(cv2.blur(high, (window, window), borderType=cv2.BORDER_REPLICATE))
-    off = 0.0 if window % 2 else 0.5  # the mean over an even window lies before its anchor
+    if _is_coloured(a) and _is_coloured(b):
+        low = stain_contrast(a)
+        (high, off), compared = averaged(b, ratio), reduced_contrast
+    else:
+        low = grey_image(a).astype(np.float32)
+        (high, off), compared = averaged(log_subtracted(grey_image(b)), ratio), _as_it_is
     longest = max(*a.shape[:2], *(side / ratio for side in b.shape[:2]))
     shrink = max(1.0, longest / _WORKING_PX)
-    rough = find_overlap(_shrunk(low, shrink), _shrunk(high, shrink * ratio))
+    small = compared(_shrunk(high, ratio))
+    rough = find_overlap(_shrunk(low, shrink), _shrunk(small, shrink))
     # Here A is the reference: the other way round than for edges.
     to_low = _similarity(rough, b.shape, a.shape, shrink, 1 / ratio)
-    placed = _refined(low, high, to_low.inverse, rough, lambda image: image, shrink)
+    placed = _refined(low, high, to_low.inverse, rough, compared, shrink)
     moved = placed.motion.then(Similarity(1 + 0j, complex(-off, -off)))
     return Placed(moved, placed.score, placed.second_ratio, placed.agreeing, placed.weight)
 
@@ -148,8 +149,8 @@ def _similarity(
 
 
 def _refined(
-    a: Image,
-    b: Image,
+    template: Image,
+    other: Image,
     guess: Similarity,
     rough: Overlap,
     prepare: Prepare,
@@ -157,12 +158,12 @@ def _refined(
 ) -> Placed:
     """The guess made exact by tiles; a second time, when scale and angle are known well."""
     motion, agreeing, weight = guess, 0.0, 0.0
-    half = math.hypot(*a.shape[:2]) / 2
+    half = math.hypot(*template.shape) / 2
     reach = math.ceil(2 * shrink + 0.005 * half + 2)
     for attempt in range(3):
-        shared = min(*a.shape[:2], *(side / motion.scale for side in b.shape[:2]))
+        shared = min(*template.shape, *(side / motion.scale for side in other.shape[:2]))
         size = max(_LEAST_TILE_PX, shared / _TILES_ACROSS, 2.0 * reach)
-        before, after = tile_places(a, b, motion, TileSettings(size, reach), prepare)
+        before, after = tile_places(template, other, motion, TileSettings(size, reach), prepare)
         if attempt == 0 and len(before) < 4:
             # Too small to be divided: the rough place, to a fraction of a pixel, is all there is.
             return Placed(guess, rough.score, rough.second_ratio, 1.0, 0.0)
@@ -204,6 +205,10 @@ def _check_sizes(a: NDArray[np.uint8], b: NDArray[np.uint8], ratio: float = 1.0)
 
 def _is_coloured(image: NDArray[np.uint8]) -> bool:
     return image.ndim == 3 and float(stain_contrast(image[::4, ::4]).std()) > _COLOURED
+
+
+def _as_it_is(image: Image) -> NDArray[np.float32]:
+    return np.asarray(image, np.float32)
 
 
 def _edges(grey: Image) -> Image:

@@ -252,7 +252,11 @@ def _tiles(pair: FieldPair, motion: Similarity, frame: _Frame) -> tuple[Points, 
         size_px=_TILE_UM / frame.pixel_um, reach_px=round(_TILE_REACH_UM / frame.pixel_um)
     )
     here, there = tile_places(
-        grey_image(pair.reference.image), grey_image(pair.moving.image), guess, settings, _edges
+        _edges(grey_image(pair.reference.image)),
+        grey_image(pair.moving.image),
+        guess,
+        settings,
+        _edges,
     )
     places = to_slide.apply(here)
     return places, to_stage.apply(there) - places

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from plsctl.process.matching import best_place
 from plsctl.process.similarity import Points, Similarity
 
 Image = NDArray[np.uint8] | NDArray[np.float32]
-Prepare = Callable[[Image], Image]
+Prepare = Callable[[Any], Image]
 
 
 @dataclass(frozen=True)
@@ -37,31 +38,33 @@ class TileSettings:
 
 
 def tile_places(
-    one: Image, other: Image, guess: Similarity, settings: TileSettings, prepare: Prepare
+    template: Image, other: Image, guess: Similarity, settings: TileSettings, prepare: Prepare
 ) -> tuple[Points, Points]:
     """Middles of the tiles of one image, and where they lie in the other; both (n, 2), pixels.
 
     Parameters
     ----------
-    one, other
-        Grey images, (y, x).
+    template
+        What is compared of the first image, (y, x): its edges, for instance.
+    other
+        The second image, (y, x) or (y, x, channel).
     guess
-        Carries pixels of `one` to pixels of `other`.
+        Carries pixels of the first to pixels of the second.
     prepare
-        What is compared, made of a grey image on the grid of `one`: edges, for instance.
+        Makes of the second image, once it is on the grid of the first, what is compared.
     """
     reach = settings.reach_px
-    boxes = _boxes(_common(one.shape, other.shape, guess), settings)
+    boxes = _boxes(_common(template.shape, other.shape, guess), settings)
     if not boxes:
         return np.empty((0, 2)), np.empty((0, 2))
     warped = cv2.warpAffine(
         other,
         guess.matrix,
-        one.shape[::-1],
+        template.shape[::-1],
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    template, search = prepare(one), prepare(_like(warped, other))
+    search = prepare(_like(warped, other))
     here: list[tuple[float, float]] = []
     there: list[tuple[float, float]] = []
     for top, bottom, left, right in boxes:
