@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import json
 
 from plsctl.acquire.backend import Backend, close_core
@@ -11,6 +13,10 @@ from plsctl.acquire.hardware import Hardware
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.settings import SimulatorSettings
 from plsctl.sim.world import World
+
+
+SWITCH_S = 0.0005
+"""How long a thread may keep the others waiting in real time."""
 
 
 class SimulatedOperator:
@@ -43,6 +49,9 @@ def open_simulator(hardware: Hardware) -> Backend:
     from plsctl.sim.serial_ports import register
 
     world = open_world(hardware)
+    if world.settings.clock == "real":
+        # The camera's thread must wake in time; a real camera does not wait for an interpreter.
+        sys.setswitchinterval(SWITCH_S)
     firmware = _board(world)
     camera = SimulatedCamera(world, firmware)
     core = SimulatedCore(camera)
