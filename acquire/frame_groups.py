@@ -44,7 +44,7 @@ def group_frames(
     bright: FrameRecord | None,
     readout_ms: float,
 ) -> tuple[FrameGroup, ...]:
-    """Sort frames into series, each from the shortest exposure to the longest.
+    """Sort frames into series, each from the shortest exposure to the longest, but for markers.
 
     In that order the camera has always read out one image before the next exposure ends, if only
     no pattern is shorter than the readout: a trigger that comes earlier would be lost.
@@ -77,12 +77,12 @@ def group_frames(
 def _between_markers(
     shots: tuple[Shot, ...], bright: FrameRecord | None, readout_ms: float
 ) -> tuple[Shot, ...]:
-    middle = len(shots) // 2
-    begin = Shot((), shots[0].exposure_ms, marker="dark")
-    end = Shot((), max(shots[0].exposure_ms, readout_ms), marker="dark")
+    # Markers are short, and never so short that their trigger would come within a readout.
+    begin = Shot((), min(shots[0].exposure_ms, readout_ms or shots[0].exposure_ms), marker="dark")
+    end = Shot((), readout_ms or shots[0].exposure_ms, marker="dark")
     if bright is None:
         return (begin, *shots, end)
-    # Longer than bright field needs, so as not to break the order: it may well saturate.
-    exposure_ms = max(bright.exposure_ms, shots[max(0, middle - 1)].exposure_ms)
-    marker = Shot(bright.leds, exposure_ms, marker="bright")
-    return (begin, *shots[:middle], marker, *shots[middle:], end)
+    long_enough = (i for i, shot in enumerate(shots) if shot.exposure_ms >= readout_ms)
+    place = max(len(shots) // 2, next(long_enough, len(shots)))
+    marker = Shot(bright.leds, max(bright.exposure_ms, readout_ms), marker="bright")
+    return (begin, *shots[:place], marker, *shots[place:], end)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import json
+import sys
 
 from plsctl.acquire.backend import Backend, close_core
 from plsctl.acquire.config import validate_section
@@ -13,7 +12,6 @@ from plsctl.acquire.hardware import Hardware
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.settings import SimulatorSettings
 from plsctl.sim.world import World
-
 
 SWITCH_S = 0.0005
 """How long a thread may keep the others waiting in real time."""
