@@ -9,12 +9,14 @@ store's own tools read, such as `AWS_ACCESS_KEY_ID`, `AWS_DEFAULT_REGION`, `AWS_
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, cast
 
 from plsctl.acquire.errors import UserError
 
 STORES = ("s3", "gs", "gcs", "http", "https")
+_MENDED = re.compile(rf"^({'|'.join(STORES)}):/(?=[^/])")
 
 
 def location(text: str | Path) -> Path:
@@ -25,8 +27,13 @@ def location(text: str | Path) -> Path:
     UserError
         The URL is of no store whose pixels can be read, or what it takes is not installed.
     """
-    if not isinstance(text, str) or "://" not in text:
-        return Path(text) if isinstance(text, str) else text
+    if not isinstance(text, str):
+        if not isinstance(text, Path) or not _MENDED.match(str(text)):
+            return text
+        # Settings files and other commands make a Path of a URL, which takes one slash from it.
+        text = _MENDED.sub(r"\1://", str(text))
+    if "://" not in text:
+        return Path(text)
     protocol, rest = text.split("://", 1)
     if protocol == "file":
         return Path(rest)

@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, say
 
 
 def find_cells(
-    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="The folder of a scan.")],
+    scan: Annotated[
+        Path, typer.Argument(metavar="SCAN", help="Folder or URL of a scan.", parser=location)
+    ],
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:

@@ -85,6 +85,7 @@ def test_data_sets_in_a_store_are_read_merged_divided_and_replaced(
     data = Dataset.open(f"{bucket}/a.zarr")
     assert np.array_equal(data.read_input([5, 0]), one[[5, 0]])
     assert np.array_equal(data.read_target("20x", [3]), one[[3], 0])
+    assert len(Dataset.open(Path(f"{bucket}/a.zarr"))) == 6  # a Path takes a slash from the URL
     merged = merge_datasets([data.path, tmp_path / "b.zarr"], data.path, overwrite=True)
     assert str(merged.path) == f"{bucket}/a.zarr"
     assert np.array_equal(merged.read_input([0, 11]), np.stack([one[0], two[5]]))
