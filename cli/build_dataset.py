@@ -49,6 +49,13 @@ def build_dataset(
         Path | None,
         typer.Option(metavar="FILE", help="CSV of labels; see plsctl dataset label."),
     ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="YAML with limits of quality control (docs/quality.md)."),
+    ] = None,
+    keep_rejected: Annotated[
+        bool, typer.Option("--keep-rejected", help="Use samples of rejected slides all the same.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a data set of the same name.")
     ] = False,
@@ -63,6 +70,7 @@ def build_dataset(
     """
     from plsctl.process.build import build_dataset as build
     from plsctl.process.cluster import cluster_workers
+    from plsctl.process.quality import load_quality
     from plsctl.process.samples import BuildSettings
 
     if highres_method not in ("colour", "log", "plain"):
@@ -84,6 +92,7 @@ def build_dataset(
             settings,
             split=division,
             labels=labels,
+            quality=load_quality(quality, keep_rejected),
             workers=workers if scheduler is None else cluster_workers(scheduler),
             overwrite=overwrite,
             progress=lambda done, total: advance(completed=done, total=total),
@@ -96,6 +105,8 @@ def build_dataset(
             "seconds": round(result.seconds, 3),
             "positions": result.positions,
             "resumed": result.resumed,
+            "excluded": result.excluded,
+            "slides": result.slides,
             "dataset": result.path,
         },
         json,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +32,7 @@ from plsctl.process.build_progress import (
     recalled,
     sealed_as,
 )
+from plsctl.process.build_quality import frames_of_scan, judge
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.dataset import DatasetWriter
 from plsctl.process.dataset_files import (
@@ -41,6 +44,8 @@ from plsctl.process.dataset_files import (
 from plsctl.process.highres import NOMINAL_RATIO
 from plsctl.process.highres_scale import HighresScale, locate_field, mean_scale, scale_fields
 from plsctl.process.labels import join_labels, read_labels
+from plsctl.process.quality import QualitySettings, count_flags
+from plsctl.process.quality_frames import FrameReference
 from plsctl.process.samples import BuildSettings, PositionJob, cut_position
 from plsctl.process.splits import SplitSettings
 from plsctl.process.workers import Workers, local_workers
@@ -57,7 +62,9 @@ SHARD = 128
 class BuildResult:
     """What a build yielded: samples, positions looked at, and the cells dropped by reason.
 
-    `resumed` of the positions were taken over from a build that had been stopped.
+    `resumed` of the positions were taken over from a build that had been stopped. Of the samples
+    `excluded` are in no split, for which reason; `slides` says of each slide whether it was
+    accepted (`SlideVerdict.facts`).
     """
 
     path: Path
@@ -65,7 +72,9 @@ class BuildResult:
     positions: int
     dropped: dict[str, int]
     seconds: float
-    resumed: int = 0
+    resumed: int
+    excluded: dict[str, int]
+    slides: list[dict[str, object]]
 
 
 def build_dataset(
@@ -75,6 +84,7 @@ def build_dataset(
     *,
     split: SplitSettings | None = None,
     labels: Path | None = None,
+    quality: QualitySettings | None = None,
     workers: int | AbstractContextManager[Workers] = 1,
     overwrite: bool = False,
     shard: int = SHARD,
@@ -96,6 +106,8 @@ def build_dataset(
         The data set to write, `*.zarr`; it has this name only once it is whole.
     labels
         A table of labels of the samples, such as their types; see `join_labels`.
+    quality
+        Limits of quality control, and what it leaves out.
     workers
         Processes on this machine, or workers of another kind (`cluster_workers`).
     shard
@@ -112,7 +124,7 @@ def build_dataset(
     """
     began = time.monotonic()
     settings, split = settings or BuildSettings(), split or SplitSettings()
-    build = _Build(scans, out, settings, split, labels, shard, say)
+    build = _Build(scans, out, settings, split, labels, quality or QualitySettings(), shard, say)
     crew = local_workers(workers) if isinstance(workers, int) else workers
     if build.is_published():
         say(f"{out} was whole already; only the last notes were missing.")
@@ -136,6 +148,7 @@ class _Build:
         settings: BuildSettings,
         split: SplitSettings,
         labels: Path | None,
+        quality: QualitySettings,
         shard: int,
         say: Callable[[str], None],
     ) -> None:
@@ -143,9 +156,14 @@ class _Build:
         self._readers = [folder.open_pass("unstained") for folder in self._folders]
         check_alike(self._readers)
         self._out, self._settings, self._split, self._shard = out, settings, split, shard
-        self._labels, self.say = labels, say
+        self._labels, self._quality, self.say = labels, quality, say
         text = "" if labels is None else str(read_labels(labels).to_csv())
-        self._closing = {**split.facts(), "labels": text_hash([text])}
+        limits = quality.model_dump_json()
+        self._closing = {
+            **split.facts(),
+            "labels": text_hash([text]),
+            "quality": text_hash([limits]),
+        }
         self.part = unfinished_folder(out)
         highres = any(folder.pass_path("highres").is_dir() for folder in self._folders)
         self._targets = ("20x", "100x") if highres else ("20x",)
@@ -165,9 +183,23 @@ class _Build:
             return False
         return sealed_as(self.part, self._identity()) == self._closing
 
-    def _seal(self, writer: DatasetWriter) -> None:
-        """Add labels and splits; the data set lacks but its name then."""
+    def _seal(
+        self,
+        writer: DatasetWriter,
+        positions: Sequence[CutPosition],
+        references: Sequence[FrameReference | None],
+    ) -> None:
+        """Add flags, labels and splits; the data set lacks but its name then."""
         table = writer.table
+        if len(table):
+            slides = [reader.attributes.slide for reader in self._readers]
+            by_slide = dict(zip(slides, self._by_scan(positions), strict=True))
+            of_slide = dict(zip(slides, references, strict=True))
+            judged = judge(table, by_slide, of_slide, self._quality)
+            table = judged.table
+            writer.add_facts({"quality": judged.facts(self._quality)})
+            for sentence in judged.sentences(self._quality):
+                self.say(sentence)
         if self._labels is not None and len(table):
             labelled = join_labels(table, read_labels(self._labels), self._labels)
             self.say(
@@ -203,15 +235,17 @@ class _Build:
             if resumed:
                 self.say(f"{resumed} positions were finished before and are kept.")
             scales = self._scales(workers, state)
+            found = dict(workers.run(frames_of_scan, [folder.path for folder in self._folders]))
+            references = [found[number] for number in sorted(found)]
             jobs = [
                 job
-                for folder, scale in zip(self._folders, scales, strict=True)
-                for job in position_jobs(folder, scale, self._settings)
+                for folder, scale, frames in zip(self._folders, scales, references, strict=True)
+                for job in position_jobs(folder, scale, self._settings, frames)
             ]
             with self._writer(scales, state) as writer:
                 state.go_on(writer)
                 self._cut(workers, jobs, state, writer, progress)
-                self._seal(writer)
+                self._seal(writer, state.done, references)
             state.note_sealed(self._closing)
         finally:
             state.close()
@@ -290,11 +324,10 @@ class _Build:
         base = self.part if is_remote(self._out) else self._out
         positions = recalled(base)
         table = read_table(base)
-        first = 0
-        for folder, reader in zip(self._folders, self._readers, strict=True):
-            count = len(folder.open_pass("stained").names)
-            _update_cells(folder, reader, table, positions[first : first + count])
-            first += count
+        parts = self._by_scan(positions)
+        for folder, reader, part in zip(self._folders, self._readers, parts, strict=True):
+            _update_cells(folder, reader, table, part)
+        attributes = json.loads((base / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         forget(base, all_of_it=base == self.part)
         dropped = Counter(
             fate for done in positions for fate in done.fates.values() if fate != "sample"
@@ -306,7 +339,15 @@ class _Build:
             dict(sorted(dropped.items())),
             time.monotonic() - began,
             resumed,
+            count_flags(table["excluded"]),
+            attributes["plsctl"]["quality"]["slides"],
         )
+
+    def _by_scan(self, positions: Sequence[CutPosition]) -> list[Sequence[CutPosition]]:
+        """The positions of all scans, divided by scan."""
+        counts = [len(folder.open_pass("stained").names) for folder in self._folders]
+        ends = list(accumulate(counts))
+        return [positions[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
 def _eight_bit_black(reader: PassReader) -> float:

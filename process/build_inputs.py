@@ -14,6 +14,7 @@ import pandas as pd
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.highres_scale import HighresScale
+from plsctl.process.quality_frames import FrameReference
 from plsctl.process.samples import BuildSettings, PositionJob
 
 CELL_COLUMNS = ("cell", "x_um", "y_um", "pixel_x", "pixel_y", "width_px", "height_px", "area_px")
@@ -110,14 +111,17 @@ def read_cells(folder: ScanFolder) -> pd.DataFrame:
 
 
 def position_jobs(
-    folder: ScanFolder, scale: HighresScale | None, settings: BuildSettings
+    folder: ScanFolder,
+    scale: HighresScale | None,
+    settings: BuildSettings,
+    frames: FrameReference | None = None,
 ) -> list[PositionJob]:
     """One job per position of the stained pass, with its cells."""
     cells = _cells(folder)
     by_position = dict(tuple(cells.groupby("position", sort=False)))
     none = cells.iloc[:0]
     return [
-        PositionJob(folder.path, name, by_position.get(name, none), scale, settings)
+        PositionJob(folder.path, name, by_position.get(name, none), scale, settings, frames)
         for name in folder.open_pass("stained").names
     ]
 

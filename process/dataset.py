@@ -178,7 +178,8 @@ class Dataset:
     def split(self, name: str, target: str | None = None) -> NDArray[np.int64]:
         """Sample numbers of "train", "validation" or "test", in order.
 
-        Samples that a review has dropped are left out. With `target`, only those that have it.
+        Samples that quality control has excluded, unless a review took them back, and such as a
+        review has dropped are left out. With `target`, only those that have it.
 
         Raises
         ------
@@ -201,7 +202,10 @@ class Dataset:
         if not len(numbers):
             wanted = "" if target is None else f" with the target {target}"
             if self.dropped:
-                wanted += f" but those among the {self.dropped} that a review has dropped"
+                wanted += (
+                    f" but those among the {self.dropped} that quality control or a review has "
+                    "left out"
+                )
             raise UserError(
                 f"the data set {self.path} has no {name} samples{wanted}.",
                 hint="Scan more positions, or split with other ratios.",
@@ -210,13 +214,13 @@ class Dataset:
 
     @property
     def dropped(self) -> int:
-        """Samples that a review has dropped (`plsctl review`)."""
+        """Samples that quality control excludes or a review has dropped (`plsctl review`)."""
         return int(self._is_dropped().sum())
 
     def _is_dropped(self) -> pd.Series[bool]:
-        if "keep" not in self.table.columns:
-            return pd.Series(False, index=self.table.index)
-        return self.table["keep"] == "no"
+        none = pd.Series("", index=self.table.index)
+        keep, excluded = self.table.get("keep", none), self.table.get("excluded", none)
+        return (keep == "no") | ((excluded != "") & (keep != "yes"))
 
     def _array(self, name: str) -> ts.TensorStore:
         # Opened on first use, so that a worker process opens its own.

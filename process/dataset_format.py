@@ -18,7 +18,8 @@ VERSION = 1
 AXES = ("sample", "image", "channel", "y", "x")
 TABLE_NAME = "samples.csv"
 TEXT_COLUMNS = (
-    "slide", "patient", "stain", "position", "flags", "type", "targets", "split", "keep",
+    "slide", "patient", "stain", "position", "flags", "excluded", "type", "targets", "split",
+    "keep", "frame_shift_px_of", "frame_exchange_of", "frame_misfit_of", "frame_light_of",
 )  # fmt: skip
 
 FrameFacts = Mapping[str, object]

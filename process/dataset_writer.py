@@ -245,6 +245,10 @@ class DatasetWriter:
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         write_synced(self._part / "zarr.json", json.dumps(group, indent=1))
 
+    def add_facts(self, facts: Mapping[str, object]) -> None:
+        """Put further entries into the attributes, before the data set is sealed."""
+        self._attributes |= facts
+
     def publish(self) -> Path:
         """Give the sealed data set its name."""
         publish(self._part, self.path)

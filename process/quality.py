@@ -7,6 +7,7 @@ fills it), so that limits can be changed and applied again without touching an i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from plsctl.acquire.config import Settings
+from plsctl.acquire.config import Settings, load_settings
 
 Flag = Literal[
     "frame_shift",
@@ -118,6 +119,20 @@ class QualitySettings(Settings):
     slides: SlideLimits = SlideLimits()
     exclude: tuple[Flag, ...] = EXCLUDING
     keep_rejected_slides: bool = False
+
+
+def load_quality(path: Path | None, keep_rejected_slides: bool = False) -> QualitySettings:
+    """Settings from a YAML file; the defaults without one.
+
+    Raises
+    ------
+    UserError
+        The file is missing or wrong; the message names line and field.
+    """
+    settings = QualitySettings() if path is None else load_settings(path, QualitySettings)
+    if keep_rejected_slides:
+        settings = settings.model_copy(update={"keep_rejected_slides": True})
+    return settings
 
 
 def flag_samples(table: pd.DataFrame, settings: QualitySettings | None = None) -> pd.DataFrame:
