@@ -28,6 +28,8 @@ POLL_S = 0.0005
 STALLED_S = 60.0
 """Longest real time without an image, whatever time the devices live in."""
 
+CABLES = "Check the trigger cables and the camera's trigger settings."
+
 
 class NoImage(HardwareError):
     """An image of a triggered series did not come."""
@@ -186,10 +188,13 @@ class Camera:
         deadline, stalled = clock.now() + wait_s, time.monotonic() + STALLED_S
         while attempt("ask for images", core.getRemainingImageCount) == 0:
             go_on()
+            if self._series_is_over():
+                raise NoImage(
+                    "the camera ended its series before all images had come.", hint=CABLES
+                )
             if clock.now() > deadline or time.monotonic() > stalled:
                 raise NoImage(
-                    f"the camera gave no image within {wait_s:.1f} s of its trigger.",
-                    hint="Check the trigger cables and the camera's trigger settings.",
+                    f"the camera gave no image within {wait_s:.1f} s of its trigger.", hint=CABLES
                 )
             time.sleep(POLL_S)
         image, tags = attempt("read an image of the series", core.popNextImageAndMD)
@@ -199,6 +204,13 @@ class Camera:
             None if number is None else round(number),
             _number(dict(tags), self._settings.timestamp_tag),
         )
+
+    def _series_is_over(self) -> bool:
+        """Whether the camera has stopped, and everything that it gave has been read."""
+        core, device = self._core, self._settings.device
+        if attempt("ask for images", lambda: core.isSequenceRunning(device)):
+            return False
+        return bool(attempt("ask for images", core.getRemainingImageCount) == 0)
 
     def disarm(self) -> None:
         """End a series, whether or not all images came; single images are possible again."""

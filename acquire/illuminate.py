@@ -63,6 +63,7 @@ class IlluminateArray(SerialArray):
             settings.timeout_s,
             settings.retries,
             settings.serial_number,
+            settings.reconnect_s,
         )
         try:
             self._dialect, self.identity = self._greet()

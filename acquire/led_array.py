@@ -40,6 +40,8 @@ class LedArraySettings(Settings):
         How often a lost command is sent again before the port is opened anew.
     boot_timeout_s
         How long the array may take to answer after the port was opened: some boards restart then.
+    reconnect_s
+        How long a port that vanishes during work is waited for: a pulled cable, a hub's restart.
     led_count
         Number of LEDs the array must report; checked on opening where it is given.
     serial_number
@@ -56,6 +58,7 @@ class LedArraySettings(Settings):
     timeout_s: float = Field(default=0.5, gt=0, le=60)
     retries: int = Field(default=2, ge=0, le=10)
     boot_timeout_s: float = Field(default=3.0, ge=0, le=60)
+    reconnect_s: float = Field(default=10.0, ge=0, le=600)
     led_count: int | None = Field(default=None, gt=0)
     serial_number: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)

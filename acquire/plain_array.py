@@ -52,6 +52,7 @@ class PlainArray(SerialArray):
             settings.timeout_s,
             settings.retries,
             settings.serial_number,
+            settings.reconnect_s,
         )
         try:
             self.identity: Identity = self._greet()

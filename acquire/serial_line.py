@@ -32,6 +32,11 @@ T = TypeVar("T")
 REPLY_LIMIT_BYTES = 1 << 20
 """No reply is longer; a line that talks on and on is noise."""
 
+LOOK_AGAIN_S = 0.2
+"""How often a port that has vanished is looked for."""
+
+STILL_LIT = "What it lit last may still shine: switch it off if it does."
+
 
 class LineFault(Exception):
     """Something went wrong on the wire while a command was under way; it may be tried again."""
@@ -78,6 +83,8 @@ class SerialLine:
         How often an operation is tried again before the port is opened anew.
     serial_number
         USB serial number; where it is given or known, the device is found again under any name.
+    reconnect_s
+        How long a port that has vanished is waited for; the second time it is not waited for.
 
     Raises
     ------
@@ -93,11 +100,14 @@ class SerialLine:
         timeout_s: float,
         retries: int,
         serial_number: str | None = None,
+        reconnect_s: float = 0.0,
     ) -> None:
         self._device = device
         self._baud_rate = baud_rate
         self._timeout_s = timeout_s
         self._retries = retries
+        self._reconnect_s = reconnect_s
+        self._is_lost = False
         self.port = _named_port(serial_number) or port
         self._open_port: serial.Serial = _open(self.port, baud_rate, timeout_s)
         self._serial_number = serial_number or _usb_serial_number(self.port)
@@ -199,18 +209,37 @@ class SerialLine:
     def _reconnected(
         self, operation: Callable[[], T], greet: Callable[[], None], first: LineFault
     ) -> T:
-        try:
-            self._reopen()
-            greet()
-            return operation()
-        except LineFault as fault:
-            raise self.unanswered(fault) from first
-        except UserError as error:
-            raise HardwareError(
-                f"the connection to {self} was lost ({first}) and cannot be opened again: "
-                f"{error.message}",
-                hint="Check the cable and the power, then run the same command again.",
-            ) from first
+        patience_s = 0.0 if self._is_lost else self._reconnect_s
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                self._reopen()
+                greet()
+                result = operation()
+            except (PortLost, UserError) as fault:
+                # A cable that was pulled, a hub that restarts: the port may be back in a moment.
+                if time.monotonic() < deadline:
+                    time.sleep(LOOK_AGAIN_S)
+                    continue
+                self._is_lost = True
+                raise self._given_up(fault, first) from first
+            except LineFault as fault:
+                self._is_lost = True
+                raise self._given_up(fault, first) from first
+            self._is_lost = False
+            return result
+
+    def _given_up(self, fault: LineFault | UserError, first: LineFault) -> HardwareError:
+        """The error when an array that had answered does so no more."""
+        if isinstance(fault, LineFault):
+            error = self.unanswered(fault)
+            again = "Then run the same command again."
+            return HardwareError(error.message, hint=f"{STILL_LIT} {error.hint} {again}")
+        return HardwareError(
+            f"the connection to {self} was lost ({first}) and cannot be opened again: "
+            f"{fault.message}",
+            hint=f"{STILL_LIT} Check the cable and the power, then run the same command again.",
+        )
 
     def unanswered(self, fault: LineFault) -> HardwareError:
         """The error to raise when nothing more can be tried."""

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from plsctl.acquire.camera import NoImage, RawImage, SeriesImage
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.camera import RawImage, SeriesImage
+from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.frame_groups import FrameGroup, Shot, Wanted, group_frames
 from plsctl.acquire.led_array import SequenceTiming
 from plsctl.acquire.microscope import Microscope
@@ -104,7 +104,10 @@ class SoftwareStack:
                 if boundary.hold():
                     microscope.light(frame.leds, frame.brightness)
                 following = [record for _, record in wanted[place + 1 : place + 2]]
-                microscope.camera.expose(frame.exposure_ms, frame.gain)
+                try:
+                    microscope.camera.expose(frame.exposure_ms, frame.gain)
+                except HardwareError as failure:
+                    return _not_taken(wanted[place:], failure)
                 lights = [
                     other.submit(microscope.light, record.leds, record.brightness)
                     for record in following
@@ -112,6 +115,8 @@ class SoftwareStack:
                 ]
                 try:
                     image = microscope.camera.read()
+                except HardwareError as failure:
+                    return _not_taken(wanted[place:], failure)
                 finally:
                     for light in lights:
                         light.result()
@@ -120,6 +125,11 @@ class SoftwareStack:
                         microscope.light(record.leds, record.brightness)
                 deliver(TakenFrame(index, image, microscope.clock.now()))
         return {}
+
+
+def _not_taken(wanted: Sequence[Wanted], failure: HardwareError) -> dict[int, str]:
+    """Frames to be tried again: the camera failed at the first of them."""
+    return {index: failure.message.rstrip(".") for index, _ in wanted}
 
 
 class HardwareStack:
@@ -175,8 +185,9 @@ class HardwareStack:
             problem = self._receive(group, deliver, boundary)
             if not problem:
                 leds.finish_sequence(GRACE_S + longest_s)
-        except NoImage as missing:
-            problem = missing.message.rstrip(".")
+        except HardwareError as failure:
+            # Also where the array was silent for a moment: what it does now is not known.
+            problem = failure.message.rstrip(".")
         except BaseException:
             self._break_off()
             raise
@@ -241,7 +252,7 @@ class HardwareStack:
             return ""
         camera = self._microscope.hardware.camera
         full_scale = 2**camera.bit_depth - 1
-        sample = image[::4, ::4]
+        sample = image[::5, ::5]  # an odd step meets every colour of a mosaic
         if shot.marker == "dark":
             # A few pixels of any sensor are always bright.
             brightest = float(np.quantile(sample, 0.999)) - camera.black_level

@@ -173,7 +173,8 @@ class SimulatedCamera(CameraDevice):
         """
         clock, board, faults = self._world.clock, self._board, self._world.faults
         if faults.now("camera_timeout"):
-            clock.sleep(GIVES_UP_S)
+            while not self._aborted:
+                self._idle()
             return None
         if faults.now("extra_trigger"):
             return clock.now()
@@ -186,11 +187,17 @@ class SimulatedCamera(CameraDevice):
                     return pulsed
             event = board.next_event
             if event is None:
-                time.sleep(LOOK_S)
+                self._idle()
             elif event > clock.now():
                 clock.sleep(event - clock.now())
             board.pass_time()
         return None
+
+    def _idle(self) -> None:
+        """Nothing is to come: time passes as it does outside, even where it jumps otherwise."""
+        until = self._world.clock.now() + LOOK_S
+        time.sleep(LOOK_S)
+        self._world.clock.sleep(until - self._world.clock.now())
 
     def _look(self, exposure_ms: float) -> Image:
         if self._world.faults.now("dark_frame"):

@@ -6,6 +6,7 @@ bursts of bytes on the serial line. A fault happens from occasion `at` on, `time
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
@@ -13,6 +14,8 @@ from typing import Literal
 from pydantic import Field
 
 from plsctl.acquire.config import Settings
+
+log = logging.getLogger(__name__)
 
 FaultKind = Literal[
     "serial_silent",
@@ -64,6 +67,7 @@ class FaultCounter:
         self._occasions[kind] += 1
         for fault in self._faults:
             if fault.kind == kind and fault.at <= occasion < fault.at + fault.times:
+                log.debug("fault: %s, occasion %d", kind, occasion)
                 return fault
         return None
 

@@ -25,6 +25,7 @@ class Serial(SerialBase):
         name = str(self.portstr).removeprefix(f"{SCHEME}://")
         firmware = REGISTRY.find(name)
         if firmware is None:
+            REGISTRY.look_for(name)
             raise SerialException(f"no simulated LED array is plugged in as '{name}'")
         self._firmware: Firmware = firmware
         self._received = bytearray(firmware.connect())

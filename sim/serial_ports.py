@@ -24,6 +24,7 @@ from plsctl.acquire.protocols import Clock
 SCHEME = "simled"
 HANDLERS = "plsctl.sim"
 POLL_S = 0.02
+LOOK_S = 0.2
 
 
 class Firmware(Protocol):
@@ -66,6 +67,11 @@ class PortRegistry:
     def remove(self, name: str) -> None:
         """Unplug it."""
         self._firmwares.pop(name, None)
+
+    def look_for(self, name: str) -> None:
+        """Let the time pass that it takes to see that a controller is gone."""
+        if name in self._firmwares:
+            self._firmwares[name].clock.sleep(LOOK_S)
 
     def find(self, name: str) -> Firmware | None:
         """The controller of that name, if it is plugged in."""

@@ -74,6 +74,7 @@ class Bench:
             "timeout_s": patience_s,
             "retries": 1,
             "boot_timeout_s": patience_s,
+            "reconnect_s": patience_s,
             "options": dict(self.kind.options),
         }
         return LedArraySettings.model_validate(values | changes)

@@ -1,0 +1,235 @@
+"""Scans on a simulated microscope that fails on demand, and what became of them.
+
+Every scan is the real command line in a process of its own. What it left is compared with an
+undisturbed scan byte for byte; a frame that had to be taken again has other noise, and is compared
+with what the simulated camera gives at that place under that LED, exposure after exposure.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from plsctl.acquire.hardware import load_hardware
+from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.sim.backend import open_world
+
+PLSCTL = (sys.executable, "-c", "from plsctl.cli.app import main; main()")
+SLIDE = "F1"
+LONGEST_S = 300.0
+"""A command that takes longer hangs."""
+
+MOST_EXPOSURES = 16
+"""So many exposures of one scene are compared with a frame that was taken again."""
+
+Faults = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Microscope:
+    """The simulated microscope of the matrix: a small sensor, a few positions."""
+
+    folder: Path
+    timing: str
+    columns: int = 2
+    rows: int = 2
+    recipe: str = "le36deg-nohe"
+    hardware: dict[str, Any] = field(default_factory=dict)
+    """Changes to the hardware file, by section."""
+    slide: dict[str, Any] = field(default_factory=dict)
+    """Changes to the slide file."""
+
+    def write(self, name: str, faults: Faults = ()) -> Path:
+        """A hardware and a slide file for these faults; the slide file's path."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        hardware = yaml.safe_load(load_hardware("simulator_realtime").file.read_text("utf-8"))
+        hardware["timing"] = self.timing
+        hardware["camera"]["size_px"] = [256, 192]
+        hardware["options"] |= {
+            "clock": "jumping",
+            "prepared": str(self.folder.parent / "prepared"),
+            "led_log": str(self.folder / "leds.jsonl"),
+            # Focus stands still, so that images do not depend on when they were taken.
+            "mount": {"drift_um_per_min": 0.0, "focus_error_um": 0.0},
+            "faults": list(faults),
+        }
+        for section, changes in self.hardware.items():
+            known = hardware.get(section)
+            hardware[section] = known | changes if isinstance(known, dict) else changes
+        (self.folder / f"{name}-hardware.yaml").write_text(yaml.safe_dump(hardware), "utf-8")
+        pixel_um = hardware["camera"]["pixel_pitch_um"] / 20
+        slide = {
+            "slide": SLIDE,
+            "hardware": f"{name}-hardware.yaml",
+            "region": {
+                "x_um": [10000, 10000 + 256 * pixel_um * self.columns - 1],
+                "y_um": [5000, 5000 + 192 * pixel_um * self.rows - 1],
+                "overlap": 0.0,
+            },
+            "recipe": self.recipe,
+            "exposures": "exposures_20x.csv",
+            "focus": {"mode": "fixed"},
+            **self.slide,
+        }
+        path = self.folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(slide), "utf-8")
+        return path
+
+    @property
+    def out(self) -> Path:
+        """Where scans go."""
+        return self.folder / "scans"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of the scan."""
+        return self.out / SLIDE / "scan.jsonl"
+
+    def led_changes(self) -> list[list[int]]:
+        """What was lit after every change of the array."""
+        log = self.folder / "leds.jsonl"
+        lines = log.read_text("utf-8").splitlines() if log.exists() else []
+        return [json.loads(line)["lit"] for line in lines]
+
+    def lit(self) -> list[int]:
+        """What shines now, or has been left shining."""
+        return ([[], *self.led_changes()])[-1]
+
+    def frames(self) -> Frames:
+        """The frames of the finished positions."""
+        return Frames(self.out / SLIDE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command and how it ended."""
+
+    code: int | None
+    """Exit code; negative for a signal, None where it hung."""
+    answer: dict[str, Any]
+    """What `--json` printed."""
+    text: str
+    """Standard error."""
+    seconds: float
+
+    @property
+    def message(self) -> str:
+        """The error's sentence with its remedy; empty without an error."""
+        return str(self.answer.get("error", {}).get("message", ""))
+
+    @property
+    def faults(self) -> int:
+        """How many faults the simulator let happen."""
+        return self.text.count(" fault: ")
+
+
+def scan(
+    slide: Path, out: Path, *words: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None
+) -> Run:
+    """Run `plsctl scan` on a slide file; `meanwhile` gets the process, to disturb it."""
+    command = [*PLSCTL, "scan", str(slide), "--out", str(out), "--json", "--verbose", *words]
+    began = time.monotonic()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        if meanwhile is not None:
+            meanwhile(process)
+        try:
+            answer, text = process.communicate(timeout=LONGEST_S)
+            code: int | None = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            answer, text = process.communicate()
+            code = None
+    told = json.loads(answer) if answer.strip() else {}
+    return Run(code, told, text, time.monotonic() - began)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Frames of a scan beside those of an undisturbed one."""
+
+    same: int
+    """Equal byte for byte."""
+    again: int
+    """Another exposure of the right scene under the right LED, equal byte for byte to it."""
+    wrong: tuple[str, ...]
+    """Anything else, as position and frame."""
+    missing: int
+
+
+class Frames:
+    """The frames of the unstained pass of a scan."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def reader(self) -> PassReader | None:
+        """The pass, if it was begun."""
+        scan_folder = ScanFolder(self.folder)
+        return (
+            scan_folder.open_pass("unstained")
+            if (scan_folder.pass_path("unstained") / "zarr.json").exists()
+            else None
+        )
+
+    def checksums(self) -> dict[str, list[int]]:
+        """Noted checksums of the finished positions."""
+        reader = self.reader()
+        if reader is None:
+            return {}
+        return {
+            name: [int(frame["crc32"]) for frame in reader.facts(name)["frames"]]
+            for name in reader.names
+        }
+
+    def rejected(self) -> int:
+        """How many frames were taken and not accepted."""
+        journal = self.folder / "scan.jsonl"
+        return journal.read_text("utf-8").count('"frame_rejected"') if journal.exists() else 0
+
+    def compare(self, undisturbed: Frames, hardware_file: Path) -> Comparison:
+        """Every frame beside the same of an undisturbed scan."""
+        mine, other = self.reader(), undisturbed.reader()
+        if mine is None or other is None:
+            return Comparison(0, 0, (), len(other.names) if other else 0)
+        same = again = 0
+        wrong = []
+        for name in mine.names:
+            for index, frame in enumerate(mine.attributes.frames):
+                image = mine.raw_frame(name, index)
+                if np.array_equal(image, other.raw_frame(name, index)):
+                    same += 1
+                elif is_exposure_of(hardware_file, mine, name, index, image):
+                    again += 1
+                else:
+                    wrong.append(f"{name} {frame.label}")
+        return Comparison(same, again, tuple(wrong), len(set(other.names) - set(mine.names)))
+
+
+def is_exposure_of(
+    hardware_file: Path, reader: PassReader, name: str, index: int, image: np.ndarray[Any, Any]
+) -> bool:
+    """Whether the camera gives just this image at this place under this frame's LEDs."""
+    world = open_world(load_hardware(str(hardware_file)))
+    world.settings = world.settings.model_copy(update={"faults": ()})
+    place = next(p for p in reader.positions if p.name == name)
+    stage = world.hardware.stage
+    world.move_xy(place.x_um - stage.backlash_um, place.y_um - stage.backlash_um)
+    world.move_xy(place.x_um, place.y_um)
+    world.move_z(place.z_um)
+    frame = reader.attributes.frames[index]
+    world.lit = dict.fromkeys(frame.leds, frame.brightness)
+    return any(
+        np.array_equal(world.image(frame.exposure_ms, frame.gain), image)
+        for _ in range(MOST_EXPOSURES)
+    )
