@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.imaging import FloatArray
 from plsctl.acquire.protocols import rotate
 from plsctl.acquire.store import FrameRecord, PassReader
+
+Counts = NDArray[np.uint8] | NDArray[np.uint16]
 
 _NEARLY_FULL = 0.97
 """Share of the full scale above which a value is taken for saturated."""
@@ -117,37 +120,106 @@ def stack_from_pass(
         The pass holds no single-LED frames, or an image of it cannot be read.
     """
     attributes = reader.attributes
-    frames: dict[str, list[int]] = defaultdict(list)
-    for index, frame in enumerate(attributes.frames):
-        if frame.direction is not None:
-            frames[frame.led].append(index)
-    if not frames:
+    groups = _frames_by_led(attributes.frames)
+    if not groups:
         raise UserError(
             f"the pass '{attributes.pass_name}' holds no images under single LEDs.",
             file=reader.path,
             hint="Take it with a recipe such as full or le36deg.",
         )
+    left, top, right, bottom = box = _box(reader.size_px(position), window)
     black = attributes.black_level * 255 / attributes.full_scale
-    box = _box(reader.size_px(position), window)
-    left, top, right, bottom = box
-    amplitude = np.empty((len(frames), bottom - top, right - left), np.float32)
-    directions = []
-    for image, indices in zip(amplitude, frames.values(), strict=True):
-        indices.sort(key=lambda index: _light(attributes.frames[index]))
+    amplitude = np.empty((len(groups), bottom - top, right - left), np.float32)
+    for image, indices in zip(amplitude, groups.values(), strict=True):
         taken = [reader.windows(position, index, [box])[0][..., colour] for index in indices]
-        factors = [_light(attributes.frames[index]) for index in indices]
-        image[...] = np.sqrt(_combine(taken, factors, black))
-        direction = attributes.frames[indices[0]].direction
-        if direction is not None:
-            directions.append(rotate(*direction, -attributes.camera_rotation_deg))
+        light = [_light(attributes.frames[index]) for index in indices]
+        image[...] = np.sqrt(_combine(taken, light, black, 255))
     return LedStack(
         amplitude=amplitude,
-        directions=np.array(directions, dtype=np.float64),
+        directions=_directions(attributes.frames, groups, attributes.camera_rotation_deg),
         wavelength_um=wavelength_um,
         pixel_um=attributes.pixel_um,
         na=attributes.na,
-        names=tuple(frames),
+        names=tuple(groups),
     )
+
+
+@dataclass(frozen=True)
+class SampleOptics:
+    """How the stacks of a data set were taken.
+
+    `frames` are those of the image axis, `black_level` and `full_scale` in the counts of the
+    stacks.
+    """
+
+    frames: tuple[FrameRecord, ...]
+    black_level: float
+    full_scale: float
+    camera_rotation_deg: float
+    pixel_um: float
+    na: float
+    wavelengths_um: tuple[float, float, float]
+
+
+def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedStack:
+    """The single-LED images of one sample of a data set.
+
+    Parameters
+    ----------
+    images
+        All images of the sample, shape (image, 3, y, x).
+    colour
+        0 red, 1 green, 2 blue.
+
+    Raises
+    ------
+    UserError
+        None was taken under a single LED.
+    """
+    groups = _frames_by_led(optics.frames)
+    if not groups:
+        raise UserError(
+            "the data set holds no images under single LEDs.",
+            hint="Build it with a recipe such as full or le36deg.",
+        )
+    amplitude = [
+        np.sqrt(
+            _combine(
+                [images[index, colour] for index in indices],
+                [_light(optics.frames[index]) for index in indices],
+                optics.black_level,
+                optics.full_scale,
+            )
+        )
+        for indices in groups.values()
+    ]
+    return LedStack(
+        amplitude=np.stack(amplitude),
+        directions=_directions(optics.frames, groups, optics.camera_rotation_deg),
+        wavelength_um=optics.wavelengths_um[colour],
+        pixel_um=optics.pixel_um,
+        na=optics.na,
+        names=tuple(groups),
+    )
+
+
+def _frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
+    """Frames under each single LED, shortest exposure first."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, frame in enumerate(frames):
+        if frame.direction is not None:
+            groups[frame.led].append(index)
+    for indices in groups.values():
+        indices.sort(key=lambda index: _light(frames[index]))
+    return groups
+
+
+def _directions(
+    frames: Sequence[FrameRecord], groups: Mapping[str, list[int]], rotation_deg: float
+) -> NDArray[np.float64]:
+    """Direction cosines of each LED in the axes of the image, (LED, 2)."""
+    table = [frames[indices[0]].direction or (0.0, 0.0) for indices in groups.values()]
+    return np.array([rotate(*direction, -rotation_deg) for direction in table], np.float64)
 
 
 def _box(size_px: tuple[int, int], window: tuple[slice, slice]) -> tuple[int, int, int, int]:
@@ -162,11 +234,13 @@ def _light(frame: FrameRecord) -> float:
     return frame.exposure_ms * frame.gain * frame.brightness
 
 
-def _combine(images: list[NDArray[np.uint8]], light: list[float], black: float) -> FloatArray:
+def _combine(
+    images: Sequence[Counts], light: Sequence[float], black: float, full: float
+) -> FloatArray:
     """Intensity for unit light from exposures in rising order, shape (y, x)."""
     result = (images[0].astype(np.float32) - np.float32(black)) / np.float32(light[0])
     for image, factor in zip(images[1:], light[1:], strict=True):
-        good = image < _NEARLY_FULL * 255
+        good = image < _NEARLY_FULL * full
         longer = (image.astype(np.float32) - np.float32(black)) / np.float32(factor)
         result = np.where(good, longer, result)
     return np.asarray(np.maximum(result, 0), dtype=np.float32)

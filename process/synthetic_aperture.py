@@ -104,6 +104,11 @@ class SyntheticAperture:
     _pupil: PupilEstimate
 
     @property
+    def upsampling(self) -> int:
+        """Pixels of the field along a camera pixel."""
+        return self._grid.upsampling
+
+    @property
     def amplitude(self) -> FloatArray:
         """Modulus of the field, shape (y, x)."""
         return np.abs(self.field)
