@@ -40,6 +40,12 @@ def by_ek_means(image: Image, space: str = "lab") -> tuple[Mask, Mask]:
     return mask == 255, mask > 0
 
 
+def by_hsv(image: Image) -> tuple[Mask, Mask]:
+    """Limits of hue and chromatin strength from the image itself."""
+    mask = segment_crop(image, method="hsv")
+    return mask == 255, mask > 0
+
+
 def by_fields(image: Image, method: str = "hsv", fixed: bool = False) -> tuple[Mask, Mask]:
     """The cell finder for whole fields, which must find the cell and its scale by itself."""
     settings = SegmentationSettings.model_validate(
@@ -86,6 +92,7 @@ def tidy(mask: NDArray[np.bool_]) -> Mask:
 METHODS: dict[str, Method] = {
     "EK-means, Lab": by_ek_means,
     "EK-means, RGB": lambda image: by_ek_means(image, "rgb"),
+    "HSV": by_hsv,
     "k-means, Lab": by_k_means,
     "Otsu, green": by_otsu,
     "HSV, adaptive (cell finder for fields)": by_fields,

@@ -1,7 +1,6 @@
 """`plsctl segment`: white cells in image files, or in the stained pass of scans."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from plsctl.process.segmentation import Cell
+
 METHODS = ("hsv", "ek-means")
+
+Range = tuple[int, int]
 
 
 def segment(
@@ -23,8 +26,12 @@ def segment(
     ],
     method: Annotated[str, typer.Option(help="How cells are told: hsv or ek-means.")] = "hsv",
     crops: Annotated[
-        bool, typer.Option("--crops", help="Each image shows one white cell (with ek-means).")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--crops/--fields",
+            help="Each image shows one white cell, or a field; without either each image decides.",
+        ),
+    ] = None,
     masks: Annotated[
         Path | None,
         typer.Option(help="Write a PNG per image here: 0, 128 cytoplasm, 255 nucleus."),
@@ -33,73 +40,142 @@ def segment(
         float | None,
         typer.Option("--pixel-um", help="Micrometres a pixel; measured by red cells without it."),
     ] = None,
+    hue: Annotated[
+        tuple[int, int] | None, typer.Option(help="Fixed limits of hue, 0 to 180.")
+    ] = None,
+    saturation: Annotated[
+        tuple[int, int] | None, typer.Option(help="Fixed limits of saturation, 0 to 255.")
+    ] = None,
+    value: Annotated[
+        tuple[int, int] | None, typer.Option(help="Fixed limits of value, 0 to 255.")
+    ] = None,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
     """Find white cells: boxes of the whole cells in pixels, and masks on request.
 
+    Smudge cells, platelets and clumps are listed apart. Limits come from the image itself; with
+    any of --hue, --saturation and --value they are fixed.
+
     Example: plsctl segment smear.jpg --masks masks --json
     or plsctl segment cell.png --method ek-means --crops --masks masks
+    or plsctl segment smear.jpg --hue 110 165 --saturation 60 255
     """
     if method not in METHODS:
         raise UserError(
             f"there is no method '{method}'.", field="--method", hint="Choose hsv or ek-means."
         )
-    if crops and method != "ek-means":
-        raise UserError(
-            "single cells are segmented by EK-means only.",
-            field="--crops",
-            hint="Add --method ek-means.",
-        )
     if pixel_um is not None and pixel_um <= 0:
         raise UserError(
             f"a pixel of {pixel_um:g} um cannot be.", field="--pixel-um", hint="Give it above 0."
         )
+    limits = _fixed_limits(hue, saturation, value)
+    if limits and (crops or method != "hsv"):
+        raise UserError(
+            "fixed limits are for fields and the method hsv.",
+            field=f"--{next(iter(limits))}",
+            hint="Leave out --crops and --method, or the limits.",
+        )
     if masks is not None:
         masks.mkdir(parents=True, exist_ok=True)
-    find = _crop_cell if crops else partial(_field_cells, method)
     found: list[dict[str, Any]] = []
     written: set[Path] = set()
     with progress("images") as advance:
         for name, pixels, scale in _images(images, pixel_um):
-            mask, cells = find(pixels, scale)
-            found.append({"image": name, "cells": cells})
+            if _is_crop(pixels, method, False if limits else crops, scale):
+                mask, result = _crop_cell(method, pixels)
+            else:
+                mask, result = _field_cells(method, pixels, scale, limits)
+            found.append({"image": name, **result})
             if masks is not None:
                 _write_mask(masks, name, mask, written)
-            say(f"{name}: {len(cells)} white cells")
+            say(f"{name}: {_summary(result)}")
             advance()
     emit({"images": found}, json)
 
 
+def _fixed_limits(
+    hue: Range | None, saturation: Range | None, value: Range | None
+) -> dict[str, Range]:
+    given = {"hue": hue, "saturation": saturation, "value": value}
+    limits = {name: limit for name, limit in given.items() if limit is not None}
+    for name, (low, high) in limits.items():
+        if not 0 <= low <= high <= (180 if name == "hue" else 255):
+            raise UserError(
+                f"{low} to {high} are no limits of {name}.",
+                field=f"--{name}",
+                hint=f"Give two numbers from 0 to {180 if name == 'hue' else 255}, rising.",
+            )
+    return limits
+
+
+def _is_crop(
+    pixels: "NDArray[np.uint8]", method: str, asked: bool | None, scale: float | None
+) -> bool:
+    """Whether an image is taken for that of one cell; one with a scale is a field."""
+    from plsctl.process.cell_crops import shows_one_cell
+
+    if asked is not None:
+        return asked
+    return scale is None and shows_one_cell(pixels, "hsv" if method == "hsv" else "ek-means")
+
+
 def _field_cells(
-    method: str, pixels: "NDArray[np.uint8]", scale: float | None
-) -> tuple["NDArray[np.uint8]", list[dict[str, int]]]:
-    """Mask image and cells of a field."""
+    method: str, pixels: "NDArray[np.uint8]", scale: float | None, limits: dict[str, Range]
+) -> tuple["NDArray[np.uint8]", dict[str, Any]]:
+    """Mask image, and cells and other objects of a field."""
     from plsctl.process.segmentation import SegmentationSettings
     from plsctl.process.segmentation import segment as find_cells
 
-    settings = SegmentationSettings.model_validate({"method": method, "pixel_um": scale})
+    settings = SegmentationSettings.model_validate(
+        {"method": method, "pixel_um": scale, "limits": limits or None}
+    )
     result = find_cells(pixels, settings)
-    cells = [
-        {"x": c.x, "y": c.y, "width": c.width, "height": c.height, "area": c.area}
-        for c in result.cells
-    ]
-    return result.mask_image(), cells
+
+    def listed(objects: Iterable["Cell"]) -> list[dict[str, Any]]:
+        return [
+            {
+                **{n: getattr(cell, n) for n in ("x", "y", "width", "height", "area")},
+                "nucleus_area": cell.nucleus_area,
+                "kind": cell.kind,
+            }
+            for cell in objects
+        ]
+
+    return result.mask_image(), {"cells": listed(result.cells), "others": listed(result.others)}
 
 
 def _crop_cell(
-    pixels: "NDArray[np.uint8]", _: float | None
-) -> tuple["NDArray[np.uint8]", list[dict[str, int]]]:
+    method: str, pixels: "NDArray[np.uint8]"
+) -> tuple["NDArray[np.uint8]", dict[str, Any]]:
     """Mask image and the cell of an image that shows one."""
     import cv2
 
     from plsctl.process.cell_crops import segment_crop
 
-    mask = segment_crop(pixels)
+    mask = segment_crop(pixels, method="hsv" if method == "hsv" else "ek-means")
     x, y, width, height = cv2.boundingRect(mask)
-    area = int(cv2.countNonZero(mask))
-    box = {"x": x, "y": y, "width": width, "height": height, "area": area}
-    return mask, [box] if area else []
+    cell = {
+        "x": x,
+        "y": y,
+        "width": width,
+        "height": height,
+        "area": int(cv2.countNonZero(mask)),
+        "nucleus_area": int((mask == 255).sum()),
+        "kind": "white cell",
+    }
+    return mask, {"cells": [cell] if mask.any() else [], "others": []}
+
+
+def _summary(result: dict[str, Any]) -> str:
+    """Counts of each kind, in words."""
+    text = f"{len(result['cells'])} white cells"
+    kinds = [item["kind"] for item in result["others"]]
+    plurals = {"smudge": "smudge cells", "platelet": "platelets", "clump": "clumps"}
+    for kind, plural in plurals.items():
+        if kind in kinds:
+            text += f", {kinds.count(kind)} {plural}"
+    return text
 
 
 def _images(

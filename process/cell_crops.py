@@ -1,11 +1,15 @@
-"""Nucleus, cytoplasm and background of images that show one white cell, by EK-means.
+"""Nucleus, cytoplasm and background of images that show one white cell, by EK-means or by HSV.
 
-Three clusters of colour: nucleus, what else absorbs, background. The nucleus is the cluster with
-the strongest chromatin; the cell is what absorbs and hangs together with it. Where that reaches
-farther than a cell can, red cells touch it: what lies far from the nucleus, and necks, are cut off.
+EK-means: three clusters of colour, nucleus, what else absorbs, background; the nucleus is the
+cluster with the strongest chromatin. HSV: glass is the brightest of three classes of green, and
+Otsu's limit of chromatin strength parts the nucleus from the rest of what absorbs. Either way the
+cell is what absorbs and hangs together with the nucleus. Where it reaches farther than a cell can,
+red cells touch it: what lies far from the nucleus, and necks, are cut off.
 """
 
 from __future__ import annotations
+
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
@@ -23,10 +27,25 @@ _CELL_ENDS = 0.6  # cytoplasm that ends nearer than this touches nothing
 _REACH = 0.5  # cytoplasm is kept this far from the nucleus where it touches red cells
 _NECK = 0.75  # and only where a disc of this diameter fits
 
-Mask = NDArray[np.bool_]
+_LOBES_APART = 1.0  # distance of the middles of two lobes over the sum of their diameters
+
+_UNDER_OTSU = 0.9  # of Otsu's limit: the blurred rim belongs to the nucleus
+_LEAST_STRENGTH = 0.15
+
+# An image of one cell, in shares of its shorter side.
+_LARGE_NUCLEUS = 0.25
+_OFF_CENTRE = 0.15
+_MOST_OBLONG = 1.25
+_SECOND_NUCLEUS = 0.5  # of the area of the one in the middle
+
+Image: TypeAlias = NDArray[np.uint8]
+Mask: TypeAlias = NDArray[np.bool_]
+Method: TypeAlias = Literal["ek-means", "hsv"]
 
 
-def segment_crop(image: NDArray[np.uint8], space: ColourSpace = "lab") -> NDArray[np.uint8]:
+def segment_crop(
+    image: Image, space: ColourSpace = "lab", method: Method = "ek-means"
+) -> NDArray[np.uint8]:
     """Nucleus and cytoplasm of the white cell that an image shows.
 
     Parameters
@@ -34,7 +53,9 @@ def segment_crop(image: NDArray[np.uint8], space: ColourSpace = "lab") -> NDArra
     image
         Shape (y, x, rgb), uint8; the white cell in the middle and nearly filling it.
     space
-        Colour space of the clusters.
+        Colour space of the clusters of EK-means.
+    method
+        How nucleus and background are told.
 
     Returns
     -------
@@ -45,22 +66,85 @@ def segment_crop(image: NDArray[np.uint8], space: ColourSpace = "lab") -> NDArra
     UserError
         The image is not (y, x, rgb) in 8 bits.
     """
+    chromatin, absorbing = _parts(image, space, method)
+    nucleus = _central(chromatin)
+    if not nucleus.any():
+        return np.zeros(image.shape[:2], dtype=np.uint8)
+    cell = _whole_cell(nucleus, absorbing)
+    return np.where(nucleus, 255, np.where(cell, 128, 0)).astype(np.uint8)
+
+
+def shows_one_cell(image: Image, method: Method = "ek-means") -> bool:
+    """Whether an image, (y, x, rgb), is nearly filled by one white cell in its middle.
+
+    It is about square, its middle nucleus is a quarter as wide or more, and no other is half as
+    large.
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    if max(height, width) > _MOST_OBLONG * side:
+        return False
+    chromatin, _ = _parts(image, "lab", method)
+    nucleus = _central(chromatin)
+    if not nucleus.any():
+        return False
+    hull = _hull(nucleus)
+    x, y = np.argwhere(hull > 0).mean(axis=0)[::-1]
+    centred = max(abs(x - width / 2), abs(y - height / 2)) < _OFF_CENTRE * side
+    others = cv2.connectedComponentsWithStats((chromatin & ~nucleus).astype(np.uint8))[2]
+    second = others[1:, cv2.CC_STAT_AREA].max(initial=0)
+    lonely = second < _SECOND_NUCLEUS * np.count_nonzero(nucleus)
+    return bool(_disc_diameter(hull) > _LARGE_NUCLEUS * side and centred and lonely)
+
+
+def _parts(image: Image, space: ColourSpace, method: Method) -> tuple[Mask, Mask]:
+    """Where the image shows chromatin, and where it shows anything but glass; both (y, x)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
             f"cannot segment an image of shape {image.shape} and type {image.dtype}",
             hint="Give an 8-bit colour image, (y, x, rgb).",
         )
     smooth = np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), dtype=np.uint8)
+    chromatin, absorbing = _by_hsv(smooth) if method == "hsv" else _by_clusters(smooth, space)
+    return _cleaned(chromatin), absorbing
+
+
+def _by_clusters(smooth: Image, space: ColourSpace) -> tuple[Mask, Mask]:
     clusters = ek_means(smooth, CLUSTERS, space)
     labels = clusters.labels
     # The brightest cluster is the empty glass: seen as white, chromatin has its own hue again.
-    white = np.maximum(clusters.centres_rgb[-1], 1)
-    balanced = np.clip(smooth * (BACKGROUND_LEVEL / white), 0, 255).astype(np.uint8)
-    nucleus = _central(_cleaned(_strongest(labels, chromatin_strength(balanced))))
-    if not nucleus.any():
-        return np.zeros(image.shape[:2], dtype=np.uint8)
-    cell = _whole_cell(nucleus, labels < labels.max())
-    return np.where(nucleus, 255, np.where(cell, 128, 0)).astype(np.uint8)
+    strength = chromatin_strength(_balanced(smooth, clusters.centres_rgb[-1]))
+    return _strongest(labels, strength), np.asarray(labels < labels.max())
+
+
+def _by_hsv(smooth: Image) -> tuple[Mask, Mask]:
+    green = smooth[..., 1]
+    absorbing = green <= _brightest_of_three(green)
+    if absorbing.all() or not absorbing.any():
+        return np.zeros_like(absorbing), absorbing
+    strength = chromatin_strength(_balanced(smooth, np.median(smooth[~absorbing], axis=0)))
+    scaled = np.clip(strength[absorbing] * 150, 0, 255).astype(np.uint8)
+    level = cv2.threshold(scaled, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] / 150
+    return strength >= max(_UNDER_OTSU * level, _LEAST_STRENGTH), absorbing
+
+
+def _brightest_of_three(channel: NDArray[np.uint8]) -> int:
+    """Upper of Otsu's two limits between three classes of an 8-bit channel."""
+    counts = np.bincount(channel.ravel(), minlength=256).astype(np.float64)
+    mass = np.concatenate([[0.0], np.cumsum(counts)])
+    moment = np.concatenate([[0.0], np.cumsum(counts * np.arange(256))])
+    # Between-class variance is, up to a constant, the sum of moment^2 / mass over the classes.
+    low, high = np.triu_indices(256, 1)
+    edges = ((np.zeros_like(low), low + 1), (low + 1, high + 1), (high + 1, np.full_like(low, 256)))
+    variance = sum(
+        np.square(moment[end] - moment[begin]) / np.maximum(mass[end] - mass[begin], 1e-9)
+        for begin, end in edges
+    )
+    return int(high[int(np.argmax(variance))])
+
+
+def _balanced(smooth: Image, white: NDArray[np.float64]) -> Image:
+    return np.clip(smooth * (BACKGROUND_LEVEL / np.maximum(white, 1)), 0, 255).astype(np.uint8)
 
 
 def _strongest(labels: NDArray[np.uint8], strength: NDArray[np.float32]) -> Mask:
@@ -94,16 +178,17 @@ def _central(mask: Mask) -> Mask:
     away = centres - np.array([width / 2, height / 2])
     main = int((area * np.exp(-np.square(away).sum(axis=1) / (2 * (height / 4) ** 2))).argmax())
     cut = (x == 0) | (y == 0) | (x + wide >= width) | (y + high >= height)
-    lobes = (area > 0.1 * area[main]) & ~cut
+    diameter = np.sqrt(4 / np.pi * area)
+    # Lobes of one nucleus lie nearer to one another than two cells could.
+    apart = np.linalg.norm(centres - centres[main], axis=1)
+    lobes = (area > 0.1 * area[main]) & ~cut & (apart < _LOBES_APART * (diameter + diameter[main]))
     lobes[main] = True
     return np.asarray(lobes[parts])
 
 
 def _whole_cell(nucleus: Mask, absorbing: Mask) -> Mask:
-    hull = np.zeros(nucleus.shape, dtype=np.uint8)
-    outlines = cv2.findContours(nucleus.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.fillConvexPoly(hull, cv2.convexHull(np.vstack(outlines[0])), 1)
-    diameter = 2 * float(np.sqrt(hull.sum() / np.pi))
+    hull = _hull(nucleus)
+    diameter = _disc_diameter(hull)
     joined = _filled(_touching(nucleus, absorbing))
     distance = np.asarray(cv2.distanceTransform(1 - hull, cv2.DIST_L2, 5))
     if distance[joined].max() < _CELL_ENDS * diameter:
@@ -111,6 +196,18 @@ def _whole_cell(nucleus: Mask, absorbing: Mask) -> Mask:
     near = (joined & (distance < _REACH * diameter)).astype(np.uint8) | hull
     free = np.asarray(cv2.morphologyEx(near, cv2.MORPH_OPEN, _disc(_NECK * diameter))) > 0
     return _touching(nucleus, free)
+
+
+def _hull(mask: Mask) -> NDArray[np.uint8]:
+    hull = np.zeros(mask.shape, dtype=np.uint8)
+    outlines = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.fillConvexPoly(hull, cv2.convexHull(np.vstack(outlines[0])), (1,))
+    return hull
+
+
+def _disc_diameter(mask: NDArray[np.uint8]) -> float:
+    """Diameter of a disc as large as the mask."""
+    return 2 * float(np.sqrt(np.count_nonzero(mask) / np.pi))
 
 
 def _touching(core: Mask, mask: Mask) -> Mask:

@@ -227,7 +227,13 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
     nuclei = objects.chromatin & (objects.labels > 0)
     whole = grow_cells(work, objects.labels, nuclei, scene.foreground, _WORKING_DIAMETER_PX)
     platelets = label_platelets(
-        density, scene.strength > 0, whole > 0, objects.red, _WORKING_DIAMETER_PX
+        density,
+        scene.strength,
+        objects.least or settings.least_strength,
+        scene.foreground,
+        whole > 0,
+        objects.red,
+        _WORKING_DIAMETER_PX,
     )
     whole = np.where(platelets > 0, platelets + len(objects.kinds), whole).astype(np.int32)
     small: list[Kind] = ["platelet"] * int(platelets.max())

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from plsctl.acquire.errors import UserError
 from plsctl.cli.app import app
-from plsctl.process.cell_crops import segment_crop
+from plsctl.process.cell_crops import Method, segment_crop, shows_one_cell
 from plsctl.process.ek_means import ek_means, fuzzy_c_means, k_means
 from plsctl.process.image_files import read_image, write_image
 
@@ -77,27 +77,31 @@ def test_an_image_of_few_colours_and_one_cluster() -> None:
     flat = np.full((8, 8, 3), 200, np.uint8)
     assert not ek_means(flat, 3).labels.any()
     assert not segment_crop(flat).any()
+    assert not segment_crop(flat, method="hsv").any()
+    assert not shows_one_cell(flat)
     with pytest.raises(UserError, match="clusters"):
         ek_means(flat, 1)
     with pytest.raises(UserError, match="shape"):
         segment_crop(flat[..., 0])
 
 
-def test_a_red_cell_that_touches_is_cut_off() -> None:
+@pytest.mark.parametrize("method", ["ek-means", "hsv"])
+def test_a_red_cell_that_touches_is_cut_off(method: Method) -> None:
     image, mask = cell_image()
-    found = segment_crop(image)
+    found = segment_crop(image, method=method)
     assert dice(found == 255, mask == 255) > 0.97
     assert dice(found > 0, mask > 0) > 0.95
     assert not found[40, 105:].any()
 
 
-def test_real_cells_come_near_the_drawn_masks(data_folder: Path) -> None:
-    for number, every, nucleus, whole in ((1, 10, 0.93, 0.96), (2, 5, 0.93, 0.85)):
+@pytest.mark.parametrize("method", ["ek-means", "hsv"])
+def test_real_cells_come_near_the_drawn_masks(data_folder: Path, method: Method) -> None:
+    for number, every, nucleus, whole in ((1, 10, 0.93, 0.96), (2, 5, 0.93, 0.83)):
         folder = data_folder / "segmentation_wbc" / f"dataset{number}"
         scores = []
         for path in sorted((folder / "images").iterdir())[::every]:
             truth = read_image(folder / "masks" / f"{path.stem}.png")[..., 0]
-            found = segment_crop(read_image(path))
+            found = segment_crop(read_image(path), method=method)
             scores.append((dice(found == 255, truth > 200), dice(found > 0, truth > 60)))
         means = np.mean(scores, axis=0)
         assert means[0] > nucleus
@@ -116,5 +120,23 @@ def test_the_command_segments_crops_and_fields(data_folder: Path, tmp_path: Path
     field = min((data_folder / "bccd").rglob("*.jpg"))
     result = CliRunner().invoke(app, ["segment", str(field), "--json", "--method", "ek-means"])
     assert len(json.loads(result.stdout)["images"][0]["cells"]) >= 1
-    hsv = CliRunner().invoke(app, ["segment", str(field), "--crops"])
-    assert hsv.exit_code == 2
+
+
+def test_the_command_sees_which_images_show_one_cell(data_folder: Path, tmp_path: Path) -> None:
+    image, mask = cell_image()
+    write_image(tmp_path / "cell.tif", image)
+    field = min((data_folder / "bccd").rglob("*.jpg"))
+    call = ["segment", str(tmp_path / "cell.tif"), str(field), "--json"]
+    alone = json.loads(CliRunner().invoke(app, [*call, "--crops"]).stdout)["images"]
+    both = json.loads(CliRunner().invoke(app, [*call, "--fields"]).stdout)["images"]
+    found = json.loads(CliRunner().invoke(app, call).stdout)["images"]
+    assert found[0] == alone[0]
+    assert found[0]["cells"][0]["area"] == pytest.approx(np.count_nonzero(mask), rel=0.06)
+    assert found[1] == both[1] != alone[1]
+
+
+def test_two_cells_make_a_field() -> None:
+    image, _ = cell_image()
+    assert shows_one_cell(image)
+    assert not shows_one_cell(np.hstack([image, image]))
+    assert not shows_one_cell(np.vstack([np.hstack([image, image])] * 2))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,9 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.hardware import load_hardware
 from plsctl.process.background import BACKGROUND_LEVEL, fit_background, flatten_background
+from plsctl.process.image_files import read_image
 from plsctl.process.red_cells import red_cell_diameter_px
 from plsctl.process.segmentation import HsvLimits, SegmentationSettings, segment, slide_settings
+from plsctl.sim.backend import open_world
 
 Image = NDArray[np.uint8]
 RED, CYTOPLASM, CHROMATIN, GLASS = (
@@ -27,13 +32,20 @@ RED, CYTOPLASM, CHROMATIN, GLASS = (
 class Smear:
     """A drawn smear: red cells in a lattice, with white cells put where a test wants them."""
 
-    def __init__(self, height: int = 480, width: int = 640, red_cell_px: int = 26) -> None:
+    def __init__(
+        self,
+        height: int = 480,
+        width: int = 640,
+        red_cell_px: int = 26,
+        red: tuple[tuple[int, ...], ...] = (RED,),
+    ) -> None:
         self.image = np.full((height, width, 3), GLASS, dtype=np.uint8)
         self.boxes: list[tuple[int, int, int, int]] = []
         radius = red_cell_px // 2
         for row, y in enumerate(range(radius, height, 2 * red_cell_px)):
             for x in range(radius + (row % 2) * red_cell_px, width, 2 * red_cell_px):
-                cv2.circle(self.image, (x, y), radius, RED, -1, cv2.LINE_AA)
+                colour = red[x // (2 * red_cell_px) % len(red)]
+                cv2.circle(self.image, (x, y), radius, colour, -1, cv2.LINE_AA)
 
     def white_cell(self, x: int, y: int, radius: int, lobes: list[tuple[int, int, int]]) -> None:
         cv2.circle(self.image, (x, y), radius + 12, GLASS, -1)
@@ -49,6 +61,45 @@ class Smear:
         blurred = cv2.GaussianBlur(self.image, (0, 0), 1.2).astype(float)
         noise = np.random.default_rng(0).normal(0, 2, blurred.shape)
         return np.asarray(np.clip(blurred * light + noise, 0, 255), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class SimulatedSmear:
+    """A stained field of the simulator, (y, x, rgb), and what lies in it: type, x, y, radius."""
+
+    image: Image
+    truth: tuple[tuple[str, float, float, float], ...]
+
+    def type_at(self, x: float, y: float) -> str:
+        near = [t for t in self.truth if math.hypot(t[1] - x, t[2] - y) < 1.2 * t[3]]
+        return near[0][0] if near else "nothing"
+
+    def count(self, kind: str) -> int:
+        """How many lie in the image to more than half."""
+        height, width = self.image.shape[:2]
+        return sum(t[0] == kind and 0 <= t[1] < width and 0 <= t[2] < height for t in self.truth)
+
+
+@pytest.fixture(scope="module")
+def simulated_smear() -> SimulatedSmear:
+    hardware = load_hardware("simulator_small")
+    camera = hardware.camera.model_copy(update={"size_px": (640, 480)})
+    smear = {"seed": 8, "white_cells_per_mm2": 400.0, "smudge_per_white_cell": 0.4}
+    options = {**hardware.options, "smear": {**smear, "platelets_per_red_cell": 0.08}}
+    world = open_world(hardware.model_copy(update={"camera": camera, "options": options}))
+    world.stained = True
+    world.look_at(11_000.0, 5_600.0)
+    world.lit = {row.led: 1.0 for row in world.geometry.within(0.4)}
+    image = np.asarray(world.expose(0.22, 1.0), dtype=np.uint8)
+    origin = np.array(world.to_slide(0, 0))
+    axes = np.stack([np.array(world.to_slide(*p)) - origin for p in ((1, 0), (0, 1))], axis=1)
+    truth = []
+    for cell in world.smear.cells(10_850, 5_480, 11_150, 5_720):
+        kind = "white cell" if cell.is_white else cell.type
+        x, y = np.linalg.solve(axes, np.array(cell.position(stained=True)) - origin)
+        if not cell.lost and cell.type != "red":
+            truth.append((kind, float(x), float(y), cell.diameter_um / 2 / 0.293))
+    return SimulatedSmear(image, tuple(truth))
 
 
 def _neutrophil(smear: Smear, x: int, y: int) -> None:
@@ -114,6 +165,70 @@ def test_a_field_without_white_cells_yields_none() -> None:
     smear = Smear()
     cv2.circle(smear.image, (300, 200), 4, CHROMATIN, -1)  # a platelet
     assert _boxes(smear.finished()) == []
+
+
+def test_purple_red_cells_are_no_white_cells() -> None:
+    """Every other red cell is twice as dense as its neighbour: two populations of one colour."""
+    pale = (206, 168, 198)
+    dark = tuple(int(235 * (value / 235) ** 2) for value in pale)
+    smear = Smear(red=(pale, dark))
+    assert _boxes(smear.finished()) == []
+    _lymphocyte(smear, 300, 330)
+    assert len(_boxes(smear.finished())) == 1
+
+
+def test_dark_dirt_is_no_white_cell() -> None:
+    smear = Smear()
+    cv2.line(smear.image, (500, 100), (620, 300), (70, 66, 76), 18)  # a pointer, hardly coloured
+    assert _boxes(smear.finished()) == []
+
+
+def test_lobes_far_apart_are_one_cell() -> None:
+    smear = Smear()
+    smear.white_cell(300, 200, 26, [(-13, 9, 10), (12, -10, 10)])
+    assert len(_boxes(smear.finished(), SegmentationSettings(red_cell_px=26))) == 1
+
+
+def test_smudges_and_platelets_are_told_apart(simulated_smear: SimulatedSmear) -> None:
+    """Against the simulator's list of what lies in the field."""
+    found = segment(simulated_smear.image, SegmentationSettings(pixel_um=0.293))
+    kinds: dict[str, list[str]] = {}
+    for item in (*found.cells, *found.others):
+        kinds.setdefault(simulated_smear.type_at(item.centre_x, item.centre_y), []).append(
+            item.kind
+        )
+    assert set(kinds) <= {"white cell", "smudge", "platelet"}
+    assert kinds["white cell"] == ["white cell"] * simulated_smear.count("white cell")
+    assert kinds["smudge"] == ["smudge"] * simulated_smear.count("smudge")
+    assert set(kinds["platelet"]) == {"platelet"}
+    assert len(kinds["platelet"]) >= 0.75 * simulated_smear.count("platelet")
+
+
+def test_cells_that_cannot_be_parted_are_a_clump() -> None:
+    smear = Smear()
+    for x in range(200, 400, 14):
+        for y in range(150, 290, 14):
+            cv2.circle(smear.image, (x, y), 13, CHROMATIN, -1)
+    found = segment(smear.finished(), SegmentationSettings(red_cell_px=26))
+    assert [cell.kind for cell in found.others] == ["clump"]
+    assert not found.cells
+    assert not found.cell_mask.any()
+
+
+@pytest.mark.parametrize("change", ["weak stain", "strong stain", "blue light", "coarse JPEG"])
+def test_red_cells_alone_stay_red_cells(data_folder: Path, change: str) -> None:
+    """Real fields of red cells only, as other laboratories would show them."""
+    for path in sorted((data_folder / "chula_rbc12" / "images").iterdir())[3::10]:
+        image = read_image(path)
+        white = np.percentile(image, 95, axis=(0, 1))
+        power = {"weak stain": 0.65, "strong stain": 1.4}.get(change, 1.0)
+        changed = white * (np.maximum(image, 1) / white) ** power
+        changed *= (0.8, 0.9, 1.0) if change == "blue light" else 1
+        pixels = np.clip(changed, 0, 255).astype(np.uint8)
+        if change == "coarse JPEG":
+            coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 30])[1]
+            pixels = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
+        assert _boxes(pixels) == [], path.name
 
 
 def test_limits_can_be_fixed() -> None:
