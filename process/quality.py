@@ -79,6 +79,7 @@ class SampleLimits(Settings):
     spot_20x: float = Field(default=1.35, gt=1)
     spot_100x: float = Field(default=1.6, gt=1)
     unexplained_share: float = Field(default=1.75, gt=1)
+    lost_chromatin: float = Field(default=0.12, ge=0)
     lost_chromatin_share: float = Field(default=0.4, ge=0, lt=1)
     smudge_chromatin_share: float = Field(default=0.65, ge=0, lt=1)
     missing_px: int = Field(default=100, ge=0)
@@ -176,7 +177,8 @@ def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
     value = _Measures(table)
     chromatin = value.share("nucleus_green")
     spots = value.above("spot_20x", limits.spot_20x) | value.above("spot_100x", limits.spot_100x)
-    lost = chromatin < limits.lost_chromatin_share
+    lost = value.below("nucleus_green", limits.lost_chromatin)
+    lost |= chromatin < limits.lost_chromatin_share
     weak = value.below("score_20x", limits.least_score) | value.below(
         "score_100x", limits.least_score
     )
