@@ -76,7 +76,7 @@ def make_pool(path: Path, shape: tuple[int, int]) -> None:
         cy, cx, radius = rng.uniform(0, height), rng.uniform(0, width), rng.uniform(11, 14)
         box = np.s_[max(int(cy) - 15, 0) : int(cy) + 16, max(int(cx) - 15, 0) : int(cx) + 16]
         cells[box] += np.hypot(y[box] - cy, x[box] - cx) < radius
-    cells = gaussian_filter(cells, 1.5)
+    cells = gaussian_filter(np.minimum(cells, 1), 1.5)
     frames = np.empty((POOL, *shape), np.uint8)
     for frame in frames:
         light = (ground - 0.2 * cells) * rng.choice([1.0, 0.3, 0.08])
