@@ -177,8 +177,8 @@ def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
     value = _Measures(table)
     chromatin = value.share("nucleus_green")
     spots = value.above("spot_20x", limits.spot_20x) | value.above("spot_100x", limits.spot_100x)
-    lost = value.below("nucleus_green", limits.lost_chromatin)
-    lost |= chromatin < limits.lost_chromatin_share
+    unstained = value.below("nucleus_green", limits.lost_chromatin)
+    lost = unstained | (chromatin < limits.lost_chromatin_share)
     weak = value.below("score_20x", limits.least_score) | value.below(
         "score_100x", limits.least_score
     )
