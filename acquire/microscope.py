@@ -23,6 +23,10 @@ from plsctl.acquire.protocols import Clock, Operator, rotate
 Result = TypeVar("Result")
 
 
+class StoppedElsewhere(HardwareError):
+    """The stage does not stand where it was sent."""
+
+
 class Microscope:
     """A microscope opened from its hardware file; use it as a context manager.
 
@@ -193,31 +197,35 @@ class Microscope:
         return math.dist((x, y), (x_um, y_um)) > self.hardware.turret.long_travel_um
 
     def _arrive(self, x_um: float, y_um: float) -> tuple[float, float]:
-        stage = self.hardware.stage
-        before_x, before_y = x_um - stage.backlash_um, y_um - stage.backlash_um
-        before_x, before_y = max(before_x, stage.x_um[0]), max(before_y, stage.y_um[0])
-        error_um = math.inf
-        for _ in range(2):
-            if stage.backlash_um > 0:
-                self._travel(before_x, before_y)
-            self._travel(x_um, y_um)
-            x, y, _ = self.position_um
-            error_um = math.hypot(x - x_um, y - y_um)
-            if error_um <= stage.tolerance_um:
-                return x, y
-        raise HardwareError(
-            f"the stage was sent to ({x_um:.1f}, {y_um:.1f}) um and stopped {error_um:.1f} um away "
-            f"(tolerance {stage.tolerance_um:g} um).",
-            hint="Check that nothing blocks the stage, then run the same command again.",
-        )
+        try:
+            return self._approach(x_um, y_um)
+        except StoppedElsewhere:
+            return self._approach(x_um, y_um)
 
-    def _travel(self, x_um: float, y_um: float) -> None:
-        label = self.hardware.stage.xy_device
+    def _approach(self, x_um: float, y_um: float) -> tuple[float, float]:
+        stage = self.hardware.stage
+        if stage.backlash_um > 0:
+            before_x, before_y = x_um - stage.backlash_um, y_um - stage.backlash_um
+            # Verified as well: from elsewhere the last stretch would go in another direction.
+            self._travel(max(before_x, stage.x_um[0]), max(before_y, stage.y_um[0]))
+        return self._travel(x_um, y_um)
+
+    def _travel(self, x_um: float, y_um: float) -> tuple[float, float]:
+        stage = self.hardware.stage
         attempt(
             f"move the stage to ({x_um:.1f}, {y_um:.1f}) um",
-            lambda: self._core.setXYPosition(label, x_um, y_um),
+            lambda: self._core.setXYPosition(stage.xy_device, x_um, y_um),
         )
-        self._wait(label)
+        self._wait(stage.xy_device)
+        x, y, _ = self.position_um
+        error_um = math.hypot(x - x_um, y - y_um)
+        if error_um > stage.tolerance_um:
+            raise StoppedElsewhere(
+                f"the stage was sent to ({x_um:.1f}, {y_um:.1f}) um and stopped {error_um:.1f} um "
+                f"away (tolerance {stage.tolerance_um:g} um).",
+                hint="Check that nothing blocks the stage, then run the same command again.",
+            )
+        return x, y
 
     def move_z(self, z_um: float) -> None:
         """Go to a height, micrometres, and verify the arrival."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -222,6 +222,8 @@ class SimulatedCamera(CameraDevice):
                 continue
             if faults.now("repeated_frame") and self._last is not None:
                 image = self._last
+            if faults.now("reordered_frames"):
+                yield from islice(frames, 1)
             if faults.now("swapped_frames"):
                 following, later = next(frames, (image, facts))
                 yield following, facts

@@ -31,6 +31,7 @@ FaultKind = Literal[
     "dropped_frame",
     "repeated_frame",
     "swapped_frames",
+    "reordered_frames",
     "missed_trigger",
     "extra_trigger",
     "setting_fails",
