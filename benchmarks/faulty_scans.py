@@ -21,6 +21,7 @@ import yaml
 
 from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.acquire.verdict import verify_pass
 from plsctl.sim.backend import open_world
 
 PLSCTL = (sys.executable, "-c", "from plsctl.cli.app import main; main()")
@@ -127,16 +128,26 @@ class Run:
         return str(self.answer.get("error", {}).get("message", ""))
 
     @property
+    def is_plain(self) -> bool:
+        """Whether an error, if there was one, names a remedy, and there is no trace of a bug."""
+        error = self.answer.get("error", {"hint": "none needed"})
+        return self.code in (0, 2, 3, 130) and bool(error["hint"]) and "Traceback" not in self.text
+
+    @property
     def faults(self) -> int:
         """How many faults the simulator let happen."""
         return self.text.count(" fault: ")
 
 
 def scan(
-    slide: Path, out: Path, *words: str, meanwhile: Callable[[subprocess.Popen[str]], None] | None
+    slide: Path,
+    out: Path,
+    *words: str,
+    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None,
 ) -> Run:
-    """Run `plsctl scan` on a slide file; `meanwhile` gets the process, to disturb it."""
-    command = [*PLSCTL, "scan", str(slide), "--out", str(out), "--json", "--verbose", *words]
+    """Take the unstained pass; `meanwhile` gets the process, to disturb it."""
+    command = [*PLSCTL, "scan", str(slide), "--pass", "unstained", "--yes", "--out", str(out)]
+    command += ["--json", "--verbose", *words]
     began = time.monotonic()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -191,6 +202,11 @@ class Frames:
             name: [int(frame["crc32"]) for frame in reader.facts(name)["frames"]]
             for name in reader.names
         }
+
+    def verify(self) -> list[str]:
+        """What `plsctl scan --verify` finds wrong: checksums, completeness, light."""
+        reader = self.reader()
+        return ["nothing was taken"] if reader is None else verify_pass(reader)
 
     def rejected(self) -> int:
         """How many frames were taken and not accepted."""
