@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dataset": ("dataset", "app"),
     "train": ("train", "train"),
     "evaluate": ("evaluate", "evaluate"),
+    "uncertainty": ("uncertainty", "uncertainty"),
     "ablate": ("ablate", "ablate"),
     "stain": ("stain", "stain"),
     "export": ("export", "export"),

@@ -1,0 +1,60 @@
+"""The error map against errors that are known because the test puts them there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plsctl.acquire.errors import UserError
+from plsctl.models.config import config_from_options
+from plsctl.models.run import Run, read_tensors, write_tensors
+from plsctl.models.training import train
+from plsctl.models.uncertainty import (
+    ErrorModel,
+    UncertaintySettings,
+    absolute_error,
+    measure_calibration,
+    train_uncertainty,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path, make_dataset: Callable[..., Path]) -> Run:
+    """A run on blobs whose red is not told by any image: errors lie inside the blobs."""
+    data = make_dataset(tmp_path / "d.zarr", count=200)
+    options = {
+        "data": data, "out": tmp_path / "run", "recipe": "brightfield", "epochs": 15, "blocks": 1,
+        "growth": 8, "width": 12, "batch": 8, "learning_rate": 5e-3, "schedule": "cosine",
+        "device": "cpu", "precision": "float32",
+    }  # fmt: skip
+    train(config_from_options("maenet", options))
+    return Run.open(tmp_path / "run")
+
+
+def test_predicted_errors_are_where_and_as_large_as_the_measured_ones(run: Run) -> None:
+    with pytest.raises(UserError, match="no uncertainty yet"):
+        ErrorModel(run)
+    result = train_uncertainty(run, settings=UncertaintySettings(epochs=40))
+    curve = result["curve"]
+    assert isinstance(curve, list)
+    for point in curve:
+        assert point["predicted"] == pytest.approx(point["measured"], rel=0.5, abs=0.02)
+    assert curve[-1]["measured"] > 3 * curve[0]["measured"]
+    assert result["worst_tenth_share"] > 0.2  # type: ignore[operator]
+    again = measure_calibration(run)
+    assert again["curve"] == curve
+    tensors, state = read_tensors(run.path / "best.safetensors")
+    tensors["first.bias"] += 1
+    write_tensors(run.path / "best.safetensors", tensors, state)
+    with pytest.raises(UserError, match="other weights"):
+        ErrorModel(run)
+
+
+def test_errors_are_those_of_the_grey_values() -> None:
+    prediction = np.zeros((1, 3, 1, 2), dtype=np.uint8)
+    target = np.zeros((1, 3, 1, 2), dtype=np.uint8)
+    target[0, 0, 0, 1] = 255
+    np.testing.assert_allclose(absolute_error(prediction, target)[0, 0], [0, 1 / 3])
