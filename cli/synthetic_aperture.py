@@ -19,10 +19,16 @@ CHECKED_PX = 128
 
 def synthetic_aperture(
     source: Annotated[
-        Path, typer.Argument(metavar="SCAN|FOLDER", help="A scan, or a folder with a stack.")
+        Path,
+        typer.Argument(
+            metavar="SCAN|FOLDER|DATA.zarr", help="A scan, a folder with a stack, or a data set."
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Amplitude and phase, NAME.ome.tiff.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Amplitude and phase, NAME.ome.tiff; of a data set, NAME.zarr."
+        ),
     ] = None,
     picture: Annotated[
         Path | None, typer.Option(help="Amplitude beside phase as a picture, NAME.png.")
@@ -48,10 +54,17 @@ def synthetic_aperture(
     tolerance: Annotated[
         float, typer.Option(help="Angle in degrees from which an LED counts as moved.", min=0)
     ] = 1.0,
+    na: Annotated[float, typer.Option(help="Of a data set's objective.", min=0.01, max=0.99)] = 0.4,
+    workers: Annotated[int, typer.Option(help="Processes for a data set.", min=1)] = 1,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a data set of the same name.")
+    ] = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
     """Put images under single LEDs together to one of a larger aperture: amplitude and phase.
+
+    Of a data set: write it anew with the real and the imaginary part as two more images.
 
     Example: plsctl synthetic-aperture scans/S001 --position A/1 -o a1.ome.tiff --picture a1.png
     """
@@ -68,6 +81,9 @@ def synthetic_aperture(
     from plsctl.process.aperture_grid import make_grid
     from plsctl.process.synthetic_aperture import ApertureSettings
 
+    if (source / "samples.csv").exists():
+        emit(_extend(source, out, na, wavelengths, workers, overwrite), json)
+        return
     check_names(out, picture, geometry)
     colours = [part.strip() for part in colour.split(",")]
     stacks = {
@@ -122,6 +138,43 @@ def synthetic_aperture(
             f"relative residual {residuals}."
         )
     emit(result, json)
+
+
+def _extend(
+    source: Path, out: Path | None, na: float, wavelengths: str, workers: int, overwrite: bool
+) -> dict[str, object]:
+    """Write a data set with the synthetic aperture in it."""
+    import time
+
+    from plsctl.process.aperture_samples import add_synthetic_aperture
+    from plsctl.process.dataset import Dataset
+
+    if out is None or out.suffix != ".zarr":
+        raise UserError(
+            "a data set goes into another one.", field="--out", hint="Name it NAME.zarr."
+        )
+    red, green, blue = _numbers(wavelengths, 3, "--wavelengths", "630,530,460")
+    data = Dataset.open(source)
+    began = time.perf_counter()
+    with progress("samples") as advance:
+        made = add_synthetic_aperture(
+            data,
+            str(out),
+            na=na,
+            wavelengths_um=(red / 1000, green / 1000, blue / 1000),
+            workers=workers,
+            overwrite=overwrite,
+            progress=lambda done, total: advance(completed=done, total=total),
+        )
+    seconds = time.perf_counter() - began
+    say(f"{len(made)} samples with {len(made.frames)} images each in {out} ({seconds:.0f} s).")
+    return {
+        "dataset": out,
+        "samples": len(made),
+        "images": len(made.frames),
+        "recipe": made.recipe,
+        "seconds": round(seconds, 2),
+    }
 
 
 def _read(

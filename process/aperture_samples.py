@@ -1,9 +1,10 @@
 """The synthetic aperture as two more images of every sample of a data set.
 
-Its real and its imaginary part, in three colours, are brought to the pixels of the stack and stored
-as counts like the other images, -2 to 2 over the full scale. The parts and not amplitude and phase:
-a phase jumps where it passes pi, which networks cannot follow. Modulus 1 is the mean light under the
-most central LED; phase 0 is the commonest phase of the sample, that of the glass between cells.
+Its real and its imaginary part, in three colours, are brought to the pixels of the stack and
+stored as counts like the other images, -2 to 2 over the full scale. The parts and not amplitude and
+phase: a phase jumps where it passes pi, which networks cannot follow. Modulus 1 is the mean light
+under the most central LED; phase 0 is the commonest phase of the sample, that of the glass between
+cells.
 """
 
 from __future__ import annotations
@@ -199,7 +200,8 @@ def on_glass(field: ComplexArray) -> ComplexArray:
 def encode(field: ComplexArray, full_scale: float) -> NDArray[np.int64]:
     """Real and imaginary part as counts, (2, y, x)."""
     parts = np.stack([field.real, field.imag])
-    return np.rint(np.clip(parts / (2 * LARGEST) + 0.5, 0, 1) * full_scale).astype(np.int64)
+    shares = np.clip(parts / (2 * LARGEST) + 0.5, 0, 1)
+    return np.asarray(np.rint(shares * full_scale), np.int64)
 
 
 def decode(counts: Counts, full_scale: float) -> ComplexArray:
