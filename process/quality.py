@@ -63,7 +63,7 @@ Marks = NDArray[np.bool_]
 class SampleLimits(Settings):
     """From where on a measure raises its flag; docs/quality.md says how they were found.
 
-    Limits called `..._share` are multiples of the slide's median, `..._blur` distances below it.
+    Limits called `..._share` are multiples of the slide's median, `..._blur` distances from it.
     """
 
     frame_shift_px: float = Field(default=0.5, gt=0)
@@ -75,7 +75,7 @@ class SampleLimits(Settings):
     target_20x_blur: float = Field(default=0.22, gt=0)
     target_100x_blur: float = Field(default=0.28, gt=0)
     saturated: float = Field(default=0.05, ge=0, le=1)
-    dirt_px: int = Field(default=45, ge=0)
+    dirt_px: int = Field(default=50, ge=0)
     spot_20x: float = Field(default=1.35, gt=1)
     spot_100x: float = Field(default=1.6, gt=1)
     unexplained_share: float = Field(default=1.75, gt=1)
@@ -190,7 +190,8 @@ def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
         "frame_swap": value.above("frame_exchange", limits.frame_exchange),
         "frame_misfit": value.above("frame_misfit", limits.frame_misfit),
         "frame_light": value.above("frame_light", limits.frame_light),
-        "blurred_input": value.fallen("focus_input", limits.input_blur)
+        # The sharpness of the 20x target is counted against that of the input.
+        "blurred_input": value.risen("focus_20x", limits.input_blur)
         | value.fallen("focus_dark", limits.dark_field_blur),
         "blurred_20x": value.fallen("focus_20x", limits.target_20x_blur),
         "blurred_100x": value.fallen("focus_100x", limits.target_100x_blur),
@@ -232,6 +233,11 @@ class _Measures:
         """Farther than this below what is usual on the slide."""
         values = self._column(name)
         return np.asarray(values < self._usual(values) - distance)
+
+    def risen(self, name: str, distance: float) -> Marks:
+        """Farther than this above what is usual on the slide."""
+        values = self._column(name)
+        return np.asarray(values > self._usual(values) + distance)
 
     def share(self, name: str) -> NDArray[np.float64]:
         """As a multiple of what is usual on the slide; not a number where nothing is."""

@@ -20,8 +20,9 @@ BACKGROUND_PERCENTILE = 90
 MOVED_PX = 3
 """Staining moves cells by up to this much: what lies so near is taken to be the same thing."""
 
-DARKER, DIRT_DISC_PX = 0.35, 7
-"""Dirt is darker than the target by this absorbance over discs of this width; rims are thinner."""
+DARKER, DIRT_DISC_PX, DIRT_MOVED_PX = 0.25, 7, 1
+"""Dirt is darker than the target by this absorbance over discs of this width. The rims of cells
+that were moved are thinner, so that little need be allowed for moves."""
 
 VANISHED = 0.2
 """Absorbance of rims that the target does not show."""
@@ -116,11 +117,17 @@ def spot_peak(stain: Floats, nucleus: tuple[float, float, float]) -> float:
 
 def _only_in_input(before: Floats, after: Floats) -> tuple[int, int]:
     """Areas in which the input is darker than anything near in the target: massive ones, all."""
-    near = np.ones((2 * MOVED_PX + 1,) * 2, np.uint8)
-    excess = np.asarray((before - cv2.dilate(after, near)).max(axis=2), dtype=np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (DIRT_DISC_PX,) * 2)
-    dirt = cv2.morphologyEx((excess > DARKER).astype(np.uint8), cv2.MORPH_OPEN, disc)
-    return int(np.count_nonzero(dirt)), int(np.count_nonzero(excess > VANISHED))
+    massive = (_darker(before, after, DIRT_MOVED_PX) > DARKER).astype(np.uint8)
+    dirt = cv2.morphologyEx(massive, cv2.MORPH_OPEN, disc)
+    vanished = _darker(before, after, MOVED_PX) > VANISHED
+    return int(np.count_nonzero(dirt)), int(np.count_nonzero(vanished))
+
+
+def _darker(before: Floats, after: Floats, moved_px: int) -> Floats:
+    """By how much the input absorbs more than anything so near in the target, (y, x)."""
+    near = np.ones((2 * moved_px + 1,) * 2, np.uint8)
+    return np.asarray((before - cv2.dilate(after, near)).max(axis=2), dtype=np.float32)
 
 
 def _leaked_px(before: Floats, stain: Floats) -> int:

@@ -239,14 +239,15 @@ def _agreement(one: FrameStatistics, reference: FrameReference) -> FrameAgreemen
     residuals = one.residuals(reference.scale, reference.precision)
     shifts, misfits = residuals.shift_px, residuals.misfit / reference.misfit
     light = _light(one, reference, residuals.gain)
-    exchange = _exchange_gain(one.covariance, reference.scale, reference.precision)
-    exchange = exchange / reference.margin
-    first, second = np.unravel_index(int(exchange.argmax()), exchange.shape)
+    gain = _exchange_gain(one.covariance, reference.scale, reference.precision)
+    exchange = gain / reference.margin
+    # Many pairs fit better exchanged once two frames are; the pair itself does most of all.
+    first, second = np.unravel_index(int(gain.argmax()), gain.shape)
     labels = reference.labels
     return FrameAgreement(
         shift_px=float(shifts.max()),
         shift_px_of=labels[int(shifts.argmax())],
-        exchange=float(exchange[first, second]),
+        exchange=float(exchange.max()),
         exchange_of=f"{labels[int(first)]} {labels[int(second)]}",
         misfit=float(misfits.max()),
         misfit_of=labels[int(misfits.argmax())],

@@ -89,10 +89,7 @@ def _measure(
     content = measure_content(lit, stained["20x"], black_level)
     ratios = {name: detail_ratio(image) for name, image in stained.items()}
     ratios["input"] = detail_ratio(lit[0])
-    row: dict[str, float] = {
-        "focus_input": ratios["input"] - ratios["20x"],
-        "focus_20x": ratios["20x"] - ratios["input"],
-    }
+    row: dict[str, float] = {"focus_20x": ratios["20x"] - ratios["input"]}
     dark = _innermost_dark(frames)
     if dark:
         row["focus_dark"] = detail_ratio(stack[dark].mean(axis=(0, 1), dtype=np.float32))
@@ -110,7 +107,10 @@ def _measure(
         row["spot_100x"] = _spot_100x(stained["100x"], black_level)
     row |= {f"nucleus_{c}": v for c, v in zip(COLOURS, content.nucleus, strict=True)}
     row |= _background(lit[0], stained["20x"], black_level)
-    return {name: round(float(value), 4) for name, value in row.items()}
+    return {
+        name: value if isinstance(value, int) else round(float(value), 4)
+        for name, value in row.items()
+    }
 
 
 def _innermost_dark(frames: Sequence[FrameRecord]) -> list[int]:
