@@ -23,7 +23,7 @@ from plsctl.acquire.protocols import SlideTransform
 from plsctl.process.fine_alignment import align_crop, similarity_map
 from plsctl.process.highres import match_highres
 from plsctl.process.matching import match_fields
-from plsctl.process.samples import alignment_image
+from plsctl.process.fine_alignment import alignment_planes
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell
 from plsctl.sim.world import World

@@ -33,7 +33,7 @@ NARROW_UM = 15.0
 MOST_SECOND_RATIO = 0.75
 _WORKING_UM = 1.0
 _APART_UM = 6.0
-_STEP = 2  # every second window of the similarity: as good, at a quarter of the cost
+_STEP = 3  # every third window of the similarity: as good, at a ninth of the cost
 _TILE_PX, _TILE_REACH_PX = 160.0, 14
 
 
@@ -111,8 +111,11 @@ def _edges(grey: AnyImage) -> AnyImage:
 
 
 def _small_edges(grey: Image, shrink: float) -> NDArray[np.float32]:
-    edges = _edges(grey)
-    size = (round(edges.shape[1] / shrink), round(edges.shape[0] / shrink))
+    """Edges on a grid `shrink` times as coarse, found at half that where it is worth it."""
+    factor = max(1.0, shrink / 2)
+    half = [round(side / factor) for side in grey.shape[::-1]]
+    edges = _edges(np.asarray(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), np.uint8))
+    size = [round(side / shrink) for side in grey.shape[::-1]]
     return np.asarray(cv2.resize(edges, size, interpolation=cv2.INTER_AREA)).astype(np.float32)
 
 
@@ -135,7 +138,7 @@ class FieldAligner:
 
     def __init__(self, before: Image, after: Image, field: FieldMatch) -> None:
         self._before = alignment_planes(before)
-        self._after = np.ascontiguousarray(after[..., [0, 2]])
+        self._after = np.moveaxis(alignment_planes(after), 0, -1).copy()
         self._to_unstained = field.to_unstained
         self._to_stained = field.to_unstained.inverse
 

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from plsctl.acquire.errors import UserError
 from plsctl.process.matching import subpixel_peak
 
+Floats = NDArray[np.float32]
+
 REACH_PX = 5
 """Shifts are searched over plus and minus this many pixels."""
 
@@ -18,6 +20,7 @@ WINDOW_PX = 7
 """Side of the window of the structural similarity."""
 
 _PLANE_SHARES = (2 / 3, 1 / 3)  # of red and blue
+_LEAST_WEIGHT = 0.02
 _ROOM_PX = 4.0  # what belongs to a cell beyond its box: its rim
 
 
@@ -36,14 +39,6 @@ class FineMatch:
     inside: bool
 
 
-def _box_sums(image: NDArray[np.float32], window: int) -> NDArray[np.float32]:
-    """Sums over windows, each at its window's top left pixel; those that end outside are void."""
-    return np.asarray(
-        cv2.boxFilter(image, cv2.CV_32F, (window, window), anchor=(0, 0), normalize=False),
-        dtype=np.float32,
-    )
-
-
 def similarity_map(
     crop: NDArray[np.uint8],
     search: NDArray[np.uint8],
@@ -55,7 +50,7 @@ def similarity_map(
     """Mean structural similarity of a crop for every place in a search image.
 
     Means and variances of both images are computed once; only their product depends on the shift,
-    and its box sums are taken over all shifts stacked in one tall image.
+    and its box sums are taken over all shifts of a row stacked in one tall image.
 
     Parameters
     ----------
@@ -96,45 +91,85 @@ def similarity_map(
             f"{search.shape[1]} x {search.shape[0]}."
         )
     # Centred integers: all sums below 2**24 and thus exact in single precision.
-    here = crop.astype(np.float32) - 128
-    there = search.astype(np.float32) - 128
-    valid = (height - window + 1, width - window + 1)
-    statistics = [
-        part[: image.shape[0] - window + 1, : image.shape[1] - window + 1]
-        for image in (here, there)
-        for part in (_box_sums(image, window), _box_sums(image * image, window))
-    ]
-    sum_here, square_here, sum_there, square_there = statistics
-    shifted = np.lib.stride_tricks.sliding_window_view(there, (height, width))
-    products = (shifted * here).reshape(rows * columns * height, width)
-    cross = _box_sums(products, window).reshape(rows, columns, height, width)
-    cross = cross[:, :, : valid[0] : step, : valid[1] : step]
+    here, there = (image.astype(np.float32) - 128 for image in (crop, search))
+    one, other = _statistics(here, window, step), _statistics(there, window, 1)
     count = float(window**2)
-    to_variance = 1 / (count * (count - 1))
-    contrast = np.float32((0.03 * data_range) ** 2)
-    luminance = np.float32((0.01 * data_range) ** 2)
+    contrast, luminance = ((k * data_range) ** 2 for k in (0.03, 0.01))
+    shape = (columns, *one.sums.shape)
 
-    def place_by_place(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def row_by_row(values: Floats) -> Floats:
+        valid = (height - window + 1, width - window + 1)
         return np.lib.stride_tricks.sliding_window_view(values, valid)[:, :, ::step, ::step]
 
-    sum_here, square_here = sum_here[::step, ::step], square_here[::step, ::step]
-    variance_here = (count * square_here - sum_here**2) * to_variance
-    variance_there = (count * square_there - sum_there**2) * to_variance
-    mean_here, mean_there = sum_here / count + 128, sum_there / count + 128
-    similarity = np.multiply(cross, np.float32(2 * count * to_variance))
-    similarity -= place_by_place(sum_there) * (sum_here * np.float32(2 * to_variance))
-    similarity += contrast
-    similarity /= place_by_place(variance_there) + (variance_here + contrast)
-    brightness = place_by_place(mean_there) * (2 * mean_here)
-    brightness += luminance
-    brightness /= place_by_place(mean_there**2) + (mean_here**2 + luminance)
-    similarity *= brightness
-    if weights is None:
-        return np.asarray(similarity.mean(axis=(2, 3), dtype=np.float64))
+    sums, variances = row_by_row(other.sums), row_by_row(other.variances)
+    means, squares = row_by_row(other.means), row_by_row(other.means**2)
+    own_variances, own_squares = one.variances + contrast, one.means**2 + luminance
+    own_sums, own_means = one.sums / count, 2 * one.means
+    to_covariance = np.float32(2 / (count - 1))
+    shares = _shares(weights, (height, width), window, step)
+    shifted = np.lib.stride_tricks.sliding_window_view(there, (height, width))
+    products = np.empty((columns, height, width), np.float32)
+    similarity, term = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    scores = np.empty((rows, columns))
+    # A row of shifts at a time stays in the processor's cache.
+    for row in range(rows):
+        np.multiply(shifted[row], here, out=products)
+        np.divide(_box_sums(products, window, step), np.float32(count), out=similarity)
+        similarity -= np.multiply(sums[row], own_sums / count, out=term)
+        similarity *= to_covariance * np.float32(count)
+        similarity += np.float32(contrast)
+        similarity /= np.add(variances[row], own_variances, out=term)
+        np.multiply(means[row], own_means, out=term)
+        term += np.float32(luminance)
+        similarity *= term
+        similarity /= np.add(squares[row], own_squares, out=term)
+        scores[row] = similarity.reshape(columns, -1) @ shares
+    return scores
+
+
+@dataclass(frozen=True)
+class _Statistics:
+    """Sums, means and variances over windows, each at its window's top left pixel."""
+
+    sums: Floats
+    means: Floats
+    variances: Floats
+
+
+def _statistics(image: Floats, window: int, step: int) -> _Statistics:
+    count = np.float32(window**2)
+    sums, squares = (_box_sums(part[None], window, step)[0] for part in (image, image * image))
+    return _Statistics(sums, sums / count + 128, (squares - sums**2 / count) / (count - 1))
+
+
+def _box_sums(stack: Floats, window: int, step: int) -> Floats:
+    """Sums over every `step`-th window of images (n, y, x), from the top left one on."""
+    count, height, width = stack.shape
+    if step == 1:
+        tall = stack.reshape(count * height, width)
+        sums = cv2.boxFilter(tall, cv2.CV_32F, (window, window), anchor=(0, 0), normalize=False)
+        sums = sums.reshape(count, height, width)
+        return np.asarray(sums[:, : height - window + 1, : width - window + 1], np.float32)
+    # Few windows: a product with the matrix of their pixels is quicker than all windows.
+    across = stack.reshape(count * height, width) @ _windows(width, window, step)
+    down = _windows(height, window, step).T
+    return np.asarray(down @ across.reshape(count, height, -1), np.float32)
+
+
+def _windows(side: int, window: int, step: int) -> Floats:
+    """One where a pixel (first axis) belongs to a window (second axis)."""
+    starts = np.arange(0, side - window + 1, step)
+    offset = np.arange(side)[:, None] - starts
+    return ((offset >= 0) & (offset < window)).astype(np.float32)
+
+
+def _shares(weights: Floats | None, shape: tuple[int, int], window: int, step: int) -> Floats:
+    """Share of each window in the mean, flat."""
+    used = np.ones(shape, np.float32) if weights is None else weights
     middle = window // 2
-    used = weights[middle : middle + valid[0] : step, middle : middle + valid[1] : step]
-    total = similarity.reshape(rows * columns, -1).astype(np.float64) @ used.ravel()
-    return np.asarray(total.reshape(rows, columns) / float(used.sum()))
+    valid = [slice(middle, side - window + 1 + middle, step) for side in shape]
+    shares = used[valid[0], valid[1]].ravel()
+    return np.asarray(shares / shares.sum(dtype=np.float64), dtype=np.float32)
 
 
 def alignment_planes(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -143,7 +178,7 @@ def alignment_planes(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     Red and blue light: Romanowsky stains take most of the green, haemoglobin some of the blue
     before and after staining, and eosinophil granules so much blue that it misleads alone.
     """
-    return np.ascontiguousarray(np.moveaxis(image[..., [0, 2]], -1, 0))
+    return np.stack([cv2.extractChannel(image, 0), cv2.extractChannel(image, 2)])
 
 
 def cell_weights(side_px: int, width_px: float, height_px: float) -> NDArray[np.float32]:
@@ -188,6 +223,8 @@ def align_crop(
         raise UserError(
             f"The search image of {search.shape} should have the shape {expected} (y, x)."
         )
+    if weights is not None:
+        crop, search, weights = _where_it_counts(crop, search, weights)
     if crop.ndim == 2:
         scores = similarity_map(crop, search, weights=weights, step=step)
     else:
@@ -205,4 +242,23 @@ def align_crop(
     second = float(away.max()) / max(score, 1e-9)
     return FineMatch(
         float(column + dx - reach_px), float(row + dy - reach_px), score, second, inside
+    )
+
+
+def _where_it_counts(
+    crop: NDArray[np.uint8], search: NDArray[np.uint8], weights: Floats
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Floats]:
+    """The parts of crop, search image and weights that decide the score."""
+    reach = search.shape[-1] - crop.shape[-1]
+    sides = []
+    for axis, side in ((1, weights.shape[0]), (0, weights.shape[1])):
+        counting = np.flatnonzero(weights.max(axis=axis) > _LEAST_WEIGHT)
+        low = max(0, int(counting[0]) - WINDOW_PX // 2) if counting.size else 0
+        high = min(side, int(counting[-1]) + 1 + WINDOW_PX // 2) if counting.size else side
+        sides.append((low, high))
+    (top, bottom), (left, right) = sides
+    return (
+        crop[..., top:bottom, left:right],
+        search[..., top : bottom + reach, left : right + reach],
+        weights[top:bottom, left:right],
     )
