@@ -1,92 +1,163 @@
 """How fast a frame is stained, beside the paper's way, and against the matrix-multiply peak.
 
-    python benchmarks/staining.py [--recipe full-nohe] [--width 0] [--frame 384x384] [--threads 2]
-    python benchmarks/staining.py --networks
+    python benchmarks/staining.py             1900 x 1200, 44 images; 3 to 4 min on two idle cores
+    python benchmarks/staining.py --quick     a small frame, half a minute
+    python benchmarks/staining.py --busy ...  CPU seconds of one thread, where others use the cores
+    python benchmarks/staining.py --memory    what keeping freed memory brings
+    python benchmarks/staining.py --joining   ways to join the features of a dense block
 
-The paper's way is 64 x 64 patches one by one, eager float32 with channels first. Ways take turns
-and the best of the turns counts, so that other load hits all of them. `--networks` sets the paper's
-way beside whole frames of the other networks; `--joining` compares ways to join the features of a
-dense block instead; it is why the generator uses `torch.cat`.
+The paper's way is 64 x 64 patches one by one, eager float32 with channels first. The others are
+what `plsctl stain` does from 8-bit stack to 8-bit colours, in tiles with a halo (random weights).
+`--joining` is why the generator uses `torch.cat`.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from plsctl.acquire.recipes import recipe
-from plsctl.models.networks import Generator, make_network
+from plsctl.models.config import config_from_options
+from plsctl.models.data import InputScale, to_counts
+from plsctl.models.device import keep_freed_memory
+from plsctl.models.export import export_run
+from plsctl.models.exported import ExportedModel
+from plsctl.models.facts import Normalisation, RunFacts
+from plsctl.models.prediction import Predictor
 from plsctl.models.registry import MODELS
-from plsctl.models.rrdb import SLOPE, DenseBlock, RRDBNet
+from plsctl.models.rrdb import SLOPE, DenseBlock
+from plsctl.models.run import Run, build_network, write_tensors
+from plsctl.models.tiling import TILE_PX, FrameStainer
+
+PATCH_PX = 64
+Clock = Callable[[], float]
+Stack = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def best_of_turns(ways: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Seconds of each way, the best of its turns, after one turn that does not count."""
+@dataclass(frozen=True)
+class Way:
+    """One way to stain the frame: the format of its multiplications, its cost, and what to run."""
+
+    dtype: torch.dtype
+    flop: float
+    run: Callable[[], object]
+
+
+def untrained_run(folder: Path, model: str, recipe_name: str) -> Run:
+    """A run folder whose best epoch has random weights."""
+    options: dict[str, object] = {"data": "none", "out": folder, "recipe": recipe_name}
+    if MODELS[model].starts_from is not None:
+        raise SystemExit(f"{model} is the network of {MODELS[model].starts_from}")
+    config = config_from_options(model, options)
+    frames = tuple({"label": frame.label} for frame in recipe(recipe_name))
+    channels = 3 * len(frames)
+    facts = RunFacts(
+        model=model,
+        recipe=recipe_name,
+        target="20x",
+        frames=frames,
+        channels=channels,
+        parameters=config.parameters(channels),
+        normalisation=Normalisation(mean=(100.0,) * channels, std=(40.0,) * channels),
+        pixel_um=0.293,
+        crop_px=PATCH_PX,
+        black_level=0.0,
+        data="none",
+        samples={},
+        slides=(),
+        perceptual=None,
+        versions={},
+    )
+    folder.mkdir()
+    torch.manual_seed(0)
+    network = build_network(config, channels)
+    write_tensors(folder / "best.safetensors", network.state_dict(), {})
+    return Run(folder, config, facts)
+
+
+def one_by_one(run: Run, stack: Stack) -> None:
+    """The paper's way; patches at the border overlap, so that the frame is covered."""
+    network = run.network().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    scale = InputScale(run.facts.normalisation)
+    height, width = stack.shape[1:3]
+    with torch.inference_mode():
+        for top in range(0, height, PATCH_PX):
+            for left in range(0, width, PATCH_PX):
+                y, x = min(top, height - PATCH_PX), min(left, width - PATCH_PX)
+                patch = np.moveaxis(stack[:, y : y + PATCH_PX, x : x + PATCH_PX], 3, 1)
+                counts = torch.from_numpy(np.ascontiguousarray(patch)).flatten(0, 1)
+                to_counts(network(scale(counts[None])))
+
+
+def all_ways(
+    folder: Path, stack: Stack, recipe_name: str, threads: int, halo_px: int, others: list[str]
+) -> dict[str, Way]:
+    """The paper's way, the same network on whole frames, and other networks."""
+    rrdb = untrained_run(folder / "rrdb", "maenet", recipe_name)
+    flop = _flop(rrdb) * stack.shape[1] * stack.shape[2]
+
+    def frame(stainer: FrameStainer, halo: int) -> Callable[[], object]:
+        return lambda: stainer.stain_frame(stack, halo_px=halo)
+
+    single, half = torch.float32, torch.bfloat16
+    exact = Predictor(rrdb, device="cpu", precision="bfloat16")
+    ways = {
+        "patches, float32 (the paper's way)": Way(single, flop, lambda: one_by_one(rrdb, stack)),
+        f"torch, bfloat16, halo {halo_px}": Way(half, flop, frame(exact, halo_px)),
+        f"torch, bfloat16, exact halo {exact.exact_halo_px}": Way(
+            half, flop, frame(exact, exact.exact_halo_px)
+        ),
+    }
+    if find_spec("openvino") is not None and find_spec("onnxscript") is not None:
+        export_run(rrdb, folder / "rrdb.onnx")
+        exported = ExportedModel(folder / "rrdb.onnx", "openvino", threads=threads)
+        ways[f"OpenVINO, its own format, halo {halo_px}"] = Way(
+            half, flop, frame(exported, halo_px)
+        )
+    for name in others:
+        run = untrained_run(folder / name, name, recipe_name)
+        for dtype, precision in ((single, "float32"), (half, "bfloat16")):
+            stainer = Predictor(run, device="cpu", precision=precision)  # type: ignore[arg-type]
+            ways[f"{name}, {precision}, halo {halo_px}"] = Way(dtype, 0.0, frame(stainer, halo_px))
+    return ways
+
+
+def _flop(run: Run) -> float:
+    """Operations of the RRDB generator for a pixel: every weight multiplies and adds once."""
+    return 2 * sum(p.numel() for p in run.network().parameters() if p.ndim == 4)
+
+
+def best_of_turns(
+    ways: dict[str, Callable[[], object]], turns: int, clock: Clock, warm_up: bool = True
+) -> dict[str, float]:
+    """Seconds of each way, the best of its turns; ways take turns, so that load hits all."""
     best = dict.fromkeys(ways, float("inf"))
-    for turn in range(turns + 1):
+    for turn in range(turns + warm_up):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = clock()
             way()
-            if turn:
-                best[name] = min(best[name], time.perf_counter() - start)
+            if turn >= warm_up:
+                best[name] = min(best[name], clock() - start)
     return best
 
 
-def peaks(turns: int) -> dict[torch.dtype, float]:
+def peaks(turns: int, clock: Clock) -> dict[torch.dtype, float]:
     """Matrix-multiply GFLOP/s in both formats."""
-    ways: dict[str, Callable[[], object]] = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        square = torch.randn(2048, 2048).to(dtype)
-        ways[str(dtype)] = lambda square=square: square @ square  # type: ignore[misc]
-    seconds = best_of_turns(ways, turns)
-    return {t: 2 * 2048**3 / seconds[str(t)] / 1e9 for t in (torch.float32, torch.bfloat16)}
-
-
-def stain_ways(
-    network: RRDBNet, frame: Tensor
-) -> dict[str, tuple[torch.dtype, Callable[[], object]]]:
-    """Whole frame in both formats, and the paper's patches."""
-    last = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    channels_last = frame.contiguous(memory_format=torch.channels_last)
-    plain = RRDBNet(network.channels, len(network.trunk), width=network.body.out_channels)
-    patches = frame.unfold(2, 64, 64).unfold(3, 64, 64).permute(2, 3, 0, 1, 4, 5).flatten(0, 1)
-
-    def whole(dtype: torch.dtype) -> None:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            last(channels_last)
-
-    def one_by_one() -> None:
-        for patch in patches:
-            plain(patch.contiguous())
-
-    return {
-        "patches, float32 (the paper's way)": (torch.float32, one_by_one),
-        "frame, channels last, float32": (torch.float32, lambda: whole(torch.float32)),
-        "frame, channels last, bfloat16": (torch.bfloat16, lambda: whole(torch.bfloat16)),
-    }
-
-
-def network_ways(channels: int, frame: Tensor) -> dict[str, Callable[[], object]]:
-    """The paper's way, and whole frames of the other networks in both formats."""
-    patches, (_, one_by_one) = next(iter(stain_ways(RRDBNet(channels), frame).items()))
-    last = frame.contiguous(memory_format=torch.channels_last)
-    ways: dict[str, Callable[[], object]] = {patches: one_by_one}
-    for name in ("fast", "unet"):
-        network = make_network(MODELS[name].network, channels, MODELS[name].blocks or 0, 0, None)
-        network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for dtype in (torch.float32, torch.bfloat16):
-
-            def whole(network: Generator = network, dtype: torch.dtype = dtype) -> None:
-                with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                    network(last)
-
-            ways[f"{name}, frame, {str(dtype).removeprefix('torch.')}"] = whole
-    return ways
+    squares = {t: torch.randn(4096, 4096).to(t) for t in (torch.float32, torch.bfloat16)}
+    ways = {str(t): (lambda square=square: square @ square) for t, square in squares.items()}
+    seconds = best_of_turns(ways, turns, clock)  # type: ignore[arg-type]
+    return {t: 2 * 4096**3 / seconds[str(t)] / 1e9 for t in squares}
 
 
 def joining_ways(width: int) -> dict[str, Callable[[], object]]:
@@ -131,50 +202,76 @@ def joining_ways(width: int) -> dict[str, Callable[[], object]]:
     }
 
 
+def compare_memory(channels: int, turns: int, clock: Clock) -> None:
+    """A window of 512 px before and after glibc is told to keep freed memory."""
+    block = DenseBlock(channels, 32).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.randn(1, channels, 512, 512).contiguous(memory_format=torch.channels_last)
+
+    def run() -> None:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            block(x)
+
+    before = best_of_turns({"block": run}, turns, clock)["block"]
+    keep_freed_memory(torch.device("cpu"))
+    after = best_of_turns({"block": run}, turns, clock)["block"]
+    print(f"dense block, 512 x 512, bfloat16: {1e3 * before:.0f} ms, kept {1e3 * after:.0f} ms")
+
+
+def report(ways: dict[str, Way], found: dict[str, float], peak: dict[torch.dtype, float]) -> None:
+    """One line a way."""
+    print(", ".join(f"{str(t)[6:]} peak {rate:.0f} GFLOP/s" for t, rate in peak.items()))
+    paper = next(iter(found.values()))
+    for name, seconds in found.items():
+        way = ways[name]
+        line = f"{name:36s} {seconds:8.2f} s {paper / seconds:6.2f} x"
+        if way.flop:
+            rate = way.flop / seconds / 1e9
+            line += f" {rate:7.0f} GFLOP/s {rate / peak[way.dtype]:5.0%} of peak"
+        print(line)
+
+
 def main() -> None:
     """Print one line per way."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--recipe", default="full-nohe")
-    parser.add_argument("--width", type=int, default=0, help="0: the input's, as in the paper")
-    parser.add_argument("--blocks", type=int, default=4)
-    parser.add_argument("--frame", default="384x384", help="width x height, multiples of 64")
+    parser.add_argument("--frame", default="1900x1200", help="width x height")
+    parser.add_argument("--halo", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--others", default="fast", help="other networks: fast,unet")
+    parser.add_argument("--quick", action="store_true", help="a frame of 448 x 320")
+    parser.add_argument("--busy", action="store_true", help="CPU seconds of one thread")
     parser.add_argument("--joining", action="store_true")
-    parser.add_argument("--networks", action="store_true")
+    parser.add_argument("--memory", action="store_true")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    clock: Clock = time.process_time if given.busy else time.perf_counter
+    threads = 1 if given.busy else given.threads
+    torch.set_num_threads(threads)
     channels = 3 * len(recipe(given.recipe))
-    with torch.no_grad():
-        if given.joining:
-            for name, seconds in best_of_turns(
-                joining_ways(given.width or channels), given.turns
-            ).items():
-                print(f"{name:28s} {1e3 * seconds:8.1f} ms")
-            return
+    if given.memory:
+        compare_memory(channels, given.turns + 2, clock)
+    elif given.joining:
+        with torch.no_grad():
+            found = best_of_turns(joining_ways(channels), given.turns + 2, clock)
+        for name, seconds in found.items():
+            print(f"{name:28s} {1e3 * seconds:8.1f} ms")
+    else:
         width, height = (int(part) for part in given.frame.split("x"))
-        if given.networks:
-            frame = torch.randn(1, channels, height, width)
-            networks = best_of_turns(network_ways(channels, frame), given.turns)
-            paper = next(iter(networks.values()))
-            for name, seconds in networks.items():
-                print(f"{name:36s} {seconds:7.3f} s  {paper / seconds:6.1f} x")
-            return
-        network = RRDBNet(channels, given.blocks, width=given.width or None)
-        ways = stain_ways(network, torch.randn(1, channels, height, width))
-        found = best_of_turns({name: way for name, (_, way) in ways.items()}, given.turns)
-        peak = peaks(given.turns)
-    weights = sum(p.numel() for p in network.parameters() if p.ndim == 4)
-    flop = 2 * weights * width * height
-    slowest = next(iter(found.values()))
-    print(f"{width} x {height}, {channels // 3} images, {flop / 1e12:.2f} TFLOP a frame")
-    for name, seconds in found.items():
-        rate = flop / seconds / 1e9
-        share = rate / peak[ways[name][0]]
+        if given.quick:
+            width, height = 448, 320
+        random = np.random.default_rng(0)
+        shape = (channels // 3, height, width, 3)
+        stack = random.integers(0, 256, shape, dtype=np.uint8)
         print(
-            f"{name:36s} {seconds:7.2f} s  {slowest / seconds:5.2f} x  {rate:6.0f} GFLOP/s  "
-            f"{share:4.0%} of peak"
+            f"{width} x {height}, {channels // 3} images, tiles of {TILE_PX} px, {threads} threads"
         )
+        with tempfile.TemporaryDirectory() as folder:
+            names = [name for name in given.others.split(",") if name]
+            ways = all_ways(Path(folder), stack, given.recipe, threads, given.halo, names)
+            # A frame is long enough: no turn to warm up.
+            runs = {name: way.run for name, way in ways.items()}
+            found = best_of_turns(runs, given.turns, clock, warm_up=given.quick)
+            report(ways, found, peaks(3, clock))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.protocols import rotate
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.models.tiling import Place
-from plsctl.process.build import read_cells
+from plsctl.process.build_inputs import read_cells
 
 
 class CellPlaces:

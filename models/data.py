@@ -34,19 +34,19 @@ CPU = torch.device("cpu")
 class InputScale(nn.Module):
     """Float input of the network from camera counts, both (B, C, H, W)."""
 
-    mean: Tensor
+    offset: Tensor
     scale: Tensor
 
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
         mean = torch.tensor(normalisation.mean).view(1, -1, 1, 1)
-        deviation = torch.tensor(normalisation.std).view(1, -1, 1, 1)
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("scale", 1 / deviation, persistent=False)
+        scale = 1 / torch.tensor(normalisation.std).view(1, -1, 1, 1)
+        self.register_buffer("offset", -mean * scale, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, counts: Tensor) -> Tensor:
         """Every channel centred and divided by its deviation over the training split."""
-        return (counts.float() - self.mean) * self.scale
+        return torch.addcmul(self.offset, counts.float(), self.scale)
 
 
 def to_colour(counts: Tensor) -> Tensor:

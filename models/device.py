@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,6 +13,10 @@ from torch import nn
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import Precision
+
+# Numbers of glibc's malloc.h.
+MALLOPT_TRIM_THRESHOLD = -1
+MALLOPT_MMAP_MAX = -4
 
 WORTHWHILE = 1.3
 """bfloat16 must be this much faster than float32 before it is chosen."""
@@ -33,6 +39,20 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """Let the C library keep freed memory for the next layer, where the network runs on a CPU.
+
+    glibc takes every large tensor from the system and gives it back when it is freed, and the
+    system clears each page again: in windows of 512 px this took a third of the time
+    (benchmarks/staining.py --memory). Other C libraries are left as they are.
+    """
+    if device.type == "cpu" and sys.platform == "linux":
+        change = getattr(ctypes.CDLL(None), "mallopt", None)
+        if change is not None:
+            change(MALLOPT_TRIM_THRESHOLD, -1)
+            change(MALLOPT_MMAP_MAX, 0)
 
 
 def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:

@@ -91,18 +91,22 @@ class ExportedModel(FrameStainer):
             ) from None
         card = _card(card_text, file)
         super().__init__(
-            card.facts, card.exact_halo_px, card.alignment_px, card.weights_sha256, str(file)
+            card.facts,
+            card.exact_halo_px,
+            card.alignment_px,
+            card.weights_sha256,
+            str(file),
+            card.least_px,
         )
-        self._least_px = card.least_px
 
     def stain_window(self, counts: Images) -> Images:
         """8-bit colours (3, y, x) for an 8-bit window (image * 3, y, x)."""
         height, width = counts.shape[1:]
-        if min(height, width) < self._least_px:
+        if min(height, width) < self.least_px:
             raise UserError(
-                f"a window of {width} x {height} px is smaller than the {self._least_px} px that "
+                f"a frame of {width} x {height} px is smaller than the {self.least_px} px that "
                 f"the exported {self.facts.model} takes.",
-                hint="Use larger tiles or a wider halo, or stain with the run folder itself.",
+                hint="Stain it with the run folder itself.",
             )
         below, right = -height % self.alignment_px, -width % self.alignment_px
         padded = np.pad(counts, ((0, 0), (0, below), (0, right)), mode="edge")

@@ -11,7 +11,13 @@ from torch import Tensor
 
 from plsctl.models.config import Precision
 from plsctl.models.data import InputScale, to_counts, without_margin
-from plsctl.models.device import autocast, choose_device, choose_precision, is_memory_error
+from plsctl.models.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    is_memory_error,
+    keep_freed_memory,
+)
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run
 from plsctl.models.tiling import FrameStainer
@@ -56,6 +62,7 @@ class Predictor(FrameStainer):
         )
         self.run = run
         self.device = choose_device(device)
+        keep_freed_memory(self.device)
         self.dtype = choose_precision(precision, self.device)
         self.batch = batch
         self._network = network.to(self.device)

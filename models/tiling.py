@@ -51,6 +51,8 @@ class FrameStainer(ABC):
         Digest of the weights.
     origin
         The run folder or file they come from.
+    least_px
+        Smallest height and width of a window.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class FrameStainer(ABC):
         alignment_px: int,
         weights_sha256: str,
         origin: str,
+        least_px: int = 1,
     ) -> None:
         self.facts = facts
         self.exact_halo_px = exact_halo_px
         self.alignment_px = alignment_px
         self.weights_sha256 = weights_sha256
         self.origin = origin
+        self.least_px = least_px
 
     @abstractmethod
     def stain_window(self, counts: Images) -> Images:
@@ -133,8 +137,9 @@ class FrameStainer(ABC):
     def _tile(self, stack: Images, rows: slice, columns: slice, halo: int) -> Images:
         """(3, y, x) of a tile that is predicted with its halo."""
         height, width = stack.shape[1:3]
-        outer_rows, inner_rows = _with_halo(rows, height, halo, self.alignment_px)
-        outer_columns, inner_columns = _with_halo(columns, width, halo, self.alignment_px)
+        grid = (halo, self.alignment_px, self.least_px)
+        outer_rows, inner_rows = _with_halo(rows, height, *grid)
+        outer_columns, inner_columns = _with_halo(columns, width, *grid)
         # (image, y, x, 3) -> (image * 3, y, x), image-major as in training
         window = np.moveaxis(stack[:, outer_rows, outer_columns], 3, 1)
         counts = np.ascontiguousarray(window).reshape(-1, *window.shape[2:])
@@ -192,7 +197,8 @@ def _parts(length: int, most: int) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def _with_halo(inner: slice, length: int, halo: int, step: int) -> tuple[slice, slice]:
+def _with_halo(inner: slice, length: int, halo: int, step: int, least: int) -> tuple[slice, slice]:
     """The range with its halo inside the frame, begun at a multiple of `step`; its place there."""
-    start, stop = max(inner.start - halo, 0) // step * step, min(inner.stop + halo, length)
+    stop = min(max(inner.stop + halo, least), length)
+    start = max(min(inner.start - halo, stop - least), 0) // step * step
     return slice(start, stop), slice(inner.start - start, inner.stop - start)

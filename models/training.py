@@ -26,7 +26,13 @@ from plsctl.models.data import (
     to_colour,
     without_margin,
 )
-from plsctl.models.device import autocast, choose_device, choose_precision, memory_errors
+from plsctl.models.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    keep_freed_memory,
+    memory_errors,
+)
 from plsctl.models.divergence import diverged
 from plsctl.models.epoch_log import EpochLog
 from plsctl.models.losses import weighted_loss
@@ -78,6 +84,7 @@ def train(
         torch.set_num_threads(config.threads)
     data = Dataset.open(config.data)
     device = choose_device(config.device)
+    keep_freed_memory(device)
     advice = (
         f"Run again with a smaller batch (--batch {max(1, config.batch_size // 2)}), fewer "
         "images or a smaller --width; finished epochs are kept."
