@@ -14,6 +14,12 @@ def evaluate(
         Path | None, typer.Option(help="Another data set than the run was trained on.")
     ] = None,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    cell_types: Annotated[
+        bool,
+        typer.Option(
+            "--cell-types", help="Train a classifier on the stained cells and let it read both."
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -33,9 +39,21 @@ def evaluate(
     opened = Run.open(run)
     chosen = Dataset.open(data or opened.config.data)
     total = len(chosen.split(split, opened.facts.target))
+    predictor = Predictor(opened, device=device)
+    types = None
+    if cell_types:
+        from plsctl.models.cell_types import CellTypeReader
+
+        with progress("learning cell types", total=100) as advance:
+            types = CellTypeReader(
+                chosen,
+                opened.facts.target,
+                device=predictor.device,
+                on_share=lambda share: advance(completed=100 * share),
+            )
     with progress("evaluating", total=total) as advance:
         result = evaluate_run(
-            opened, chosen, split, predictor=Predictor(opened, device=device), on_samples=advance
+            opened, chosen, split, predictor=predictor, types=types, on_samples=advance
         )
     _show(result)
     say(f"Best and worst samples: {run / f'gallery_{split}.png'}")
@@ -57,6 +75,21 @@ def _show(result: dict[str, Any]) -> None:
     console.print(table)
     if result["nuclei"]["prediction"]["dice"] is not None:
         console.print(_nuclei_table(result["nuclei"]))
+    if "cell_types" in result:
+        console.print(_types_table(result["cell_types"]))
+
+
+def _types_table(found: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    cells, types = found["prediction"]["cells"], ", ".join(found["prediction"]["types"])
+    table = Table(title=f"Cell types ({types}) of {cells} cells, as a classifier reads them")
+    for heading in ("", "as in the stained image", "right", "right in the stained image"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row, values in found.items():
+        measures = ("agreement", "accuracy_on_prediction", "accuracy_on_stained")
+        table.add_row(row, *(_cell(values[name]) for name in measures))
+    return table
 
 
 def _nuclei_table(nuclei: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from plsctl.models.cell_types import CellTypeReader, types_of
 from plsctl.models.facts import write_text
 from plsctl.models.metrics import METRICS, bootstrap_interval
 from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
@@ -34,6 +35,7 @@ def evaluate(
     split: str = "test",
     *,
     predictor: Predictor | None = None,
+    types: CellTypeReader | None = None,
     on_samples: Callable[[int], None] | None = None,
 ) -> dict[str, object]:
     """Metrics of a run on a split, beside three predictions that need no network.
@@ -46,6 +48,8 @@ def evaluate(
     ----------
     data
         The data set; the run's own by default.
+    types
+        A classifier of stained cells that is to read the predictions as well.
     on_samples
         Called with the number of samples after each block.
 
@@ -54,7 +58,8 @@ def evaluate(
     dict
         `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same}, `paired`
         {baseline: the same, of the differences sample by sample} and `nuclei` {prediction or
-        baseline: agreement of nuclei, see `NucleusScores.summary`}.
+        baseline: agreement of nuclei, see `NucleusScores.summary`}; with `types` also
+        `cell_types` {prediction or `unstained`: see `TypeAgreement.summary`}.
 
     Raises
     ------
@@ -68,12 +73,15 @@ def evaluate(
     judge = nucleus_judge(data, run.facts.target)
     scores: dict[str, list[Scores]] = {}
     nuclei: dict[str, list[NucleusScores]] = {}
+    seen: dict[str, list[Images]] = {}
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]
         target = data.read_target(run.facts.target, part).astype(np.uint8)
         for name, images in _candidates(predictor, data, part, constants).items():
             scores.setdefault(name, []).append({m: f(images, target) for m, f in METRICS.items()})
             nuclei.setdefault(name, []).append(judge.compare(images, target))
+            if types is not None and name not in constants:
+                seen.setdefault(name, []).append(images)
         if on_samples is not None:
             on_samples(len(part))
     joined = {
@@ -93,6 +101,13 @@ def evaluate(
         },
         "nuclei": {name: values.summary() for name, values in counted.items()},
     }
+    if types is not None:
+        names = types_of(data, numbers)
+        targets = data.read_target(run.facts.target, numbers).astype(np.uint8)
+        result["cell_types"] = {
+            name: types.compare(names, np.concatenate(blocks), targets).summary()
+            for name, blocks in seen.items()
+        }
     columns = {**found, **counted["prediction"].columns()}
     _write(run.path, split, data, numbers, columns, result)
     draw_gallery(run.path / f"gallery_{split}.png", predictor, data, numbers, found["ssim"])
