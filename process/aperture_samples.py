@@ -25,7 +25,8 @@ from plsctl.process.led_stack import Counts, SampleOptics, stack_from_sample
 from plsctl.process.synthetic_aperture import ApertureSettings, SyntheticAperture, reconstruct
 from plsctl.process.workers import local_workers
 
-LABELS = ("synthetic-real", "synthetic-imaginary")
+PARTS = ("real", "imaginary")
+LABELS = tuple(f"synthetic-{part}" for part in PARTS)
 SUFFIX = "+synthetic"
 """Added to the name of the recipe, which holds two images more."""
 
@@ -79,7 +80,7 @@ def add_synthetic_aperture(
     optics = _optics(data, na, wavelengths_um)
     with DatasetWriter(
         out,
-        [*data.frames, *({"label": label, "led": label, "variant": ""} for label in LABELS)],
+        [*data.frames, *_new_frames(optics)],
         recipe=data.recipe + SUFFIX,
         pixel_um=data.pixel_um,
         crop_px=data.crop_px,
@@ -132,6 +133,15 @@ def _optics(data: Dataset, na: float, wavelengths_um: tuple[float, float, float]
         na=na,
         wavelengths_um=wavelengths_um,
     )
+
+
+def _new_frames(optics: SampleOptics) -> list[dict[str, object]]:
+    """The two images as a data set describes images: made of the light of all single LEDs."""
+    leds = {led for frame in optics.frames if frame.direction is not None for led in frame.leds}
+    return [
+        {"label": label, "led": "synthetic", "variant": part, "leds": sorted(leds)}
+        for label, part in zip(LABELS, PARTS, strict=True)
+    ]
 
 
 def _jobs(data: Dataset, optics: SampleOptics) -> list[_Job]:
