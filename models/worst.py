@@ -1,0 +1,65 @@
+"""The worst predictions and why they may be bad: papers/002 table 4.3, filled in beforehand.
+
+The paper looked at its 100 worst test samples one by one and sorted them by what was wrong with
+the data. The flags of quality control say most of it already; a person may correct the column.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+COUNT = 100
+OK = "OK data"
+
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    "PLS mismatch": ("frame_shift", "frame_swap", "frame_misfit", "frame_light"),
+    "true mismatch": ("lost_cell", "missing_neighbour", "weak_match"),
+    "artefact in target only": ("artefact",),
+    "dirt in input only": ("dirt",),
+    "colour artefacts": ("leak",),
+    "dirt or damaged cell": ("smudge", "cut_off", "saturated"),
+    "out of focus": ("blurred_input", "blurred_20x", "blurred_100x"),
+}
+"""Category: the flags of quality control that put a sample there; the first that fits holds."""
+
+
+def category(flags: str) -> str:
+    """The category of a sample by its flags (";" between them)."""
+    raised = set(flags.split(";"))
+    return next((name for name, of in CATEGORIES.items() if raised & set(of)), OK)
+
+
+def worst_samples(
+    table: pd.DataFrame, error: NDArray[np.float64], count: int = COUNT
+) -> pd.DataFrame:
+    """The rows of a data set's table with the greatest errors, worst first, with their category.
+
+    Parameters
+    ----------
+    table
+        One row a sample, in the order of `error`.
+    error
+        Mean absolute error of each sample, (n,).
+    """
+    order = np.argsort(-error, kind="stable")[:count]
+    flags = table["flags"] if "flags" in table.columns else pd.Series("", index=table.index)
+    categories = [category(str(text)) for text in flags.fillna("").iloc[order]]
+    chosen = table.iloc[order]
+    return chosen.assign(error=error[order], category=categories).reset_index(drop=True)
+
+
+def count_categories(worst: pd.DataFrame) -> dict[str, int]:
+    """How many of the worst samples are in each category, as in table 4.3."""
+    found = worst["category"].value_counts()
+    return {name: int(found.get(name, 0)) for name in (*CATEGORIES, OK)}
+
+
+def write_worst(file: Path, worst: pd.DataFrame) -> None:
+    """Write the list; the columns that say which sample and why come first."""
+    first = ["sample", "category", "error", "flags"]
+    rest = [name for name in worst.columns if name not in first]
+    worst[[name for name in first if name in worst.columns] + rest].to_csv(file, index=False)

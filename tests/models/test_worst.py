@@ -1,0 +1,24 @@
+"""The list of the worst predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from plsctl.models.worst import OK, category, count_categories, worst_samples
+
+
+def test_the_worst_come_first_with_what_quality_control_says() -> None:
+    table = pd.DataFrame(
+        {"sample": range(5), "flags": ["", "border;frame_swap", "artefact", None, "dirt;lost_cell"]}
+    )
+    worst = worst_samples(table, np.array([0.1, 0.5, 0.4, 0.2, 0.3]), count=4)
+    assert list(worst["sample"]) == [1, 2, 4, 3]
+    assert list(worst["category"]) == [
+        "PLS mismatch",
+        "artefact in target only",
+        "true mismatch",
+        OK,
+    ]
+    assert sum(count_categories(worst).values()) == 4
+    assert category("border") == OK
