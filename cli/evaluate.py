@@ -56,6 +56,8 @@ def evaluate(
             opened, chosen, split, predictor=predictor, types=types, on_samples=advance
         )
     _show(result)
+    worst = ", ".join(f"{count} {name}" for name, count in result["worst"].items() if count)
+    say(f"The worst {sum(result['worst'].values())}: {worst} ({run / f'worst_{split}.csv'}).")
     say(f"Best and worst samples: {run / f'gallery_{split}.png'}")
     emit(result, as_json)
 

@@ -16,6 +16,7 @@ from plsctl.models.metrics import METRICS, bootstrap_interval
 from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
+from plsctl.models.worst import count_categories, worst_samples, write_worst
 from plsctl.process.dataset import Dataset
 
 BLOCK = 64
@@ -41,8 +42,8 @@ def evaluate(
     """Metrics of a run on a split, beside three predictions that need no network.
 
     `unstained` is the bright-field image, `mean_colour` the mean colour and `mean_target` the mean
-    image of the training targets. Writes `metrics.json`, `samples_SPLIT.csv` and
-    `gallery_SPLIT.png` into the run folder.
+    image of the training targets. Writes `metrics.json`, `samples_SPLIT.csv`,
+    `worst_SPLIT.csv` (papers/002 table 4.3) and `gallery_SPLIT.png` into the run folder.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def evaluate(
         `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same}, `paired`
         {baseline: the same, of the differences sample by sample} and `nuclei` {prediction or
         baseline: agreement of nuclei, see `NucleusScores.summary`}; with `types` also
-        `cell_types` {prediction or `unstained`: see `TypeAgreement.summary`}.
+        `cell_types` {prediction or `unstained`: see `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples}.
 
     Raises
     ------
@@ -109,6 +110,10 @@ def evaluate(
             for name, blocks in seen.items()
         }
     columns = {**found, **counted["prediction"].columns()}
+    rows = data.table.set_index("sample").loc[numbers].reset_index()
+    worst = worst_samples(rows, found["mae"])
+    write_worst(run.path / f"worst_{split}.csv", worst)
+    result["worst"] = count_categories(worst)
     _write(run.path, split, data, numbers, columns, result)
     draw_gallery(run.path / f"gallery_{split}.png", predictor, data, numbers, found["ssim"])
     return result
