@@ -56,8 +56,7 @@ def evaluate(
             opened, chosen, split, predictor=predictor, types=types, on_samples=advance
         )
     _show(result)
-    worst = ", ".join(f"{count} {name}" for name, count in result["worst"].items() if count)
-    say(f"The worst {sum(result['worst'].values())}: {worst} ({run / f'worst_{split}.csv'}).")
+    _show_worst(result, run / f"worst_{split}.csv")
     say(f"Best and worst samples: {run / f'gallery_{split}.png'}")
     emit(result, as_json)
 
@@ -79,6 +78,12 @@ def _show(result: dict[str, Any]) -> None:
         console.print(_nuclei_table(result["nuclei"]))
     if "cell_types" in result:
         console.print(_types_table(result["cell_types"]))
+
+
+def _show_worst(result: dict[str, Any], file: Path) -> None:
+    counts: dict[str, int] = result["worst"]
+    named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    say(f"The worst {sum(counts.values())}: {named} ({file}).")
 
 
 def _types_table(found: dict[str, Any]) -> Any:

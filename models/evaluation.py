@@ -60,7 +60,8 @@ def evaluate(
         `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same}, `paired`
         {baseline: the same, of the differences sample by sample} and `nuclei` {prediction or
         baseline: agreement of nuclei, see `NucleusScores.summary`}; with `types` also
-        `cell_types` {prediction or `unstained`: see `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples}.
+        `cell_types` {prediction or `unstained`: see `TypeAgreement.summary`}; `worst` {category:
+        how many of the 100 worst samples}.
 
     Raises
     ------
