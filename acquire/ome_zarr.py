@@ -22,7 +22,7 @@ LEVELS = 3
 """Resolution levels of an image: full, half and a quarter."""
 
 INNER_CHUNK_PX = 240
-"""Inner chunks of about this size read back cells fastest (notes on storage in docs/)."""
+"""Inner chunks of about this size read back cells fastest (docs/storage.md)."""
 
 Metadata = dict[str, Any]
 
