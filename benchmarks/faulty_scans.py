@@ -48,6 +48,8 @@ class Microscope:
     """Changes to the hardware file, by section."""
     slide: dict[str, Any] = field(default_factory=dict)
     """Changes to the slide file."""
+    words: tuple[str, ...] = ()
+    """Options of the command."""
 
     def write(self, name: str, faults: Faults = ()) -> Path:
         """A hardware and a slide file for these faults; the slide file's path."""

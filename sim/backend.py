@@ -69,7 +69,10 @@ def open_simulator(hardware: Hardware) -> Backend:
             core.getDeviceInitializationState(label)
             != DeviceInitializationState.InitializedSuccessfully
         ):
-            raise HardwareError(f"the simulated device '{label}' did not start.")
+            raise HardwareError(
+                f"the simulated device '{label}' did not start.",
+                hint="The reason stands above; correct the hardware file's options.",
+            )
     port = hardware.led_array.port
     if port.startswith("simled://"):
         register(port.removeprefix("simled://"), firmware)
