@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from plsctl.acquire.errors import UserError
 from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, progress, say
 
 
@@ -19,7 +20,11 @@ def ablate(
     target: Annotated[
         str | None, typer.Option(help="20x or 100x; 100x by default where there is one.")
     ] = None,
-    split: Annotated[str, typer.Option(help="What is measured: test or validation.")] = "test",
+    table: Annotated[
+        str | None,
+        typer.Option(help="Rows of papers/002: 4.1, 4.2, 4.4, 4.5 or A.1, instead of --recipes."),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="What is measured: test or validation.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe, averaged.")] = 1,
     blocks: Annotated[int | None, typer.Option(help="Blocks of the network.")] = None,
     width: Annotated[int | None, typer.Option(help="Channels inside the network.")] = None,
@@ -43,53 +48,68 @@ def ablate(
     """Train one model on several recipes with one budget, and compare them.
 
     A row per recipe with 95 % intervals, and the paired difference to the bright-field image
-    alone. The same command again goes on after a stop; finished runs are not repeated.
+    alone; or the rows of a table of the thesis (--table). The same command again goes on after a
+    stop; finished runs are not repeated.
 
     Example: plsctl ablate wbc.zarr --out runs/ablation --recipes full-nohe,le18deg,brightfield
     """
+    from plsctl.models.ablation import BASE, chosen_recipes
     from plsctl.models.ablation import ablate as run_ablation
-    from plsctl.models.ablation import chosen_recipes
+    from plsctl.models.paper_tables import Comparison, paper_table, recipe_arms
     from plsctl.process.dataset import Dataset
 
     opened = Dataset.open(data)
-    names = chosen_recipes(opened, recipes)
+    if table is not None:
+        if recipes is not None:
+            raise UserError(
+                "a table has its own recipes.", field="recipes", hint="Leave --recipes out."
+            )
+        asked = paper_table(table)
+    else:
+        asked = Comparison(recipe_arms(chosen_recipes(opened, recipes), model), base=BASE)
+    split = split or asked.split
     given = {
-        "target": target or ("100x" if "100x" in opened.targets else "20x"),
+        "target": target or asked.target or ("100x" if "100x" in opened.targets else "20x"),
         "blocks": blocks, "width": width, "epochs": epochs, "minutes": minutes, "batch": batch,
         "learning_rate": learning_rate, "schedule": schedule, "average": average,
         "patience": patience, "device": device, "precision": precision,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None}
-    runs = [f"{name}-{seed}" for name in names for seed in range(seeds)]
+    runs = [f"{arm.name}-{seed}" for arm in asked.arms for seed in range(seeds)]
     with progress("training", total=100 * len(runs)) as advance:
 
         def on_share(run: str, share: float) -> None:
             advance(completed=100 * (runs.index(run) + share), description=run)
 
         result = run_ablation(
-            opened, out, names, model=model, seeds=seeds, split=split, options=options,
+            opened, out, asked.arms, base=asked.base, seeds=seeds, split=split, options=options,
             fresh=fresh, on_share=on_share,
         )  # fmt: skip
-    _show(result.rows, f"{model}, target {result.target}, {split}: mean and 95 % interval")
+    what = model if table is None else f"Table {table}"
+    _show(
+        result.rows,
+        f"{what}, target {result.target}, {split}: mean and 95 % interval",
+        f"less {asked.base}",
+    )
     say(f"The table: {out / 'ablation.csv'}")
-    emit({"model": model, **result.as_dict()}, as_json)
+    emit({"model": model, "table": table, **result.as_dict()}, as_json)
 
 
-def _show(rows: list[dict[str, Any]], title: str) -> None:
+def _show(rows: list[dict[str, Any]], title: str, difference: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD)
-    headings = ("recipe", "images", "SSIM", "less bright field", "MAE", "nucleus Dice", "lost, new")
+    headings = ("", "images", "SSIM", difference, "MAE", "nucleus Dice", "lost, new")
     for heading in headings:
-        name = heading == "recipe"
+        name = not heading
         table.add_column(heading, justify="left" if name else "right", no_wrap=name)
     for row in rows:
         table.add_row(
-            row["recipe"],
+            row["name"],
             str(row["images"]),
             _cell(row["ssim"]),
-            _cell(row["ssim_less_brightfield"]),
+            _cell(row["ssim_less_base"]),
             _cell(row["mae"]),
             _cell(row["nucleus_dice"]),
             f"{row['nuclei_lost']:g}, {row['nuclei_invented']:g}",

@@ -70,6 +70,9 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many epochs without a better loss.")
     ] = None,
+    train_share: Annotated[
+        float | None, typer.Option(help="Use only this share of the training samples: 0.5.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and order.")] = None,
     margin: Annotated[
         int | None,
@@ -108,7 +111,7 @@ def train(
         "epochs": epochs,
         "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
         "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
-        "patience": patience, "seed": seed, "margin": margin, "device": device, "threads": threads,
+        "patience": patience, "train_share": train_share, "seed": seed, "margin": margin, "device": device, "threads": threads,
         "compile": compiled, "tensorboard": tensorboard, "precision": precision,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}

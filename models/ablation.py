@@ -21,6 +21,7 @@ from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
 from plsctl.models.facts import write_text
 from plsctl.models.metrics import bootstrap_interval
+from plsctl.models.paper_tables import Arm
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
 from plsctl.models.training import train
@@ -63,23 +64,27 @@ def held_recipes(data: Dataset) -> list[str]:
 def ablate(
     data: Dataset,
     out: Path,
-    recipes: Sequence[str],
+    arms: Sequence[Arm],
     *,
-    model: str = "maepnet",
+    base: str | None = BASE,
     seeds: int = 1,
     split: str = "test",
     options: Mapping[str, object],
     fresh: bool = False,
     on_share: Callable[[str, float], None] | None = None,
 ) -> AblationResult:
-    """Train and evaluate a model on several recipes; called again, it goes on.
+    """Train and evaluate models on recipes with one budget; called again, it goes on.
 
     Parameters
     ----------
     out
-        Folder of the run folders, `RECIPE-SEED`, and of `ablation.csv` and `ablation.json`.
+        Folder of the run folders, `NAME-SEED`, and of `ablation.csv` and `ablation.json`.
+    arms
+        The rows; one that starts from another comes after it.
+    base
+        The row that the others are compared with, sample by sample.
     seeds
-        Runs of each recipe; their scores are averaged sample by sample.
+        Runs of each row; their scores are averaged sample by sample.
     split
         Samples that are measured.
     options
@@ -96,20 +101,22 @@ def ablate(
     """
     target = str(options.get("target", "20x"))
     data.split(split, target)
-    for name in recipes:
-        data.channels_for(name)
+    for arm in arms:
+        data.channels_for(arm.recipe)
     rows: list[Row] = []
     scores: dict[str, pd.DataFrame] = {}
-    for name in recipes:
+    for arm in arms:
         runs = []
         for seed in range(seeds):
-            folder = out / f"{name}-{seed}"
-            asked = {**options, "data": data.path, "out": folder, "recipe": name, "seed": seed}
-            runs.append(_finished_run(model, asked, data, split, fresh, on_share))
+            asked: dict[str, object] = {**options, **arm.options, "recipe": arm.recipe}
+            asked |= {"data": data.path, "out": out / f"{arm.name}-{seed}", "seed": seed}
+            if arm.starts_from is not None:
+                asked["from_run"] = out / f"{arm.starts_from}-{seed}"
+            runs.append(_finished_run(arm.model, asked, data, split, fresh, on_share))
         tables = [pd.read_csv(run.path / f"samples_{split}.csv") for run in runs]
-        scores[name] = _mean_over_runs(tables)
-        rows.append(_row(name, runs, tables, scores[name]))
-    _compare(rows, scores)
+        scores[arm.name] = _mean_over_runs(tables)
+        rows.append(_row(arm, runs, tables, scores[arm.name]))
+    _compare(rows, scores, base)
     result = AblationResult(out, target, split, rows)
     write_text(out / "ablation.json", json.dumps(result.as_dict(), indent=1))
     write_text(out / "ablation.csv", _flat(rows).to_csv(index=False))
@@ -151,12 +158,14 @@ def _mean_over_runs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _row(
-    name: str, runs: Sequence[Run], tables: Sequence[pd.DataFrame], scores: pd.DataFrame
+    arm: Arm, runs: Sequence[Run], tables: Sequence[pd.DataFrame], scores: pd.DataFrame
 ) -> Row:
     curves = [pd.read_csv(run.path / "curve.csv") for run in runs]
     means = np.array([table["ssim"].mean() for table in tables])
     row: Row = {
-        "recipe": name,
+        "name": arm.name,
+        "model": arm.model,
+        "recipe": arm.recipe,
         "images": len(runs[0].facts.labels),
         "parameters": runs[0].facts.parameters,
         "runs": len(runs),
@@ -179,14 +188,15 @@ def _measure(values: NDArray[np.float64]) -> Measure | None:
     return {"mean": float(measured.mean()), "ci95": list(bootstrap_interval(measured))}
 
 
-def _compare(rows: list[Row], scores: Mapping[str, pd.DataFrame]) -> None:
-    """Add the paired difference in SSIM to the bright-field image alone, where it is there."""
+def _compare(rows: list[Row], scores: Mapping[str, pd.DataFrame], base: str | None) -> None:
+    """Add the paired difference in SSIM to the row that is compared with, where it is there."""
+    compared = scores.get(base) if base is not None else None
     for row in rows:
-        base = scores.get(BASE)
-        row["ssim_less_brightfield"] = (
+        name = str(row["name"])
+        row["ssim_less_base"] = (
             None
-            if base is None or row["recipe"] == BASE
-            else _measure((scores[str(row["recipe"])]["ssim"] - base["ssim"]).to_numpy(np.float64))
+            if compared is None or name == base
+            else _measure((scores[name]["ssim"] - compared["ssim"]).to_numpy(np.float64))
         )
 
 

@@ -82,6 +82,8 @@ class TrainingConfig(Settings):
     discriminator_rate: float = Field(default=4e-4, gt=0)
     """Rate of the discriminator, where there is one; it falls as the generator's does."""
     betas: tuple[float, float] = (0.5, 0.9)
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training samples that is used, drawn at random: papers/002 table 4.5."""
     schedule: Literal["constant", "cosine"] = "constant"
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""

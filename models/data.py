@@ -80,6 +80,14 @@ class Batch(NamedTuple):
     weight: float
 
 
+def some_of(numbers: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """A share of the samples, drawn at random and always the same ones, in their order."""
+    if share == 1.0:
+        return numbers
+    count = max(1, round(share * len(numbers)))
+    return np.sort(np.random.default_rng(0).choice(numbers, count, replace=False))
+
+
 class SampleSource:
     """Stacks and targets of one split as uint8 tensors, kept as near to the device as they fit.
 
@@ -93,6 +101,8 @@ class SampleSource:
         Surroundings of the crop that the stacks have.
     device
         Where batches are used; a GPU holds the split itself where it has room.
+    share
+        Share of the split's samples that is taken.
 
     Raises
     ------
@@ -109,8 +119,9 @@ class SampleSource:
         memory_gb: float,
         margin_px: int = 0,
         device: torch.device = CPU,
+        share: float = 1.0,
     ) -> None:
-        self.numbers = data.split(split, target)
+        self.numbers = some_of(data.split(split, target), share)
         self._data = data
         self._images = list(images)
         self._target = target

@@ -13,7 +13,7 @@ from torch import nn
 from plsctl.acquire.errors import UserError
 from plsctl.models.augmentation import array_symmetries
 from plsctl.models.config import TrainingConfig
-from plsctl.models.data import SampleSource, measure_normalisation, to_colour
+from plsctl.models.data import SampleSource, measure_normalisation, some_of, to_colour
 from plsctl.models.discriminator import SHRINKING
 from plsctl.models.facts import RunFacts, write_text
 from plsctl.models.perceptual import StainFeatures, VggFeatures, file_digest
@@ -107,7 +107,9 @@ def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> R
 
 
 def _sample_counts(config: TrainingConfig, data: Dataset) -> dict[str, int]:
-    return {name: len(data.split(name, config.target)) for name in ("train", "validation")}
+    samples = {name: data.split(name, config.target) for name in ("train", "validation")}
+    samples["train"] = some_of(samples["train"], config.train_share)
+    return {name: len(numbers) for name, numbers in samples.items()}
 
 
 def _version(name: str) -> str:

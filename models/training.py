@@ -155,7 +155,14 @@ class Trainer:
         config, facts = self.config, self.run.facts
         images = data.channels_of(facts.labels)
         return SampleSource(
-            data, split, images, config.target, config.memory_gb, facts.margin_px, self.device
+            data,
+            split,
+            images,
+            config.target,
+            config.memory_gb,
+            facts.margin_px,
+            self.device,
+            config.train_share if split == "train" else 1.0,
         )
 
     @property

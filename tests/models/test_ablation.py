@@ -16,6 +16,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.cli.app import app
 from plsctl.models.ablation import ablate, chosen_recipes, held_recipes
 from plsctl.models.evaluation import evaluate
+from plsctl.models.paper_tables import TABLES, Arm, paper_table, recipe_arms
+from plsctl.models.registry import network_parameters
 from plsctl.models.run import Run
 from plsctl.process.dataset import Dataset
 
@@ -36,15 +38,15 @@ def test_a_row_a_recipe_and_nothing_is_done_twice(
     out = tmp_path / "ablation"
 
     def again(**changes: Any) -> ablation.AblationResult:
-        return ablate(data, out, ["le8deg", "brightfield"], model="maenet", seeds=2,
-                      options=OPTIONS | changes)  # fmt: skip
+        arms = recipe_arms(["le8deg", "brightfield"], "maenet")
+        return ablate(data, out, arms, seeds=2, options=OPTIONS | changes)
 
     result = again()
     more, base = result.rows
     assert (more["recipe"], more["images"], base["images"], base["runs"]) == ("le8deg", 4, 1, 2)
-    assert base["ssim_less_brightfield"] is None
+    assert base["ssim_less_base"] is None
     # The blobs' colours are told by the oblique images only.
-    difference: Any = more["ssim_less_brightfield"]
+    difference: Any = more["ssim_less_base"]
     more_ssim: Any = more["ssim"]
     base_ssim: Any = base["ssim"]
     assert difference["mean"] == pytest.approx(more_ssim["mean"] - base_ssim["mean"])
@@ -89,3 +91,31 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
     assert printed["target"] == "20x" and len(printed["rows"]) == 1
     assert {"ssim", "mae", "nucleus_dice", "validation_loss"} <= printed["rows"][0].keys()
     assert "brightfield" in result.stderr
+
+
+def test_rows_of_the_thesis_are_trained_as_it_says(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plsctl.models.evaluation.draw_gallery", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.curves.draw_curves", lambda *_: None)
+    # Numbers of parameters as the thesis prints them (tables 4.5 and A.1).
+    shallow = next(arm for arm in TABLES["A.1"].arms if arm.model == "maepfnet")
+    assert network_parameters("rrdb", 3 * 44, 4, 32, None) == 6_515_463
+    assert shallow.recipe == "full-nohe"
+    for name, table in TABLES.items():
+        seen: set[str] = set()
+        for arm in table.arms:
+            assert arm.starts_from is None or arm.starts_from in seen, name
+            seen.add(arm.name)
+        assert table.base in seen
+    with pytest.raises(UserError, match=r"4\.1"):
+        paper_table("4.11")
+
+    data = Dataset.open(dataset)
+    whole = Arm("whole", "maenet", "brightfield")
+    half = Arm("half", "maenet", "brightfield", {"train_share": 0.5}, starts_from="whole")
+    result = ablate(data, tmp_path, [whole, half], base="whole", options=OPTIONS)
+    first, second = (Run.open(tmp_path / name) for name in ("whole-0", "half-0"))
+    assert second.facts.samples["train"] == round(first.facts.samples["train"] / 2)
+    assert second.facts.start is not None and first.facts.start is None
+    assert result.rows[1]["ssim_less_base"] is not None
