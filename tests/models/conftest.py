@@ -50,10 +50,13 @@ def make_dataset() -> Callable[..., Path]:
                 "split": (["train"] * 8 + ["validation", "test"]) * (count // 10),
             }
         )
+        margin = options.get("margin_px", 0)
+        inner = slice(margin, SIDE_PX - margin)
+        crop_px = SIDE_PX - 2 * margin
         with DatasetWriter(
-            path, frames, recipe="le8deg", pixel_um=0.293, crop_px=SIDE_PX, **options
+            path, frames, recipe="le8deg", pixel_um=0.293, crop_px=crop_px, **options
         ) as writer:
-            writer.append(stacks, {"20x": targets}, rows)
+            writer.append(stacks, {"20x": targets[..., inner, inner].copy()}, rows)
             return writer.finish()
 
     return make

@@ -177,3 +177,41 @@ def test_a_stack_becomes_one_image_with_levels(predictor: Predictor, tmp_path: P
     with pytest.raises(UserError, match="neither a scan nor a stack"):
         (tmp_path / "notes.txt").write_text("")
         stain(predictor, tmp_path / "notes.txt", tmp_path / "o.zarr")
+
+
+def test_only_around_cells_where_cells_csv_says(predictor: Predictor, tmp_path: Path) -> None:
+    scan = tmp_path / "scan"
+    _write_scan(scan / "unstained.ome.zarr", "le8deg", positions=2)
+    (scan / "slide.yaml").write_text("slide: S1\n")
+    with pytest.raises(UserError, match=r"no cells\.csv"):
+        stain(predictor, scan, tmp_path / "out.ome.zarr", StainingOptions(cells_only=True))
+    # Slide micrometres of pixels (x, y) = (20.5, 30.5) and, outside the image, (200, 30).
+    middle = np.array([(SHAPE[1] - 1) / 2, (SHAPE[0] - 1) / 2])
+    places = (np.array([[20.5, 30.5], [200.0, 30.0]]) - middle) * 0.293
+    names = "cell,position,x_um,y_um,pixel_x,pixel_y,width_px,height_px,area_px"
+    rows = [f"{n},A/1,{x},{y},0,0,9,9,60" for n, (x, y) in enumerate(places, start=1)]
+    (scan / "cells.csv").write_text("\n".join([names, *rows]) + "\n")
+    out = tmp_path / "out.ome.zarr"
+    result = stain(predictor, scan, out, StainingOptions(cells_only=True))
+    assert result.positions == 2
+    found = PassReader(out).frame("A/1", 0)
+    whole = predictor.stain_frame(PassReader(scan / "unstained.ome.zarr").stack("A/1"))
+    side = predictor.facts.crop_px
+    window = (slice(31 - side // 2, 31 + side // 2), slice(21 - side // 2, 21 + side // 2))
+    assert np.abs(found[window].astype(int) - whole[window]).max() <= 1
+    found[window] = 0
+    assert not found.any()
+    # The same plate is not continued in the other way.
+    with pytest.raises(UserError):
+        stain(predictor, scan, out)
+
+
+def test_more_memory_than_there_is_asks_for_smaller_tiles(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Predictor, "_run", too_large)
+    with pytest.raises(UserError, match=r"memory does not suffice.*--tile"):
+        predictor.stain_frame(_stack())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
 from plsctl.models.schedule import learning_rate
 from plsctl.models.training import Trainer, train
+from plsctl.models.validation import similarity
 from plsctl.process.dataset import Dataset
 
 WHOLE: dict[str, Any] = {
@@ -243,3 +245,55 @@ def test_prediction_in_batches_equals_one_by_one(trained: Path, dataset: Path) -
     assert np.abs(many.astype(int) - single).max() <= 1
     with pytest.raises(ValueError, match="expected"):
         Predictor(run).predict(stacks[:, :2])
+
+
+def test_a_margin_is_seen_and_not_asked_for(make_dataset: Any, tmp_path: Path) -> None:
+    # Crops of 16 px inside stacks of 24 px: targets and losses have the crop's size.
+    wide = make_dataset(tmp_path / "wide.zarr", margin_px=4)
+    result = train(_config(wide, tmp_path / "seen", epochs=1))
+    run = Run.open(result.run)
+    assert (run.facts.crop_px, run.facts.margin_px) == (16, 4)
+    data, numbers = Dataset.open(wide), [3, 5]
+    predictor = Predictor(run, precision="float32")
+    predicted, bright = predictor.predict_samples(data, numbers)
+    assert np.array_equal(bright, data.read_input(numbers, "brightfield")[:, 0])
+    # What comes of a crop is what a whole frame shows there: the frame here is the wide stack.
+    stack = data.read_images([3], range(4), margin_px=4)[0]
+    frame = predictor.stain_frame(np.moveaxis(stack, 1, 3).astype(np.uint8))
+    assert np.array_equal(np.moveaxis(predicted[0], 0, 2), frame[4:-4, 4:-4])
+    evaluated: Any = evaluate(run)
+    assert evaluated["samples"] == 6
+    bare = train(_config(wide, tmp_path / "bare", epochs=1, margin=0))
+    assert Run.open(bare.run).facts.margin_px == 0
+    with pytest.raises(UserError, match="margin of 4 px, 5 px are wanted"):
+        train(_config(wide, tmp_path / "none", margin=5))
+    assert not (tmp_path / "none").exists()
+
+
+def test_similarity_on_the_device_is_that_of_the_metrics() -> None:
+    rng = np.random.default_rng(2)
+    first = rng.integers(0, 256, (3, 3, 20, 24), dtype=np.uint8)
+    second = np.clip(first.astype(int) + rng.integers(-30, 30, first.shape), 0, 255)
+    pair = [torch.from_numpy(images.astype(np.uint8)) for images in (first, second)]
+    wanted = ssim_colour(first, second.astype(np.uint8)).mean()
+    assert float(similarity(*pair)) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_tensorboard_holds_the_curve_and_is_missed_clearly(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator",
+        reason="needs the extra tensorboard",
+    )
+    config = _config(dataset, tmp_path / "run", epochs=1, model="maenet", tensorboard=True)
+    train(config)
+    train(config.model_copy(update={"epochs": 2}))
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    found = {event.step: event.value for event in events.Scalars("validation/ssim")}
+    wanted = {int(row["epoch"]): row["validation_ssim"] for row in _curve(tmp_path / "run")}
+    assert found == pytest.approx(wanted, rel=1e-5)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"TensorBoard is not installed.*plsctl\[tensorboard\]"):
+        train(_config(dataset, tmp_path / "other", tensorboard=True))
+    assert not (tmp_path / "other").exists()
