@@ -76,6 +76,13 @@ def _show(result: dict[str, Any]) -> None:
     console.print(table)
     if result["nuclei"]["prediction"]["dice"] is not None:
         console.print(_nuclei_table(result["nuclei"]))
+    left = result["marks_left"]["prediction"]
+    if left is not None:
+        low, high = (100 * end for end in left["ci95"])
+        console.print(
+            f"Of the dark rims and rings of the unstained image {100 * left['mean']:.0f} % are "
+            f"left ({low:.0f} to {high:.0f})."
+        )
     if "cell_types" in result:
         console.print(_types_table(result["cell_types"]))
 

@@ -111,7 +111,8 @@ def train(
         "epochs": epochs,
         "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
         "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
-        "patience": patience, "train_share": train_share, "seed": seed, "margin": margin, "device": device, "threads": threads,
+        "patience": patience, "train_share": train_share, "seed": seed, "margin": margin,
+        "device": device, "threads": threads,
         "compile": compiled, "tensorboard": tensorboard, "precision": precision,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plsctl.models.cell_types import CellTypeReader, types_of
 from plsctl.models.facts import write_text
+from plsctl.models.marks import marks_left
 from plsctl.models.metrics import METRICS, bootstrap_interval
 from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
 from plsctl.models.prediction import Predictor
@@ -59,7 +60,9 @@ def evaluate(
     dict
         `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same}, `paired`
         {baseline: the same, of the differences sample by sample} and `nuclei` {prediction or
-        baseline: agreement of nuclei, see `NucleusScores.summary`}; with `types` also
+        baseline: agreement of nuclei, see `NucleusScores.summary`}; `marks_left` {the
+        same: share of dark rims and rings that is left, see `plsctl.models.marks`}; with `types`
+        also
         `cell_types` {prediction or `unstained`: see `TypeAgreement.summary`}; `worst` {category:
         how many of the 100 worst samples}.
 
@@ -75,13 +78,17 @@ def evaluate(
     judge = nucleus_judge(data, run.facts.target)
     scores: dict[str, list[Scores]] = {}
     nuclei: dict[str, list[NucleusScores]] = {}
+    marks: dict[str, list[NDArray[np.float64]]] = {}
     seen: dict[str, list[Images]] = {}
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]
         target = data.read_target(run.facts.target, part).astype(np.uint8)
-        for name, images in _candidates(predictor, data, part, constants).items():
+        candidates = _candidates(predictor, data, part, constants)
+        unstained = candidates["unstained"]
+        for name, images in candidates.items():
             scores.setdefault(name, []).append({m: f(images, target) for m, f in METRICS.items()})
             nuclei.setdefault(name, []).append(judge.compare(images, target))
+            marks.setdefault(name, []).append(marks_left(images, unstained, target))
             if types is not None and name not in constants:
                 seen.setdefault(name, []).append(images)
         if on_samples is not None:
@@ -103,6 +110,8 @@ def evaluate(
         },
         "nuclei": {name: values.summary() for name, values in counted.items()},
     }
+    left = {name: np.concatenate(blocks) for name, blocks in marks.items()}
+    result["marks_left"] = {name: _mean_of_measured(values) for name, values in left.items()}
     if types is not None:
         names = types_of(data, numbers)
         targets = data.read_target(run.facts.target, numbers).astype(np.uint8)
@@ -110,7 +119,7 @@ def evaluate(
             name: types.compare(names, np.concatenate(blocks), targets).summary()
             for name, blocks in seen.items()
         }
-    columns = {**found, **counted["prediction"].columns()}
+    columns = {**found, **counted["prediction"].columns(), "marks_left": left["prediction"]}
     rows = data.table.set_index("sample").loc[numbers].reset_index()
     worst = worst_samples(rows, found["mae"])
     write_worst(run.path / f"worst_{split}.csv", worst)
@@ -158,6 +167,13 @@ def _summary(scores: Scores) -> Summary:
         name: {"mean": float(values.mean()), "ci95": list(bootstrap_interval(values))}
         for name, values in scores.items()
     }
+
+
+def _mean_of_measured(values: NDArray[np.float64]) -> dict[str, object] | None:
+    measured = values[np.isfinite(values)]
+    if not len(measured):
+        return None
+    return {"mean": float(measured.mean()), "ci95": list(bootstrap_interval(measured))}
 
 
 def _write(
