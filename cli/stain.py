@@ -34,6 +34,13 @@ def stain(
     cells_only: Annotated[
         bool, typer.Option("--cells-only", help="Only around the cells of the scan's cells.csv.")
     ] = False,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty",
+            help="Write the error to expect beside it (`plsctl uncertainty` first).",
+        ),
+    ] = False,
     tile: Annotated[int, typer.Option(min=32, help="Side of the tiles in pixels.")] = 512,
     halo: Annotated[
         int | None,
@@ -60,6 +67,8 @@ def stain(
     _one_of("engine", engine, ENGINES)
     _one_of("precision", precision, PRECISIONS)
     stainer = _stainer(run, engine, device, precision, threads)
+    if uncertainty:
+        stainer = _with_uncertainty(stainer)
     options = StainingOptions(
         tile_px=tile, halo_px=halo, cells_only=cells_only, recipe=recipe, fresh=fresh
     )
@@ -110,6 +119,18 @@ def _stainer(run: Path, engine: str, device: str, precision: str, threads: int |
     if threads is not None:
         torch.set_num_threads(threads)
     return Predictor(Run.open(run), device=device, precision=precision)  # type: ignore[arg-type]
+
+
+def _with_uncertainty(stainer: Any) -> Any:
+    if not hasattr(stainer, "run"):
+        raise UserError(
+            "exported models do not tell their uncertainty.",
+            field="uncertainty",
+            hint="Name the run folder, with --engine torch.",
+        )
+    from plsctl.models.uncertain_stainer import UncertainStainer
+
+    return UncertainStainer(stainer)
 
 
 def _exported(run: Path) -> Path:

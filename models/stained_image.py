@@ -17,17 +17,17 @@ Images = NDArray[np.uint8]
 FORMAT = "plsctl-stained"
 
 
-def write_image(out: Path, image: Images, pixel_um: float, origin: Mapping[str, object]) -> None:
-    """Write one image (y, x, 3) as a multiscale OME-Zarr 0.5, under its name when it is whole."""
+def write_image(out: Path, images: Images, pixel_um: float, origin: Mapping[str, object]) -> None:
+    """Write images (n, y, x, 3) as one multiscale OME-Zarr 0.5, under its name when it is whole."""
     part = out.with_name(f".{out.name}.writing")
     shutil.rmtree(part, ignore_errors=True)
-    level_image = image
     for level in range(LEVELS):
         if level:
-            level_image = _halved(level_image)
-        height, width = level_image.shape[:2]
-        array = create_array(part / str(level), (1, 3, 1, height, width), np.uint8)
-        array[0, :, 0].write(np.moveaxis(level_image, -1, 0)).result()
+            images = np.stack([_halved(image) for image in images])
+        count, height, width = images.shape[:3]
+        array = create_array(part / str(level), (count, 3, 1, height, width), np.uint8)
+        for index, image in enumerate(images):
+            array[index, :, 0].write(np.moveaxis(image, -1, 0)).result()
     ome = image_metadata(out.name, pixel_um, (0.0, 0.0, 0.0), 3, 255)
     write_group(part, {"ome": ome, "plsctl": {"format": FORMAT, **origin}})
     if out.exists():

@@ -28,6 +28,9 @@ from plsctl.models.tiling import TILE_PX, FrameStainer, Halo
 
 Images = NDArray[np.uint8]
 
+ERROR_LABEL = "expected-error"
+"""The second frame of a stained pass with uncertainty: grey values of 255 that it may be off."""
+
 
 @dataclass(frozen=True)
 class StainingResult:
@@ -109,7 +112,12 @@ def stain(
         raise UserError(f"{out} exists already.", hint="Choose another name, or use --fresh.")
     halo = _halo(stainer, stack, options)
     stained = stainer.stain_frame(stack, tile_px=options.tile_px, halo_px=halo.px)
-    write_image(out, stained, stainer.facts.pixel_um, _origin(stainer, source, halo, options))
+    write_image(
+        out,
+        np.stack(as_frames(stained)),
+        stainer.facts.pixel_um,
+        _origin(stainer, source, halo, options),
+    )
     on_position(1, 1)
     return StainingResult(out, 1, 0, halo)
 
@@ -198,9 +206,18 @@ class _PassStaining:
         )
         place = reader.position(name)
         position = self._writer.position(name, (place.x_um, place.y_um, place.z_um))
-        position.write(0, stained)
+        for index, frame in enumerate(as_frames(stained)):
+            position.write(index, frame)
         origin = _origin(self._stainer, reader.path, halo, options)
         position.finish({"position": reader.facts(name)["position"], "stained": origin})
+
+
+def as_frames(stained: Images) -> list[Images]:
+    """Colour images (y, x, 3) of a stained frame: the stain, and the error to expect as grey."""
+    frames = [np.ascontiguousarray(stained[..., :3])]
+    if stained.shape[2] > 3:
+        frames.append(np.repeat(stained[..., 3:4], 3, axis=2))
+    return frames
 
 
 def _stained_attributes(
@@ -212,6 +229,10 @@ def _stained_attributes(
     settings = f"{source.settings_hash} {stainer.weights_sha256}"
     if options.cells_only:
         settings += " cells only"
+    frames = [frame]
+    if stainer.channels > 3:
+        settings += " with errors"
+        frames.append(frame.model_copy(update={"label": ERROR_LABEL, "led": ERROR_LABEL}))
     return source.model_copy(
         update={
             "pass_name": "virtually-stained",
@@ -219,7 +240,7 @@ def _stained_attributes(
             "bayer": None,
             "bit_depth": 8,
             "full_scale": 255,
-            "frames": (frame,),
+            "frames": tuple(frames),
             "settings_hash": hashlib.sha256(settings.encode()).hexdigest(),
             "finished": False,
         }

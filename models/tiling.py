@@ -55,6 +55,9 @@ class FrameStainer(ABC):
         Smallest height and width of a window.
     """
 
+    channels = 3
+    """Of what it makes: the colours, and perhaps the error to expect."""
+
     def __init__(
         self,
         facts: RunFacts,
@@ -73,7 +76,7 @@ class FrameStainer(ABC):
 
     @abstractmethod
     def stain_window(self, counts: Images) -> Images:
-        """8-bit colours (3, y, x) for an 8-bit window (image * 3, y, x), image-major.
+        """8-bit channels (channels, y, x) for an 8-bit window (image * 3, y, x), image-major.
 
         Raises
         ------
@@ -90,7 +93,7 @@ class FrameStainer(ABC):
         places: Iterable[Place] | None = None,
         on_tile: Callable[[], None] | None = None,
     ) -> Images:
-        """The stained frame (y, x, 3) of a stack (image, y, x, 3), in tiles.
+        """The stained frame (y, x, channels) of a stack (image, y, x, 3), in tiles.
 
         Every tile is predicted with a halo of its surroundings, which is thrown away; at the
         frame's own border there is none. A halo of the network's receptive radius (63 px for the
@@ -120,7 +123,7 @@ class FrameStainer(ABC):
             )
         halo = self.exact_halo_px if halo_px is None else halo_px
         height, width = stack.shape[1:3]
-        stained = np.zeros((height, width, 3), dtype=np.uint8)
+        stained = np.zeros((height, width, self.channels), dtype=np.uint8)
         for rows, columns in tiles(height, width, tile_px) if places is None else places:
             try:
                 tile = self._tile(stack, rows, columns, halo)

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import config_from_options
+from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run, read_tensors, write_tensors
+from plsctl.models.staining import stain
 from plsctl.models.training import train
+from plsctl.models.uncertain_stainer import UncertainStainer
 from plsctl.models.uncertainty import (
     ErrorModel,
     UncertaintySettings,
@@ -24,9 +28,9 @@ from plsctl.models.uncertainty import (
 @pytest.fixture
 def run(tmp_path: Path, make_dataset: Callable[..., Path]) -> Run:
     """A run on blobs whose red is not told by any image: errors lie inside the blobs."""
-    data = make_dataset(tmp_path / "d.zarr", count=200)
+    data = make_dataset(tmp_path / "d.zarr", count=120)
     options = {
-        "data": data, "out": tmp_path / "run", "recipe": "brightfield", "epochs": 15, "blocks": 1,
+        "data": data, "out": tmp_path / "run", "recipe": "brightfield", "epochs": 12, "blocks": 1,
         "growth": 8, "width": 12, "batch": 8, "learning_rate": 5e-3, "schedule": "cosine",
         "device": "cpu", "precision": "float32",
     }  # fmt: skip
@@ -37,7 +41,7 @@ def run(tmp_path: Path, make_dataset: Callable[..., Path]) -> Run:
 def test_predicted_errors_are_where_and_as_large_as_the_measured_ones(run: Run) -> None:
     with pytest.raises(UserError, match="no uncertainty yet"):
         ErrorModel(run)
-    result = train_uncertainty(run, settings=UncertaintySettings(epochs=40))
+    result = train_uncertainty(run, settings=UncertaintySettings(epochs=30))
     curve = result["curve"]
     assert isinstance(curve, list)
     for point in curve:
@@ -46,6 +50,18 @@ def test_predicted_errors_are_where_and_as_large_as_the_measured_ones(run: Run) 
     assert result["worst_tenth_share"] > 0.2  # type: ignore[operator]
     again = measure_calibration(run)
     assert again["curve"] == curve
+    predictor = Predictor(run, device="cpu", precision="float32")
+    stack = np.full((1, 40, 48, 3), 200, dtype=np.uint8)
+    np.save(run.path / "stack.npy", stack)
+    out = run.path / "stained.ome.zarr"
+    stain(UncertainStainer(predictor), run.path / "stack.npy", out)
+    written = np.asarray(zarr.open_array(out / "0", mode="r"))
+    assert written.shape == (2, 3, 1, 40, 48)
+    assert np.array_equal(written[1, 0], written[1, 2])
+    np.testing.assert_array_equal(
+        np.moveaxis(written[0, :, 0], 0, 2), predictor.stain_frame(stack, halo_px=0)
+    )
+
     tensors, state = read_tensors(run.path / "best.safetensors")
     tensors["first.bias"] += 1
     write_tensors(run.path / "best.safetensors", tensors, state)

@@ -1,0 +1,50 @@
+"""A trained run that stains and says, pixel by pixel, how far off it may be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.models.prediction import Predictor
+from plsctl.models.registry import alignment_px
+from plsctl.models.tiling import FrameStainer
+from plsctl.models.uncertainty import ErrorModel
+
+Images = NDArray[np.uint8]
+
+
+class UncertainStainer(FrameStainer):
+    """Colours and a fourth channel: the error to expect, in grey values of 255.
+
+    The halo is the staining network's. The error network looks farther, but what lies there
+    decides little.
+
+    Raises
+    ------
+    UserError
+        If the run has no uncertainty, or one of other weights.
+    """
+
+    channels = 4
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(
+            predictor.facts,
+            predictor.exact_halo_px,
+            math.lcm(predictor.alignment_px, alignment_px("fast")),
+            predictor.weights_sha256,
+            predictor.origin,
+            predictor.least_px,
+        )
+        self._predictor = predictor
+        self._errors = ErrorModel(predictor.run, predictor.device.type)
+
+    def stain_window(self, counts: Images) -> Images:
+        """(4, y, x) for an 8-bit window (image * 3, y, x)."""
+        colours = self._predictor.stain_window(counts)
+        stack = counts.reshape(1, -1, 3, *counts.shape[1:])
+        error = 255 * self._errors.errors(stack, colours[None])
+        grey = np.clip(np.rint(error), 0, 255).astype(np.uint8)
+        return np.concatenate([colours, grey])
