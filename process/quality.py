@@ -76,9 +76,11 @@ class SampleLimits(Settings):
     target_100x_blur: float = Field(default=0.28, gt=0)
     saturated: float = Field(default=0.05, ge=0, le=1)
     dirt_px: int = Field(default=50, ge=0)
-    spot_20x: float = Field(default=1.35, gt=1)
-    spot_100x: float = Field(default=1.6, gt=1)
-    unexplained_share: float = Field(default=1.75, gt=1)
+    spot_20x: float = Field(default=1.32, gt=1)
+    spot_100x: float = Field(default=1.42, gt=1)
+    peak_100x_share: float = Field(default=1.5, gt=1)
+    specks_100x: float = Field(default=4.0, ge=0)
+    unexplained_share: float = Field(default=2.4, gt=1)
     lost_chromatin: float = Field(default=0.12, ge=0)
     lost_chromatin_share: float = Field(default=0.4, ge=0, lt=1)
     smudge_chromatin_share: float = Field(default=0.65, ge=0, lt=1)
@@ -177,6 +179,10 @@ def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
     value = _Measures(table)
     chromatin = value.share("nucleus_green")
     spots = value.above("spot_20x", limits.spot_20x) | value.above("spot_100x", limits.spot_100x)
+    specks = value.above("specks_100x", limits.specks_100x)
+    dense = (value.share("peak_100x") > limits.peak_100x_share) | (
+        value.share("unexplained") > limits.unexplained_share
+    )
     unstained = value.below("nucleus_green", limits.lost_chromatin)
     lost = unstained | (chromatin < limits.lost_chromatin_share)
     weak = value.below("score_20x", limits.least_score) | value.below(
@@ -197,7 +203,7 @@ def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
         "blurred_100x": value.fallen("focus_100x", limits.target_100x_blur),
         "saturated": value.above("saturated", limits.saturated),
         "dirt": value.above("dirt_px", limits.dirt_px),
-        "artefact": spots | (value.share("unexplained") > limits.unexplained_share),
+        "artefact": spots | specks | dense,
         "lost_cell": lost,
         "smudge": ~lost & (chromatin < limits.smudge_chromatin_share),
         "missing_neighbour": ~lost & value.above("vanished_px", limits.missing_px),

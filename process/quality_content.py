@@ -33,6 +33,10 @@ PEAK_PX = 10
 RIM, BARE, LEAKED = 0.1, 0.06, 0.12
 """Absorbance of a rim in the input, and in green of bare glass and of leaked stain."""
 
+NUCLEAR, SPECK_DISC_PX, SPECK = 0.3, 5, 0.1
+"""Absorbance in red of nuclei; width of the disc that specks are smaller than, and how much denser
+than their surroundings they are."""
+
 EDGE_PX = 3
 """Rim of the crop that is not looked at: filters see beyond it."""
 
@@ -54,6 +58,19 @@ class Content:
     spot: float
     unexplained: float
     leak_px: int
+
+
+@dataclass(frozen=True)
+class Grain:
+    """What stands out from the stain of a 100x target, by its absorbance in red.
+
+    `peak` is that of the densest pixels, `spot` the same as a multiple of the nucleus's, and
+    `specks` the sum over small dense things beside the nuclei.
+    """
+
+    peak: float
+    spot: float
+    specks: float
 
 
 def absorbance(image: Image, black_level: float) -> Floats:
@@ -97,6 +114,26 @@ def measure_content(bright: Image, target: Image, black_level: float) -> Content
     )
 
 
+def measure_grain(target: Image, black_level: float) -> Grain:
+    """Look for precipitate in a 100x target, (y, x, rgb), uint8.
+
+    Under oil there are no rims, so that its absorbance is the stain's.
+    """
+    raw = absorbance(target, black_level)
+    stain = np.asarray(cv2.GaussianBlur(raw, (0, 0), 1.0), np.float32)
+    red = np.asarray(cv2.GaussianBlur(raw[..., 0], (0, 0), 0.5), np.float32)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SPECK_DISC_PX,) * 2)
+    nuclei = cv2.morphologyEx((red > NUCLEAR).astype(np.uint8), cv2.MORPH_OPEN, disc)
+    beside = cv2.dilate(nuclei, np.ones((3, 3), np.uint8)) == 0
+    small = cv2.morphologyEx(red, cv2.MORPH_TOPHAT, disc)
+    specks = np.maximum(np.where(beside, small, 0) - SPECK, 0)
+    return Grain(
+        peak=_peak(stain[..., 0]),
+        spot=spot_peak(stain, nucleus_absorbance(stain)),
+        specks=float(specks[EDGE_PX:-EDGE_PX, EDGE_PX:-EDGE_PX].sum()),
+    )
+
+
 def nucleus_absorbance(stain: Floats) -> tuple[float, float, float]:
     """Median absorbance (rgb) of the densest quarter of the middle of a crop."""
     height, width = stain.shape[:2]
@@ -111,8 +148,13 @@ def spot_peak(stain: Floats, nucleus: tuple[float, float, float]) -> float:
     """Absorbance in red of the densest pixels as a multiple of the nucleus's; 0 without one."""
     if nucleus[0] < 0.1:
         return 0.0
-    red = stain[EDGE_PX:-EDGE_PX, EDGE_PX:-EDGE_PX, 0].ravel()
-    return float(np.partition(red, -PEAK_PX)[-PEAK_PX:].mean() / nucleus[0])
+    return _peak(stain[..., 0]) / nucleus[0]
+
+
+def _peak(values: Floats) -> float:
+    """Mean of the largest values of a crop, (y, x)."""
+    inner = values[EDGE_PX:-EDGE_PX, EDGE_PX:-EDGE_PX].ravel()
+    return float(np.partition(inner, -PEAK_PX)[-PEAK_PX:].mean())
 
 
 def _only_in_input(before: Floats, after: Floats) -> tuple[int, int]:

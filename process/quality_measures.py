@@ -7,6 +7,7 @@ the table, so that thresholds can be changed without building anew.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,8 @@ from numpy.typing import NDArray
 from plsctl.acquire.store import FrameRecord
 from plsctl.process.quality_content import (
     BACKGROUND_PERCENTILE,
-    absorbance,
     measure_content,
-    nucleus_absorbance,
-    spot_peak,
+    measure_grain,
 )
 from plsctl.process.quality_focus import detail_ratio
 from plsctl.process.quality_frames import FrameReference, frame_agreement
@@ -104,7 +103,8 @@ def _measure(
         "leak_px": content.leak_px,
     }
     if "100x" in stained:
-        row["spot_100x"] = _spot_100x(stained["100x"], black_level)
+        grain = measure_grain(stained["100x"], black_level)
+        row |= {f"{name}_100x": value for name, value in asdict(grain).items()}
     row |= {f"nucleus_{c}": v for c, v in zip(COLOURS, content.nucleus, strict=True)}
     row |= _background(lit[0], stained["20x"], black_level)
     return {
@@ -129,12 +129,6 @@ def _saturated(lit: Stacks, stained: Mapping[str, Stacks]) -> float:
     shares = [float((lit >= SATURATED).mean(axis=(1, 2, 3)).max())]
     shares += [float((image >= SATURATED).mean()) for image in stained.values()]
     return max(shares)
-
-
-def _spot_100x(image: Stacks, black_level: float) -> float:
-    """`Content.spot` of a 100x target, which has no rims that would have to be taken off."""
-    stain = absorbance(image, black_level)
-    return spot_peak(stain, nucleus_absorbance(stain))
 
 
 def _background(before: Stacks, after: Stacks, black_level: float) -> dict[str, float]:
