@@ -50,11 +50,13 @@ _PLATELET_NEIGHBOURS = 0.5  # of its surroundings that may be filled by other ce
 class RedCellColour:
     """The red cells of an image: median optical density in green, and density in blue over it.
 
-    `green` is None where there are too few to measure.
+    `green` is None where there are too few to measure. `densest` is the density of the purplest
+    among them where some passed the limit of chromatin.
     """
 
     green: float | None
     blueness: float
+    densest: float = 0.0
 
 
 def red_cell_colour(
@@ -93,7 +95,8 @@ def look(density: Density, nucleus: Mask, red: RedCellColour) -> Kind | None:
     times_red = float("inf") if red.green is None else float(green / max(red.green, 1e-6))
     if blueness > _GREY_BLUENESS or blue > _GREY * green:
         return None
-    if blueness > _RED_BLUENESS and times_red < _TWO_RED_CELLS:
+    overlapping = _TWO_RED_CELLS * max(red.green or 0.0, red.densest)
+    if blueness > _RED_BLUENESS and green < overlapping:
         return None
     return "smudge" if times_red < _PALE else "white cell"
 

@@ -35,11 +35,10 @@ from plsctl.process.object_kinds import (
 )
 from plsctl.process.red_cells import foreground_mask
 
-_FIELD_CLUSTERS = 5
+_FIELD_CLUSTERS = 8
 _WORKING_DIAMETER_PX = (
     24.0  # images are brought to this red-cell diameter before they are segmented
 )
-_RED_CELL_AREA_PX = np.pi / 4 * _WORKING_DIAMETER_PX**2
 
 Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -60,8 +59,8 @@ class HsvLimits(BaseModel):
 class SegmentationSettings(BaseModel):
     """How white cells are told from everything else.
 
-    `method` says how chromatin is found: pixel by pixel by limits in HSV space, or as the cluster
-    of colours with most chromatin (`ek_means`), if its mean strength passes the limit.
+    `method` says how chromatin is found: pixel by pixel by limits in HSV space, or as the
+    clusters of colours (`ek_means`) whose mean chromatin strength passes the limit.
     `limits` fixes the HSV limits; without them the image decides (`chromatin_strength`,
     `estimate_strength`, within `hue`, never below `least_strength`); `strength` fixes that. Lengths
     and areas are relative to a red cell, whose diameter is measured in the image unless
@@ -275,7 +274,7 @@ def _find_objects(
         above = float(np.percentile(scene.strength[of_red], 90))
         if above > least:
             raised, purer = _label(scene, above, settings)
-            red = red_cell_colour(density, of_red, np.zeros_like(labels), _WORKING_DIAMETER_PX)
+            red = replace(red, densest=float(np.median(density[..., 1][of_red])))
             again = _looks(density, raised, purer, red)
             if "white cell" in again:
                 least, labels, chromatin, looks = above, raised, purer, again
@@ -291,7 +290,7 @@ def _label(
     if least is None:
         chromatin = _within(scene.smooth, settings.limits or HsvLimits())
     elif settings.method == "ek-means":
-        chromatin = _chromatin_cluster(scene.smooth, scene.strength, least)
+        chromatin = _chromatin_clusters(scene.smooth, scene.strength, least)
     else:
         chromatin = np.asarray(scene.strength >= least)
     labels = label_nuclei(
@@ -381,16 +380,13 @@ def _boxes(labels: Labels) -> Sequence[tuple[slice, slice] | None]:
     return find_objects(labels)  # type: ignore[no-any-return]
 
 
-def _chromatin_cluster(
-    smooth: NDArray[np.uint8], strength: NDArray[np.float32], least: float
-) -> NDArray[np.bool_]:
-    """The cluster of colours with most chromatin, where its mean reaches the limit; (y, x)."""
+def _chromatin_clusters(smooth: Image, strength: Strength, least: float) -> Mask:
+    """The clusters of colours whose mean strength reaches the limit of chromatin; (y, x)."""
     # Balanced: nuclei are a hundredth of a field, and would share a cluster with red cells.
     labels = ek_means(smooth, _FIELD_CLUSTERS, balance=0.5).labels
     total = np.bincount(labels.ravel(), weights=strength.ravel(), minlength=_FIELD_CLUSTERS)
     mean = total / np.maximum(np.bincount(labels.ravel(), minlength=_FIELD_CLUSTERS), 1)
-    best = int(mean.argmax())
-    return np.asarray((labels == best) & bool(mean[best] >= least))
+    return np.asarray((mean >= least)[labels])
 
 
 def _within(smooth: NDArray[np.uint8], limits: HsvLimits) -> NDArray[np.bool_]:
