@@ -26,6 +26,7 @@ from plsctl.process.tiles import Image, TileSettings, tile_places
 _WORKING_UM = 1.0  # edges are correlated as a whole in pixels of about this size
 _TILE_UM = 60.0
 _TILE_REACH_UM = 5.0
+_TILES_THAT_TELL = 6  # so many tiles must agree; fewer may fail by chance
 _LEAST_BASE_UM = 40.0  # nearer places say nothing about rotation
 _MOST_ROTATION_DEG = 5.0
 _MOST_PROPOSALS = 2000
@@ -90,7 +91,14 @@ class CoarseRegistrar:
         guess = frame.transform(found, shrink, after, after)
         tiles = [_tiles(FieldPair(field, after), guess, frame) for field in before]
         places, shifts = _joined(tiles)
-        return self._agreed(places, shifts, least=3)
+        agreed = self._agreed(places, shifts, least=max(3, math.ceil(0.5 * len(places))))
+        if agreed is not None or len(places) >= _TILES_THAT_TELL:
+            return agreed
+        # Too little of the field lies on what was scanned: the rough place has to do.
+        x, y = guess.apply_to(after.x_um, after.y_um)
+        return SlideTransform(
+            after.x_um, after.y_um, x - after.x_um, y - after.y_um, guess.rotation_deg
+        )
 
     def register(
         self,
@@ -249,7 +257,8 @@ def _tiles(pair: FieldPair, motion: Similarity, frame: _Frame) -> tuple[Points, 
     to_slide, to_stage = frame.to_stage(pair.reference), frame.to_stage(pair.moving)
     guess = to_slide.then(motion).then(to_stage.inverse)
     settings = TileSettings(
-        size_px=_TILE_UM / frame.pixel_um, reach_px=round(_TILE_REACH_UM / frame.pixel_um)
+        size_px=min(_TILE_UM / frame.pixel_um, min(pair.reference.image.shape[:2]) / 3),
+        reach_px=round(_TILE_REACH_UM / frame.pixel_um),
     )
     here, there = tile_places(
         _edges(grey_image(pair.reference.image)),
