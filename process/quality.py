@@ -78,8 +78,10 @@ class SampleLimits(Settings):
     dirt_px: int = Field(default=50, ge=0)
     spot_20x: float = Field(default=1.32, gt=1)
     spot_100x: float = Field(default=1.42, gt=1)
+    peak_20x_share: float = Field(default=1.55, gt=1)
     peak_100x_share: float = Field(default=1.5, gt=1)
     specks_100x: float = Field(default=4.0, ge=0)
+    stray_px: int = Field(default=32, ge=0)
     unexplained_share: float = Field(default=2.4, gt=1)
     lost_chromatin: float = Field(default=0.12, ge=0)
     lost_chromatin_share: float = Field(default=0.4, ge=0, lt=1)
@@ -179,10 +181,12 @@ def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
     value = _Measures(table)
     chromatin = value.share("nucleus_green")
     spots = value.above("spot_20x", limits.spot_20x) | value.above("spot_100x", limits.spot_100x)
-    specks = value.above("specks_100x", limits.specks_100x)
-    dense = (value.share("peak_100x") > limits.peak_100x_share) | (
-        value.share("unexplained") > limits.unexplained_share
+    specks = value.above("specks_100x", limits.specks_100x) | value.above(
+        "stray_px", limits.stray_px
     )
+    dense = value.share("peak_20x") > limits.peak_20x_share
+    dense |= value.share("peak_100x") > limits.peak_100x_share
+    dense |= value.share("unexplained") > limits.unexplained_share
     unstained = value.below("nucleus_green", limits.lost_chromatin)
     lost = unstained | (chromatin < limits.lost_chromatin_share)
     weak = value.below("score_20x", limits.least_score) | value.below(

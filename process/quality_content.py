@@ -30,8 +30,9 @@ VANISHED = 0.2
 PEAK_PX = 10
 """Pixels of a spot that count."""
 
-RIM, BARE, LEAKED = 0.1, 0.06, 0.12
-"""Absorbance of a rim in the input, and in green of bare glass and of leaked stain."""
+RIM, BARE, LEAKED, STRAY = 0.1, 0.06, 0.12, 0.15
+"""Absorbance of a rim in the input, in green of bare glass and of leaked stain, and in red, which
+red cells let pass, of a precipitate."""
 
 NUCLEAR, SPECK_DISC_PX, SPECK = 0.3, 5, 0.1
 """Absorbance in red of nuclei; width of the disc that specks are smaller than, and how much denser
@@ -48,8 +49,9 @@ class Content:
     `nucleus` is the absorbance (rgb) of the stain in the middle of the crop where it is densest.
     `dirt_px` and `vanished_px` are areas that only the input shows, massive or thin. `spot` is the
     peak of the stain's absorbance in red, as a multiple of the nucleus's; `unexplained` the
-    largest absorbance in red that the texture of the input does not account for. `leak_px` is the
-    area of stain on what the input shows as glass.
+    largest absorbance in red that the texture of the input does not account for, `peak` the largest
+    of all. `leak_px` is the area of stain on what the input shows as glass, `stray_px` of such as
+    is dense in red.
     """
 
     nucleus: tuple[float, float, float]
@@ -57,7 +59,9 @@ class Content:
     vanished_px: int
     spot: float
     unexplained: float
+    peak: float
     leak_px: int
+    stray_px: int
 
 
 @dataclass(frozen=True)
@@ -106,13 +110,16 @@ def measure_content(bright: Image, target: Image, black_level: float) -> Content
     red = np.asarray(cv2.GaussianBlur(residual[..., 0], (0, 0), 0.6), np.float32)
     edge = EDGE_PX // 2
     dirt, vanished = _only_in_input(before, after)
+    leaked, stray = _on_glass(before, stain)
     return Content(
         nucleus=nucleus,
         dirt_px=dirt,
         vanished_px=vanished,
         spot=spot_peak(stain, nucleus),
         unexplained=float(red[edge:-edge, edge:-edge].max()),
-        leak_px=_leaked_px(before, stain),
+        peak=_peak(stain[..., 0]),
+        leak_px=leaked,
+        stray_px=stray,
     )
 
 
@@ -174,17 +181,20 @@ def _darker(before: Floats, after: Floats, moved_px: int) -> Floats:
     return np.asarray((before - cv2.dilate(after, near)).max(axis=2), dtype=np.float32)
 
 
-def _leaked_px(before: Floats, stain: Floats) -> int:
-    """Stained area of the regions, bounded by rims of the input, that hold bare glass too."""
+def _on_glass(before: Floats, stain: Floats) -> tuple[int, int]:
+    """Stained areas, leaked and stray, in regions between rims that hold bare glass."""
     rims = (np.abs(before).max(axis=2) > RIM).astype(np.uint8)
     open_ = cv2.dilate(rims, np.ones((3, 3), np.uint8)) == 0
     count, regions = cv2.connectedComponents(open_.astype(np.uint8), connectivity=4)
-    green = cv2.GaussianBlur(stain[..., 1], (0, 0), 1.0)
+    smooth = np.asarray(cv2.GaussianBlur(stain, (0, 0), 1.0), np.float32)
+    red, green = smooth[..., 0], smooth[..., 1]
     bare = np.bincount(regions.ravel(), (green < BARE).ravel(), minlength=count)
     size = np.bincount(regions.ravel(), minlength=count)
     glass = bare > 0.25 * size
     glass[0] = False
-    return int(np.count_nonzero(glass[regions] & (green > LEAKED)))
+    on_glass = glass[regions]
+    leaked = int(np.count_nonzero(on_glass & (green > LEAKED)))
+    return leaked, int(np.count_nonzero(on_glass & (red > STRAY)))
 
 
 def _texture(bright: Image, before: Floats) -> Floats:

@@ -100,7 +100,9 @@ def _measure(
         "vanished_px": content.vanished_px,
         "spot_20x": content.spot,
         "unexplained": content.unexplained,
+        "peak_20x": content.peak,
         "leak_px": content.leak_px,
+        "stray_px": content.stray_px,
     }
     if "100x" in stained:
         grain = measure_grain(stained["100x"], black_level)
