@@ -21,7 +21,7 @@ def dataset_facts(path: Path) -> list[tuple[str, str]]:
     """Key figures of a data set."""
     data = Dataset.open(path)
     facts = [("samples", str(len(data))), ("images a sample", str(len(data.frames)))]
-    return [*facts, ("dropped in review", str(data.dropped))] if data.dropped else facts
+    return [*facts, ("left out as unfit", str(data.dropped))] if data.dropped else facts
 
 
 def dataset_sections(path: Path) -> list[Section]:
