@@ -128,10 +128,11 @@ def _look(
     others = np.delete(np.arange(len(stack)), led)
     candidates = np.concatenate([around, stack.directions[others]])
     wrong = result.compare_with(stack.amplitude[led], candidates)
-    best = int(np.argmin(wrong))
-    at_rim = best < len(around) and bool(
-        np.isclose(np.abs(around[best] - table).max(), step * STEPS)
-    )
+    # A minimum at the rim of what was tried is none; it only casts doubt on a poor one within.
+    at_rim = np.isclose(np.abs(around - table).max(axis=1), step * STEPS)
+    rim = np.append(at_rim, np.zeros(len(others), bool))
+    best = int(np.argmin(np.where(rim, np.inf, wrong)))
+    beyond = float(wrong[rim].min()) < BETTER * float(wrong[best])
     at_table = at_found = float(wrong[len(around) // 2])
     like, found = "", candidates[best]
     if best >= len(around):
@@ -142,7 +143,7 @@ def _look(
         found, at_found = _between(finer, again), float(again.min())
     moved_deg = _angle_deg(table, found)
     verdict = "agrees"
-    if at_rim or at_found > DISTINCT * float(np.median(wrong)):
+    if beyond or at_found > DISTINCT * float(np.median(wrong)):
         verdict = "unclear"
     elif moved_deg > tolerance_deg and at_found < BETTER * at_table:
         verdict = "moved"

@@ -38,6 +38,8 @@ Places: TypeAlias = NDArray[np.float64]
 _TINY = np.float32(1e-7)
 _SURELY_BRIGHT = 0.95
 """Share of the NA within which all of an LED's direct light enters the objective."""
+_DIMMEST = 1e-4
+"""Least factor of brightness."""
 _FARTHEST_STEP = 0.2
 """Bins that an LED's direction may move in one round."""
 
@@ -170,13 +172,18 @@ class SyntheticAperture:
 
 
 def residual(modelled: FloatArray, measured: FloatArray) -> float:
-    """Relative residual of amplitude: sum of (modelled - measured)^2 over sum of measured^2."""
-    return float(np.square(modelled - measured).sum() / np.square(measured).sum())
+    """Relative residual of amplitude: sum of (modelled - measured)^2 over sum of measured^2.
+
+    Infinite for an image without any light.
+    """
+    light = float(np.square(measured).sum())
+    return float(np.square(modelled - measured).sum()) / light if light else np.inf
 
 
 def _brightness(modelled: FloatArray, measured: FloatArray) -> float:
     """Factor that brings the measured amplitude to the modelled one (least squares)."""
-    return float((modelled * measured).sum() / np.square(measured).sum())
+    light = float(np.square(measured).sum())
+    return max(float((modelled * measured).sum()) / light, _DIMMEST) if light else 1.0
 
 
 def _rounded(
@@ -214,10 +221,14 @@ class _Assembly:
                 hint="Take the stack with a recipe that holds bright-field LEDs.",
             )
         self.grid = make_grid(stack, settings.guard_px, settings.upsampling)
-        self.order = np.argsort(stack.steepness, kind="stable")
+        # Images without any light say nothing: a dark exposure that was too short, a dead LED.
+        lit = np.array([bool(image.any()) for image in stack.amplitude])
+        ranked = np.argsort(stack.steepness, kind="stable")
+        self.order = ranked[lit[ranked]]
+        bright = bright[lit[bright]]
+        if not bright.size:
+            raise UserError("the images under the LEDs inside the aperture are black.")
         self.scale = float(stack.amplitude[self.order[0]].mean())
-        if not self.scale > 0:
-            raise UserError("the image under the most central LED is black.")
         self.measured = stack.amplitude / np.float32(self.scale)
         self.settings = settings
         self._bright = bright
