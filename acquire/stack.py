@@ -22,6 +22,9 @@ from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.recipes import BRIGHTFIELD
 from plsctl.acquire.store import FrameRecord
 
+FEWEST_IN_SERIES = 4
+"""A series of fewer frames is slower than this computer: three more are its markers."""
+
 GRACE_S = 1.0
 """How much later than expected an image of a series may come before it counts as lost."""
 
@@ -275,6 +278,8 @@ def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTa
     lacks = lacks_for_hardware(microscope)
     if wish == "software":
         return SoftwareStack(microscope, "as the hardware file says")
+    if wish == "auto" and not lacks and len(frames) < FEWEST_IN_SERIES:
+        return SoftwareStack(microscope, "markers would take longer than so few frames")
     if not lacks:
         return HardwareStack(microscope, frames)
     if wish == "hardware":
