@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,9 @@ def fills_disk(
     """Something else takes all room on the scan's disk."""
     await_changes(microscope, process, int(rng.integers(8, 60)))
     free = shutil.disk_usage(microscope.out).free
-    (microscope.out / "ballast").write_bytes(bytes(max(0, free - 100_000)))
+    # The scan may have taken the last room itself meanwhile.
+    with suppress(OSError):
+        (microscope.out / "ballast").write_bytes(bytes(max(0, free - 100_000)))
 
 
 def await_changes(microscope: Microscope, process: subprocess.Popen[str], count: int) -> None:

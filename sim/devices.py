@@ -83,3 +83,7 @@ class SimulatedTurret(StateDevice):
 
     def set_state(self, position: int) -> None:
         self._world.turn_to(self._labels[position])
+
+    def _set_state(self, state: int) -> None:
+        # The base class sets the label, which sets the state, and so on while the turret sticks.
+        self.set_state(state)
