@@ -78,7 +78,8 @@ def check_geometry(
     reach_deg
         How far from its place in the table an LED is looked for, besides the places of others.
     tolerance_deg
-        From which angle on an LED counts as moved.
+        From which angle on an LED counts as moved; at least what a field of this size can tell
+        apart, wavelength / its width.
 
     Raises
     ------
@@ -91,6 +92,10 @@ def check_geometry(
             hint="Take the stack with a larger recipe, such as full.",
         )
     chosen = (settings or ApertureSettings()).model_copy(update={"recover_directions": False})
+    grid = make_grid(stack, chosen.guard_px, chosen.upsampling)
+    chosen = chosen.model_copy(update={"upsampling": grid.upsampling})  # also without some LEDs
+    told_apart_deg = math.degrees(stack.wavelength_um / float(grid.period_um.min()))
+    tolerance_deg = max(tolerance_deg, told_apart_deg)
     everyone = np.arange(len(stack))
     # In the order of steepness, neighbours of one ring stay in when one of them is left out.
     ranks = np.argsort(np.argsort(stack.steepness, kind="stable"))
@@ -101,7 +106,7 @@ def check_geometry(
         for turn in range(TURNS):
             out = np.union1d(everyone[ranks % TURNS == turn], suspects).astype(np.int64)
             seen = stack.take(np.setdiff1d(everyone, out))
-            result = reconstruct(seen, chosen.model_copy(update=_reach(stack, chosen)))
+            result = reconstruct(seen, chosen)
             for led in everyone[ranks % TURNS == turn]:
                 found[int(led)] = _look(stack, int(led), result, reach_deg, tolerance_deg)
             progress(number * TURNS + turn + 1, 2 * TURNS)
@@ -111,11 +116,6 @@ def check_geometry(
             break
     progress(2 * TURNS, 2 * TURNS)
     return places
-
-
-def _reach(stack: LedStack, settings: ApertureSettings) -> dict[str, int]:
-    """The upsampling that all LEDs need, for reconstructions without some of them."""
-    return {"upsampling": make_grid(stack, settings.guard_px, settings.upsampling).upsampling}
 
 
 def _look(
