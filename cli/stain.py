@@ -41,7 +41,10 @@ def stain(
             help="Write the error to expect beside it (`plsctl uncertainty` first).",
         ),
     ] = False,
-    tile: Annotated[int, typer.Option(min=32, help="Side of the tiles in pixels.")] = 512,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=32, help="Side of the tiles in pixels: 512 on CPUs, 2048 on GPUs."),
+    ] = None,
     halo: Annotated[
         int | None,
         typer.Option(min=0, help="Overlap of the tiles in pixels; measured by default."),

@@ -21,6 +21,7 @@ from plsctl.models.perceptual import file_digest
 from plsctl.models.prediction import Predictor
 from plsctl.models.registry import FAST_DEPTH, FAST_WINDOW_CELLS
 from plsctl.models.run import Run
+from plsctl.models.tiling import Images, image_major
 
 CHECKED_PX = 128
 """Side of the window on which an exported model is compared with its run."""
@@ -75,7 +76,8 @@ def export_run(run: Run, out: Path) -> int:
     partial = out.with_name(f".{out.stem}.part.onnx")
     _write(run, card, partial)
     partial.replace(out)
-    window = _random_window(run.facts.channels, max(CHECKED_PX, 2 * card.least_px))
+    side = max(CHECKED_PX, 2 * card.least_px)
+    window = _random_stack(len(run.facts.labels), side)
     found = ExportedModel(out, "onnxruntime").stain_window(window)
     return int(np.abs(found.astype(np.int16) - predictor.stain_window(window)).max())
 
@@ -108,7 +110,7 @@ def _write(run: Run, card: ModelCard, file: Path) -> None:
     width = torch.export.Dim("width", min=smallest)
     dynamic = {2: step * height, 3: step * width} if step > 1 else {2: height, 3: width}
     side = step * (smallest + 2)
-    example = torch.from_numpy(_random_window(run.facts.channels, side)[None])
+    example = torch.from_numpy(image_major(_random_stack(len(run.facts.labels), side))[None])
     whole = CountsToCounts(InputScale(run.facts.normalisation), run.network()).eval()
     with _quiet():
         program = torch.onnx.export(
@@ -128,10 +130,9 @@ def _write(run: Run, card: ModelCard, file: Path) -> None:
     onnx.save(model, file)
 
 
-def _random_window(
-    channels: int, side: int
-) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    return np.random.default_rng(0).integers(0, 256, (channels, side, side), dtype=np.uint8)
+def _random_stack(images: int, side: int) -> Images:
+    shape = (images, side, side, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, ValidationError
 from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
 from plsctl.models.facts import RunFacts
-from plsctl.models.tiling import FrameStainer
+from plsctl.models.tiling import FrameStainer, image_major
 
 Images = NDArray[np.uint8]
 Engine = Literal["onnxruntime", "openvino"]
@@ -99,8 +99,9 @@ class ExportedModel(FrameStainer):
             card.least_px,
         )
 
-    def stain_window(self, counts: Images) -> Images:
-        """8-bit colours (3, y, x) for an 8-bit window (image * 3, y, x)."""
+    def stain_window(self, window: Images) -> Images:
+        """8-bit colours (3, y, x) for a window (image, y, x, 3) of a stack."""
+        counts = image_major(window)
         height, width = counts.shape[1:]
         if min(height, width) < self.least_px:
             raise UserError(

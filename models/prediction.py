@@ -20,10 +20,12 @@ from plsctl.models.device import (
 )
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run
-from plsctl.models.tiling import FrameStainer
+from plsctl.models.tiling import TILE_PX, FrameStainer, image_major
 from plsctl.process.dataset import Dataset
 
 Images = NDArray[np.uint8]
+
+GPU_TILE_PX = 2048
 
 
 class Predictor(FrameStainer):
@@ -103,14 +105,27 @@ class Predictor(FrameStainer):
         bright = torch.from_numpy(stacks[:, labels.index("brightfield")])
         return without_margin(seen, margin).numpy(), without_margin(bright, margin).numpy()
 
-    def stain_window(self, counts: Images) -> Images:
-        """8-bit colours (3, y, x) for an 8-bit window (image * 3, y, x)."""
+    @property
+    def tile_px(self) -> int:
+        """A GPU takes whole frames at once."""
+        return TILE_PX if self.device.type == "cpu" else GPU_TILE_PX
+
+    def stain_window(self, window: Images) -> Images:
+        """8-bit colours (3, y, x) for a window (image, y, x, 3) of a stack."""
         try:
-            return self._run(torch.from_numpy(counts[None]))[0].numpy()
+            return self._run(self._counts(window))[0].numpy()
         except RuntimeError as error:
             if is_memory_error(error):
                 raise MemoryError from None
             raise
+
+    def _counts(self, window: Images) -> Tensor:
+        """The window as (1, image * 3, y, x)."""
+        if self.device.type == "cpu":
+            return torch.from_numpy(image_major(window)[None])
+        # The GPU changes the order of values faster than the CPU does.
+        sent = torch.from_numpy(np.ascontiguousarray(window)).to(self.device)
+        return sent.permute(0, 3, 1, 2).flatten(0, 1)[None]
 
     @torch.inference_mode()
     def _run(self, counts: Tensor) -> Tensor:

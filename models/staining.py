@@ -24,7 +24,7 @@ from plsctl.models.cell_places import CellPlaces
 from plsctl.models.facts import RunFacts
 from plsctl.models.stacks import read_stack
 from plsctl.models.stained_image import remove_stained, write_image
-from plsctl.models.tiling import TILE_PX, FrameStainer, Halo
+from plsctl.models.tiling import FrameStainer, Halo
 
 Images = NDArray[np.uint8]
 
@@ -58,12 +58,13 @@ class StainingResult:
 class StainingOptions:
     """How frames are stained.
 
+    `tile_px` is the largest side of a tile; None takes what suits the device.
     `halo_px` is the overlap of tiles; None measures the smallest that agrees to one count of 255.
     `cells_only` stains windows around the cells of `cells.csv` and leaves the rest black.
     `recipe` says what a stack's images are; the run's recipe by default.
     """
 
-    tile_px: int = TILE_PX
+    tile_px: int | None = None
     halo_px: int | None = None
     cells_only: bool = False
     recipe: str | None = None

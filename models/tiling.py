@@ -74,9 +74,14 @@ class FrameStainer(ABC):
         self.origin = origin
         self.least_px = least_px
 
+    @property
+    def tile_px(self) -> int:
+        """Side of tiles that suits the device: large enough for the halo to cost little."""
+        return TILE_PX
+
     @abstractmethod
-    def stain_window(self, counts: Images) -> Images:
-        """8-bit channels (channels, y, x) for an 8-bit window (image * 3, y, x), image-major.
+    def stain_window(self, window: Images) -> Images:
+        """8-bit channels (channels, y, x) for a window (image, y, x, 3) of a stack.
 
         Raises
         ------
@@ -88,7 +93,7 @@ class FrameStainer(ABC):
         self,
         stack: Images,
         *,
-        tile_px: int = TILE_PX,
+        tile_px: int | None = None,
         halo_px: int | None = None,
         places: Iterable[Place] | None = None,
         on_tile: Callable[[], None] | None = None,
@@ -102,6 +107,8 @@ class FrameStainer(ABC):
 
         Parameters
         ----------
+        tile_px
+            Largest side of a tile; None takes `tile_px` of the stainer.
         halo_px
             None takes the exact radius; `measure_halo` finds a smaller one.
         places
@@ -122,6 +129,7 @@ class FrameStainer(ABC):
                 hint=f"The run takes {self.facts.recipe}.",
             )
         halo = self.exact_halo_px if halo_px is None else halo_px
+        tile_px = self.tile_px if tile_px is None else tile_px
         height, width = stack.shape[1:3]
         stained = np.zeros((height, width, self.channels), dtype=np.uint8)
         for rows, columns in tiles(height, width, tile_px) if places is None else places:
@@ -143,10 +151,8 @@ class FrameStainer(ABC):
         grid = (halo, self.alignment_px, self.least_px)
         outer_rows, inner_rows = _with_halo(rows, height, *grid)
         outer_columns, inner_columns = _with_halo(columns, width, *grid)
-        # (image, y, x, 3) -> (image * 3, y, x), image-major as in training
-        window = np.moveaxis(stack[:, outer_rows, outer_columns], 3, 1)
-        counts = np.ascontiguousarray(window).reshape(-1, *window.shape[2:])
-        return self.stain_window(counts)[:, inner_rows, inner_columns]
+        window = stack[:, outer_rows, outer_columns]
+        return self.stain_window(window)[:, inner_rows, inner_columns]
 
     def measure_halo(self, stack: Images) -> Halo:
         """The smallest halo whose tile agrees with the exact one to one count of 255.
@@ -175,6 +181,12 @@ class FrameStainer(ABC):
         wanted = self._tile(stack, rows, columns, self.exact_halo_px)
         error = _largest_difference(self._tile(stack, rows, columns, halo_px), wanted)
         return Halo(halo_px, error, self.exact_halo_px)
+
+
+def image_major(window: Images) -> Images:
+    """Channels as in training: (image, y, x, 3) -> (image * 3, y, x)."""
+    counts = np.ascontiguousarray(np.moveaxis(window, 3, 1))
+    return counts.reshape(-1, *counts.shape[2:])
 
 
 def _busiest(image: Images) -> Place:

@@ -41,10 +41,15 @@ class UncertainStainer(FrameStainer):
         self._predictor = predictor
         self._errors = ErrorModel(predictor.run, predictor.device.type)
 
-    def stain_window(self, counts: Images) -> Images:
-        """(4, y, x) for an 8-bit window (image * 3, y, x)."""
-        colours = self._predictor.stain_window(counts)
-        stack = counts.reshape(1, -1, 3, *counts.shape[1:])
+    @property
+    def tile_px(self) -> int:
+        """That of the staining network."""
+        return self._predictor.tile_px
+
+    def stain_window(self, window: Images) -> Images:
+        """(4, y, x) for a window (image, y, x, 3) of a stack."""
+        colours = self._predictor.stain_window(window)
+        stack = np.moveaxis(window, 3, 1)[None]
         error = 255 * self._errors.errors(stack, colours[None])
         grey = np.clip(np.rint(error), 0, 255).astype(np.uint8)
         return np.concatenate([colours, grey])
