@@ -37,7 +37,7 @@ def kill_again_and_again(
     while done < kills:
         at_start = rng.random() < STARTING_SHARE
         wait_s = float(rng.uniform(0, whole.seconds / 3)) if at_start else 0.0
-        changes = len(killed.led_changes()) + int(rng.integers(1, MOST_CHANGES))
+        changes = killed.change_count() + int(rng.integers(1, MOST_CHANGES))
         late_s = float(rng.uniform(0, 0.02))
 
         def kill(
@@ -47,7 +47,7 @@ def kill_again_and_again(
             late_s: float = late_s,
         ) -> None:
             time.sleep(wait_s)
-            while not wait_s and process.poll() is None and len(killed.led_changes()) < changes:
+            while not wait_s and process.poll() is None and killed.change_count() < changes:
                 time.sleep(0.002)
             time.sleep(late_s)
             process.send_signal(signal.SIGKILL)
@@ -88,7 +88,7 @@ def kill_again_and_again(
 def _microscope(folder: Path, timing: str) -> Microscope:
     """Many positions of fourteen frames, with a search for focus now and then."""
     focus = {"points": 3, "range_um": 12, "step_um": 3, "refresh_positions": 10}
-    return Microscope(folder, timing, columns=8, rows=8, recipe="le18deg", slide={"focus": focus})
+    return Microscope(folder, timing, columns=10, rows=10, recipe="le18deg", slide={"focus": focus})
 
 
 def kill_beside_an_array(work: Path, broken: list[str]) -> list[str]:

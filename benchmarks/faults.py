@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -113,7 +114,7 @@ def fills_disk(
 
 def await_changes(microscope: Microscope, process: subprocess.Popen[str], count: int) -> None:
     """Wait until the array has changed its light so often."""
-    while process.poll() is None and len(microscope.led_changes()) < count:
+    while process.poll() is None and microscope.change_count() < count:
         time.sleep(0.002)
 
 
@@ -236,7 +237,11 @@ def look_back(case: Case, microscope: Microscope, run: Run, undisturbed: Frames)
         broken.append(f"{found.missing} positions missing")
     if found.wrong:
         broken.append(f"kept wrong: {', '.join(found.wrong[:4])}")
+    # Folders and ports of this computer tell nothing.
     message = run.message.replace(f"{microscope.folder}/", "")
+    message = re.sub(
+        r"\((ports found: .*?|no serial port .*?)\), the baud", "(...), the baud", message
+    )
     said = message or (first_reason(microscope) if frames.rejected() else "")
     return Row(
         run.code,

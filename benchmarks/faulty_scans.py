@@ -103,6 +103,11 @@ class Microscope:
         lines = log.read_text("utf-8").splitlines() if log.exists() else []
         return [json.loads(line)["lit"] for line in lines]
 
+    def change_count(self) -> int:
+        """How often the array has changed its light; quick, to be asked again and again."""
+        log = self.folder / "leds.jsonl"
+        return log.read_bytes().count(b"\n") if log.exists() else 0
+
     def lit(self) -> list[int]:
         """What shines now, or has been left shining."""
         return ([[], *self.led_changes()])[-1]
