@@ -69,7 +69,8 @@ class Grain:
     """What stands out from the stain of a 100x target, by its absorbance in red.
 
     `peak` is that of the densest pixels, `spot` the same as a multiple of the nucleus's, and
-    `specks` the sum over small dense things beside the nuclei.
+    `specks` the sum over small dense things beside the nuclei where the input is smooth: granules
+    of cells show there too.
     """
 
     peak: float
@@ -123,19 +124,26 @@ def measure_content(bright: Image, target: Image, black_level: float) -> Content
     )
 
 
-def measure_grain(target: Image, black_level: float) -> Grain:
-    """Look for precipitate in a 100x target, (y, x, rgb), uint8.
+def measure_grain(bright_field: Image, target: Image, black_level: float) -> Grain:
+    """Look for precipitate in a 100x target, which has no rims: its absorbance is the stain's.
 
-    Under oil there are no rims, so that its absorbance is the stain's.
+    Parameters
+    ----------
+    bright_field, target
+        Unstained and stained image, (y, x, rgb), uint8.
+    black_level
+        Grey value without light.
     """
     raw = absorbance(target, black_level)
+    before = cv2.GaussianBlur(absorbance(bright_field, black_level), (0, 0), 1.0)
+    smooth = np.abs(before).max(axis=2) < RIM
     stain = np.asarray(cv2.GaussianBlur(raw, (0, 0), 1.0), np.float32)
     red = np.asarray(cv2.GaussianBlur(raw[..., 0], (0, 0), 0.5), np.float32)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (SPECK_DISC_PX,) * 2)
     nuclei = cv2.morphologyEx((red > NUCLEAR).astype(np.uint8), cv2.MORPH_OPEN, disc)
     beside = cv2.dilate(nuclei, np.ones((3, 3), np.uint8)) == 0
     small = cv2.morphologyEx(red, cv2.MORPH_TOPHAT, disc)
-    specks = np.maximum(np.where(beside, small, 0) - SPECK, 0)
+    specks = np.maximum(np.where(beside & smooth, small, 0) - SPECK, 0)
     return Grain(
         peak=_peak(stain[..., 0]),
         spot=spot_peak(stain, nucleus_absorbance(stain)),

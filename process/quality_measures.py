@@ -105,7 +105,7 @@ def _measure(
         "stray_px": content.stray_px,
     }
     if "100x" in stained:
-        grain = measure_grain(stained["100x"], black_level)
+        grain = measure_grain(lit[0], stained["100x"], black_level)
         row |= {f"{name}_100x": value for name, value in asdict(grain).items()}
     row |= {f"nucleus_{c}": v for c, v in zip(COLOURS, content.nucleus, strict=True)}
     row |= _background(lit[0], stained["20x"], black_level)
