@@ -11,17 +11,17 @@ brightness is fitted. Then the finest detail that two colours, independent measu
 from __future__ import annotations
 
 import argparse
-import csv
-import json
 import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
+from plsctl.process.aperture_files import read_stack
 from plsctl.process.led_stack import LedStack
 from plsctl.process.synthetic_aperture import ApertureSettings, SyntheticAperture, reconstruct
 
@@ -33,39 +33,58 @@ AGREED = 0.5
 Image = NDArray[np.float32]
 
 
-def load_smear(folder: Path, colour: str) -> LedStack:
-    """One colour of the set `fpm_bloodsmear`; its light runs as s = (-u, -v)."""
-    optics = json.loads((folder / "optics.json").read_text())
-    entry = optics["channels"][colour]
-    with (folder / "leds.csv").open() as stream:
-        rows = [row for row in csv.DictReader(stream) if row["channel"] == colour]
-    amplitude = np.load(folder / f"bloodsmear_{colour}.npz")["imlow_HDR"]
-    return LedStack(
-        amplitude=np.ascontiguousarray(np.moveaxis(amplitude, -1, 0), dtype=np.float32),
-        directions=-np.array([[float(row["u_sin"]), float(row["v_sin"])] for row in rows]),
-        wavelength_um=entry["wavelength_m"] * 1e6,
-        pixel_um=optics["pixel_size_sample_m"] * 1e6,
-        na=optics["na"],
-        defocus_um=entry["defocus_m"] * 1e6,
-    )
+@dataclass(frozen=True)
+class Figures:
+    """Seconds; pooled residuals; mean and median over images; what noise alone would leave."""
+
+    seconds: float
+    every: float
+    used: float
+    left_out: float
+    mean_used: float
+    median_left_out: float
+    noise: float
+    noise_mean: float
 
 
-def measure(stack: LedStack, settings: ApertureSettings) -> tuple[SyntheticAperture, list[float]]:
-    """The reconstruction; seconds, residuals (all, used, left out), medians (used, left out)."""
+def measure(stack: LedStack, settings: ApertureSettings) -> tuple[SyntheticAperture, Figures]:
+    """The reconstruction, and again without the LEDs that are left out."""
     began = time.perf_counter()
     result = reconstruct(stack, settings)
     spent = time.perf_counter() - began
     unseen = np.argsort(stack.steepness, kind="stable")[LEFT_OUT]
     seen, unseen_stack = stack.take(np.setdiff1d(np.arange(len(stack)), unseen)), stack.take(unseen)
     partial = reconstruct(seen, settings)
-    return result, [
+    refined = seen.lit_from(partial.directions)
+    return result, Figures(
         spent,
-        result.total_residual(stack),
-        partial.total_residual(seen),
+        result.total_residual(stack.lit_from(result.directions)),
+        partial.total_residual(refined),
         partial.total_residual(unseen_stack),
-        float(np.median(partial.compare(seen))),
+        float(partial.compare(refined).mean()),
         float(np.median(partial.compare(unseen_stack))),
-    ]
+        *noise_floor(stack),
+    )
+
+
+def noise_floor(stack: LedStack) -> tuple[float, float]:
+    """Residual that noise alone would leave, of all images and as their mean; NaN if unknown.
+
+    An image of intensity holds no frequency beyond 2 NA / wavelength: what is there is noise, of
+    variance v. Amplitude then errs by v / (4 intensity).
+    """
+    intensity = np.square(stack.amplitude.astype(np.float64))
+    height, width = intensity.shape[1:]
+    window = np.hanning(height)[:, None] * np.hanning(width)
+    varied = (intensity - intensity.mean(axis=(1, 2), keepdims=True)) * window
+    power = np.abs(np.fft.fft2(varied)) ** 2 / np.square(window).sum()
+    fy, fx = np.fft.fftfreq(height, stack.pixel_um), np.fft.fftfreq(width, stack.pixel_um)
+    beyond = np.hypot(fy[:, None], fx) > 2 * stack.na / stack.wavelength_um + 0.005
+    if beyond.sum() < 50:
+        return math.nan, math.nan
+    light = intensity.mean(axis=(1, 2))
+    wrong = power[:, beyond].mean(axis=1) / 4 / light
+    return float(wrong.sum() / light.sum()), float((wrong / light).mean())
 
 
 def ring_correlation(one: Image, other: Image, pixel_um: float) -> list[tuple[float, float]]:
@@ -147,21 +166,30 @@ def main() -> None:
     if not data:
         raise SystemExit("PLSCTL_DATA names no folder with the real image sets.")
     folder = Path(data) / "fpm_bloodsmear"
-    stacks = {colour: load_smear(folder, colour) for colour in COLOURS}
+    stacks = {colour: read_stack(folder, colour) for colour in COLOURS}
     settings = ApertureSettings(upsampling=4, rounds=options.rounds)
-    print("| colour | seconds | all 225 | 200 used | 25 left out | median image, used | left out |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| colour | seconds | all | used | left out | mean of used | median left out | noise |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     results = {}
     for colour, stack in stacks.items():
-        results[colour], (spent, *figures) = measure(stack, settings)
-        values = " | ".join(f"{value:.4f} ({math.sqrt(value):.3f})" for value in figures)
-        print(f"| {colour} | {spent:.1f} | {values} |", flush=True)
+        results[colour], found = measure(stack, settings)
+        values = " | ".join(
+            f"{value:.4f} ({math.sqrt(value):.3f})"
+            for value in (found.every, found.used, found.left_out)
+        )
+        print(
+            f"| {colour} | {found.seconds:.1f} | {values} | {found.mean_used:.3f} | "
+            f"{found.median_left_out:.3f} | {found.noise:.5f}, mean {found.noise_mean:.3f} |",
+            flush=True,
+        )
     print("\naberrations above 0.05 rad RMS, Zernike (n, m):")
     for colour, result in results.items():
         strong = {term: round(c, 2) for term, c in result.aberrations.items() if abs(c) > 0.05}
         print(f"{colour}: {strong}")
-    plain = settings.model_copy(update={"recover_pupil": False, "recover_brightness": False})
-    print("\nfixed ideal pupil and equal LEDs, all 225:", end=" ")
+    plain = settings.model_copy(
+        update=dict.fromkeys(("recover_pupil", "recover_brightness", "recover_directions"), False)
+    )
+    print("\nfixed ideal pupil, equal LEDs, directions of the table, all 225:", end=" ")
     print({c: round(reconstruct(s, plain).total_residual(s), 4) for c, s in stacks.items()})
     print("\nfinest detail on which colours agree (cycles per um; Fourier ring correlation > 0.5)")
     for one, other in (("red", "green"), ("green", "blue")):
