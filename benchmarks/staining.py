@@ -52,6 +52,7 @@ class Way:
     dtype: torch.dtype
     flop: float
     run: Callable[[], object]
+    device: str = "cpu"
 
 
 def untrained_run(folder: Path, model: str, recipe_name: str) -> Run:
@@ -125,6 +126,9 @@ def all_ways(
         ways[f"OpenVINO, its own format, halo {halo_px}"] = Way(
             half, flop, frame(exported, halo_px)
         )
+    if torch.cuda.is_available():
+        gpu = Predictor(rrdb, device="cuda")
+        ways["torch on the GPU, exact"] = Way(gpu.dtype, flop, frame(gpu, 63), "cuda")
     for name in others:
         run = untrained_run(folder / name, name, recipe_name)
         for dtype, precision in ((single, "float32"), (half, "bfloat16")):
@@ -152,12 +156,15 @@ def best_of_turns(
     return best
 
 
-def peaks(turns: int, clock: Clock) -> dict[torch.dtype, float]:
-    """Matrix-multiply GFLOP/s in both formats."""
-    squares = {t: torch.randn(4096, 4096).to(t) for t in (torch.float32, torch.bfloat16)}
-    ways = {str(t): (lambda square=square: square @ square) for t, square in squares.items()}
-    seconds = best_of_turns(ways, turns, clock)  # type: ignore[arg-type]
-    return {t: 2 * 4096**3 / seconds[str(t)] / 1e9 for t in squares}
+def peak(dtype: torch.dtype, device: str, turns: int, clock: Clock) -> float:
+    """Matrix-multiply GFLOP/s."""
+    side = 8192 if device == "cuda" else 4096
+    square = torch.randn(side, side, device=device).to(dtype)
+
+    def multiply() -> None:
+        (square @ square)[0, 0].item()  # waits for a GPU
+
+    return 2 * side**3 / best_of_turns({"": multiply}, turns, clock)[""] / 1e9
 
 
 def joining_ways(width: int) -> dict[str, Callable[[], object]]:
@@ -217,16 +224,19 @@ def compare_memory(channels: int, turns: int, clock: Clock) -> None:
     print(f"dense block, 512 x 512, bfloat16: {1e3 * before:.0f} ms, kept {1e3 * after:.0f} ms")
 
 
-def report(ways: dict[str, Way], found: dict[str, float], peak: dict[torch.dtype, float]) -> None:
+def report(ways: dict[str, Way], found: dict[str, float], turns: int, clock: Clock) -> None:
     """One line a way."""
-    print(", ".join(f"{str(t)[6:]} peak {rate:.0f} GFLOP/s" for t, rate in peak.items()))
+    kinds = dict.fromkeys((way.dtype, way.device) for way in ways.values())
+    peaks = {kind: peak(*kind, turns, clock) for kind in kinds}
+    for (dtype, device), rate in peaks.items():
+        print(f"matrix multiplication, {str(dtype)[6:]}, {device}: {rate:.0f} GFLOP/s")
     paper = next(iter(found.values()))
     for name, seconds in found.items():
         way = ways[name]
         line = f"{name:36s} {seconds:8.2f} s {paper / seconds:6.2f} x"
         if way.flop:
             rate = way.flop / seconds / 1e9
-            line += f" {rate:7.0f} GFLOP/s {rate / peak[way.dtype]:5.0%} of peak"
+            line += f" {rate:7.0f} GFLOP/s {rate / peaks[way.dtype, way.device]:5.0%} of peak"
         print(line)
 
 
@@ -270,8 +280,9 @@ def main() -> None:
             ways = all_ways(Path(folder), stack, given.recipe, threads, given.halo, names)
             # A frame is long enough: no turn to warm up.
             runs = {name: way.run for name, way in ways.items()}
-            found = best_of_turns(runs, given.turns, clock, warm_up=given.quick)
-            report(ways, found, peaks(3, clock))
+            warm_up = given.quick or torch.cuda.is_available()
+            found = best_of_turns(runs, given.turns, clock, warm_up)
+            report(ways, found, 3, clock)
 
 
 if __name__ == "__main__":
