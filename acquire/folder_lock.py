@@ -10,9 +10,12 @@ from pathlib import Path
 from plsctl.acquire.errors import UserError, disk_error
 
 
+ELSEWHERE = "Wait until it has finished, or choose another folder with --out."
+
+
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder of a scan or of a data set being built.
+def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
+    """Hold the folder of a scan or of a data set; `hint` is for those who come second.
 
     Raises
     ------
@@ -30,7 +33,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise UserError(
                 "another plsctl is writing into this folder.",
                 file=folder,
-                hint="Wait until it has finished, or choose another folder with --out.",
+                hint=hint,
             ) from None
         yield
 

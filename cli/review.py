@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from plsctl.process.review import Query, Review
 
 STATES = ("", "open", "kept", "dropped")
+ONE_AT_A_TIME = "A review of it may be open already: use its page, or wait until it has ended."
 
 
 def review(
@@ -100,7 +101,7 @@ def review(
 def _adopt(session: "Review", decisions: Path) -> int:
     from plsctl.acquire.folder_lock import locked
 
-    with locked(session.data.path):
+    with locked(session.data.path, ONE_AT_A_TIME):
         adopted = session.adopt(decisions)
     say(f"{adopted} decisions taken from {decisions}.")
     return adopted
@@ -120,7 +121,10 @@ def _serve(session: "Review", query: "Query", host: str, port: int, open_browser
     from plsctl.acquire.folder_lock import locked
     from plsctl.process.review_server import review_server
 
-    with locked(session.data.path), review_server(session, query, host, port) as server:
+    with (
+        locked(session.data.path, ONE_AT_A_TIME),
+        review_server(session, query, host, port) as server,
+    ):
         place = f"http://{host}:{server.server_address[1]}/"
         say(f"Review {session.data.path} at {place} (end with Ctrl-C).")
         if open_browser:
