@@ -9,7 +9,6 @@ from pathlib import Path
 
 from plsctl.acquire.errors import UserError, disk_error
 
-
 ELSEWHERE = "Wait until it has finished, or choose another folder with --out."
 
 
