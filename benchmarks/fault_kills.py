@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from faulty_scans import PLSCTL, Microscope, scan
+from faulty_scans import PLSCTL, Command, Microscope, scan
 
 STARTING_SHARE = 0.2
 """Share of the kills that come while the program still starts."""
@@ -41,13 +41,13 @@ def kill_again_and_again(
         late_s = float(rng.uniform(0, 0.02))
 
         def kill(
-            process: subprocess.Popen[str],
+            process: Command,
             changes: int = changes,
             wait_s: float = wait_s,
             late_s: float = late_s,
         ) -> None:
             time.sleep(wait_s)
-            while not wait_s and process.poll() is None and killed.change_count() < changes:
+            while not (wait_s or process.is_over()) and killed.change_count() < changes:
                 time.sleep(0.002)
             time.sleep(late_s)
             process.send_signal(signal.SIGKILL)
@@ -124,8 +124,8 @@ def _one_signal(
     slide = microscope.write("sound")
     before = len(_shown(told))
 
-    def send(process: subprocess.Popen[str]) -> None:
-        while process.poll() is None and len(_shown(told)) < before + 40:
+    def send(process: Command) -> None:
+        while not process.is_over() and len(_shown(told)) < before + 40:
             time.sleep(0.005)
         process.send_signal(number)
 

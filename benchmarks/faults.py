@@ -29,7 +29,7 @@ from zlib import crc32
 
 import numpy as np
 from fault_kills import kill_again_and_again, kill_beside_an_array
-from faulty_scans import Frames, Microscope, Run, scan
+from faulty_scans import Command, Frames, Microscope, Run, scan
 
 from plsctl.acquire.geometry import standard_array
 
@@ -55,7 +55,7 @@ SETTINGS = {SOFTWARE: (6, 200), HARDWARE: (5, 11)}
 FIRST = {SOFTWARE: (0, 1), HARDWARE: (0, 1)}
 
 Range = dict[str, tuple[int, int]]
-Disturb = Callable[[Microscope, subprocess.Popen[str], np.random.Generator], None]
+Disturb = Callable[[Microscope, Command, np.random.Generator], None]
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,7 @@ class Case:
 def sends(number: signal.Signals) -> Disturb:
     """Send a signal somewhere in the scan."""
 
-    def disturb(
-        microscope: Microscope, process: subprocess.Popen[str], rng: np.random.Generator
-    ) -> None:
+    def disturb(microscope: Microscope, process: Command, rng: np.random.Generator) -> None:
         await_changes(microscope, process, int(rng.integers(8, 100)))
         time.sleep(rng.uniform(0, 0.01))
         process.send_signal(number)
@@ -101,9 +99,7 @@ def sends(number: signal.Signals) -> Disturb:
     return disturb
 
 
-def fills_disk(
-    microscope: Microscope, process: subprocess.Popen[str], rng: np.random.Generator
-) -> None:
+def fills_disk(microscope: Microscope, process: Command, rng: np.random.Generator) -> None:
     """Something else takes all room on the scan's disk."""
     await_changes(microscope, process, int(rng.integers(8, 60)))
     free = shutil.disk_usage(microscope.out).free
@@ -112,9 +108,9 @@ def fills_disk(
         (microscope.out / "ballast").write_bytes(bytes(max(0, free - 100_000)))
 
 
-def await_changes(microscope: Microscope, process: subprocess.Popen[str], count: int) -> None:
+def await_changes(microscope: Microscope, process: Command, count: int) -> None:
     """Wait until the array has changed its light so often."""
-    while process.poll() is None and microscope.change_count() < count:
+    while not process.is_over() and microscope.change_count() < count:
         time.sleep(0.002)
 
 

@@ -8,7 +8,9 @@ with what the simulated camera gives at that place under that LED, exposure afte
 from __future__ import annotations
 
 import json
-import subprocess
+import multiprocessing
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +27,17 @@ from plsctl.acquire.verdict import verify_pass
 from plsctl.sim.backend import open_world
 
 PLSCTL = (sys.executable, "-c", "from plsctl.cli.app import main; main()")
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(
+    [
+        "plsctl.acquire.pass_run",
+        "plsctl.cli.app",
+        "plsctl.cli.roles",
+        "plsctl.cli.scan",
+        "plsctl.sim.backend",
+        "plsctl.sim.core",
+    ]
+)
 SLIDE = "F1"
 LONGEST_S = 300.0
 """A command that takes longer hangs."""
@@ -146,28 +159,59 @@ class Run:
         return self.text.count(" fault: ")
 
 
+class Command:
+    """The real command line in a process of its own.
+
+    It is forked from a process that has imported plsctl already: starting anew would take longer
+    than the scan.
+    """
+
+    def __init__(self, words: Sequence[str], folder: Path) -> None:
+        self._answer, self._text = folder / "answer.txt", folder / "text.txt"
+        self._process = FORKED.Process(
+            target=_run_command, args=(list(words), str(self._answer), str(self._text))
+        )
+        self._process.start()
+
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._process.exitcode is not None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it still runs."""
+        if self._process.pid is not None and not self.is_over():
+            os.kill(self._process.pid, number)
+
+    def finish(self) -> tuple[int | None, str, str]:
+        """Wait for its end: exit code (None where it hung), standard output and error."""
+        self._process.join(LONGEST_S)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            self._process.join()
+        return code, self._answer.read_text("utf-8"), self._text.read_text("utf-8")
+
+
+def _run_command(words: list[str], answer: str, text: str) -> None:
+    for path, descriptor in ((answer, 1), (text, 2)):
+        target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(target, descriptor)
+    sys.argv = ["plsctl", *words]
+    from plsctl.cli.app import main
+
+    main()
+
+
 def scan(
-    slide: Path,
-    out: Path,
-    *words: str,
-    meanwhile: Callable[[subprocess.Popen[str]], None] | None = None,
+    slide: Path, out: Path, *words: str, meanwhile: Callable[[Command], None] | None = None
 ) -> Run:
     """Take the unstained pass; `meanwhile` gets the process, to disturb it."""
-    command = [*PLSCTL, "scan", str(slide), "--pass", "unstained", "--yes", "--out", str(out)]
-    command += ["--json", "--verbose", *words]
+    options = ["--pass", "unstained", "--yes", "--out", str(out), "--json", "--verbose", *words]
     began = time.monotonic()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        if meanwhile is not None:
-            meanwhile(process)
-        try:
-            answer, text = process.communicate(timeout=LONGEST_S)
-            code: int | None = process.returncode
-        except subprocess.TimeoutExpired:
-            process.kill()
-            answer, text = process.communicate()
-            code = None
+    command = Command(["scan", str(slide), *options], slide.parent)
+    if meanwhile is not None:
+        meanwhile(command)
+    code, answer, text = command.finish()
     told = json.loads(answer) if answer.strip() else {}
     return Run(code, told, text, time.monotonic() - began)
 
