@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -42,7 +43,14 @@ from plsctl.process.dataset_files import (
     write_synced,
 )
 from plsctl.process.highres import NOMINAL_RATIO
-from plsctl.process.highres_scale import HighresScale, locate_field, mean_scale, scale_fields
+from plsctl.process.highres_scale import (
+    FieldScale,
+    HighresScale,
+    ScaleField,
+    locate_field,
+    mean_scale,
+    scale_fields,
+)
 from plsctl.process.labels import join_labels, read_labels
 from plsctl.process.quality import QualitySettings, count_flags
 from plsctl.process.quality_frames import FrameReference
@@ -234,9 +242,7 @@ class _Build:
             resumed = len(state.finished)
             if resumed:
                 self.say(f"{resumed} positions were finished before and are kept.")
-            scales = self._scales(workers, state)
-            found = dict(workers.run(frames_of_scan, [folder.path for folder in self._folders]))
-            references = [found[number] for number in sorted(found)]
+            scales, references = self._prepare(workers, state)
             jobs = [
                 job
                 for folder, scale, frames in zip(self._folders, scales, references, strict=True)
@@ -256,20 +262,40 @@ class _Build:
         for _ in workers.run(StainedCellFinder().find, missing):
             pass
 
-    def _scales(self, workers: Workers, state: BuildProgress) -> list[HighresScale | None]:
-        """Scale and rotation of each scan's 100x pass, if there is any."""
-        if "100x" not in self._targets:
-            return [None] * len(self._folders)
-        if state.prepared is None:
-            measured = [self._scale(workers, folder) for folder in self._folders]
-            state.note_prepared([asdict(scale) for scale in measured])
-        return [HighresScale(**facts) for facts in state.prepared]  # type: ignore[attr-defined]
+    def _prepare(
+        self, workers: Workers, state: BuildProgress
+    ) -> tuple[list[HighresScale | None], list[FrameReference | None]]:
+        """What cutting a position takes of its whole slide.
 
-    def _scale(self, workers: Workers, folder: ScanFolder) -> HighresScale:
+        These are the scale of the 100x pass, if there is any, and how the frames hang together.
+        """
+        measured = state.prepared is not None or "100x" not in self._targets
+        fields = [
+            scale_fields(folder) if folder.pass_path("highres").is_dir() and not measured else []
+            for folder in self._folders
+        ]
+        # All at once: a worker that has no field left looks at frames meanwhile.
+        jobs: list[Path | ScaleField] = [folder.path for folder in self._folders]
+        jobs += [field for some in fields for field in some]
+        found = dict(workers.run(_prepared, jobs))
+        results = [found[number] for number in range(len(jobs))]
+        references, located = results[: len(fields)], iter(results[len(fields) :])
+        if not measured:
+            state.note_prepared(
+                [
+                    asdict(self._scale(folder, list(islice(located, len(some)))))
+                    for folder, some in zip(self._folders, fields, strict=True)
+                ]
+            )
+        if "100x" not in self._targets:
+            return [None] * len(fields), references
+        return [HighresScale(**facts) for facts in state.prepared], references  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _scale(folder: ScanFolder, located: Sequence[FieldScale | None]) -> HighresScale:
         if not folder.pass_path("highres").is_dir():
             return HighresScale(NOMINAL_RATIO, 0.0, 0)  # its cells will be dropped, and counted
-        found = dict(workers.run(locate_field, scale_fields(folder)))
-        return mean_scale(folder, [found[number] for number in sorted(found)])
+        return mean_scale(folder, located)
 
     def _cut(
         self,
@@ -348,6 +374,10 @@ class _Build:
         counts = [len(folder.open_pass("stained").names) for folder in self._folders]
         ends = list(accumulate(counts))
         return [positions[end - count : end] for count, end in zip(counts, ends, strict=True)]
+
+
+def _prepared(job: Path | ScaleField) -> Any:
+    return locate_field(job) if isinstance(job, ScaleField) else frames_of_scan(job)
 
 
 def _eight_bit_black(reader: PassReader) -> float:
