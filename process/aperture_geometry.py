@@ -26,11 +26,12 @@ Direction: TypeAlias = NDArray[np.float64]
 
 STEPS = 6
 """Places tried from the table's to the farthest, first; then halfway between."""
-TURNS = 5
-"""Parts that the LEDs are divided into; each is left out once."""
+TURNS = 7
+"""Parts that the LEDs are divided into; each is left out once. Not 5: five arms of LEDs, in the
+order of steepness, would lose one arm as a whole."""
 DISTINCT = 0.8
 """An image is found where its residual is below this share of the median of all places tried."""
-BETTER = 0.9
+BETTER = 0.85
 """An LED counts as moved where its image fits there by this factor better than by the table."""
 
 
@@ -84,7 +85,7 @@ def check_geometry(
     Raises
     ------
     UserError
-        Fewer than ten LEDs, or too few of them in bright field.
+        Fewer than fourteen LEDs, or too few of them in bright field.
     """
     if len(stack) < 2 * TURNS:
         raise UserError(
@@ -97,7 +98,7 @@ def check_geometry(
     told_apart_deg = math.degrees(stack.wavelength_um / float(grid.period_um.min()))
     tolerance_deg = max(tolerance_deg, told_apart_deg)
     everyone = np.arange(len(stack))
-    # In the order of steepness, neighbours of one ring stay in when one of them is left out.
+    # In the order of steepness, the neighbours of an LED stay in when it is left out.
     ranks = np.argsort(np.argsort(stack.steepness, kind="stable"))
     places: list[LedPlace] = []
     suspects: list[int] = []
