@@ -26,8 +26,6 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-REPEATS = 3
-
 
 def main() -> None:
     """Run the benchmark, or one of its measurements in a process of its own."""
@@ -36,6 +34,7 @@ def main() -> None:
     parser.add_argument("--fields", type=int, nargs=2, default=(3, 2), metavar=("X", "Y"))
     parser.add_argument("--white-cells-per-mm2", type=float, default=125.0)
     parser.add_argument("--slides", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--measure", choices=("read", "build"), help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
@@ -45,9 +44,9 @@ def main() -> None:
         return
     prepare(options)
     rows = {
-        "reading": [run(options, "read", 1) for _ in range(REPEATS)],
-        "one worker": [run(options, "build", 1) for _ in range(REPEATS)],
-        "two workers": [run(options, "build", 2) for _ in range(REPEATS)],
+        "reading": [run(options, "read", 1) for _ in range(options.repeats)],
+        "one worker": [run(options, "build", 1) for _ in range(options.repeats)],
+        "two workers": [run(options, "build", 2) for _ in range(options.repeats)],
     }
     facts = rows["one worker"][0]
     frames = rows["reading"][0]["frames"]
@@ -78,12 +77,14 @@ def measure(options: argparse.Namespace) -> None:
     """Read or build, and print seconds and memory as JSON."""
     import cv2
 
+    import plsctl.process.build  # noqa: F401  (loading it is no part of the job)
+
     cv2.setNumThreads(1)
     scans = [options.out / f"slide{number}" for number in range(1, options.slides + 1)]
+    before = sum(os.times()[:4])
     with Memory() as memory:
         facts = read(scans) if options.measure == "read" else build(scans, options)
-    times = os.times()
-    cpu = times.user + times.system + times.children_user + times.children_system
+    cpu = sum(os.times()[:4]) - before
     print(json.dumps({**facts, "cpu": cpu, "memory_mb": memory.most_mb}))
 
 
@@ -168,6 +169,7 @@ def prepare(options: argparse.Namespace) -> None:
     if not first.is_dir():
         narrow = scan(options)
         began = time.monotonic()
+        shutil.rmtree(options.out / "wide", ignore_errors=True)
         widen(narrow, options.out / "wide")
         (options.out / "wide").rename(first)
         print(f"widened to 74 frames in {time.monotonic() - began:.0f} s", flush=True)
