@@ -199,7 +199,7 @@ def run_case(case: Case, timing: str, seed: int, work: Path, undisturbed: Frames
             faulty,
             microscope.out,
             *microscope.words,
-            meanwhile=case.disturb and (lambda process: case.disturb(microscope, process, rng)),  # type: ignore[misc]
+            meanwhile=case.disturb and (lambda process: case.disturb(microscope, process, rng)),
         )
         return look_back(case, microscope, run, undisturbed)
 
