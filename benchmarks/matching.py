@@ -1,35 +1,34 @@
-"""Matching against the simulator's truth, and its speed against a literal implementation.
+"""Matching against the simulator's truth: field, cell and 100x.
 
-    python benchmarks/matching.py [--fields N]
+    python benchmarks/matching.py [--fields N] [--defocus UM]
 
-Renders fields of the simulated microscope (full sensor) unstained, stained and returned, and their
-white cells at 100x; prints the errors of the coarse match, the fine alignment and the 100x match in
-20x pixels, and the time of the fine alignment beside scikit-image called once a shift.
+Renders fields of the simulated microscope (full sensor) unstained, stained and returned, and some
+of their white cells at 100x; prints the errors of the match of the field, of the fine alignment and
+of the 100x match by each method, in 20x pixels. With --defocus the unstained image is that far
+above focus and the stained one below. Speed: `literal_matching.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage import metrics
 
 from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.protocols import SlideTransform
-from plsctl.process.fine_alignment import align_crop, similarity_map
-from plsctl.process.highres import match_highres
-from plsctl.process.matching import match_fields
-from plsctl.process.fine_alignment import alignment_planes
+from plsctl.process.field_match import FieldAligner, FieldMatch, match_position
+from plsctl.process.fine_alignment import REACH_PX, align_crop
+from plsctl.process.highres import Method, find_highres
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell
 from plsctl.sim.world import World
 
 Image = NDArray[np.uint8]
 TRUE_RATIO = 5.03
+METHODS: tuple[Method, ...] = ("plain", "log", "colour")
 
 
 @dataclass(frozen=True)
@@ -60,107 +59,102 @@ def take(world: World, exposure_ms: float) -> View:
 
 
 def measure_field(
-    world: World, centre: tuple[float, float], errors: dict[str, list[float]]
+    world: World,
+    centre: tuple[float, float],
+    defocus_um: float,
+    errors: dict[str, list[float]],
 ) -> None:
     """Render one field in all states and add its errors (20x pixels) by kind."""
     world.turn_to("20x")
     world.stained, world.transform = False, SlideTransform(0, 0, 0, 0, 0)
     world.look_at(*centre)
+    world.z_um += defocus_um
     before = take(world, 0.22)
     world.stained, world.transform = True, SlideTransform(*centre, 24.0, -18.0, 0.1)
     world.look_at(centre[0] + 1.4, centre[1] - 2.2)
+    world.z_um -= defocus_um
     after = take(world, 0.22)
     middle = np.array([after.image.shape[1] - 1, after.image.shape[0] - 1]) / 2
-    coarse = match_fields(after.image, before.image)
-    true = before.pixel(after.place(middle)) - middle
-    errors["coarse match"].append(float(np.hypot(coarse.dx - true[0], coarse.dy - true[1])))
+    found = match_position(before.image, after.image, 0.1, world.pixel_um)
+    true = before.pixel(after.place(middle))
+    errors["field"].append(float(np.hypot(*(found.to_unstained.apply_to(*middle) - true))))
     around = world.smear.cells(centre[0] - 230, centre[1] - 130, centre[0] + 230, centre[1] + 130)
     cells = [cell for cell in around if cell.is_white and not cell.lost]
-    shift = (round(coarse.dx), round(coarse.dy))
+    aligner = FieldAligner(before.image, after.image, found)
+    grey = tuple(np.ascontiguousarray(view.image[..., 2]) for view in (before, after))
     for cell in cells:
-        errors["fine alignment"].append(_fine_error(cell, before, after, shift))
+        errors["cell, whole crop, blue"].append(_whole_crop_error(cell, before, after, found, grey))
+        errors["cell alone, red and blue"].append(_fine_error(cell, before, after, aligner))
     world.turn_to("100x")
     for cell in cells[:12]:
         world.look_at(*cell.position(stained=True))
         high = take(world, 5.3)
-        for method in ("plain", "log"):
-            errors[f"100x match, {method}"].append(_highres_error(cell, after, high, method))
+        for method in METHODS:
+            errors[f"100x, {method}"].append(_highres_error(cell, after, high, method))
 
 
-def _fine_error(cell: Cell, before: View, after: View, shift: tuple[int, int]) -> float:
+def _fine_error(cell: Cell, before: View, after: View, aligner: FieldAligner) -> float:
+    x, y = (round(float(value)) for value in after.pixel(cell.position(stained=True)))
+    side = cell.diameter_um / 0.293
+    found = aligner.align(x, y, (side, side), 64, REACH_PX)
+    if found is None:
+        raise SystemExit("a cell lies at the border")
+    seen = after.place(np.array(found.stained))
+    there = (seen[0] - cell.shift_x_um, seen[1] - cell.shift_y_um)
+    return float(np.hypot(*(before.pixel(there) - found.unstained)))
+
+
+def _whole_crop_error(
+    cell: Cell, before: View, after: View, field: FieldMatch, grey: tuple[Image, ...]
+) -> float:
+    """As papers/002 has it: neighbours and all, in one grey image."""
     seen = after.pixel(cell.position(stained=True))
     true = before.pixel(cell.position(stained=False)) - seen
     x, y = (round(float(value)) for value in seen)
-    u, v = x + shift[0], y + shift[1]
-    one, other = alignment_image(after.image), alignment_image(before.image)
+    u, v = (round(value) for value in field.to_unstained.apply_to(x, y))
     fine = align_crop(
-        one[y - 32 : y + 32, x - 32 : x + 32], other[v - 37 : v + 37, u - 37 : u + 37]
+        grey[1][y - 32 : y + 32, x - 32 : x + 32], grey[0][v - 37 : v + 37, u - 37 : u + 37]
     )
     return float(np.hypot(u + fine.dx - x - true[0], v + fine.dy - y - true[1]))
 
 
-def _highres_error(cell: Cell, after: View, high: View, method: str) -> float:
+def _highres_error(cell: Cell, after: View, high: View, method: Method) -> float:
     x, y = (round(float(value)) for value in after.pixel(cell.position(stained=True)))
-    crop = after.image[y - 32 : y + 32, x - 32 : x + 32]
-    true = high.pixel(after.place(np.array([x - 0.5, y - 0.5])))
-    found = match_highres(
-        crop, high.image, (true[0] + 40, true[1] - 30), method="log" if method == "log" else "plain"
+    centre = np.array([x - 0.5, y - 0.5])
+    true = high.pixel(after.place(centre))
+    found = find_highres(
+        after.image,
+        (x - 0.5, y - 0.5),
+        high.image,
+        (float(true[0]) + 40, float(true[1]) - 30),
+        size_px=64,
+        reach_px=154,
+        method=method,
+        ratio=TRUE_RATIO,
+        rotation_deg=-0.5,
     )
     return float(np.hypot(found.x - true[0], found.y - true[1])) / TRUE_RATIO
-
-
-def seconds(work: Callable[[], object], repeats: int) -> float:
-    """Least time of one run."""
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - began)
-    return best
-
-
-def print_speed() -> None:
-    """Fine alignment of one 64 px crop over 121 shifts: ours, and one call a shift."""
-    rng = np.random.default_rng(0)
-    search = rng.integers(0, 256, (74, 74), dtype=np.uint8)
-    crop = search[4:68, 7:71].copy()
-
-    def literal() -> None:
-        for y in range(11):
-            for x in range(11):
-                part = search[y : y + 64, x : x + 64]
-                metrics.structural_similarity(crop, part, data_range=255)  # type: ignore[no-untyped-call]
-
-    ours, theirs = seconds(lambda: similarity_map(crop, search), 20), seconds(literal, 3)
-    print(
-        f"fine alignment of a cell: {1000 * ours:.2f} ms; a call of scikit-image a shift: "
-        f"{1000 * theirs:.1f} ms ({theirs / ours:.0f} times)"
-    )
 
 
 def main() -> None:
     """Print the errors and the speed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fields", type=int, default=2)
-    count = parser.parse_args().fields
+    parser.add_argument("--defocus", type=float, default=0.0, metavar="UM")
+    given = parser.parse_args()
+    count = given.fields
     hardware = load_hardware("simulator")
     options = {**hardware.options, "smear": {"white_cells_per_mm2": 125}}
     world = open_world(hardware.model_copy(update={"options": options}))
     world.oil = True
-    errors: dict[str, list[float]] = {
-        "coarse match": [],
-        "fine alignment": [],
-        "100x match, plain": [],
-        "100x match, log": [],
-    }
+    errors: dict[str, list[float]] = defaultdict(list)
     for index in range(count):
-        measure_field(world, (11_000.0 + 700 * index, 5_600.0), errors)
+        measure_field(world, (11_000.0 + 700 * index, 5_600.0), given.defocus, errors)
     print("| error (20x px) | matches | median | 99 % | largest |")
     print("| --- | --- | --- | --- | --- |")
     for name, values in errors.items():
         median, most, largest = np.percentile(values, (50, 99, 100))
         print(f"| {name} | {len(values)} | {median:.2f} | {most:.2f} | {largest:.2f} |")
-    print_speed()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from plsctl.process.fine_alignment import (
     cell_weights,
 )
 from plsctl.process.matching import MARGIN_SHARE, edge_image, grey_image, soft_edges
-from plsctl.process.overlap import ANGLES_DEG, Overlap, find_overlap
+from plsctl.process.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
 from plsctl.process.similarity import Similarity, robust_similarity
 from plsctl.process.tiles import Image as AnyImage
 from plsctl.process.tiles import TileSettings, tile_places
@@ -51,8 +51,8 @@ class FieldMatch:
 
     @property
     def trusted(self) -> bool:
-        """Whether no other place fits nearly as well."""
-        return self.second_ratio <= MOST_SECOND_RATIO
+        """Whether the fields fit there, and nowhere else nearly as well."""
+        return self.score >= LEAST_SCORE and self.second_ratio <= MOST_SECOND_RATIO
 
 
 def match_position(before: Image, after: Image, rotation_deg: float, pixel_um: float) -> FieldMatch:

@@ -27,6 +27,10 @@ LEAST_OVERLAP = 0.15
 """Share of the smaller image that must overlap; less looks alike by chance."""
 
 
+LEAST_SCORE = 0.25
+"""Correlation of edges that are the same; those of other cells stay below 0.15."""
+
+
 @dataclass(frozen=True)
 class Overlap:
     """Where the middle of one image lies against the middle of the other, in pixels.
@@ -41,6 +45,10 @@ class Overlap:
     rotation_deg: float
     score: float
     second_ratio: float
+
+    def trusted(self, most_second_ratio: float = 0.75) -> bool:
+        """Whether the place fits, and no other one nearly as well."""
+        return self.score >= LEAST_SCORE and self.second_ratio <= most_second_ratio
 
 
 def find_overlap(

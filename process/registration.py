@@ -86,7 +86,7 @@ class CoarseRegistrar:
             reach_px=reach_um / pixel_um / shrink,
             apart_px=_apart_px(pixel_um * shrink),
         )
-        if found.second_ratio > self.most_second_ratio:
+        if not found.trusted(self.most_second_ratio):
             return None
         guess = frame.transform(found, shrink, after, after)
         tiles = [_tiles(FieldPair(field, after), guess, frame) for field in before]
@@ -165,7 +165,7 @@ class CoarseRegistrar:
             reach_px=self.search_um / frame.pixel_um / shrink,
             apart_px=_apart_px(frame.pixel_um * shrink),
         )
-        if found.second_ratio > self.most_second_ratio:
+        if not found.trusted(self.most_second_ratio):
             return np.empty((0, 2)), np.empty((0, 2))
         return _tiles(pair, frame.transform(found, shrink, pair.reference, pair.moving), frame)
 

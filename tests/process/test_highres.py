@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.highres import match_highres, reduce_highres
+from plsctl.process.highres import find_highres, match_highres, reduce_highres
+from plsctl.process.locate import locate_by_log
 
 TRUE_RATIO = 5.03
 
@@ -21,7 +22,7 @@ def test_cells_are_found_at_100x_though_scale_and_rotation_are_not_nominal(field
             continue
         crop = fields.stained.image[y - 32 : y + 32, x - 32 : x + 32]
         expected = high.to_pixel(*cell.position(stained=True)) + np.array([25.0, -18.0])
-        found = match_highres(crop, high.image, (expected[0], expected[1]), reach_px=60)
+        found = match_highres(crop, high.image, (expected[0], expected[1]), 60, "log")
         true = high.to_pixel(*fields.stained.to_slide(x - 0.5, y - 0.5))
         errors.append(np.hypot(found.x - true[0], found.y - true[1]) / TRUE_RATIO)
     assert len(errors) >= 3
@@ -68,3 +69,50 @@ def test_laplacian_subtraction_finds_cells_nearer_than_plain_correlation(fields:
             place = match_highres(crop, high.image, (true[0], true[1]), 60, method)  # type: ignore[arg-type]
             found.append(np.hypot(place.x - true[0], place.y - true[1]) / TRUE_RATIO)
     assert np.median(errors["log"]) < np.median(errors["plain"])
+
+
+def test_contrast_of_the_stain_finds_cells_more_exactly(fields: Any) -> None:
+    """Rims depend on focus and medium, the ratio of green to blue light does not."""
+    errors: dict[str, list[float]] = {"log": [], "colour": []}
+    for cell, high in zip(fields.cells, fields.highres, strict=False):
+        x, y = fields.stained.to_pixel(*cell.position(stained=True)).round().astype(int)
+        if not (32 <= x <= 608 and 32 <= y <= 448):
+            continue
+        centre = (x - 0.5, y - 0.5)
+        true = high.to_pixel(*fields.stained.to_slide(*centre))
+        for method, found in errors.items():
+            place = find_highres(
+                fields.stained.image,
+                centre,
+                high.image,
+                (true[0] + 30.0, true[1] - 20.0),
+                size_px=64,
+                reach_px=100,
+                method=method,  # type: ignore[arg-type]
+                ratio=TRUE_RATIO,
+                rotation_deg=-0.5,
+            )
+            found.append(np.hypot(place.x - true[0], place.y - true[1]) / TRUE_RATIO)
+            assert place.second_ratio < 0.9
+    assert max(errors["colour"]) <= 0.3
+    assert np.median(errors["colour"]) <= np.median(errors["log"])
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+def test_scale_and_rotation_between_the_objectives_are_measured(
+    fields: Any, coloured: bool
+) -> None:
+    # The second of the 100x images lies whole in the field.
+    low, high = fields.stained.image, fields.highres[1]
+    image = high.image if coloured else high.image[..., 1]
+    found = locate_by_log(low if coloured else low[..., 1], image)
+    assert found.trusted
+    assert found.scale == pytest.approx(TRUE_RATIO, rel=0.01)
+    assert found.rotation_deg == pytest.approx(-0.5, abs=1.0)
+    # The middle of the 100x image, seen in both.
+    middle = np.array([319.5, 239.5])
+    seen = fields.stained.to_pixel(*high.to_slide(*middle))
+    angle = np.radians(found.rotation_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    there = np.array([found.dx, found.dy]) + found.scale * turn @ seen
+    np.testing.assert_allclose(there, middle, atol=3.0)
