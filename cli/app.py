@@ -44,6 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
+TRAINING_LIBRARIES = ("torch", "safetensors", "matplotlib")
+"""What only the extra `train` installs."""
+
+
 class PlsctlGroup(TyperGroup):
     """The commands of `COMMANDS`, loaded by name; every failure becomes one line and a code.
 
@@ -86,6 +90,9 @@ class PlsctlGroup(TyperGroup):
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and error.name in TRAINING_LIBRARIES:
+                text = _missing_extra(error.name)
+                _fail(_error("user", text), text, 2, as_json)
             text = _report_bug(error)
             _fail(_error("bug", text), text, 1, as_json)
 
@@ -112,6 +119,14 @@ def _fail(error: dict[str, Any], text: str, exit_code: int, as_json: bool) -> No
         emit({"error": error}, as_json=True)
     say(f"error: {text}")
     raise typer.Exit(exit_code)
+
+
+def _missing_extra(library: str) -> str:
+    """The sentence for a library that is installed only on request."""
+    return (
+        f"{library} is not installed. Install it with pip install 'plsctl[train]'; to stain, a "
+        "model that `plsctl export` wrote needs no torch."
+    )
 
 
 def _report_bug(error: Exception) -> str:

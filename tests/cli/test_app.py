@@ -95,6 +95,13 @@ def test_a_bug_leaves_its_trace_in_a_file(run: Callable[..., Any]) -> None:
     assert "ZeroDivisionError: one by nought" in trace
 
 
+def test_a_missing_extra_is_named(run: Callable[..., Any]) -> None:
+    result = run(ModuleNotFoundError("No module named 'torch'", name="torch"))
+    assert result.exit_code == 2
+    assert "pip install 'plsctl[train]'" in result.stderr
+    assert run(ModuleNotFoundError("No module named 'x'", name="x")).exit_code == 1
+
+
 def test_a_wrong_option_exits_2_in_both_forms(run: Callable[..., Any]) -> None:
     assert run(KeyError(), "--nmber", "2").exit_code == 2
     result = run(KeyError(), "--number", "two", "--json")
