@@ -1,6 +1,6 @@
 """How long building a data set takes, against the bare reading of the frames it is made from.
 
-    python benchmarks/building.py --out FOLDER [--fields 3 2] [--quick]
+    python benchmarks/building.py --out FOLDER [--fields 3 2] [--slides 4] [--quick]
 
 Makes a scan once on the simulated microscope (1920 x 1200; --quick 800 x 600), widens its
 unstained pass to the 74 frames of the recipe `full`, and measures, each in a fresh process:
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--fields", type=int, nargs=2, default=(3, 2), metavar=("X", "Y"))
     parser.add_argument("--white-cells-per-mm2", type=float, default=125.0)
-    parser.add_argument("--slides", type=int, default=2)
+    parser.add_argument("--slides", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--measure", choices=("read", "build"), help=argparse.SUPPRESS)
