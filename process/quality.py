@@ -80,7 +80,7 @@ class SampleLimits(Settings):
     spot_100x: float = Field(default=1.42, gt=1)
     peak_20x_share: float = Field(default=1.55, gt=1)
     peak_100x_share: float = Field(default=1.5, gt=1)
-    specks_100x: float = Field(default=1.0, ge=0)
+    specks_100x: float = Field(default=2.5, ge=0)
     stray_px: int = Field(default=50, ge=0)
     unexplained_share: float = Field(default=2.4, gt=1)
     lost_chromatin: float = Field(default=0.12, ge=0)
