@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig
+from plsctl.models.networks import Generator
 from plsctl.models.perceptual import file_digest
-from plsctl.models.run import Run
+from plsctl.models.run import Run, build_network
 from plsctl.process.dataset import Dataset
 
 
@@ -46,6 +49,18 @@ def open_start(config: TrainingConfig, data: Dataset) -> Run | None:
         )
     start.network()  # missing or damaged weights are reported before anything is written
     return start
+
+
+def first_network(config: TrainingConfig, channels: int, resumed: bool) -> Generator:
+    """The network that a run begins with: random weights by its seed, or those of its start.
+
+    A resumed run has weights of its own, and its start need not be there any more.
+    """
+    torch.manual_seed(config.seed)
+    network = build_network(config, channels)
+    if config.from_run is not None and not resumed:
+        network.load_state_dict(Run.open(config.from_run).network().state_dict())
+    return network
 
 
 def describe_start(start: Run | None) -> dict[str, str] | None:

@@ -36,11 +36,11 @@ from plsctl.models.device import (
 from plsctl.models.divergence import diverged
 from plsctl.models.epoch_log import EpochLog
 from plsctl.models.losses import weighted_loss
-from plsctl.models.networks import Generator
 from plsctl.models.preparation import prepare_run, run_features
 from plsctl.models.processes import Processes, launched_processes
-from plsctl.models.run import Run, build_network, write_tensors
+from plsctl.models.run import Run, write_tensors
 from plsctl.models.schedule import learning_rate
+from plsctl.models.start import first_network
 from plsctl.models.tensorboard import require_tensorboard
 from plsctl.models.validation import validate
 from plsctl.process.dataset import Dataset
@@ -125,7 +125,8 @@ class Trainer:
         symmetries = array_symmetries(config, data)
         self.augmentation = LightAugmentation(symmetries) if symmetries else None
         self.random = torch.Generator()
-        self.network = self._new_network()
+        network = first_network(config, run.facts.channels, self._last.is_file())
+        self.network = network.to(self.device)
         self.average = copy.deepcopy(self.network) if config.average else None
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), lr=config.learning_rate, betas=config.betas
@@ -172,14 +173,6 @@ class Trainer:
     @property
     def _steps_per_epoch(self) -> int:
         return -(-len(self.train_data) // self.config.batch_size)
-
-    def _new_network(self) -> Generator:
-        torch.manual_seed(self.config.seed)
-        network = build_network(self.config, self.run.facts.channels)
-        if self.config.from_run is not None and not self._last.is_file():
-            start = Run.open(self.config.from_run).network()
-            network.load_state_dict(start.state_dict())
-        return network.to(self.device)
 
     def fit(self, on_epoch: Callable[[Row], None] | None = None) -> TrainingResult:
         """Train until the epochs, the time or the patience are used up."""
