@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RED_CELL_UM = 7.5
 _SKETCH_PX = 480
+_TOO_LARGE = 3.5  # red-cell diameters of a nucleus, or of three that touch
 _LEAST_LEFT = 0.02  # share of the image that red cells beside the white ones must fill
 
 
@@ -30,8 +31,9 @@ def resolve_red_cell_px(flat: NDArray[np.uint8], settings: SegmentationSettings)
         return red_cell_diameter_px(flat).diameter_px
     diameter, white_cells = nuclei
     ruler = red_cell_diameter_px(flat, white_cells)
-    # Nuclei measure 0.6 to 1.8 red cells. They help where red cells lie too close to be measured.
-    if diameter > 2.2 * ruler.diameter_px or not ruler.reliable:
+    # Nuclei measure 0.6 to 1.8 red cells. They help where red cells lie too close to be measured;
+    # against red cells that were measured they count only if no touching cells explain their size.
+    if diameter > _TOO_LARGE * ruler.diameter_px or not ruler.reliable:
         return float(np.clip(ruler.diameter_px, diameter / 1.8, diameter / 0.6))
     return ruler.diameter_px
 

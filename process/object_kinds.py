@@ -27,14 +27,14 @@ _RED_BLUENESS = 0.8
 _TWO_RED_CELLS = 2.3  # nothing of the colour of red cells that is hardly denser than two is one
 _GREY_BLUENESS = 1.25  # dirt and pointers absorb all colours alike:
 _GREY = 0.7  # density in blue over green; nuclei have up to 0.45
-_PALE = 1.3
+_PALE = 1.15  # times the density of red cells: what is paler has lost its chromatin
 
 _LEAST_SAMPLE = 0.5  # red-cell areas of foreground that tell the colour of red cells
 _USUAL_BLUENESS = 0.55  # density in blue over green of red cells, where there are none to measure
 
-_FAINT = 0.45  # of what is usual above the limit: nuclei that have lost their chromatin
-_SMEARED_STRENGTH = 0.85  # of what is usual
-_SMEARED_AREA = 2.5  # red-cell areas: larger than most nuclei
+_FAINT = 0.35  # of what is usual above the limit: nuclei that have lost their chromatin
+_SMEARED_STRENGTH = 0.8  # of what is usual
+_SMEARED_AREA = 2.8  # red-cell areas: larger than most nuclei
 _BARE = 1.3  # whole cell over nucleus: no cytoplasm is left
 _ENOUGH_CELLS = 4  # so many white cells of an image say what is usual
 
