@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,17 @@ FRAMES = [
 ]
 
 
-def _write(path: Path, slide: str, count: int = 20, **changes: object) -> Dataset:
+def _write(path: Path, slide: str, count: int = 20, **changes: Any) -> Dataset:
     """A small data set of one slide; the pixels are noise that the slide's name seeds."""
     rng = np.random.default_rng([ord(letter) for letter in slide])
     frames = changes.pop("frames", FRAMES)
-    given = {"recipe": "le8deg", "pixel_um": 0.293, "crop_px": 8, "targets": ("20x", "100x")}
-    stacks = rng.integers(0, 256, (count, len(frames), 3, 8, 8), dtype=np.uint8)  # type: ignore[arg-type]
+    given: dict[str, Any] = {
+        "recipe": "le8deg",
+        "pixel_um": 0.293,
+        "crop_px": 8,
+        "targets": ("20x", "100x"),
+    }
+    stacks = rng.integers(0, 256, (count, len(frames), 3, 8, 8), dtype=np.uint8)
     rows = pd.DataFrame(
         {
             "slide": slide,
@@ -40,7 +46,7 @@ def _write(path: Path, slide: str, count: int = 20, **changes: object) -> Datase
     )
     with DatasetWriter(
         path, frames, shard=8, facts={"slides": [slide]}, **given | changes
-    ) as writer:  # type: ignore[arg-type]
+    ) as writer:
         half = count // 2
         both = {"20x": stacks[:, 0], "100x": stacks[:, 1]}
         first = {name: array[:half] for name, array in both.items() if name in writer.targets}
@@ -92,7 +98,7 @@ def test_appending_replaces_and_a_smaller_recipe_is_taken_over(tmp_path: Path) -
     ],
 )
 def test_what_does_not_fit_is_refused(
-    tmp_path: Path, changes: dict[str, object], message: str
+    tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     lit = [frame | {"direction": [0.2, 0.1]} for frame in FRAMES]
     one = _write(tmp_path / "a.zarr", "S1", frames=lit)
@@ -105,7 +111,7 @@ def test_what_does_not_fit_is_refused(
     assert not (tmp_path / "c.zarr").exists()
 
 
-def _write_with(path: Path, changes: dict[str, object]) -> Dataset:
+def _write_with(path: Path, changes: dict[str, Any]) -> Dataset:
     facts = changes.pop("facts", None)
     data = _write(path, "S2", **changes)
     if facts:
