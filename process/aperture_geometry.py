@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -31,6 +31,8 @@ TURNS = 7
 order of steepness, would lose one arm as a whole."""
 DISTINCT = 0.8
 """An image is found where its residual is below this share of the median of all places tried."""
+COVERED = 0.92
+"""Least share of an LED's window that others must cover before it can count as moved."""
 BETTER = 0.85
 """An LED counts as moved where its image fits there by this factor better than by the table."""
 
@@ -109,7 +111,10 @@ def check_geometry(
             seen = stack.take(np.setdiff1d(everyone, out))
             result = reconstruct(seen, chosen)
             for led in everyone[ranks % TURNS == turn]:
-                found[int(led)] = _look(stack, int(led), result, reach_deg, tolerance_deg)
+                place = _look(stack, int(led), result, reach_deg, tolerance_deg)
+                if place.verdict == "moved" and _covered(stack, int(led), seen) < COVERED:
+                    place = replace(place, verdict="unclear", like="")
+                found[int(led)] = place
             progress(number * TURNS + turn + 1, 2 * TURNS)
         places = [found[led] for led in range(len(stack))]
         suspects = [led for led, place in found.items() if place.verdict == "moved"]
@@ -158,6 +163,18 @@ def _look(
         like=like if verdict == "moved" else "",
         verdict=verdict,
     )
+
+
+def _covered(stack: LedStack, led: int, others: LedStack) -> float:
+    """Share of what the lens sees under an LED that it sees under some of the others, too.
+
+    At the end of an arm the rest is extrapolated; places further in then look better than they are.
+    """
+    along = np.linspace(-1, 1, 41) * stack.na
+    disc = np.stack(np.meshgrid(along, along), axis=-1).reshape(-1, 2)
+    seen = stack.directions[led] + disc[np.hypot(*disc.T) <= stack.na]
+    away = np.hypot(*(seen[:, None] - others.directions).transpose(2, 0, 1))
+    return float((away.min(axis=1) <= stack.na).mean())
 
 
 def _around(middle: Direction, step: float, steps: int) -> NDArray[np.float64]:
