@@ -125,8 +125,8 @@ def main() -> None:
         began = time.perf_counter()
         checked = check_geometry(replace(images, names=array.names))
         found_moved = sorted(place.name for place in checked if place.verdict == "moved")
-        unclear = sum(place.verdict == "unclear" for place in checked)
-        print(f"{text}: moved {found_moved or 'none'}, {unclear} unclear; "
+        unclear = [place.name for place in checked if place.verdict == "unclear"]
+        print(f"{text}: moved {found_moved or 'none'}, unclear {unclear or 'none'}; "
               f"{time.perf_counter() - began:.0f} s")  # fmt: skip
     print(f"truly moved: {sorted([*MOVED, *EXCHANGED])}")
 
