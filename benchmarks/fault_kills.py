@@ -17,6 +17,9 @@ from faulty_scans import PLSCTL, Command, Microscope, scan
 STARTING_SHARE = 0.2
 """Share of the kills that come while the program still starts."""
 
+STARTING_S = 1.5
+"""How long that takes at most."""
+
 MOST_CHANGES = 60
 """The others come at most so many changes of light after its start: about two positions."""
 
@@ -29,14 +32,14 @@ def kill_again_and_again(
     sound, killed = (_microscope(work / f"{name}-{timing}", timing) for name in ("whole", "killed"))
     for microscope in (sound, killed):
         shutil.rmtree(microscope.folder, ignore_errors=True)
-    whole = scan(sound.write("sound"), sound.out)
+    scan(sound.write("sound"), sound.out)
     slide = killed.write("sound")
     lit = changed = 0
     finished: dict[str, list[int]] = {}
     done = 0
     while done < kills:
         at_start = rng.random() < STARTING_SHARE
-        wait_s = float(rng.uniform(0, whole.seconds / 3)) if at_start else 0.0
+        wait_s = float(rng.uniform(0, STARTING_S)) if at_start else 0.0
         changes = killed.change_count() + int(rng.integers(1, MOST_CHANGES))
         late_s = float(rng.uniform(0, 0.02))
 
