@@ -367,7 +367,7 @@ def disk_full(folder: Path) -> Told:
         stack = frames_of(disk / "l.ome.zarr")
         there = sum(int(frame.max()) > 0 for frame in stack)
     text = f"{there} of {len(stack)} frames are on the disk; {ended}"
-    return "the disk is full", text, "exit 2, "the disk is full": the row *disk full* above"
+    return "the disk is full", text, 'exit 2, "the disk is full": the row *disk full* above'
 
 
 def grids(folder: Path) -> Told:
