@@ -90,12 +90,15 @@ class FrameInspector:
         """Mean of every frame at the last position, above the black level."""
         self._first: RawImage | None = None
         self._last_crc32: int | None = None
+        self._doubted = False
+        """Whether this position's dark field was asked for once more."""
         self._blocks: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
 
     def begin(self) -> None:
         """A new position."""
         self._first = None
         self._blocks = {}
+        self._doubted = False
 
     def problem(self, index: int, frame: FrameRecord, image: RawImage, facts: FrameFacts) -> str:
         """What is wrong with a frame by itself; empty when nothing is."""
@@ -144,9 +147,24 @@ class FrameInspector:
             directions = {i: d for i, f in enumerate(frames) if (d := f.direction) is not None}
             rotation_deg = self._attributes.camera_rotation_deg
             problems |= wrong_shading(dict(sorted(self._blocks.items())), directions, rotation_deg)
+        problems = problems or self._doubts(frames, facts)
         if not problems:
             self._expected = self._means(facts)
         return problems
+
+    def _doubts(
+        self, frames: Sequence[FrameRecord], facts: Mapping[int, FrameFacts]
+    ) -> dict[int, str]:
+        """No light in any dark-field frame: an empty field, or LEDs that have lost their power.
+
+        Bright field, taken once more together with them, tells which.
+        """
+        dark = [index for index, frame in enumerate(frames) if not frame.bright_field]
+        lit = any(self._shows_light(facts[index]) for index in dark)
+        if self._doubted or not dark or lit or not self._checks.brightness:
+            return {}
+        self._doubted = True
+        return dict.fromkeys([0, *dark], "showed no light, nor did any other dark-field frame")
 
     def _means(self, facts: Mapping[int, FrameFacts]) -> tuple[float, ...]:
         return tuple(facts[i].mean - self._attributes.black_level for i in sorted(facts))

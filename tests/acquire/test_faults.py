@@ -192,3 +192,21 @@ def test_frames_without_light_are_not_taken_for_repeated_ones(
         found = inspector.problem(1, dark_field, image.copy(), facts)
         assert problem in found
         assert bool(problem) == bool(found)
+
+
+def test_a_dark_field_without_any_light_is_asked_for_once_more(
+    tmp_path: Path, prepared: Path
+) -> None:
+    bench = Bench(tmp_path, prepared, "software")
+    bench.scan()
+    attributes = bench.images.attributes
+    first, second = attributes.frames[:2]
+    frames = [first, second.model_copy(update={"bright_field": False})]
+    inspector = FrameInspector(load_hardware(str(bench.hardware())), attributes)
+    levels = (180, attributes.black_level)
+    images = [np.full((192, 256), level, dtype=np.uint8) for level in levels]
+    facts = {i: measure(image, attributes, 1, 0.0) for i, image in enumerate(images)}
+    inspector.begin()
+    assert set(inspector.stack_problems(frames, facts)) == {0, 1}
+    # Bright field came out bright again: the field is empty.
+    assert inspector.stack_problems(frames, facts) == {}
