@@ -205,7 +205,9 @@ class World:
         """The same without the time: the clock stands still while the image is made."""
         x, y = self.commanded_um
         state = 2 * self.stained + self.oil
-        lit = tuple(sorted((led, round(self.lit[led] * 1000)) for led in self._shining()))
+        # The array may change while the image is made; what counts is what shone at its beginning.
+        shining = self._shining()
+        lit = tuple(sorted((led, round(level * 1000)) for led, level in shining.items()))
         settings = (round(self.z_um * 1000), round(exposure_ms * 1000), round(gain * 1000))
         what = (lit, settings)
         repeat = self._repeats[what]
@@ -225,7 +227,7 @@ class World:
             repeat,
         )
         with self.clock.stopped():
-            image = self.sensor.expose(self._rates(), exposure_ms, gain, key)
+            image = self.sensor.expose(self._rates(shining), exposure_ms, gain, key)
             if self._prepared is not None:
                 self._prepared.keep(scene, self.z_um, image)
         return image
@@ -235,22 +237,22 @@ class World:
         """How many images had to be made while the clock stood still (see `RealClock`)."""
         return 0 if self._prepared is None else self._prepared.missing
 
-    def _rates(self) -> RateImage:
+    def _rates(self, shining: dict[int, float]) -> RateImage:
         """Light on every pixel, shape (y, x, rgb), relative to one full LED on an empty slide."""
         width, height = self.hardware.camera.size_px
         # Colour planes one after the other, as the optics model makes them: adding is quick.
         total = np.zeros((3, height, width), dtype=np.float32)
         share = (REFERENCE_MAGNIFICATION / self.objective.magnification) ** 2
-        leds = self._shining()
+        leds = list(shining)
         for led, image in zip(leds, self._led_images(leds), strict=True):
-            light = np.float32(self.lit[led] * self._brightness[led] * share)
+            light = np.float32(shining[led] * self._brightness[led] * share)
             total += light * np.moveaxis(image, -1, 0)
         return np.moveaxis(total, 0, -1)
 
-    def _shining(self) -> list[int]:
-        """The lit LEDs that do give light."""
-        dark = self.faults.dark_leds
-        return [led for led in sorted(self.lit) if self.lit[led] > 0 and led not in dark]
+    def _shining(self) -> dict[int, float]:
+        """The lit LEDs that do give light, with their brightness, in order of their numbers."""
+        dark, lit = self.faults.dark_leds, self.lit
+        return {led: lit[led] for led in sorted(lit) if lit[led] > 0 and led not in dark}
 
     def _led_images(self, leds: Sequence[int]) -> Iterator[RateImage]:
         """Noise-free images under single LEDs; those made lately are remembered."""
