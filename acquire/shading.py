@@ -23,15 +23,25 @@ BIN_PX = 4
 FEWEST = 5
 """Fewer frames do not tell slopes from what is wrong with one of them."""
 
-SEEN = 0.3
+SEEN = 0.45
 """Median correlation of the frames with their expected shading from which on they can judge."""
 
-TURNED_DEG = 45.0
+TURNED_DEG = 35.0
 """A frame lit from farther off its LED's azimuth was lit by another LED."""
 
-WEAKER, STRONGER = 0.55, 1.6
-"""The shading grows with the LED's angle; a frame outside this range of the median was lit from
-another angle. Defocus by 2 um leaves it between 0.65 and 1.05."""
+STRONGER = 1.6
+"""LEDs of one angle shade alike; a frame stronger or weaker than its like by this factor was lit
+from another angle. Out of focus the angles shade differently, each for itself: so only LEDs of one
+angle are compared."""
+
+SAME_ANGLE = 0.1
+"""Direction cosines of LEDs of one angle differ by this share at most."""
+
+FEWEST_ALIKE = 3
+"""Of two LEDs that differ nobody knows which one is wrong."""
+
+MOST_WRONG = 1 / 3
+"""Where more frames look wrong, it is the model that does not hold: far out of focus."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +114,71 @@ def wrong_shading(
     turned = np.array([rotate(*directions[index], -camera_rotation_deg) for index in indices])
     if np.linalg.matrix_rank(turned, tol=0.02) < 2:
         return {}
-    found = find_shading([images[index] for index in indices], turned)
+    sines = np.hypot(turned[:, 0], turned[:, 1])
+    left = list(range(len(indices)))
+    wrong: dict[int, str] = {}
+    # One wrong frame makes others look wrong: the worst is set aside, and the rest asked again.
+    while len(left) >= FEWEST:
+        found = find_shading([images[indices[place]] for place in left], turned[left])
+        worst = max(range(len(left)), key=lambda place: _departure(place, found, sines[left]))
+        reason = _reason(worst, found, sines[left])
+        if not reason:
+            # What is left must follow the model, or nothing can be said of the others.
+            return wrong if _can_judge(found, sines[left]) else {}
+        wrong[indices[left.pop(worst)]] = reason
+        if len(wrong) > MOST_WRONG * len(indices):
+            break
+    return {}
+
+
+def _can_judge(found: Sequence[Shading], sines: NDArray[np.float64]) -> bool:
+    """Whether shading is seen and follows the model: it does not far out of focus."""
     if np.median([shading.correlation for shading in found]) < SEEN:
-        return {}
-    usual = float(np.median([shading.strength for shading in found]))
-    wrong = {}
-    for index, shading in zip(indices, found, strict=True):
-        if abs(shading.turned_deg) > TURNED_DEG:
-            wrong[index] = f"was lit from a direction {abs(shading.turned_deg):.0f} deg off its LED"
-        elif not WEAKER < shading.strength / usual < STRONGER:
-            wrong[index] = "was lit from another angle than its LED's"
-    return wrong
+        return False
+    strengths = []
+    for sine in sines:
+        alike = _alike(sine, found, sines)
+        if len(alike) >= FEWEST_ALIKE:
+            if abs(_middle_turn(alike)) > TURNED_DEG:
+                return False
+            strengths.append(float(np.median([shading.strength for shading in alike])))
+    return not strengths or max(strengths) <= STRONGER * max(min(strengths), 1e-9)
+
+
+def _alike(sine: float, found: Sequence[Shading], sines: NDArray[np.float64]) -> list[Shading]:
+    """The shadings of the LEDs at the same angle."""
+    near = np.abs(sines - sine) <= SAME_ANGLE * sine
+    return [shading for shading, is_near in zip(found, near, strict=True) if is_near]
+
+
+def _departure(place: int, found: Sequence[Shading], sines: NDArray[np.float64]) -> float:
+    """How far a frame departs from its like; 1 is the limit."""
+    alike = _alike(float(sines[place]), found, sines)
+    if len(alike) < FEWEST_ALIKE:
+        return 0.0
+    usual = max(float(np.median([shading.strength for shading in alike])), 1e-9)
+    ratio = max(found[place].strength, 1e-9) / usual
+    off_deg = _turn(found[place].turned_deg - _middle_turn(alike))
+    return max(abs(off_deg) / TURNED_DEG, abs(float(np.log(ratio))) / float(np.log(STRONGER)))
+
+
+def _reason(place: int, found: Sequence[Shading], sines: NDArray[np.float64]) -> str:
+    if _departure(place, found, sines) <= 1:
+        return ""
+    alike = _alike(float(sines[place]), found, sines)
+    off_deg = abs(_turn(found[place].turned_deg - _middle_turn(alike)))
+    if off_deg > TURNED_DEG:
+        return f"was lit from a direction {off_deg:.0f} deg off its LED"
+    return "was lit from another angle than its LED's"
+
+
+def _turn(angle_deg: float) -> float:
+    """The same angle between -180 and 180 degrees."""
+    return (angle_deg + 180) % 360 - 180
+
+
+def _middle_turn(shadings: Sequence[Shading]) -> float:
+    """The turn that has least way to the others: a median on the circle."""
+    turns = [shading.turned_deg for shading in shadings]
+    ways = [sum(abs(_turn(one - other)) for other in turns) for one in turns]
+    return turns[int(np.argmin(ways))]
