@@ -9,6 +9,7 @@ every event, takes the same stack on the same devices.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -79,10 +80,7 @@ def needed_s(scan: Scan, update_s: float) -> float:
 def travel_s(scan: Scan) -> float:
     """Travel and settling on the way through the positions of a scan, each way in one move."""
     stage, places = scan.hardware.stage, scan.plan("unstained").positions
-    ways = [
-        math.dist((a.x_um, a.y_um), (b.x_um, b.y_um))
-        for a, b in zip(places, places[1:], strict=False)
-    ]
+    ways = [math.dist((a.x_um, a.y_um), (b.x_um, b.y_um)) for a, b in itertools.pairwise(places)]
     first = places[0]
     ways.insert(0, math.dist((0.0, 0.0), (first.x_um, first.y_um)))
     # The focus drive comes from its lower end, at a millimetre a second.
@@ -200,9 +198,11 @@ def main() -> None:
     parser.add_argument("--scan-size", type=int, nargs=2, default=(800, 600))
     parser.add_argument("--positions", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--scan-only", action="store_true", help="leave the single stack out")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    for positions, size in ((1, options.size), (options.positions, options.scan_size)):
+    kinds = [(1, options.size), (options.positions, options.scan_size)]
+    for positions, size in kinds[options.scan_only :]:
         for timing, sequence, update_s in (
             ("hardware", 1024, SEQUENCE_UPDATE_S),
             ("software", 1024, SERIAL_S),
