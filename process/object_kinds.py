@@ -27,7 +27,7 @@ _RED_BLUENESS = 0.8
 _TWO_RED_CELLS = 2.3  # nothing of the colour of red cells that is hardly denser than two is one
 _GREY_BLUENESS = 1.25  # dirt and pointers absorb all colours alike:
 _GREY = 0.7  # density in blue over green; nuclei have up to 0.45
-_PALE = 1.15  # times the density of red cells: what is paler has lost its chromatin
+_PALE = 1.25  # times the density of red cells: what is paler has lost its chromatin
 
 _LEAST_SAMPLE = 0.5  # red-cell areas of foreground that tell the colour of red cells
 _USUAL_BLUENESS = 0.55  # density in blue over green of red cells, where there are none to measure
