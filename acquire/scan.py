@@ -322,8 +322,10 @@ class Scan:
 def open_scan(slide_file: Path, out: Path) -> Scan:
     """The scan of a slide file; its folder is `out/SLIDE`, or the slide file's own folder.
 
-    A slide file inside a scan's folder belongs to that scan.
+    A slide file inside a scan's folder belongs to that scan; the folder may be named for it.
     """
+    if slide_file.is_dir():
+        slide_file = ScanFolder(slide_file).slide_file
     slide = load_slide(slide_file)
     if (slide_file.parent / "scan.jsonl").exists():
         return Scan(slide, slide_file.parent)

@@ -92,7 +92,7 @@ def _microscope(folder: Path, timing: str) -> Microscope:
     """Many positions of fourteen frames, with a search for focus now and then."""
     focus = {"points": 3, "range_um": 12, "step_um": 3, "refresh_positions": 10}
     focus["refresh_minutes"] = 0  # real time passes while it is killed again and again
-    return Microscope(folder, timing, columns=10, rows=10, recipe="le18deg", slide={"focus": focus})
+    return Microscope(folder, timing, columns=10, rows=20, recipe="le18deg", slide={"focus": focus})
 
 
 def kill_beside_an_array(work: Path, broken: list[str]) -> list[str]:

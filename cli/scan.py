@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def scan(
-    slide_file: Annotated[Path, typer.Argument(metavar="SLIDE.yaml", help="The slide file.")],
+    slide_file: Annotated[
+        Path, typer.Argument(metavar="SLIDE.yaml", help="The slide file, or the scan's folder.")
+    ],
     pass_name: Annotated[
         str | None,
         typer.Option("--pass", help="unstained, stained or highres; without it: go on, or advise."),
@@ -105,9 +107,13 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     emit(result, as_json)
     say(
         f"Pass {name}: {cost.positions} positions x {len(plan.frames)} images with "
-        f"{plan.objective}, about {cost.seconds / 60:.1f} min "
+        f"{plan.objective}, about {_duration(cost.seconds)} "
         f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB uncompressed."
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _say_pause(paused: bool) -> None:

@@ -305,12 +305,22 @@ def test_a_damaged_frame_is_found(slide_file: Path, tmp_path: Path) -> None:
     take(scan, "unstained")
     reader = scan.folder.open_pass("unstained")
     shard = next((reader.path / reader.names[1] / "0" / "0").glob("c/2/0/0/0/0"))
-    data = bytearray(shard.read_bytes())
+    undamaged = shard.read_bytes()
+    data = bytearray(undamaged)
     data[100] ^= 0xFF
     shard.write_bytes(bytes(data))
     problems = scan.verify()["unstained"]
     assert len(problems) == 1
     assert f"position {reader.names[1]}, frame 'plate-2'" in problems[0]
+
+    shard.write_bytes(undamaged)
+    lower = next((reader.path / reader.names[0] / "0" / "1").glob("c/0/0/0/0/0"))
+    data = bytearray(lower.read_bytes())
+    data[100] ^= 0xFF
+    lower.write_bytes(bytes(data))
+    problems = scan.verify()["unstained"]
+    assert problems
+    assert all(f"position {reader.names[0]}" in text and "level 1" in text for text in problems)
 
 
 def test_an_array_that_falls_silent_stops_the_scan(
