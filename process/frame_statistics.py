@@ -24,13 +24,12 @@ SLOPE_SIGMA_PX = 1.5
 
 @dataclass(frozen=True)
 class Residuals:
-    """What each frame has that its prediction from the others has not; all of shape (frame,).
+    """What each frame has that its prediction from the others has not; both of shape (frame,).
 
-    `shift_px` is the shift that explains the residual best, `misfit` the residual's variance as a
-    share of the frame's usual one, `gain` the frame's contrast over that of its prediction.
+    `misfit` is the residual's variance as a share of the frame's usual one, `gain` the frame's
+    contrast over that of its prediction.
     """
 
-    shift_px: Matrix
     misfit: Matrix
     gain: Matrix
 
@@ -54,18 +53,25 @@ class FrameStatistics:
         """From crops (sample, frame, rgb, y, x)."""
         count, frames = stacks.shape[:2]
         grey = np.empty((count, frames + SLOPES, *stacks.shape[3:]), dtype=np.float32)
-        stacks.mean(axis=2, dtype=np.float32, out=grey[:, :frames])
-        clipped = grey[:, :frames] >= CLIPPED
-        for images in grey:
+        clipped = np.empty((count, frames, *stacks.shape[3:]), dtype=np.bool_)
+        products = np.zeros((frames + SLOPES,) * 2)
+        levels = np.empty((count, frames))
+        # One crop after the other: all its images stay in the processor's cache.
+        for index, crop in enumerate(stacks):
+            images, lit = grey[index], grey[index, :frames]
+            np.add(crop[:, 0], crop[:, 1], out=lit, dtype=np.float32)
+            lit += crop[:, 2]
+            lit /= 3
+            np.greater_equal(lit, CLIPPED, out=clipped[index])
             smooth = cv2.GaussianBlur(images[0], (0, 0), SLOPE_SIGMA_PX)
             images[frames + 1], images[frames] = np.gradient(smooth)
-        means = grey.mean(axis=(2, 3))
-        grey -= means[:, :, None, None]
-        flat = grey.reshape(*grey.shape[:2], -1)
-        grams = flat @ np.swapaxes(flat, 1, 2)
-        covariance = grams.sum(axis=0, dtype=np.float64) / (len(flat) * flat.shape[2])
-        level = means[:, :frames].mean(axis=0, dtype=np.float64)
-        return cls(grey, clipped, covariance, level)
+            flat = images.reshape(len(images), -1)
+            means = flat.mean(axis=1)
+            flat -= means[:, None]
+            products += flat @ flat.T
+            levels[index] = means[:frames]
+        covariance = products / (count * stacks.shape[3] * stacks.shape[4])
+        return cls(grey, clipped, covariance, levels.mean(axis=0))
 
     def residuals(self, scale: Matrix, precision: Matrix) -> Residuals:
         """Compare every frame with its prediction from all the others.
@@ -80,38 +86,65 @@ class FrameStatistics:
         Notes
         -----
         The residual of the regression of one variable on all others is the precision's row over
-        its diagonal. The shift is one step of Lucas and Kanade (1981) on the prediction.
+        its diagonal. Variances of weighted sums follow from the covariance without the pixels.
         """
         frames = len(self.level)
-        weights = (precision / np.diag(precision)[:, None])[:frames].astype(np.float32)
-        everything = self.grey / scale.astype(np.float32)[:, None, None]
-        units = everything[:, :frames]
-        flat = everything.reshape(len(units), len(scale), -1)
-        residual = (weights @ flat).reshape(units.shape)
-        predicted = units - residual
-        gain = np.einsum("sfyx,sfyx->f", units, predicted) / np.maximum(
-            np.einsum("sfyx,sfyx->f", predicted, predicted), 1e-6
-        )
-        misfit = np.einsum("sfyx,sfyx->f", residual, residual) / (residual.size / frames)
-        return Residuals(_shifts(residual, predicted, self.clipped), misfit, gain)
+        weights = _weights(precision, frames)
+        correlation = self.covariance / np.outer(scale, scale)
+        with_all = weights @ correlation
+        own = np.diag(correlation)[:frames]
+        shared = np.diag(with_all[:, :frames])
+        misfit = np.einsum("fi,fi->f", with_all, weights)
+        gain = (own - shared) / np.maximum(own - 2 * shared + misfit, 1e-9)
+        return Residuals(misfit, gain)
+
+    def shifts_px(self, scale: Matrix, precision: Matrix) -> Matrix:
+        """How far each frame lies beside its prediction from all the others, (frame,), pixels.
+
+        One step of Lucas and Kanade (1981) on the prediction; parameters as for `residuals`.
+        """
+        frames = len(self.level)
+        weights = (_weights(precision, frames) / scale).astype(np.float32)
+        unit = (1 / scale[:frames, None]).astype(np.float32)
+        sums = np.zeros((5, frames))
+        for images, clipped in zip(self.grey, self.clipped, strict=True):
+            flat = images.reshape(len(images), -1)
+            residual = weights @ flat
+            predicted = flat[:frames] * unit
+            predicted -= residual
+            sums += _gradient_sums(
+                residual.reshape(clipped.shape), predicted.reshape(clipped.shape), clipped
+            )
+        xx, xy, yy, x, y = sums
+        determinant = np.maximum(xx * yy - xy**2, 1e-9)
+        return np.asarray(np.hypot(yy * x - xy * y, xx * y - xy * x) / determinant)
 
 
-def _shifts(residual: Grey, predicted: Grey, clipped: NDArray[np.bool_]) -> Matrix:
-    """Length of the shift of each frame against its prediction, (frame,)."""
-    middle = (slice(None), slice(None), slice(1, -1), slice(1, -1))
-    inner = np.where(clipped[middle], np.float32(0), residual[middle])
-    across = predicted[:, :, 1:-1, 2:] - predicted[:, :, 1:-1, :-2]
-    down = predicted[:, :, 2:, 1:-1] - predicted[:, :, :-2, 1:-1]
+def _weights(precision: Matrix, frames: int) -> Matrix:
+    """What the residual of each frame takes of all images, (frame, image)."""
+    return np.asarray((precision / np.diag(precision)[:, None])[:frames])
 
-    def sums(one: Grey, other: Grey) -> Matrix:
-        return np.asarray(np.einsum("sfyx,sfyx->f", one, other), dtype=np.float64)
 
+def _gradient_sums(residual: Grey, predicted: Grey, clipped: NDArray[np.bool_]) -> Matrix:
+    """Sums over a crop of gradient times gradient and gradient times residual, (5, frame).
+
+    These are xx, xy, yy, x and y; images are (frame, y, x).
+    """
+    across = _flat(predicted[:, 1:-1, 2:] - predicted[:, 1:-1, :-2])
+    down = _flat(predicted[:, 2:, 1:-1] - predicted[:, :-2, 1:-1])
+    if clipped.any():
+        residual[clipped] = 0
+    inner = _flat(residual[:, 1:-1, 1:-1])
+    pairs = ((across, across), (across, down), (down, down), (inner, across), (inner, down))
+    sums = np.array([np.einsum("fp,fp->f", one, other) for one, other in pairs], np.float64)
     # Differences over two pixels are twice the gradient.
-    xx, xy, yy = sums(across, across) / 4, sums(across, down) / 4, sums(down, down) / 4
-    x, y = sums(inner, across) / 2, sums(inner, down) / 2
-    determinant = np.maximum(xx * yy - xy**2, 1e-9)
-    length = np.hypot(yy * x - xy * y, xx * y - xy * x) / determinant
-    return np.asarray(length, dtype=np.float64)
+    sums[:3] /= 4
+    sums[3:] /= 2
+    return sums
+
+
+def _flat(images: Grey) -> Grey:
+    return np.ascontiguousarray(images).reshape(len(images), -1)
 
 
 def exchange_gain(correlation: Matrix, precision: Matrix) -> Matrix:

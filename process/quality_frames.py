@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.ome_zarr import inner_chunk
 from plsctl.acquire.store import FrameRecord, PassReader
 from plsctl.process.frame_statistics import SLOPES, FrameStatistics, exchange_gain
 from plsctl.process.frame_symmetry import ring_medians, shared_correlation
@@ -43,6 +44,12 @@ LARGE_MISFIT = 12.0
 REFERENCE_POSITIONS = 6
 PLACES, PLACE_PX = 16, 64
 """What is learnt from: so many places, of this size, in each of so many positions."""
+
+BLOCK = 2
+"""Places lie side by side in squares of so many times so many, which are read at once."""
+
+MOST_EVIDENCE = 8
+"""Samples by which a position's frames are judged, at most: one alone tells most faults."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ def frames_of_pass(reader: PassReader) -> FrameReference | None:
 
 
 def random_stacks(reader: PassReader, position: str, count: int, side_px: int = PLACE_PX) -> Stacks:
-    """Stacks at random places of a position, the same ones each time.
+    """Stacks at random places of a position, the same ones each time; some lie side by side.
 
     Returns
     -------
@@ -109,14 +116,26 @@ def random_stacks(reader: PassReader, position: str, count: int, side_px: int = 
     width, height = reader.size_px(position)
     side = min(side_px, width, height)
     rng = np.random.default_rng((reader.names.index(position), 0xF4A3))
-    lefts = rng.integers(0, width - side + 1, count)
-    tops = rng.integers(0, height - side + 1, count)
-    boxes = [
-        (int(left), int(top), int(left) + side, int(top) + side)
-        for left, top in zip(lefts, tops, strict=True)
-    ]
-    frames = [reader.windows(position, index, boxes) for index in range(len(reader.labels))]
-    return np.ascontiguousarray(np.moveaxis(np.array(frames), (0, 4), (1, 2)))
+    block = min(BLOCK, width // side, height // side)
+    boxes = []
+    for _ in range(-(-count // block**2)):
+        left, top = (_random_start(rng, size, block * side) for size in (width, height))
+        boxes.append((left, top, left + block * side, top + block * side))
+    stacks = np.empty((len(boxes), block, block, len(reader.labels), 3, side, side), np.uint8)
+    for index in range(len(reader.labels)):
+        for area, part in zip(stacks, reader.windows(position, index, boxes), strict=True):
+            places = part.reshape(block, side, block, side, 3)
+            area[:, :, index] = places.transpose(0, 2, 4, 1, 3)
+    return stacks.reshape(-1, *stacks.shape[3:])[:count]
+
+
+def _random_start(rng: np.random.Generator, size_px: int, length_px: int) -> int:
+    """Where a stretch of an image begins; inside one stored tile where it fits into one."""
+    tile = inner_chunk(size_px)
+    if length_px > tile:
+        return int(rng.integers(0, size_px - length_px + 1))
+    tiles = max(1, size_px // tile)
+    return int(rng.integers(tiles) * tile + rng.integers(0, tile - length_px + 1))
 
 
 def learn_frames(tiles: Sequence[Stacks], frames: Sequence[FrameRecord]) -> FrameReference | None:
@@ -179,8 +198,10 @@ def _doubts(
 
 
 def _is_regular(one: FrameStatistics, reference: FrameReference) -> bool:
-    agreement = _agreement(one, reference)
-    return agreement.exchange < LARGE_EXCHANGE and agreement.misfit < LARGE_MISFIT
+    gain = _exchange_gain(one.covariance, reference.scale, reference.precision)
+    misfits = one.residuals(reference.scale, reference.precision).misfit / reference.misfit
+    exchange = float((gain / reference.margin).max())
+    return exchange < LARGE_EXCHANGE and float(misfits.max()) < LARGE_MISFIT
 
 
 def _reference(
@@ -219,8 +240,8 @@ def frame_agreement(stacks: Stacks, reference: FrameReference) -> FrameAgreement
     Parameters
     ----------
     stacks
-        Crops of the position, (sample, image, rgb, y, x), uint8; all of them give one verdict,
-        since a frame is moved or exchanged for the whole position.
+        Crops of the position, (sample, image, rgb, y, x), uint8, of which some are looked at;
+        together they give one verdict, since a frame is moved or exchanged for the whole position.
 
     Raises
     ------
@@ -232,12 +253,14 @@ def frame_agreement(stacks: Stacks, reference: FrameReference) -> FrameAgreement
             f"Stacks of shape {stacks.shape} do not hold the {len(reference.labels)} frames "
             "of the reference."
         )
-    return _agreement(FrameStatistics.of(stacks), reference)
+    some = np.linspace(0, len(stacks) - 1, min(MOST_EVIDENCE, len(stacks))).round().astype(int)
+    return _agreement(FrameStatistics.of(stacks[some]), reference)
 
 
 def _agreement(one: FrameStatistics, reference: FrameReference) -> FrameAgreement:
     residuals = one.residuals(reference.scale, reference.precision)
-    shifts, misfits = residuals.shift_px, residuals.misfit / reference.misfit
+    shifts = one.shifts_px(reference.scale, reference.precision)
+    misfits = residuals.misfit / reference.misfit
     light = _light(one, reference, residuals.gain)
     gain = _exchange_gain(one.covariance, reference.scale, reference.precision)
     exchange = gain / reference.margin
