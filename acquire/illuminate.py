@@ -52,7 +52,8 @@ class IlluminateArray(SerialArray):
         self._settings = settings
         self._lock = threading.RLock()
         self._level: int | None = None  # brightness the array is known to have
-        self._clears_itself = False  # whether `l` replaces what was lit before
+        # Whether `l` replaces what was lit before; None where that is not known.
+        self._clears_itself: bool | None = None
         self._sequence: tuple[int, int] | None = None  # patterns loaded, their brightness
         self._running = False
         self._known: tuple[Dialect, Identity] | None = None
@@ -157,7 +158,7 @@ class IlluminateArray(SerialArray):
 
     def _replace_when_lighting(self, wanted: bool) -> None:
         if wanted != self._clears_itself:
-            self._clears_itself = False
+            self._clears_itself = None  # a lost reply does not tell whether it was done
             self._ask(f"ac.{int(wanted)}", f"AC.{int(wanted)}")
             self._clears_itself = wanted
 
@@ -257,7 +258,7 @@ class IlluminateArray(SerialArray):
 
     def _greet(self) -> tuple[Dialect, Identity]:
         """Dark first, then who it is, then the modes this driver counts on."""
-        self._level, self._clears_itself = None, False
+        self._level, self._clears_itself = None, None
         self._sequence, self._running = None, False
         self._wake_up()
         for _ in range(self._settings.retries):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -314,6 +315,21 @@ def test_a_sequence_survives_single_faults(kind: str, fault: str) -> None:
         array.start_sequence(SequenceTiming(delay_ms=10, wait_for_camera=False))
         array.finish_sequence(timeout_s=1.0)
         assert bench.shown[-3:] == [{3: 1.0}, {4: 1.0}, {}]
+
+
+@pytest.mark.parametrize("lost", range(1, 13))
+@pytest.mark.parametrize("kind", ILLUMINATE)
+def test_a_long_list_is_lit_whole_whichever_reply_is_lost(
+    kind: str, lost: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of several commands: whether the array clears before each must never be assumed."""
+    with _bench("in process", kind) as bench, open_led_array(bench.settings()) as array:
+        receive, count = bench.board.receive, itertools.count(1)
+        monkeypatch.setattr(
+            bench.board, "receive", lambda burst: receive(burst) * (next(count) != lost)
+        )
+        array.light(range(40))
+        assert sorted(bench.board.lit) == list(range(40))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
