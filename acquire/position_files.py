@@ -33,6 +33,7 @@ class PositionFiles:
         self._frames = frames
         self._levels: list[tensorstore.TensorStore] = []
         self._pending: deque[tensorstore.WriteFutures] = deque()
+        self._sent: set[int] = set()
         # Lower levels of frames whose shard is not yet complete: shard -> frame -> levels.
         self._lower: dict[int, dict[int, list[Planes]]] = {}
         self._shape: tuple[int, int, int] | None = None
@@ -48,6 +49,9 @@ class PositionFiles:
         """Send one frame, (y, x, rgb) or (y, x), to the disk; returns while it is under way."""
         if not self._levels:
             self._create(image)
+        if index in self._sent:
+            self._settle()  # of two writes under way to one place, either may come last
+        self._sent.add(index)
         self._send(self._levels[0][index, :, 0], _planes(image))
         shard, lower = index // LOWER_FRAMES_PER_SHARD, []
         for _ in range(1, LEVELS):
@@ -63,8 +67,7 @@ class PositionFiles:
         """Wait until every frame is on the disk; a full or broken disk is an error only here."""
         for shard in list(self._lower):
             self._send_lower(shard)
-        while self._pending:
-            self._pending.popleft().result()
+        self._settle()
 
     def remove(self) -> None:
         """Delete everything of the position."""
@@ -74,6 +77,7 @@ class PositionFiles:
                 self._pending.popleft().result()
         self._levels.clear()
         self._lower.clear()
+        self._sent.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _create(self, image: RawImage) -> None:
@@ -86,6 +90,10 @@ class PositionFiles:
             together = 1 if level == 0 else min(LOWER_FRAMES_PER_SHARD, self._frames)
             folder = self._folder / "0" / str(level)
             self._levels.append(create_array(folder, shape, image.dtype, together))
+
+    def _settle(self) -> None:
+        while self._pending:
+            self._pending.popleft().result()
 
     def _send(self, place: tensorstore.TensorStore, planes: Planes) -> None:
         self._pending.append(place.write(planes, can_reference_source_data_indefinitely=True))

@@ -79,6 +79,16 @@ def test_frames_come_back_in_whatever_order_they_came(tmp_path: Path) -> None:
         assert np.abs(found - blocks.mean(axis=(2, 4))).max() <= (0, 0.5, 1)[level]
 
 
+def test_of_a_frame_taken_twice_the_second_stays(tmp_path: Path) -> None:
+    for attempt in range(30):
+        files = PositionFiles(tmp_path / str(attempt), 1)
+        for value in range(5):
+            files.write(0, np.full((240, 480), value, np.uint8))
+        files.flush()
+        kept = [int(level[0, 0, 0, 0, 0].read().result()) for level in files._levels]
+        assert kept == [4, 4, 4]
+
+
 def test_the_caller_goes_on_while_the_disk_is_slow_and_waits_for_one_position_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
