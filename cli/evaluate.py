@@ -17,7 +17,8 @@ def evaluate(
     cell_types: Annotated[
         bool,
         typer.Option(
-            "--cell-types", help="Train a classifier on the stained cells and let it read both."
+            "--cell-types",
+            help="Train a classifier on the stained cells and let it read the predictions.",
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -26,8 +27,9 @@ def evaluate(
 ) -> None:
     """Measure a run, beside the unstained image, the mean colour and the mean stained image.
 
-    Prints similarity and error with 95 % intervals, the paired difference to the unstained image,
-    and how nuclei agree with those of the stained images: Dice, lost and invented ones.
+    Prints similarity and error with 95 % intervals, the paired difference to the unstained
+    image, how nuclei agree with those of the stained images (Dice, lost and invented ones,
+    lobes), and what may be wrong with the worst samples. Files go into the run folder.
 
     Example: plsctl evaluate runs/first --split test
     """
@@ -76,12 +78,12 @@ def _show(result: dict[str, Any]) -> None:
     console.print(table)
     if result["nuclei"]["prediction"]["dice"] is not None:
         console.print(_nuclei_table(result["nuclei"]))
-    left = result["marks_left"]["prediction"]
+    left = result.get("marks_left", {}).get("prediction")
     if left is not None:
         low, high = (100 * end for end in left["ci95"])
-        console.print(
-            f"Of the dark rims and rings of the unstained image {100 * left['mean']:.0f} % are "
-            f"left ({low:.0f} to {high:.0f})."
+        say(
+            f"Of the darkness of rims and rings in {left['samples']} unstained images "
+            f"{100 * left['mean']:.0f} % is left ({low:.0f} to {high:.0f})."
         )
     if "cell_types" in result:
         console.print(_types_table(result["cell_types"]))
@@ -90,19 +92,20 @@ def _show(result: dict[str, Any]) -> None:
 def _show_worst(result: dict[str, Any], file: Path) -> None:
     counts: dict[str, int] = result["worst"]
     named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    say(f"The worst {sum(counts.values())}: {named} ({file}).")
+    say(f"The worst {sum(counts.values())}: {named} ({file}, and as a picture, .png).")
 
 
 def _types_table(found: dict[str, Any]) -> Any:
     from rich.table import Table
 
-    cells, types = found["prediction"]["cells"], ", ".join(found["prediction"]["types"])
-    table = Table(title=f"Cell types ({types}) of {cells} cells, as a classifier reads them")
-    for heading in ("", "as in the stained image", "right", "right in the stained image"):
+    prediction = found["prediction"]
+    table = Table(title=f"Types that a classifier reads, {prediction['cells']} cells")
+    for heading in ("", "right", "as in the stained image"):
         table.add_column(heading, justify="right" if heading else "left")
+    table.add_row("stained image", _cell(prediction["accuracy_on_stained"]), "")
     for row, values in found.items():
-        measures = ("agreement", "accuracy_on_prediction", "accuracy_on_stained")
-        table.add_row(row, *(_cell(values[name]) for name in measures))
+        table.add_row(row, _cell(values["accuracy_on_prediction"]), _cell(values["agreement"]))
+    table.caption = f"Types: {', '.join(prediction['types'])}."
     return table
 
 
@@ -111,12 +114,13 @@ def _nuclei_table(nuclei: dict[str, Any]) -> Any:
 
     total = nuclei["prediction"]["nuclei"]
     table = Table(title=f"Nuclei, beside the {total} whole ones of the stained images")
-    for heading in ("", "Dice", "lost", "share", "invented", "share"):
+    for heading in ("", "Dice", "lost, share", "invented, share", "lobes as stained"):
         table.add_column(heading, justify="right" if heading else "left")
     for row, found in nuclei.items():
-        lost, invented = str(found["lost"]), str(found["invented"])
-        shares = _cell(found["lost_share"]), _cell(found["invented_share"])
-        table.add_row(row, _cell(found["dice"]), lost, shares[0], invented, shares[1])
+        lost = f"{found['lost']}, {_cell(found['lost_share'])}"
+        invented = f"{found['invented']}, {_cell(found['invented_share'])}"
+        lobes = _cell(None if found["lobes"] is None else found["lobes"]["same_share"])
+        table.add_row(row, _cell(found["dice"]), lost, invented, lobes)
     return table
 
 

@@ -18,6 +18,7 @@ from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
 from plsctl.models.worst import count_categories, worst_samples, write_worst
+from plsctl.models.worst_picture import draw_worst
 from plsctl.process.dataset import Dataset
 
 BLOCK = 64
@@ -25,6 +26,9 @@ BLOCK = 64
 
 JUDGED_TARGETS = 200
 """Training targets from which white and the limit of chromatin are taken."""
+
+RIMLESS_TARGET = "100x"
+"""Stained images without dark rims, for they are taken under oil; those at 20x have them too."""
 
 Images = NDArray[np.uint8]
 Scores = dict[str, NDArray[np.float64]]
@@ -44,7 +48,8 @@ def evaluate(
 
     `unstained` is the bright-field image, `mean_colour` the mean colour and `mean_target` the mean
     image of the training targets. Writes `metrics.json`, `samples_SPLIT.csv`,
-    `worst_SPLIT.csv` (papers/002 table 4.3) and `gallery_SPLIT.png` into the run folder.
+    `worst_SPLIT.csv` and `worst_SPLIT.png` (papers/002 table 4.3) and `gallery_SPLIT.png` into the
+    run folder.
 
     Parameters
     ----------
@@ -60,11 +65,10 @@ def evaluate(
     dict
         `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same}, `paired`
         {baseline: the same, of the differences sample by sample} and `nuclei` {prediction or
-        baseline: agreement of nuclei, see `NucleusScores.summary`}; `marks_left` {the
-        same: share of dark rims and rings that is left, see `plsctl.models.marks`}; with `types`
-        also
-        `cell_types` {prediction or `unstained`: see `TypeAgreement.summary`}; `worst` {category:
-        how many of the 100 worst samples}.
+        baseline: agreement of nuclei, see `NucleusScores.summary`}; with a 100x target
+        `marks_left` {the same: share of dark rims and rings that is left, see
+        `plsctl.models.marks`}; with `types` also `cell_types` {prediction or `unstained`: see
+        `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples}.
 
     Raises
     ------
@@ -88,7 +92,8 @@ def evaluate(
         for name, images in candidates.items():
             scores.setdefault(name, []).append({m: f(images, target) for m, f in METRICS.items()})
             nuclei.setdefault(name, []).append(judge.compare(images, target))
-            marks.setdefault(name, []).append(marks_left(images, unstained, target))
+            if run.facts.target == RIMLESS_TARGET:
+                marks.setdefault(name, []).append(marks_left(images, unstained, target))
             if types is not None and name not in constants:
                 seen.setdefault(name, []).append(images)
         if on_samples is not None:
@@ -110,8 +115,11 @@ def evaluate(
         },
         "nuclei": {name: values.summary() for name, values in counted.items()},
     }
-    left = {name: np.concatenate(blocks) for name, blocks in marks.items()}
-    result["marks_left"] = {name: _mean_of_measured(values) for name, values in left.items()}
+    columns = {**found, **counted["prediction"].columns()}
+    if marks:
+        left = {name: np.concatenate(blocks) for name, blocks in marks.items()}
+        result["marks_left"] = {name: _mean_of_measured(values) for name, values in left.items()}
+        columns["marks_left"] = left["prediction"]
     if types is not None:
         names = types_of(data, numbers)
         targets = data.read_target(run.facts.target, numbers).astype(np.uint8)
@@ -119,10 +127,10 @@ def evaluate(
             name: types.compare(names, np.concatenate(blocks), targets).summary()
             for name, blocks in seen.items()
         }
-    columns = {**found, **counted["prediction"].columns(), "marks_left": left["prediction"]}
     rows = data.table.set_index("sample").loc[numbers].reset_index()
     worst = worst_samples(rows, found["mae"])
     write_worst(run.path / f"worst_{split}.csv", worst)
+    draw_worst(run.path / f"worst_{split}.png", predictor, data, worst)
     result["worst"] = count_categories(worst)
     _write(run.path, split, data, numbers, columns, result)
     draw_gallery(run.path / f"gallery_{split}.png", predictor, data, numbers, found["ssim"])
@@ -173,7 +181,11 @@ def _mean_of_measured(values: NDArray[np.float64]) -> dict[str, object] | None:
     measured = values[np.isfinite(values)]
     if not len(measured):
         return None
-    return {"mean": float(measured.mean()), "ci95": list(bootstrap_interval(measured))}
+    return {
+        "samples": len(measured),
+        "mean": float(measured.mean()),
+        "ci95": list(bootstrap_interval(measured)),
+    }
 
 
 def _write(

@@ -7,13 +7,15 @@ from stained training targets, for all images.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.models.metrics import bootstrap_interval, bootstrap_ratio
+from plsctl.models.intervals import measured_rate, measured_share
+from plsctl.models.lobes import count_lobes
+from plsctl.models.metrics import bootstrap_interval
 from plsctl.process.background import BACKGROUND_LEVEL
 from plsctl.process.cell_scale import RED_CELL_UM
 from plsctl.process.segmentation import SegmentationSettings, segment, slide_settings
@@ -35,13 +37,18 @@ class NucleusScores:
     """One value per sample, (n,).
 
     `dice` is NaN where neither image has a nucleus. Nuclei that the crop's border cuts count for
-    `dice` only: how much of them is seen is chance.
+    `dice` only: how much of them is seen is chance. `lobes` and `lobes_shown` are those of the
+    whole nuclei that are in both images, in the stained one and in the other; `lobes_same` counts
+    the nuclei that have equally many.
     """
 
     dice: NDArray[np.float64]
     stained: NDArray[np.int64]
     lost: NDArray[np.int64]
     invented: NDArray[np.int64]
+    lobes: NDArray[np.int64]
+    lobes_shown: NDArray[np.int64]
+    lobes_same: NDArray[np.int64]
 
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """As columns of a table."""
@@ -50,40 +57,58 @@ class NucleusScores:
             "nuclei": self.stained,
             "nuclei_lost": self.lost,
             "nuclei_invented": self.invented,
+            "lobes": self.lobes,
+            "lobes_shown": self.lobes_shown,
         }
 
     def summary(self) -> dict[str, object]:
         """Means with intervals over samples; None where there is nothing to measure.
 
-        `lost` and `invented` are also given per nucleus of the stained images.
+        `lost` and `invented` are also given per nucleus of the stained images. `lobes` holds the
+        mean number in a stained nucleus, the mean difference (prediction less stained, of samples)
+        and the share of nuclei with equally many.
         """
-        measured = self.dice[np.isfinite(self.dice)]
-        dice = (
-            {"mean": float(measured.mean()), "ci95": list(bootstrap_interval(measured))}
-            if len(measured)
-            else None
-        )
+        nuclei, lost, invented = (int(x.sum()) for x in (self.stained, self.lost, self.invented))
         return {
-            "dice": dice,
-            "nuclei": int(self.stained.sum()),
-            "lost": int(self.lost.sum()),
-            "invented": int(self.invented.sum()),
-            "lost_share": _share(self.lost, self.stained),
-            "invented_share": _share(self.invented, self.stained),
+            "dice": _mean(self.dice[np.isfinite(self.dice)]),
+            "nuclei": nuclei,
+            "lost": lost,
+            "invented": invented,
+            "lost_share": measured_share(lost, nuclei),
+            "invented_share": measured_rate(invented, nuclei),
+            "lobes": self._lobes(nuclei - lost),
+        }
+
+    def _lobes(self, nuclei: int) -> dict[str, object] | None:
+        if not nuclei:
+            return None
+        kept = self.stained > self.lost
+        return {
+            "nuclei": nuclei,
+            "mean": float(self.lobes.sum() / nuclei),
+            "difference": _mean((self.lobes_shown - self.lobes)[kept].astype(np.float64)),
+            "same_share": measured_share(int(self.lobes_same.sum()), nuclei),
         }
 
 
-def _share(counts: NDArray[np.int64], nuclei: NDArray[np.int64]) -> dict[str, object] | None:
-    if not nuclei.sum():
+def _mean(values: NDArray[np.float64]) -> dict[str, object] | None:
+    if not len(values):
         return None
-    interval = bootstrap_ratio(counts.astype(np.float64), nuclei.astype(np.float64))
-    return {"mean": float(counts.sum() / nuclei.sum()), "ci95": list(interval)}
+    return {"mean": float(values.mean()), "ci95": list(bootstrap_interval(values))}
 
 
 def join_scores(parts: list[NucleusScores]) -> NucleusScores:
     """The scores of several blocks of samples as one."""
-    names = ("dice", "stained", "lost", "invented")
+    names = [field.name for field in fields(NucleusScores)]
     return NucleusScores(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class _Nucleus:
+    """One nucleus: its pixels, and where its image in a prediction is looked for."""
+
+    area: Mask
+    around: Mask
 
 
 class NucleusJudge:
@@ -103,6 +128,7 @@ class NucleusJudge:
         self._gain = BACKGROUND_LEVEL / np.maximum(white, 1)
         settings = SegmentationSettings(flat_field=False, pixel_um=pixel_um)
         self._settings = slide_settings((self._flat(crop) for crop in targets), settings)
+        self._pixel_um = pixel_um
         self._closing_px = 2 * round(LOBES_APART * RED_CELL_UM / pixel_um / 2) + 1
 
     def _flat(self, crop: Images) -> Images:
@@ -119,24 +145,48 @@ class NucleusJudge:
             self._compare(self.nuclei(prediction), self.nuclei(target))
             for prediction, target in zip(predictions, targets, strict=True)
         ]
-        dice, stained, lost, invented = zip(*rows, strict=True)
-        counts = (np.array(column, dtype=np.int64) for column in (stained, lost, invented))
-        return NucleusScores(np.array(dice, dtype=np.float64), *counts)
+        dice, *counts = zip(*rows, strict=True)
+        return NucleusScores(
+            np.array(dice, dtype=np.float64),
+            *(np.array(column, dtype=np.int64) for column in counts),
+        )
 
-    def _compare(self, predicted: Mask, stained: Mask) -> tuple[float, int, int, int]:
-        total = int(predicted.sum()) + int(stained.sum())
-        dice = 2 * int((predicted & stained).sum()) / total if total else np.nan
-        count, lost = self._missing(stained, predicted)
-        return dice, count, lost, self._missing(predicted, stained)[1]
+    def _compare(self, shown: Mask, stained: Mask) -> tuple[float, int, int, int, int, int, int]:
+        total = int(shown.sum()) + int(stained.sum())
+        dice = 2 * int((shown & stained).sum()) / total if total else np.nan
+        whole, invented = self._whole(stained), self._missing(self._whole(shown), stained)
+        kept = [n for n in whole if shown[n.area].mean() >= PRESENT_SHARE]
+        lobes = [
+            (count_lobes(n.area, self._pixel_um), count_lobes(shown & n.around, self._pixel_um))
+            for n in kept
+        ]
+        return (
+            dice,
+            len(whole),
+            self._missing(whole, shown),
+            invented,
+            sum(stained_count for stained_count, _ in lobes),
+            sum(shown_count for _, shown_count in lobes),
+            sum(first == second for first, second in lobes),
+        )
 
-    def _missing(self, first: Mask, second: Mask) -> tuple[int, int]:
-        """Whole nuclei of the first mask, and how many of them are not in the second."""
+    @staticmethod
+    def _missing(nuclei: list[_Nucleus], other: Mask) -> int:
+        """How many nuclei are not in the other image."""
+        return sum(bool(other[nucleus.area].mean() < PRESENT_SHARE) for nucleus in nuclei)
+
+    def _whole(self, mask: Mask) -> list[_Nucleus]:
+        """The nuclei of a mask that the crop's border does not cut."""
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (self._closing_px,) * 2)
         pad = self._closing_px
-        padded = np.pad(first.astype(np.uint8), pad)
+        padded = np.pad(mask.astype(np.uint8), pad)
         closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc)[pad:-pad, pad:-pad]
         number, labels = cv2.connectedComponents(np.ascontiguousarray(closed), connectivity=8)
         border = {*labels[0], *labels[-1], *labels[:, 0], *labels[:, -1]}
-        whole = [label for label in range(1, number) if label not in border]
-        covered = [float(second[(labels == label) & first].mean()) for label in whole]
-        return len(whole), sum(share < PRESENT_SHARE for share in covered)
+        found = []
+        for label in range(1, number):
+            if label not in border:
+                part = labels == label
+                around = cv2.dilate(part.astype(np.uint8), disc).astype(bool)
+                found.append(_Nucleus(part & mask, around))
+        return found

@@ -49,6 +49,10 @@ def test_lost_and_invented_nuclei_are_counted(judge: NucleusJudge) -> None:
     assert scores.lost.tolist() == [1, 0, 1, 0, 0]
     assert scores.invented.tolist() == [0, 1, 1, 0, 0]
     assert scores.dice[:2].tolist() == [0, 0] and scores.dice[3] > 0.99 and np.isnan(scores.dice[4])
+    # The nucleus of two lobes is found as it was; of the lost ones nothing is counted.
+    assert (scores.lobes.tolist(), scores.lobes_shown.tolist()) == ([0, 0, 0, 2, 0],) * 2
+    merged = judge.compare(_crop((32.0, 30.0, 12.0))[None], targets[3:4])
+    assert (merged.lobes[0], merged.lobes_shown[0], merged.lobes_same[0]) == (2, 1, 0)
     summary = join_scores([scores, scores]).summary()
     assert (summary["nuclei"], summary["lost"], summary["invented"]) == (6, 4, 4)
     share = summary["lost_share"]
