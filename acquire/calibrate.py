@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.exposures import Exposure, ExposureTable
+from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.recipes import RECIPES, Frame
 
@@ -52,12 +52,17 @@ class ExposureCalibration:
 
     Parameters
     ----------
+    stop
+        Asked before every image whether to break off.
     longest_ms
         Exposures are not made longer than this; beyond it gain is raised.
     """
 
-    def __init__(self, microscope: Microscope, longest_ms: float = 500.0) -> None:
+    def __init__(
+        self, microscope: Microscope, stop: StopRequest, longest_ms: float = 500.0
+    ) -> None:
         self._microscope = microscope
+        self._stop = stop
         camera = microscope.hardware.camera
         self._shortest_ms = camera.exposure_range_ms[0]
         self._longest_ms = min(longest_ms, camera.exposure_range_ms[1])
@@ -96,8 +101,7 @@ class ExposureCalibration:
         self._microscope.light(leds)
         light = self._split(5.0 if bright else 50.0)
         for _ in range(TRIALS):
-            image = self._microscope.snap(light.exposure_ms, light.gain)
-            reached = self._reached(image, bright)
+            reached = self._reached(light, bright)
             if reached >= SATURATED:
                 light = self._split(light.amount / 4)
                 continue
@@ -109,8 +113,7 @@ class ExposureCalibration:
                 break
             light = following
         else:
-            image = self._microscope.snap(light.exposure_ms, light.gain)
-            reached = self._reached(image, bright)
+            reached = self._reached(light, bright)
         if bright and reached < 0.25:
             raise HardwareError(
                 f"'{name}' gives too little light: {100 * reached:.0f} % of what is wanted after "
@@ -119,8 +122,10 @@ class ExposureCalibration:
             )
         return light
 
-    def _reached(self, image: NDArray[np.uint8 | np.uint16], bright: bool) -> float:
-        """The image's level as a share of the level wanted; `SATURATED` when it cannot be told."""
+    def _reached(self, light: Light, bright: bool) -> float:
+        """An image's level as a share of the level wanted; `SATURATED` when it cannot be told."""
+        self._stop.check()
+        image = self._microscope.snap(light.exposure_ms, light.gain)
         targets = {50.0: BRIGHT_TARGET, 99.0: HALO_TARGET} if bright else {99.9: LOW_TARGET}
         # The brightest colour decides, so that none is lost.
         values = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)

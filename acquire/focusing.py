@@ -58,7 +58,7 @@ class FocusSearch:
             hardware = self._microscope.hardware
             ring = geometry.inside_ring(hardware.objective(hardware.low_power).na)
         leds = tuple(led.led for led in ring)
-        calibration = ExposureCalibration(self._microscope)
+        calibration = ExposureCalibration(self._microscope, self._stop)
         found = calibration.search(leds, inside, "the LEDs for focus")
         self.light = FocusLight(leds, found.exposure_ms, found.gain)
         return self.light

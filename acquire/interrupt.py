@@ -11,11 +11,12 @@ from types import FrameType
 
 from plsctl.acquire.errors import InterruptedScan
 
-# Windows has no SIGHUP.
+# Windows has no SIGHUP; SIGBREAK is its Ctrl-Break, and a console that is closed.
 _SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
 ]
-
 
 # Windows has neither.
 _PAUSE, _GO_ON = getattr(signal, "SIGTSTP", None), getattr(signal, "SIGCONT", None)
@@ -24,12 +25,23 @@ LOOK_S = 0.05
 """How often a pause is asked whether it is over."""
 
 
-class StopRequest:
-    """Remembers that somebody asked to stop or to pause."""
+POSITIONS_KEPT = "the positions finished so far are kept"
 
-    def __init__(self) -> None:
+
+class StopRequest:
+    """Remembers that somebody asked to stop or to pause.
+
+    Parameters
+    ----------
+    outcome
+        What becomes of the work that is stopped, for the message.
+    """
+
+    def __init__(self, outcome: str = POSITIONS_KEPT) -> None:
+        self._outcome = outcome
         self._reason: str | None = None
         self._paused = False
+        self._at_once = False
 
     @property
     def is_paused(self) -> bool:
@@ -54,22 +66,49 @@ class StopRequest:
         """Ask to stop; the first reason is kept."""
         self._reason = self._reason or reason
 
+    @property
+    def is_set(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._reason is not None
+
     def check(self) -> None:
         """Raise `InterruptedScan` if a stop was asked for."""
         if self._reason is not None:
+            goes_on = ": it goes on where it stopped" if self._outcome == POSITIONS_KEPT else ""
             raise InterruptedScan(
-                f"stopped by {self._reason}; the positions finished so far are kept.",
-                hint="Run the same command again: it goes on where it stopped.",
+                f"stopped by {self._reason}; {self._outcome}.",
+                hint=f"Run the same command again{goes_on}.",
             )
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While the block runs a signal breaks it off, for what looks for no stop itself.
+
+        Not around devices: their core calls back, and wraps what is raised in there.
+        """
+        self.check()
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+    def hear(self, reason: str) -> None:
+        """Take note of a signal; the first one inside `at_once` raises."""
+        is_first = not self.is_set
+        self.set(reason)
+        if self._at_once and is_first:
+            self.check()
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals(outcome: str = POSITIONS_KEPT) -> Iterator[StopRequest]:
     """Turn signals into a `StopRequest` while the block runs; a second Ctrl-C breaks off hard.
 
     SIGTSTP (Ctrl-Z) pauses instead of freezing the process with an LED lit; SIGCONT goes on.
+    `outcome` as for `StopRequest`.
     """
-    request = StopRequest()
+    request = StopRequest(outcome)
     if threading.current_thread() is not threading.main_thread():
         # Signals reach the main thread only; elsewhere the owner of the thread calls `set`.
         yield request
@@ -80,10 +119,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
             request.pause()
         elif number == _GO_ON:
             request.go_on()
-        elif request._reason is not None and number == signal.SIGINT:
+        elif request.is_set and number == signal.SIGINT:
             raise KeyboardInterrupt
         else:
-            request.set(signal.Signals(number).name)
+            request.hear(signal.Signals(number).name)
 
     heard = [*_SIGNALS, *(number for number in (_PAUSE, _GO_ON) if number is not None)]
     before = {number: signal.signal(number, handle) for number in heard}

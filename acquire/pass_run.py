@@ -97,7 +97,8 @@ def _run_locked(
     try:
         with open_microscope(scan.hardware) as microscope:
             people = roles(microscope.operator)
-            people.operator.prepare(name, resumed)
+            with stop.at_once():  # a question to a person waits for as long as it takes
+                people.operator.prepare(name, resumed)
             if fresh:
                 _put_aside(scan, name, journal)
             journal.append(
@@ -109,7 +110,8 @@ def _run_locked(
             # What was measured before is read back from the file, up to this beginning.
             journal.sync()
             if name == "highres" and not scan.folder.cells.exists():
-                people.cells.find(scan.folder.path)
+                with stop.at_once():
+                    people.cells.find(scan.folder.path)
             run = PassSteps(scan, name, microscope, people, journal, stop, force, progress)
             totals = run.take(watch)
             if name == "stained" and totals.positions:

@@ -53,7 +53,7 @@ def exposures(
     from plsctl.acquire.exposures import save_exposures
     from plsctl.acquire.focusing import FocusSearch
     from plsctl.acquire.hardware import load_hardware
-    from plsctl.acquire.interrupt import StopRequest
+    from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.microscope import open_microscope
     from plsctl.acquire.recipes import BRIGHTFIELD, Frame
     from plsctl.acquire.slide import FocusSettings
@@ -63,15 +63,19 @@ def exposures(
     name = objective or described.low_power
     described.objective(name)
     frames = (Frame(BRIGHTFIELD),) if brightfield_only else all_frames()
-    with open_microscope(described) as microscope, progress("exposures", len(frames)) as advance:
+    with (
+        stop_on_signals("no table was written") as stop,
+        open_microscope(described) as microscope,
+        progress("exposures", len(frames)) as advance,
+    ):
         microscope.set_objective(name)
         microscope.move_xy(*microscope.to_stage(*at_um))
         settings = FocusSettings()
-        search = FocusSearch(microscope, GradientFocusJudge(), settings, StopRequest())
+        search = FocusSearch(microscope, GradientFocusJudge(), settings, stop)
         guess_um = described.focus_z_um + microscope.objective.offset_z_um
         z_um, _ = search.find(guess_um, settings.range_um)
         microscope.move_z(z_um)
-        calibration = ExposureCalibration(microscope, longest_ms)
+        calibration = ExposureCalibration(microscope, stop, longest_ms)
         table = calibration.measure(frames, lambda label: advance(description=label))
     save_exposures(table, out)
     emit(

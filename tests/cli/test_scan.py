@@ -115,6 +115,25 @@ def test_an_interrupted_scan_says_how_to_go_on(tmp_path: Path) -> None:
     assert b"Run the same command again" in text
 
 
+def test_a_calibration_that_is_killed_leaves_nothing_lit(tmp_path: Path) -> None:
+    write_slide(tmp_path)
+    log = tmp_path / "led.log"
+    hardware = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    hardware["options"]["led_log"] = str(log)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(hardware))
+    table = tmp_path / "table.csv"
+    command = [*PLSCTL, "calibrate", "exposures", "--hardware", str(tmp_path / "tiny.yaml")]
+    with subprocess.Popen([*command, "-o", str(table)], stderr=subprocess.PIPE) as process:
+        while not (log.exists() and log.read_text().endswith('"lit": [0]}\n')):
+            time.sleep(0.01)
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, text = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert b"no table was written" in text and not table.exists()
+    assert json.loads(log.read_text().splitlines()[-1])["lit"] == []
+
+
 def test_a_forecast_touches_nothing(tmp_path: Path) -> None:
     slide = write_slide(tmp_path)
     result = plsctl("scan", slide, "--dry-run", "--out", tmp_path / "scans", "--json")
