@@ -12,6 +12,7 @@ import numpy as np
 from plsctl.acquire.backend import Backend, open_backend
 from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.hardware import Hardware
+from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.led_array import LedArray, open_led_array
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.stack import HardwareStack, lacks_for_hardware
@@ -39,8 +40,9 @@ class DeviceCheck:
     The stage is asked and not moved; LEDs are dark afterwards.
     """
 
-    def __init__(self, hardware: Hardware) -> None:
+    def __init__(self, hardware: Hardware, stop: StopRequest) -> None:
         self._hardware = hardware
+        self._stop = stop
         self.answers: list[Answer] = []
 
     @property
@@ -49,16 +51,21 @@ class DeviceCheck:
         return all(answer.is_well for answer in self.answers)
 
     def run(self) -> list[Answer]:
-        """Ask all parts."""
+        """Ask all parts; `InterruptedScan` when a stop is asked for before all have answered."""
         with ExitStack() as opened:
             backend = self._open("core", self._core, lambda core: opened.callback(core.close))
             leds = self._open("LED array", self._leds, lambda array: opened.callback(array.close))
             if backend is None or leds is None:
                 return self.answers
+
+            def hand_over(microscope: Microscope) -> None:
+                opened.pop_all()
+                opened.callback(microscope.close)
+
             microscope = self._open(
                 "devices in the core",
                 lambda: (Microscope(self._hardware, backend, leds), "as the hardware file says"),
-                lambda microscope: None,
+                hand_over,
             )
             if microscope is not None:
                 self._ask("stage", lambda: _stage(microscope))
@@ -66,7 +73,6 @@ class DeviceCheck:
                 self._ask("camera", lambda: _camera(microscope))
                 self._ask("light", lambda: _light(microscope))
                 self._ask("trigger cables", lambda: _cables(microscope))
-                microscope.leds_off()
         return self.answers
 
     def _open(
@@ -84,6 +90,7 @@ class DeviceCheck:
         return found[0] if found else None
 
     def _ask(self, part: str, action: Callable[[], str]) -> None:
+        self._stop.check()
         try:
             self.answers.append(Answer(part, True, action()))
         except PlsctlError as error:

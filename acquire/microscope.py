@@ -44,6 +44,8 @@ class Microscope:
         self._check_led_count()
         self._prepare_core()
         self._recognise_objective()
+        # Last: it must not stay open where something else is wrong.
+        self._set_shutter(True)
 
     @property
     def clock(self) -> Clock:
@@ -68,7 +70,7 @@ class Microscope:
 
     def close(self) -> None:
         """LEDs off, stage stopped, devices released; whatever fails, the rest is still done."""
-        self.leds.close()
+        _try(self.leds.close)
         _try(self.camera.disarm)
         _try(lambda: self._set_shutter(False))
         for stop in (self.hardware.stage.xy_device, self.hardware.stage.z_device):
@@ -109,7 +111,6 @@ class Microscope:
         self._check_objective_labels()
         # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
         self._core.setAutoShutter(False)
-        self._set_shutter(True)
         self.camera.prepare()
 
     def _set_shutter(self, is_open: bool) -> None:
@@ -298,8 +299,11 @@ class Microscope:
         turret, stage = self.hardware.turret, self.hardware.stage
         sign = -1.0 if turret.retract_direction == "down" else 1.0
         low, high = stage.z_um
-        z = self.position_um[2] + sign * turret.retract_z_um
-        self.move_z(min(max(z, low), high))
+        before = self.position_um[2]
+        z = min(max(before + sign * turret.retract_z_um, low), high)
+        # Turned by hand it may stand beyond the limit: the way to it would bring them together.
+        if sign * (z - before) > 0:
+            self.move_z(z)
 
     def to_stage(self, x_um: float, y_um: float) -> tuple[float, float]:
         """The stage position that brings a point to the centre under the present objective.

@@ -20,10 +20,12 @@ def devices(
     """
     from plsctl.acquire.device_check import DeviceCheck
     from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.interrupt import stop_on_signals
 
     described = load_hardware(hardware)
-    check = DeviceCheck(described)
-    answers = check.run()
+    with stop_on_signals("not every part was asked") as stop:
+        check = DeviceCheck(described, stop)
+        answers = check.run()
     stage = described.stage
     emit(
         {

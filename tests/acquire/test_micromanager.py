@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import zarr
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
+from plsctl.acquire.device_check import DeviceCheck
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
 from plsctl.acquire.focusing import Focus
 from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.interrupt import StopRequest, stop_on_signals
 from plsctl.acquire.journal import Event
-from plsctl.acquire.microscope import open_microscope
+from plsctl.acquire.microscope import Microscope, open_microscope
 from plsctl.acquire.pass_run import run_pass
 from plsctl.acquire.protocols import FieldPair, Roles, SlideTransform, WallClock
 from plsctl.acquire.scan import Scan, open_scan
@@ -154,6 +156,19 @@ def test_an_interrupted_pass_goes_on_and_keeps_what_was_finished(
     after = (scan.folder.pass_path("unstained") / taken[0] / "0" / "zarr.json").read_bytes()
     assert before == after
     assert len(scan.folder.open_pass("unstained").names) == 4
+
+
+def test_a_signal_ends_the_wait_for_a_person(
+    slide_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: Judge, pass_name: str, resumed: bool) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("the question went on")
+
+    monkeypatch.setattr(Judge, "prepare", ask)
+    scan = open_scan(slide_file, tmp_path / "scans")
+    with stop_on_signals() as stop, pytest.raises(InterruptedScan, match="SIGTERM"):
+        run_pass(scan, "unstained", roles, stop, force=True)
 
 
 def test_a_scan_repeats_from_its_own_folder(slide_file: Path, tmp_path: Path) -> None:
@@ -355,6 +370,18 @@ def test_limits_hold_below_the_plan(slide_file: Path) -> None:
         assert microscope.position_um[2] == pytest.approx(250, abs=0.1)
 
 
+def test_retracting_never_brings_slide_and_objective_together(slide_file: Path) -> None:
+    hardware = yaml.safe_load((slide_file.parent / "demo.yaml").read_text())
+    hardware["stage"]["z_um"] = [0, 300]
+    (slide_file.parent / "shallow.yaml").write_text(yaml.safe_dump(hardware))
+    with open_microscope(load_hardware("shallow.yaml", slide_file.parent)) as microscope:
+        core, label = microscope._core, microscope.hardware.stage.z_device
+        core.setPosition(label, -100.0)  # by hand, beyond the limit
+        core.waitForDevice(label)
+        microscope.retract()
+        assert microscope.position_um[2] == pytest.approx(-100, abs=0.1)
+
+
 def test_a_silent_port_and_a_missing_device_are_named(slide_file: Path) -> None:
     text = (slide_file.parent / "demo.yaml").read_text()
     broken = slide_file.parent / "broken.yaml"
@@ -375,6 +402,34 @@ def test_a_shutter_opens_with_the_microscope_and_closes_with_it(slide_file: Path
         assert core.getShutterOpen("White Light Shutter")
         microscope._set_shutter(False)
         assert not core.getShutterOpen("White Light Shutter")
+
+
+def test_a_check_of_the_devices_leaves_the_shutter_closed_and_tells_of_an_array_that_dies(
+    slide_file: Path, firmware: IlluminateFirmware, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hardware = yaml.safe_load((slide_file.parent / "demo.yaml").read_text())
+    hardware["camera"]["shutter"] = "White Light Shutter"
+    hardware["led_array"] |= {"reconnect_s": 0}
+    hardware["checks"]["brightness"] = True
+    (slide_file.parent / "shutter.yaml").write_text(yaml.safe_dump(hardware))
+    moved: list[bool] = []
+    set_shutter = Microscope._set_shutter
+
+    def note(self: Microscope, is_open: bool) -> None:
+        set_shutter(self, is_open)
+        moved.append(is_open)
+
+    def die(self: Microscope, name: str) -> tuple[int, ...]:
+        firmware.faults.lost_commands = 1000
+        return (0,)
+
+    monkeypatch.setattr(Microscope, "_set_shutter", note)
+    monkeypatch.setattr(Microscope, "pattern", die)
+    check = DeviceCheck(load_hardware("shutter.yaml", slide_file.parent), StopRequest())
+    answers = {answer.part: answer for answer in check.run()}
+    assert answers["camera"].is_well
+    assert "silent" in answers["light"].message
+    assert moved == [True, False]
 
 
 def test_a_stained_slide_is_not_scanned_as_an_unstained_one(

@@ -115,7 +115,7 @@ def test_cables_and_computer_take_the_same_images(tmp_path: Path) -> None:
 
 def test_missing_cables_are_named_and_nothing_waits_for_ever(tmp_path: Path) -> None:
     hardware = hardware_file(tmp_path, wiring="none")
-    check = DeviceCheck(load_hardware(str(hardware)))
+    check = DeviceCheck(load_hardware(str(hardware)), StopRequest())
     check.run()
     wrong = [answer for answer in check.answers if not answer.is_well]
     assert [answer.part for answer in wrong] == ["trigger cables"]
