@@ -239,6 +239,20 @@ class PassReader:
             parts.append(image[top : top + box[3] - box[1], left : left + box[2] - box[0]])
         return parts
 
+    def planes(self, name: str, index: int, boxes: Sequence[Box]) -> list[Image]:
+        """As `windows`, each part (rgb, y, x): colour of 8 bits comes as it is stored."""
+        array = self._open(name, 0)
+        if array.shape[1] != 3 or array.dtype.name != "uint8":
+            parts = self.windows(name, index, boxes)
+            return [np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in parts]
+        pending = [
+            array[index, :, 0, top:bottom, left:right].read() for left, top, right, bottom in boxes
+        ]
+        try:
+            return [np.asarray(future.result()) for future in pending]
+        except (ValueError, OSError) as error:
+            raise self._unreadable(name, index, error) from None
+
     def frame(self, name: str, index: int) -> Image:
         """One frame developed to colour: shape (y, x, rgb), uint8, linear."""
         return develop(self.raw_frame(name, index), self.attributes)

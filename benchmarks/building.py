@@ -20,11 +20,14 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
+
+if TYPE_CHECKING:
+    from plsctl.acquire.store import FrameRecord
 
 
 def main() -> None:
@@ -228,24 +231,31 @@ def scan(options: argparse.Namespace) -> Path:
     return opened.folder.path
 
 
+def full_frames(na: float) -> tuple[FrameRecord, ...]:
+    """The frames of the recipe `full` on the simulated array."""
+    from plsctl.acquire.exposures import load_exposures
+    from plsctl.acquire.hardware import find_file, load_hardware
+    from plsctl.acquire.plan import frame_records
+
+    hardware = load_hardware("simulator")
+    exposures = load_exposures(find_file("exposures_20x.csv", hardware.file.parent))
+    return frame_records("full", exposures, hardware.geometry(), na)
+
+
 def widen(narrow: Path, wide: Path) -> None:
     """Copy a scan; its LED images become those of the recipe `full`, with noise of their own.
 
     Only the first image of a stack is matched, so the others need no more than the size, and the
     noise that decides how well they compress, of real ones.
     """
-    from plsctl.acquire.recipes import recipe
     from plsctl.acquire.store import PassReader
     from plsctl.acquire.store_writer import PassWriter
 
     shutil.copytree(narrow, wide, ignore=shutil.ignore_patterns("unstained.ome.zarr"))
     reader = PassReader(narrow / "unstained.ome.zarr")
     known = reader.attributes
-    frames = [
-        known.frames[min(index, 1)].model_copy(update={**asdict(frame), "label": frame.label})
-        for index, frame in enumerate(recipe("full"))
-    ]
-    attributes = known.model_copy(update={"recipe": "full", "frames": tuple(frames)})
+    frames = full_frames(known.na)
+    attributes = known.model_copy(update={"recipe": "full", "frames": frames})
     writer = PassWriter(wide / "unstained.ome.zarr", attributes)
     rng = np.random.default_rng(0)
     for place in reader.positions:

@@ -26,13 +26,13 @@ FrameFacts = Mapping[str, object]
 Compression = Literal["lz4", "none"]
 
 
-def array_spec(path: Path) -> dict[str, object]:
+def array_spec(path: Path, cache_bytes: int = 16_000_000) -> dict[str, object]:
     """How tensorstore opens one array of the group."""
     return {
         "driver": "zarr3",
         "kvstore": kvstore(path),
         # Room for the shard indices, so that random reads do not fetch them again each time.
-        "context": {"cache_pool": {"total_bytes_limit": 16_000_000}},
+        "context": {"cache_pool": {"total_bytes_limit": cache_bytes}},
         "recheck_cached_data": "open",
     }
 
@@ -64,13 +64,13 @@ def create_array(
         "fill_value": 0,
         "dimension_names": ["sample", *AXES[len(AXES) - len(sample_shape) :]],
     }
-    spec = array_spec(path) | {"metadata": metadata}
+    spec = array_spec(path, cache_bytes=0) | {"metadata": metadata}
     return ts.open(spec, create=True, delete_existing=True).result()
 
 
 def open_array(path: Path, samples: int) -> ts.TensorStore:
     """An array for writing, cut down or grown to so many samples."""
-    store = ts.open(array_spec(path), read=True, write=True).result()
+    store = ts.open(array_spec(path, cache_bytes=0), read=True, write=True).result()
     return store.resize(exclusive_max=[samples, *store.shape[1:]]).result()
 
 

@@ -127,7 +127,10 @@ class DatasetWriter:
             else create_array(self._part / name, shape, self._dtype, shard, compression)
             for name, shape in shapes.items()
         }
-        self._waiting: dict[str, list[NDArray[np.generic]]] = {name: [] for name in shapes}
+        # Memory that was used before costs nothing; a fresh block per shard does.
+        self._waiting = {
+            name: np.empty((shard, *shape), self._dtype) for name, shape in shapes.items()
+        }
 
     def __len__(self) -> int:
         return self._count
@@ -170,18 +173,23 @@ class DatasetWriter:
         for name, shape in self._shapes.items():
             array = batch.get(name)
             if array is None:
-                array = np.zeros((count, *shape), self._dtype)
+                array = batch[name] = np.zeros((count, *shape), self._dtype)
             if array.shape != (count, *shape) or array.dtype != self._dtype:
                 raise ValueError(
                     f"{name}: expected {(count, *shape)} {self._dtype}, "
                     f"got {array.shape} {array.dtype}"
                 )
-            # A copy: the caller may use its buffer again before the shard is full.
-            self._waiting[name].extend(np.array(array))
         present = ";".join(name for name in self.targets if name in targets)
+        first, waiting = 0, self._count - self.written
         self._add_rows(rows.assign(targets=present))
-        while self._count - self.written >= self._shard:
-            self._flush(self._shard)
+        while first < count:
+            taken = min(count - first, self._shard - waiting)
+            for name, array in batch.items():
+                self._waiting[name][waiting : waiting + taken] = array[first : first + taken]
+            first, waiting = first + taken, waiting + taken
+            if waiting == self._shard:
+                self._flush(waiting)
+                waiting = 0
 
     def _add_rows(self, rows: pd.DataFrame) -> None:
         count = len(rows)
@@ -191,14 +199,15 @@ class DatasetWriter:
         self._count += count
 
     def _flush(self, count: int) -> None:
-        """Write the oldest `count` waiting samples: always a whole shard but for the last."""
+        """Write the `count` waiting samples: always a whole shard but for the last."""
         pending = []
         for name, store in self._stores.items():
-            block = np.stack(self._waiting[name][:count])
-            del self._waiting[name][:count]
             grown = store.resize(exclusive_max=[self.written + count, *store.shape[1:]]).result()
             self._stores[name] = grown
-            pending.append(grown[self.written : self.written + count].write(block))
+            part = grown[self.written : self.written + count]
+            block = self._waiting[name][:count]
+            # Without a copy: an array opened for writing keeps nothing of it in a cache.
+            pending.append(part.write(block, can_reference_source_data_indefinitely=True))
         for future in pending:
             future.result()  # a full disk is reported only here
         self.written += count

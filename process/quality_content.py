@@ -212,7 +212,10 @@ def _texture(bright: Image, before: Floats) -> Floats:
     features = [cv2.GaussianBlur(dark, (0, 0), 3.0), dark]
     for local in (cv2.erode(dark, near), cv2.dilate(dark, near)):
         features.append(cv2.GaussianBlur(local, (0, 0), 1.5))
-    grey = bright.mean(axis=3, dtype=np.float32)
+    # Plane by plane: NumPy's mean over an axis of three takes ten times as long.
+    grey = np.add(bright[..., 0], bright[..., 1], dtype=np.float32)
+    grey += bright[..., 2]
+    grey /= 3
     for images in (grey[:1], grey[1:]):
         if len(images):
             energy = _fine_energy(images)

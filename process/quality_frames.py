@@ -123,9 +123,9 @@ def random_stacks(reader: PassReader, position: str, count: int, side_px: int = 
         boxes.append((left, top, left + block * side, top + block * side))
     stacks = np.empty((len(boxes), block, block, len(reader.labels), 3, side, side), np.uint8)
     for index in range(len(reader.labels)):
-        for area, part in zip(stacks, reader.windows(position, index, boxes), strict=True):
-            places = part.reshape(block, side, block, side, 3)
-            area[:, :, index] = places.transpose(0, 2, 4, 1, 3)
+        for area, part in zip(stacks, reader.planes(position, index, boxes), strict=True):
+            places = part.reshape(3, block, side, block, side)
+            area[:, :, index] = places.transpose(1, 3, 0, 2, 4)
     return stacks.reshape(-1, *stacks.shape[3:])[:count]
 
 

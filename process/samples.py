@@ -331,8 +331,8 @@ def _cut_stacks(
     corners = [tuple(round(value - middle) for value in sample.unstained) for sample in samples]
     boxes = [(left, top, left + side_px, top + side_px) for left, top in corners]
     for index in range(len(reader.labels) if samples else 0):
-        for stack, part in zip(stacks, reader.windows(position, index, boxes), strict=True):
-            stack[index] = np.moveaxis(part, -1, 0)
+        for stack, part in zip(stacks, reader.planes(position, index, boxes), strict=True):
+            stack[index] = part
     return stacks
 
 

@@ -32,17 +32,22 @@ def _write(path: Path, image: np.ndarray, bayer: str | None, full_scale: int) ->
 
 
 @pytest.mark.parametrize("bayer", [None, "RGGB", "GBRG"])
-def test_windows_are_parts_of_the_developed_frame(tmp_path: Path, bayer: str | None) -> None:
+@pytest.mark.parametrize("full_scale", [255, 4095])
+def test_windows_are_parts_of_the_developed_frame(
+    tmp_path: Path, bayer: str | None, full_scale: int
+) -> None:
     rng = np.random.default_rng(2)
     shape = (250, 331) if bayer else (250, 331, 3)
-    raw = rng.integers(0, 4096, shape).astype(np.uint16)
-    reader = _write(tmp_path / "p.ome.zarr", raw, bayer, 4095)
+    raw = rng.integers(0, full_scale, shape).astype(np.uint16 if full_scale > 255 else np.uint8)
+    reader = _write(tmp_path / "p.ome.zarr", raw, bayer, full_scale)
     assert reader.size_px("A/1") == (331, 250)
     whole = reader.frame("A/1", 0)
     boxes = [(0, 0, 64, 64), (267, 186, 331, 250), (101, 35, 165, 99), (236, 0, 331, 7)]
-    for box, part in zip(boxes, reader.windows("A/1", 0, boxes), strict=True):
+    windows, planes = reader.windows("A/1", 0, boxes), reader.planes("A/1", 0, boxes)
+    for box, part, turned in zip(boxes, windows, planes, strict=True):
         left, top, right, bottom = box
         np.testing.assert_array_equal(part, whole[top:bottom, left:right])
+        np.testing.assert_array_equal(turned, np.moveaxis(part, -1, 0))
 
 
 def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
@@ -51,3 +56,5 @@ def test_a_damaged_frame_is_named(tmp_path: Path) -> None:
     shard.write_bytes(b"torn")
     with pytest.raises(UserError, match="frame 0 of position A/1"):
         reader.windows("A/1", 0, [(0, 0, 64, 64)])
+    with pytest.raises(UserError, match="frame 0 of position A/1"):
+        reader.planes("A/1", 0, [(0, 0, 64, 64)])
