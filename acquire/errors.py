@@ -9,6 +9,8 @@ PlsctlError
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -88,6 +90,17 @@ class InterruptedScan(PlsctlError):
     kind = "interrupted"
 
 
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Let a failed write inside the block tell the user what it means for a file or folder."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PlsctlError):
+            raise
+        raise disk_error(error, place) from None
+
+
 def disk_error(error: BaseException, folder: Path) -> UserError:
     """What a failed write means for the user."""
     text = str(error)
@@ -98,8 +111,9 @@ def disk_error(error: BaseException, folder: Path) -> UserError:
             file=folder,
             hint="Make room and run the same command again: it goes on where it stopped.",
         )
+    reason = text.splitlines()[0][:200] if text else repr(error)
     return UserError(
-        f"the disk does not take the images ({text.splitlines()[0][:200] if text else error!r}).",
+        f"the disk does not take what is written ({reason}).",
         file=folder,
         hint="Check the disk and its permissions, then run the same command again.",
     )

@@ -6,9 +6,10 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.geometry import number, read_table
 from plsctl.acquire.recipes import Frame
+from plsctl.acquire.whole_files import whole_file
 
 COLUMNS = ("led", "variant", "exposure_ms", "gain", "brightness")
 
@@ -88,7 +89,7 @@ def _check(exposure: Exposure, path: Path, line: int) -> None:
 
 def save_exposures(table: ExposureTable, path: Path) -> None:
     """Write the table that `load_exposures` reads."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with disk_errors(path), whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for frame, exposure in table.rows.items():

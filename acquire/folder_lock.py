@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from plsctl.acquire.errors import UserError, disk_error
+from plsctl.acquire.errors import UserError, disk_errors
 
 ELSEWHERE = "Wait until it has finished, or choose another folder with --out."
 
@@ -21,10 +21,8 @@ def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
     UserError
         Another process holds it, or nothing can be written there.
     """
-    try:
+    with disk_errors(folder):
         lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise disk_error(error, folder) from None
     with lock as file:
         try:
             _lock(file.fileno())

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.config import suggest
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.whole_files import whole_file
 
 COLUMNS = ("led", "name", "x_mm", "y_mm", "z_mm", "group")
 
@@ -174,7 +175,7 @@ def standard_array() -> LedGeometry:
 
 def save_geometry(geometry: LedGeometry, path: Path) -> None:
     """Write the table that `load_geometry` reads."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with disk_errors(path), whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for led in geometry.leds:

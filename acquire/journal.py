@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from plsctl.acquire.errors import disk_error
+from plsctl.acquire.errors import disk_errors
 
 Event = dict[str, Any]
 
@@ -30,29 +30,22 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        try:
+        with disk_errors(path):
             _end_torn_line(path)
             self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise disk_error(error, path) from None
 
     def append(self, event: str, **facts: Any) -> None:
         """Write one event with the time of day (UTC)."""
         line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        try:
-            with self._lock:
-                self._file.write(json.dumps({**line, **facts}) + "\n")
-        except OSError as error:
-            raise disk_error(error, self.path) from None
+        with disk_errors(self.path), self._lock:
+            self._file.write(json.dumps({**line, **facts}) + "\n")
 
     def sync(self) -> None:
         """Force what was appended to the disk."""
-        try:
+        with disk_errors(self.path):
             with self._lock:
                 self._file.flush()
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise disk_error(error, self.path) from None
 
     def close(self) -> None:
         """Sync and close."""

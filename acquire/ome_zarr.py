@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import string
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,6 +15,7 @@ from numpy.typing import DTypeLike
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.locations import kvstore
+from plsctl.acquire.whole_files import whole_file
 
 AXES = ("led", "c", "z", "y", "x")
 LEVELS = 3
@@ -50,26 +50,9 @@ def read_group(folder: Path) -> Metadata:
 
 
 def write_json(path: Path, document: Metadata) -> None:
-    """Replace a JSON file atomically: readers see the old one or the new one."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", encoding="utf-8") as file:
+    """Replace a JSON file: readers see the old one or the new one."""
+    with whole_file(path) as file:
         json.dump(document, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Force to the disk which names a folder holds, so that a rename survives a power cut."""
-    if os.name == "nt":
-        # Windows opens no folders for this; NTFS writes renames into its own journal.
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def row_name(row: int) -> str:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from plsctl.acquire.engine import Engine, PassTotals
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.folder_lock import locked
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Journal
 from plsctl.acquire.microscope import open_microscope
 from plsctl.acquire.pass_steps import PassSteps
-from plsctl.acquire.protocols import (
-    FocusJudge,
-    Operator,
-    Roles,
-)
+from plsctl.acquire.protocols import FocusJudge, Operator, Roles
 from plsctl.acquire.scan import Progress, Scan, silent
 from plsctl.acquire.slide import PassName
 from plsctl.acquire.verdict import Verdict, judge_pass
@@ -121,12 +118,15 @@ def _run_locked(
         verdict = (
             judge_unstained(scan, people.focus, journal, progress) if name == "unstained" else None
         )
+        journal.close()
         return PassResult(name, totals, verdict)
     except BaseException as error:
-        journal.append("pass_stopped", pass_name=name, reason=str(error) or repr(error))
+        # Why it stopped is what the user must hear of, not that the disk takes no note of it.
+        with contextlib.suppress(PlsctlError):
+            journal.append("pass_stopped", pass_name=name, reason=str(error) or repr(error))
+        with contextlib.suppress(PlsctlError):
+            journal.close()
         raise
-    finally:
-        journal.close()
 
 
 def judge_unstained(

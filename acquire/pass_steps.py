@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from plsctl.acquire.engine import Engine, PassTotals, check_disk
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import PlsctlError, UserError, disk_errors
 from plsctl.acquire.focus import FocusPlane, spread_points
 from plsctl.acquire.focusing import Focus, FocusSearch
 from plsctl.acquire.interrupt import StopRequest
@@ -20,9 +20,9 @@ from plsctl.acquire.plan import Position
 from plsctl.acquire.protocols import Image, Roles, SlideTransform
 from plsctl.acquire.returned_slide import SlideSearch
 from plsctl.acquire.scan import Progress, Scan
-from plsctl.acquire.scan_files import load_transform
-from plsctl.acquire.slide import PASSES, PassName
-from plsctl.acquire.store import PassReader, RawImage, ScanFolder, develop, is_begun
+from plsctl.acquire.scan_files import load_transform, write_positions
+from plsctl.acquire.slide import PassName
+from plsctl.acquire.store import RawImage, develop
 from plsctl.acquire.store_writer import PassWriter
 
 SAME_PLACE_UM = 0.01
@@ -87,8 +87,11 @@ class PassSteps:
             watch(engine)
         try:
             totals = engine.run(plan, self._enough)
-        finally:
-            write_positions(scan.folder)
+        except BaseException:
+            with contextlib.suppress(PlsctlError):
+                write_positions(scan.folder)
+            raise
+        write_positions(scan.folder)
         writer.finish()
         return totals
 
@@ -258,7 +261,8 @@ class PassSteps:
         else:
             search = SlideSearch(reader, self._attributes, self._people.registrar, settings)
             found = search.find(lambda x, y: self._look_within(x, y, focus), self._check_stained)
-        write_json(self._scan.folder.transform, asdict(found))
+        with disk_errors(self._scan.folder.transform):
+            write_json(self._scan.folder.transform, asdict(found))
         self._journal.append("slide_found", pass_name=self._name, **asdict(found))
         self._journal.sync()
         return found
@@ -314,19 +318,3 @@ def _since_begun(journal: Path, name: PassName) -> list[Event]:
     events = [event for event in read_journal(journal) if event.get("pass_name") == name]
     starts = [i for i, event in enumerate(events) if event["event"] == "pass_started"]
     return events[starts[-1] :] if starts else events
-
-
-def write_positions(folder: ScanFolder) -> None:
-    """Write `positions.csv`: the finished positions of every pass."""
-    partial = folder.positions.with_name("positions.csv.part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["pass", "position", "x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"])
-        for name in PASSES:
-            path = folder.pass_path(name)
-            if not is_begun(path):
-                continue
-            for p in PassReader(path).positions:
-                place = (p.x_um, p.y_um, p.z_um, p.slide_x_um, p.slide_y_um)
-                writer.writerow([name, p.name, *(f"{value:.3f}" for value in place)])
-    partial.replace(folder.positions)

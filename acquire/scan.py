@@ -6,9 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
-from plsctl.acquire.errors import PlsctlError, UserError, disk_error
+from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.geometry import number, read_table
 from plsctl.acquire.journal import read_journal
 from plsctl.acquire.plan import (
@@ -20,13 +18,12 @@ from plsctl.acquire.plan import (
     frame_records,
     grid_positions,
 )
-from plsctl.acquire.protocols import (
-    SlideTransform,
-)
-from plsctl.acquire.scan_files import load_transform
+from plsctl.acquire.protocols import SlideTransform
+from plsctl.acquire.scan_files import load_transform, write_settings
 from plsctl.acquire.slide import PASSES, PassName, Slide, load_slide, settings_hash
 from plsctl.acquire.store import FrameRecord, PassAttributes, ScanFolder, is_begun
 from plsctl.acquire.verdict import verify_pass
+from plsctl.acquire.whole_files import sync_folder
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and how much there is."""
@@ -275,36 +272,14 @@ class Scan:
             return
         # The folder appears whole: a kill must not leave one that is no scan and not empty.
         staging = folder.with_name(f".{folder.name}.preparing")
-        try:
+        with disk_errors(folder):
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
-            self._write_settings(staging)
+            write_settings(staging, self.slide, self.hardware)
             if folder.exists():
                 folder.rmdir()
             staging.rename(folder)
-        except OSError as error:
-            if isinstance(error, PlsctlError):
-                raise
-            raise disk_error(error, folder) from None
-
-    def _write_settings(self, folder: Path) -> None:
-        hardware = self.hardware.model_dump(mode="json")
-        leds = self.hardware.resolve(self.hardware.led_array.geometry)
-        shutil.copyfile(leds, folder / "leds.csv")
-        hardware["led_array"]["geometry"] = "leds.csv"
-        if hardware["core"].endswith(".cfg"):
-            path = self.hardware.resolve(hardware["core"])
-            hardware["core"] = str(path) if path.is_file() else hardware["core"]
-        slide = self.slide.model_dump(mode="json")
-        slide["hardware"] = "hardware.yaml"
-        # By pass: tables in different folders may have one name.
-        for name in self.slide.passes:
-            table = f"exposures_{name}.csv"
-            shutil.copyfile(self.slide.exposures_file(name), folder / table)
-            slide["passes"][name]["exposures"] = table
-        slide["exposures"] = f"exposures_{next(iter(self.slide.passes))}.csv"
-        for file, settings in (("hardware.yaml", hardware), ("slide.yaml", slide)):
-            (folder / file).write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
+            sync_folder(folder.parent)
 
     def verify(self, progress: Progress = silent) -> dict[str, list[str]]:
         """Problems found by reading every pass again, by pass."""

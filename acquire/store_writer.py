@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from plsctl.acquire.disk_queue import DiskQueue, Job
-from plsctl.acquire.errors import PlsctlError, UserError, disk_error
+from plsctl.acquire.errors import PlsctlError, UserError, disk_error, disk_errors
 from plsctl.acquire.ome_zarr import (
     WELL_METADATA,
     image_metadata,
     plate_metadata,
     read_group,
-    sync_folder,
     write_group,
 )
 from plsctl.acquire.position_files import PositionFiles
 from plsctl.acquire.store import PassAttributes, RawImage, is_begun
+from plsctl.acquire.whole_files import sync_folder
 
 QUEUED_POSITIONS = 1
 """Positions that may wait for the disk while the next one is taken."""
@@ -39,7 +39,7 @@ class PassWriter:
     Raises
     ------
     UserError
-        The plate on disk was taken with other settings.
+        The plate on disk was taken with other settings, or the disk does not take this one.
     """
 
     def __init__(self, path: Path, attributes: PassAttributes) -> None:
@@ -53,7 +53,8 @@ class PassWriter:
         if is_begun(path):
             self._continue()
         shutil.rmtree(self._staging, ignore_errors=True)
-        self._publish()
+        with disk_errors(path):
+            self._publish()
 
     def _continue(self) -> None:
         known = read_group(self.path)
@@ -110,7 +111,8 @@ class PassWriter:
     def adopt(self, folder: Path, name: str, then: Job | None) -> None:
         """Move a finished position into the plate and list it; called by the disk thread."""
         row = self.path / name.split("/", maxsplit=1)[0]
-        if not row.exists():
+        # A kill may have left the row's folder without its metadata.
+        if not (row / "zarr.json").exists():
             write_group(row, {})
         folder.rename(self.path / name)
         sync_folder(row)
@@ -133,7 +135,8 @@ class PassWriter:
         """Wait for the disk and mark the pass as finished."""
         self.drain()
         shutil.rmtree(self._staging, ignore_errors=True)
-        self._publish(finished=True)
+        with disk_errors(self.path):
+            self._publish(finished=True)
 
 
 class PositionWriter:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.errors import disk_error
+from plsctl.acquire.errors import disk_errors
 
 Image = NDArray[np.uint8 | np.uint16]
 
@@ -35,13 +35,11 @@ class PreparedImages:
         self._heights: dict[str, list[tuple[float, Path]]] = {}
         self.missing = 0
         """How many images had to be made since this was opened."""
-        try:
+        with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.glob("*.npy"):
                 name, _, height = path.stem.partition("@")
                 self._heights.setdefault(name, []).append((float(height), path))
-        except OSError as error:
-            raise disk_error(error, folder) from None
 
     def find(self, what: tuple[object, ...], z_um: float) -> Image | None:
         """The image of this scene at (nearly) this height, shape as the camera's; None if new."""
@@ -59,12 +57,10 @@ class PreparedImages:
         path = self._folder / f"{name}@{z_um:.3f}.npy"
         # Whole or not at all: this process may be killed, and another may read the same folder.
         partial = path.with_name(f".{path.stem}.{os.getpid()}")
-        try:
+        with disk_errors(path):
             with partial.open("wb") as file:
                 np.save(file, image)
             partial.replace(path)
-        except OSError as error:
-            raise disk_error(error, path) from None
         self._heights.setdefault(name, []).append((z_um, path))
 
     def _name(self, what: tuple[object, ...]) -> str:

@@ -17,6 +17,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
 from plsctl.acquire.device_check import DeviceCheck
+from plsctl.acquire.engine import Engine
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
 from plsctl.acquire.focusing import Focus
 from plsctl.acquire.hardware import load_hardware
@@ -169,6 +170,22 @@ def test_a_signal_ends_the_wait_for_a_person(
     scan = open_scan(slide_file, tmp_path / "scans")
     with stop_on_signals() as stop, pytest.raises(InterruptedScan, match="SIGTERM"):
         run_pass(scan, "unstained", roles, stop, force=True)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_disk_that_fails_is_no_bug_and_hides_no_other_reason(
+    stopped: bool, slide_file: Path, tmp_path: Path
+) -> None:
+    scan = open_scan(slide_file, tmp_path / "scans")
+    stop = StopRequest()
+
+    def fail(engine: Engine) -> None:
+        (scan.folder.path / "positions.csv").mkdir()  # cannot be replaced by a file
+        if stopped:
+            engine.position_finished.connect(lambda _: stop.set("the test"))
+
+    with pytest.raises(InterruptedScan if stopped else UserError, match="test|does not take"):
+        run_pass(scan, "unstained", roles, stop, force=True, watch=fail)
 
 
 def test_a_scan_repeats_from_its_own_folder(slide_file: Path, tmp_path: Path) -> None:
