@@ -1,7 +1,7 @@
 """`plsctl uncertainty`: teach a run to tell how far off it is, and measure how true that is."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,20 +13,19 @@ def uncertainty(
     data: Annotated[
         Path | None, typer.Option(help="Another data set than the run was trained on.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the validation split.")] = 30,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of learning, 8 samples each.")] = 400,
     seed: Annotated[int, typer.Option(help="Of the order of samples and the first weights.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Learn the error to expect at every pixel, and draw its calibration curve.
+    """Learn the error to expect at every pixel, and measure how true that is.
+
+    Learns on the validation split and measures on the test split. Afterwards
+    `plsctl stain RUN SOURCE --uncertainty` writes the expected error beside the stained image.
 
     Example: plsctl uncertainty runs/first
     """
-    if epochs < 1:
-        from plsctl.acquire.errors import UserError
-
-        raise UserError(f"{epochs} epochs teach nothing.", field="epochs", hint="Give 1 or more.")
     from plsctl.models.run import Run
     from plsctl.models.uncertainty import UncertaintySettings, train_uncertainty
     from plsctl.process.dataset import Dataset
@@ -37,25 +36,43 @@ def uncertainty(
         result = train_uncertainty(
             opened,
             chosen,
-            UncertaintySettings(epochs=epochs, seed=seed),
+            UncertaintySettings(steps=steps, seed=seed),
             device=device,
             on_share=lambda share: advance(completed=100 * share),
         )
     _show(result)
     say(f"Calibration curve: {run / 'uncertainty_test.png'}")
+    say(f"Maps of some samples: {run / 'uncertainty_maps_test.png'}")
     emit(result, as_json)
 
 
-def _show(result: dict[str, object]) -> None:
+def _show(result: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(title=f"{result['split']}: {result['samples']} samples, grey values of 255")
     for heading in ("tenth of the pixels", "error predicted", "error measured"):
         table.add_column(heading, justify="right")
-    curve = result["curve"]
-    if isinstance(curve, list):
-        for number, point in enumerate(curve, start=1):
-            table.add_row(
-                str(number), f"{255 * point['predicted']:.2f}", f"{255 * point['measured']:.2f}"
-            )
+    for number, point in enumerate(result["curve"], start=1):
+        values = (255 * point[name] for name in ("predicted", "measured"))
+        table.add_row(str(number), *(f"{value:.2f}" for value in values))
     console.print(table)
+    say(
+        f"Predicted and measured errors are {255 * result['calibration_error']:.2f} grey values "
+        f"apart, {100 * result['calibration_error_share']:.0f} % of the mean error."
+    )
+    for share, found in result["coverage"].items():
+        low, high = (100 * end for end in found["ci95"])
+        say(
+            f"{100 * float(share):.0f} % of the errors should be below {found['limit']:.2f} times "
+            f"the predicted one: {100 * found['mean']:.1f} % are ({low:.1f} to {high:.1f})."
+        )
+    say(
+        f"The tenth of the pixels said to be worst holds {100 * result['worst_tenth_share']:.0f} % "
+        f"of all error (10 would say nothing, {100 * result['best_tenth_share']:.0f} is the most)."
+    )
+    ranks = (_rank(result[f"{what}_correlation"]) for what in ("pixel", "sample"))
+    say("Rank correlation of predicted and measured error: pixels {}, samples {}.".format(*ranks))
+
+
+def _rank(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"

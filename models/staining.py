@@ -151,6 +151,7 @@ def _origin(
         "halo_px": halo.px,
         "halo_error_counts": halo.error_counts,
         "cells_only": options.cells_only,
+        **stainer.notes,
     }
 
 
@@ -227,12 +228,11 @@ def _stained_attributes(
     bright = next((f for f in source.frames if f.label == "brightfield"), source.frames[0])
     frame: FrameRecord = bright.model_copy(update={"label": "brightfield", "led": "brightfield"})
     # Another run or another scan must not be mixed into the same plate.
-    settings = f"{source.settings_hash} {stainer.weights_sha256}"
+    settings = f"{source.settings_hash} {stainer.identity}"
     if options.cells_only:
         settings += " cells only"
     frames = [frame]
     if stainer.channels > 3:
-        settings += " with errors"
         frames.append(frame.model_copy(update={"label": ERROR_LABEL, "led": ERROR_LABEL}))
     return source.model_copy(
         update={

@@ -75,6 +75,16 @@ class FrameStainer(ABC):
         self.least_px = least_px
 
     @property
+    def identity(self) -> str:
+        """What decides the result: stained images of another one must not be mixed with it."""
+        return self.weights_sha256
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """What to write beside the stained image on top of where it comes from."""
+        return {}
+
+    @property
     def tile_px(self) -> int:
         """Side of tiles that suits the device: large enough for the halo to cost little."""
         return TILE_PX

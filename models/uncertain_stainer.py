@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.models.error_model import ErrorModel
 from plsctl.models.prediction import Predictor
 from plsctl.models.registry import alignment_px
 from plsctl.models.tiling import FrameStainer
-from plsctl.models.uncertainty import ErrorModel
 
 Images = NDArray[np.uint8]
 
@@ -40,6 +40,20 @@ class UncertainStainer(FrameStainer):
         )
         self._predictor = predictor
         self._errors = ErrorModel(predictor.run, predictor.device.type)
+
+    @property
+    def identity(self) -> str:
+        """Another error network makes another result."""
+        return f"{self.weights_sha256} {self._errors.sha256}"
+
+    @property
+    def notes(self) -> dict[str, object]:
+        """How to read the fourth channel."""
+        return {
+            "expected_error": "mean absolute error of the three colours, grey values of 255",
+            "error_limits": self._errors.facts.limits,
+            "uncertainty_sha256": self._errors.sha256,
+        }
 
     @property
     def tile_px(self) -> int:

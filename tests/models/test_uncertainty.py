@@ -10,17 +10,19 @@ import pytest
 import zarr
 
 from plsctl.acquire.errors import UserError
+from plsctl.models.calibration import measure_calibration
 from plsctl.models.config import config_from_options
+from plsctl.models.error_model import ErrorModel, corrected
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run, read_tensors, write_tensors
+from plsctl.models.split_errors import absolute_error
 from plsctl.models.staining import stain
 from plsctl.models.training import train
 from plsctl.models.uncertain_stainer import UncertainStainer
 from plsctl.models.uncertainty import (
-    ErrorModel,
     UncertaintySettings,
-    absolute_error,
-    measure_calibration,
+    fit_correction,
+    kept_back,
     train_uncertainty,
 )
 
@@ -30,7 +32,7 @@ def run(tmp_path: Path, make_dataset: Callable[..., Path]) -> Run:
     """A run on blobs whose red is not told by any image: errors lie inside the blobs."""
     data = make_dataset(tmp_path / "d.zarr", count=120)
     options = {
-        "data": data, "out": tmp_path / "run", "recipe": "brightfield", "epochs": 12, "blocks": 1,
+        "data": data, "out": tmp_path / "run", "recipe": "brightfield", "epochs": 8, "blocks": 1,
         "growth": 8, "width": 12, "batch": 8, "learning_rate": 5e-3, "schedule": "cosine",
         "device": "cpu", "precision": "float32",
     }  # fmt: skip
@@ -41,13 +43,16 @@ def run(tmp_path: Path, make_dataset: Callable[..., Path]) -> Run:
 def test_predicted_errors_are_where_and_as_large_as_the_measured_ones(run: Run) -> None:
     with pytest.raises(UserError, match="no uncertainty yet"):
         ErrorModel(run)
-    result = train_uncertainty(run, settings=UncertaintySettings(epochs=30))
+    result = train_uncertainty(run, settings=UncertaintySettings(steps=60))
     curve = result["curve"]
     assert isinstance(curve, list)
     for point in curve:
         assert point["predicted"] == pytest.approx(point["measured"], rel=0.5, abs=0.02)
     assert curve[-1]["measured"] > 3 * curve[0]["measured"]
     assert result["worst_tenth_share"] > 0.2  # type: ignore[operator]
+    assert result["worst_tenth_share"] <= result["best_tenth_share"]  # type: ignore[operator]
+    assert result["coverage"]["0.9"]["mean"] == pytest.approx(0.9, abs=0.1)  # type: ignore[index]
+    assert (run.path / "uncertainty_maps_test.png").is_file()
     again = measure_calibration(run)
     assert again["curve"] == curve
     predictor = Predictor(run, device="cpu", precision="float32")
@@ -74,3 +79,21 @@ def test_errors_are_those_of_the_grey_values() -> None:
     target = np.zeros((1, 3, 1, 2), dtype=np.uint8)
     target[0, 0, 0, 1] = 255
     np.testing.assert_allclose(absolute_error(prediction, target)[0, 0], [0, 1 / 3])
+
+
+def test_correction_and_limits_are_those_of_errors_drawn_at_random() -> None:
+    rng = np.random.default_rng(0)
+    raw = rng.uniform(0.01, 0.05, (40, 50, 50)).astype(np.float32)
+    error = rng.exponential(3 * raw).astype(np.float32)  # what is said is a third of the truth
+    facts = fit_correction(raw, error, "")
+    np.testing.assert_allclose(corrected(raw, facts), 3 * raw, rtol=0.15)
+    # Of an exponential distribution a share p lies below -log(1 - p) means.
+    for share, limit in facts.limits.items():
+        assert limit == pytest.approx(-np.log(1 - float(share)), rel=0.05)
+
+
+def test_whole_positions_are_kept_back_where_there_are_enough() -> None:
+    positions = np.repeat([f"A/{number}" for number in range(12)], 5)
+    kept = kept_back(positions)
+    assert kept.reshape(12, 5).all(axis=1).sum() == 3 and kept.sum() == 15
+    assert kept_back(np.array(["A/1"] * 8)).tolist() == [True, False, False, False] * 2
