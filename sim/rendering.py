@@ -45,9 +45,11 @@ def render_cells(
 ) -> Iterator[RenderedCell]:
     """White cells of the slide's monolayer, in the order in which tiles of it are visited.
 
-    Objectives are taken as nominal (no scale error, no rotation against each other), the sensor
-    has no flaws in fixed places (each cell would show the same ones), and every cell lies where a
-    perfect match would put it, before and after staining.
+    Objectives are taken as nominal (no scale error, no rotation against each other), and every cell
+    lies where a perfect match would put it, before and after staining. The sensor has no flaws in
+    fixed places, because each cell would show the same ones. Its vignette dims a cell's 20x images
+    as it would at some place of the field: a network that never saw that would take the dimness of
+    a frame's corners for stain.
     """
     low_name = hardware.low_power
     high_name = max(
@@ -67,12 +69,20 @@ def render_cells(
     for cell in _white_cells(low, count):
         low.stained = False
         low.look_at(cell.x_um, cell.y_um)
-        stack = np.stack([_expose(low, frame) for frame in frames])
+        light = 1 - settings.sensor.vignette * _distance_2(cell, hardware.camera.size_px)
+        stack = np.stack([_expose(low, frame, light) for frame in frames])
         low.stained = True
         x, y = cell.position(stained=True)
         low.look_at(x, y)
         high.look_at(x, y)
-        yield RenderedCell(cell, stack, _expose(low, frames[0]), _expose(high, highres_frame))
+        stained = _expose(low, frames[0], light)
+        yield RenderedCell(cell, stack, stained, _expose(high, highres_frame))
+
+
+def _distance_2(cell: Cell, size_px: tuple[int, int]) -> float:
+    """Squared distance of a random place of the field from its middle, in half diagonals."""
+    x, y = np.random.default_rng(cell.id).uniform(-0.5, 0.5, 2) * size_px
+    return float((x**2 + y**2) / (np.hypot(*size_px) / 2) ** 2)
 
 
 def _with_sensor(hardware: Hardware, size_px: int) -> Hardware:
@@ -80,9 +90,10 @@ def _with_sensor(hardware: Hardware, size_px: int) -> Hardware:
     return hardware.model_copy(update={"camera": camera})
 
 
-def _expose(world: World, frame: FrameRecord) -> Image:
+def _expose(world: World, frame: FrameRecord, light: float = 1.0) -> Image:
+    """An image of the scene in so much of its light."""
     world.lit = dict.fromkeys(frame.leds, frame.brightness)
-    image = world.expose(frame.exposure_ms, frame.gain)
+    image = world.expose(frame.exposure_ms * light, frame.gain)
     shift = world.hardware.camera.bit_depth - 8
     return (image >> shift).astype(np.uint8)
 
