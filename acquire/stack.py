@@ -6,6 +6,7 @@ trusted; those are to be taken again.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from plsctl.acquire.camera import RawImage, SeriesImage
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.frame_groups import FrameGroup, Shot, Wanted, group_frames
 from plsctl.acquire.led_array import SequenceTiming
 from plsctl.acquire.microscope import Microscope
@@ -192,7 +193,9 @@ class HardwareStack:
             # Also where the array was silent for a moment: what it does now is not known.
             problem = failure.message.rstrip(".")
         except BaseException:
-            self._break_off()
+            # Why it ends is what counts, not that a device could not be told.
+            with contextlib.suppress(PlsctlError):
+                self._break_off()
             raise
         if problem:
             self._break_off()

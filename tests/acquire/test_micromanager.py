@@ -184,7 +184,7 @@ def test_a_disk_that_fails_is_no_bug_and_hides_no_other_reason(
         if stopped:
             engine.position_finished.connect(lambda _: stop.set("the test"))
 
-    with pytest.raises(InterruptedScan if stopped else UserError, match="test|does not take"):
+    with pytest.raises(InterruptedScan if stopped else UserError, match=r"test|does not take"):
         run_pass(scan, "unstained", roles, stop, force=True, watch=fail)
 
 

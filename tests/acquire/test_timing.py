@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from plsctl.acquire.device_check import DeviceCheck
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
 from plsctl.acquire.exposure_levels import greatest_loss, level_exposures
 from plsctl.acquire.exposures import load_exposures
 from plsctl.acquire.frame_groups import group_frames
@@ -26,6 +26,8 @@ from plsctl.acquire.slide import load_slide
 from plsctl.acquire.stack import HardwareStack, TakenFrame, open_stack
 from plsctl.acquire.store import FrameRecord, ScanFolder
 from plsctl.cli.roles import make_roles
+from plsctl.sim.led_board import LedBoard
+from plsctl.sim.serial_ports import REGISTRY
 
 
 def hardware_file(folder: Path, timing: str = "hardware", **options: Any) -> Path:
@@ -122,6 +124,25 @@ def test_missing_cables_are_named_and_nothing_waits_for_ever(tmp_path: Path) -> 
     assert "trigger output" in wrong[0].remedy
     with pytest.raises(HardwareError, match="no image within"):
         scan(slide_file(tmp_path, hardware, "uncabled"), tmp_path)
+
+
+def test_a_stop_is_told_even_where_the_array_is_lost_at_that_moment(tmp_path: Path) -> None:
+    described = load_hardware(str(hardware_file(tmp_path)))
+    leds = described.led_array.model_copy(update={"reconnect_s": 0.0})
+    hardware = described.model_copy(update={"led_array": leds})
+    frames = frames_of(hardware)
+    with open_microscope(hardware) as microscope:
+        board = REGISTRY.find(hardware.led_array.port.removeprefix("simled://"))
+        assert isinstance(board, LedBoard)
+
+        def pull_the_cable(_: TakenFrame) -> None:
+            board.unplugged = True
+            raise InterruptedScan("stopped by the test.")
+
+        with pytest.raises(InterruptedScan, match="the test"):
+            HardwareStack(microscope, frames).take(
+                list(enumerate(frames)), pull_the_cable, Unhurried()
+            )
 
 
 def test_what_cannot_be_timed_by_cables_says_so(tmp_path: Path) -> None:
