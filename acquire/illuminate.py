@@ -8,18 +8,16 @@ alone. Between the versions differ identity, refusals and sequences: `illuminate
 from __future__ import annotations
 
 import logging
-import math
 import re
-import threading
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.illuminate_dialects import (
     DIALECTS,
     Dialect,
     Reply,
     ended,
+    light_commands,
     parse_properties,
     parse_reply,
 )
@@ -32,13 +30,9 @@ from plsctl.acquire.led_array import (
     checked_leds,
 )
 from plsctl.acquire.serial_array import SerialArray
-from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, SerialLine, shorten
+from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, shorten
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-LINE_LIMIT_BYTES = 64
-"""One packet of full-speed USB: version 2 does not wait for bytes, so a line should come in one."""
 
 
 class IlluminateArray(SerialArray):
@@ -49,32 +43,13 @@ class IlluminateArray(SerialArray):
     )
 
     def __init__(self, settings: LedArraySettings) -> None:
-        self._settings = settings
-        self._lock = threading.RLock()
+        self._dialect: Dialect | None = None
         self._level: int | None = None  # brightness the array is known to have
         # Whether `l` replaces what was lit before; None where that is not known.
         self._clears_itself: bool | None = None
         self._sequence: tuple[int, int] | None = None  # patterns loaded, their brightness
         self._running = False
-        self._known: tuple[Dialect, Identity] | None = None
-        self._line = SerialLine(
-            "LED array",
-            settings.port,
-            settings.baud_rate,
-            settings.timeout_s,
-            settings.retries,
-            settings.serial_number,
-            settings.reconnect_s,
-        )
-        try:
-            self._dialect, self.identity = self._greet()
-        except LineFault as fault:
-            self._line.close()
-            raise self._line.unanswered(fault) from fault
-        except BaseException:
-            self._line.close()
-            raise
-        self._known = (self._dialect, self.identity)
+        super().__init__(settings)
 
     # What the rest of the package calls -------------------------------------------------------
 
@@ -97,7 +72,7 @@ class IlluminateArray(SerialArray):
             raise UserError("a sequence needs at least one pattern.")
         checked = [checked_leds(leds, self.identity.led_count) for leds in patterns]
         level = brightness_level(brightness)
-        lines = self._dialect.sequence(checked, level, self.identity.led_count)
+        lines = self._language.sequence(checked, level, self.identity.led_count)
         self._sequence = None
         self._perform(lambda: self._ask_all(lines))
         self._sequence = (len(checked), level)
@@ -143,17 +118,17 @@ class IlluminateArray(SerialArray):
         if level != self._level:
             self._ask(f"sb.{level}", f"SB.{level}")
             self._level = level
-        listed = "l." + ".".join(str(led) for led in leds)
+        lists = light_commands(leds)
         if len(leds) == self.identity.led_count:
             self._ask("ff")  # fill: the list of all LEDs would be a long line
-        elif len(listed) < LINE_LIMIT_BYTES:
+        elif len(lists) == 1:
             self._replace_when_lighting(True)
-            self._ask(listed)
+            self._ask(lists[0])
         else:
             self._ask("x")
             self._replace_when_lighting(False)
-            for part in _split(leds):
-                self._ask(part)
+            for command in lists:
+                self._ask(command)
             self._replace_when_lighting(True)
 
     def _replace_when_lighting(self, wanted: bool) -> None:
@@ -171,7 +146,7 @@ class IlluminateArray(SerialArray):
         _, level = self._sequence
         self._ask(f"sb.{level}", f"SB.{level}")
         self._level = level
-        set_up, run = self._dialect.start(timing)
+        set_up, run = self._language.start(timing)
         self._ask_all(set_up)
         # The array is silent from here until the sequence ends: no reply is waited for.
         self._line.send(run)
@@ -181,21 +156,25 @@ class IlluminateArray(SerialArray):
         for command, expected in lines:
             self._ask(command, expected)
 
-    def _ask(self, command: str, expected: str = "") -> str:
-        """Send a command; its reply must match the pattern `expected` and must not be a refusal."""
+    def _ask(self, command: str, expected: str | None = None) -> None:
+        """Send a command; its reply must match the pattern `expected` and must not be a refusal.
+
+        Without a pattern the command is one that has nothing to say.
+        """
         raw = self._line.exchange(command, ended)
         reply = parse_reply(command, raw)
         if reply.refusal is not None:
             if reply.is_noise:
                 raise Garbled(command, raw)
             raise self._refused(command, reply)
-        if not re.fullmatch(expected or self._silence, reply.text):
+        if not re.fullmatch(self._language.silence if expected is None else expected, reply.text):
             raise Garbled(command, raw)
-        return reply.text
 
     @property
-    def _silence(self) -> str:
-        return self._known[0].silence if self._known else ""
+    def _language(self) -> Dialect:
+        if self._dialect is None:
+            raise PlsctlError("the array was asked before it was greeted.")
+        return self._dialect
 
     def _refused(self, command: str, reply: Reply) -> HardwareError:
         return HardwareError(
@@ -205,18 +184,16 @@ class IlluminateArray(SerialArray):
 
     # Getting in step --------------------------------------------------------------------------
 
-    def _perform(self, operation: Callable[[], T]) -> T:
-        def step() -> T:
+    def _forget(self) -> None:
+        self._level = self._clears_itself = None
+
+    def _perform(self, operation: Callable[[], None]) -> None:
+        def step() -> None:
             if self._running:
                 self._interrupt()
-            try:
-                return operation()
-            except BaseException:
-                self._level = None
-                raise
+            operation()
 
-        with self._lock:
-            return self._line.perform(step, self._recover, self._greet_again)
+        super()._perform(step)
 
     def _wake(self) -> None:
         """A bare newline completes a half-sent command and ends a sequence of an earlier host."""
@@ -243,22 +220,11 @@ class IlluminateArray(SerialArray):
     def _recover(self) -> None:
         """After a fault: only the version number proves that replies belong to commands again."""
         self._wake()
-        dialect, identity = self._known or (None, None)
-        if dialect and identity:
-            self._ask(dialect.ask_version, re.escape(identity.version))
+        self._ask(self._language.ask_version, re.escape(self.identity.version))
 
-    def _greet_again(self) -> None:
-        found = self._greet()
-        if found != self._known:
-            raise HardwareError(
-                f"another LED array answers at {self._line.port}: {found[1]}, before it was "
-                f"{self.identity}.",
-                hint="Connect the array the work began with.",
-            )
-
-    def _greet(self) -> tuple[Dialect, Identity]:
+    def _greet(self) -> Identity:
         """Dark first, then who it is, then the modes this driver counts on."""
-        self._level, self._clears_itself = None, None
+        self._forget()
         self._sequence, self._running = None, False
         self._wake_up()
         for _ in range(self._settings.retries):
@@ -269,20 +235,17 @@ class IlluminateArray(SerialArray):
                 self._wake()
         return self._introduce()
 
-    def _introduce(self) -> tuple[Dialect, Identity]:
-        dialect, version = self._find_dialect()
+    def _introduce(self) -> Identity:
+        self._dialect, version = self._find_dialect()
         # A board may have been left in the mode for people, whose replies are sentences.
         self._exchange_leniently("machine")
-        name, led_count = self._properties(dialect)
-        identity = Identity("illuminate", name, version, led_count)
+        name, led_count = self._properties(self._dialect)
         self._replace_when_lighting(True)
-        return dialect, identity
+        return Identity("illuminate", name, version, led_count)
 
     def _wake_up(self) -> None:
-        """Switch the LEDs off; a board that restarts when its port opens gets time to boot."""
-        settings = self._settings
-        tries = max(1 + settings.retries, math.ceil(settings.boot_timeout_s / settings.timeout_s))
-        for left in reversed(range(tries)):
+        """Switch the LEDs off."""
+        for left in reversed(range(self._tries)):
             try:
                 self._wake()
                 self._exchange_leniently("x")
@@ -316,17 +279,6 @@ class IlluminateArray(SerialArray):
         if found is None:
             raise Garbled(dialect.ask_properties, raw)
         return found
-
-
-def _split(leds: tuple[int, ...]) -> list[str]:
-    """The list as `l` commands that each fit into one packet."""
-    lines: list[str] = []
-    for led in leds:
-        if lines and len(lines[-1]) + 1 + len(str(led)) < LINE_LIMIT_BYTES:
-            lines[-1] += f".{led}"
-        else:
-            lines.append(f"l.{led}")
-    return lines
 
 
 def open_illuminate(settings: LedArraySettings) -> IlluminateArray:

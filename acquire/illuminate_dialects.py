@@ -21,6 +21,9 @@ ANY = r"[\x20-\x7e\s]*"
 NOISE_CODES = {16, 18}
 """Unknown command, command too long: of commands that exist, so the line garbled them."""
 
+PACKET_BYTES = 64
+"""Of full-speed USB: version 2 does not wait for bytes, so a line should come in one packet."""
+
 Lines = list[tuple[str, str]]
 """Commands, each with the pattern that its reply's text must match."""
 
@@ -137,6 +140,17 @@ def parse_properties(text: str) -> tuple[str, int] | None:
     except (ValueError, KeyError, TypeError):
         return None
     return (str(name), count) if isinstance(count, int) and count > 0 else None
+
+
+def light_commands(leds: tuple[int, ...]) -> list[str]:
+    """A list of LEDs as commands that each fit into one packet."""
+    commands: list[str] = []
+    for led in leds:
+        if commands and len(commands[-1]) + 1 + len(str(led)) < PACKET_BYTES:
+            commands[-1] += f".{led}"
+        else:
+            commands.append(f"l.{led}")
+    return commands
 
 
 def _leds_v2(leds: tuple[int, ...], led_count: int) -> str:

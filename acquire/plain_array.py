@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
-import threading
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn
 
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.led_array import (
     Capabilities,
     Identity,
@@ -19,7 +17,7 @@ from plsctl.acquire.led_array import (
     checked_leds,
 )
 from plsctl.acquire.serial_array import SerialArray
-from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, Refused, SerialLine
+from plsctl.acquire.serial_line import Garbled, NoAnswer, Refused
 
 log = logging.getLogger(__name__)
 
@@ -41,27 +39,9 @@ class PlainArray(SerialArray):
         self, settings: LedArraySettings, capabilities: Capabilities, levels: int = 255
     ) -> None:
         self.capabilities = capabilities
-        self._settings = settings
         self._levels = levels
         self._known_level: int | None = None  # brightness the array is known to have
-        self._lock = threading.RLock()
-        self._line = SerialLine(
-            "LED array",
-            settings.port,
-            settings.baud_rate,
-            settings.timeout_s,
-            settings.retries,
-            settings.serial_number,
-            settings.reconnect_s,
-        )
-        try:
-            self.identity: Identity = self._greet()
-        except LineFault as fault:
-            self._line.close()
-            raise self._line.unanswered(fault) from fault
-        except BaseException:
-            self._line.close()
-            raise
+        super().__init__(settings)
 
     # What a driver says -----------------------------------------------------------------------
 
@@ -90,7 +70,6 @@ class PlainArray(SerialArray):
         self._dark()
 
     def _forget(self) -> None:
-        """The array may have restarted: what is known of its state is known no longer."""
         self._known_level = None
 
     # What the rest of the package calls -------------------------------------------------------
@@ -138,17 +117,6 @@ class PlainArray(SerialArray):
             hint="Let the computer time the images: `timing: software` in the hardware file.",
         )
 
-    def _perform(self, operation: Callable[[], None]) -> None:
-        def step() -> None:
-            try:
-                operation()
-            except BaseException:
-                self._forget()
-                raise
-
-        with self._lock:
-            self._line.perform(step, self._recover, self._greet_again)
-
     def _recover(self) -> None:
         """After a fault: only the identity proves that replies belong to commands again."""
         self._wake()
@@ -156,21 +124,10 @@ class PlainArray(SerialArray):
         if found != self.identity:
             raise Garbled("identity", str(found).encode())
 
-    def _greet_again(self) -> None:
-        found = self._greet()
-        if found != self.identity:
-            raise HardwareError(
-                f"another LED array answers at {self._line.port}: {found}, before it was "
-                f"{self.identity}.",
-                hint="Connect the array the work began with.",
-            )
-
     def _greet(self) -> Identity:
-        """Who it is, then dark; a board that restarts when its port opens gets time to boot."""
-        settings = self._settings
-        tries = max(1 + settings.retries, math.ceil(settings.boot_timeout_s / settings.timeout_s))
+        """Who it is, then dark."""
         self._forget()
-        for _ in range(tries - 1):
+        for _ in range(self._tries - 1):
             try:
                 return self._begin()
             except (NoAnswer, Garbled, Refused) as fault:
