@@ -6,25 +6,21 @@ driver; `SerialLine.perform` turns it into retries, one reconnection and at last
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import serial
-from serial.tools import list_ports
 
 from plsctl.acquire.errors import HardwareError, UserError
-
-try:
-    import termios
-except ImportError:  # Windows
-    PORT_ERRORS: tuple[type[Exception], ...] = (OSError,)
-else:
-    # pyserial lets these through where a tty hangs up
-    PORT_ERRORS = (OSError, termios.error)
-OPEN_ERRORS: tuple[type[Exception], ...] = (*PORT_ERRORS, ValueError)
+from plsctl.acquire.serial_ports import (
+    PORT_ERRORS,
+    named_port,
+    open_port,
+    ports_in_words,
+    usb_serial_number,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -108,9 +104,9 @@ class SerialLine:
         self._retries = retries
         self._reconnect_s = reconnect_s
         self._is_lost = False
-        self.port = _named_port(serial_number) or port
-        self._open_port: serial.Serial = _open(self.port, baud_rate, timeout_s)
-        self._serial_number = serial_number or _usb_serial_number(self.port)
+        self.port = named_port(serial_number) or port
+        self._open_port: serial.Serial = open_port(self.port, baud_rate, timeout_s)
+        self._serial_number = serial_number or usb_serial_number(self.port)
 
     def __str__(self) -> str:
         return f"the {self._device} at {self.port}"
@@ -269,8 +265,8 @@ class SerialLine:
 
     def _reopen(self) -> None:
         self.close()
-        self.port = _named_port(self._serial_number) or self.port
-        self._open_port = _open(self.port, self._baud_rate, self._timeout_s)
+        self.port = named_port(self._serial_number) or self.port
+        self._open_port = open_port(self.port, self._baud_rate, self._timeout_s)
 
     def _read(self, wait_s: float) -> bytes:
         """At least one byte and what else is there, or nothing after the wait."""
@@ -289,58 +285,3 @@ class SerialLine:
 def shorten(text: bytes) -> str:
     """Bytes as a reader can take them in an error message."""
     return repr(text if len(text) <= 60 else text[:57] + b"...")[1:]
-
-
-def ports_in_words() -> str:
-    """The serial ports of this computer, for messages."""
-    found = [
-        f"{p.device} ({p.description})" if p.description not in ("n/a", None) else str(p.device)
-        for p in list_ports.comports()
-    ]
-    return f"ports found: {', '.join(found)}" if found else "no serial port was found here"
-
-
-def _named_port(serial_number: str | None) -> str | None:
-    """The port that a USB serial number has now."""
-    if not serial_number:
-        return None
-    return next((p.device for p in list_ports.comports() if p.serial_number == serial_number), None)
-
-
-def _usb_serial_number(port: str) -> str | None:
-    return next((p.serial_number for p in list_ports.comports() if p.device == port), None)
-
-
-def _open(port: str, baud_rate: int, timeout_s: float) -> serial.Serial:
-    try:
-        # exclusive: two programs on one array would take each other's replies
-        opened: serial.Serial = serial.serial_for_url(
-            port, baudrate=baud_rate, timeout=timeout_s, write_timeout=timeout_s, exclusive=True
-        )
-    except OPEN_ERRORS as error:
-        raise UserError(
-            f"the port '{port}' cannot be opened: {_first_cause(error)}.",
-            field="port",
-            hint=f"{_remedy(port, error)} ({ports_in_words()}).",
-        ) from None
-    return opened
-
-
-def _first_cause(error: Exception) -> str:
-    text = str(error).strip().rstrip(".")
-    return text.rsplit("] ", 1)[-1] if "] " in text else text
-
-
-def _remedy(port: str, error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    text = str(error).lower()
-    if "://" in port:
-        return "Start what should listen there, or name another port"
-    if number == errno.EACCES or "access is denied" in text or "permission" in text:
-        return (
-            "Close other programs that use it; on Linux add yourself to the group that owns it "
-            "(often `dialout`) and log in again"
-        )
-    if number in (errno.EBUSY, errno.EAGAIN) or "lock" in text:
-        return "Close the other program that has it open"
-    return "Connect the device or name another port"
