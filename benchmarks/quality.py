@@ -25,6 +25,7 @@ from quality_faults import MARGIN_PX, Bench, render_samples
 from plsctl.acquire.recipes import recipe as frames_of
 from plsctl.acquire.store import FrameRecord, ScanFolder
 from plsctl.process.build_inputs import position_jobs
+from plsctl.process.build_settings import BuildSettings
 from plsctl.process.quality import SampleLimits, flag_samples
 from plsctl.process.quality_frames import (
     FrameReference,
@@ -33,7 +34,7 @@ from plsctl.process.quality_frames import (
     learn_frames,
 )
 from plsctl.process.quality_measures import measure_position
-from plsctl.process.samples import BuildSettings, cut_position
+from plsctl.process.samples import cut_position
 
 Image = NDArray[np.uint8]
 Arrays = Mapping[str, Image]

@@ -69,9 +69,9 @@ def build_dataset(
     Example: plsctl build-dataset scans/S001 -o wbc.zarr --workers 4
     """
     from plsctl.process.build import build_dataset as build
+    from plsctl.process.build_settings import BuildSettings
     from plsctl.process.cluster import cluster_workers
     from plsctl.process.quality import load_quality
-    from plsctl.process.samples import BuildSettings
 
     if highres_method not in ("colour", "log", "plain"):
         raise UserError(

@@ -34,6 +34,7 @@ from plsctl.process.build_progress import (
     sealed_as,
 )
 from plsctl.process.build_quality import frames_of_scan, judge
+from plsctl.process.build_settings import BuildSettings
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.dataset import DatasetWriter
 from plsctl.process.dataset_files import (
@@ -54,7 +55,7 @@ from plsctl.process.highres_scale import (
 from plsctl.process.labels import join_labels, read_labels
 from plsctl.process.quality import QualitySettings, count_flags
 from plsctl.process.quality_frames import FrameReference
-from plsctl.process.samples import BuildSettings, PositionJob, cut_position
+from plsctl.process.samples import PositionJob, cut_position
 from plsctl.process.splits import SplitSettings
 from plsctl.process.workers import Workers, local_workers
 

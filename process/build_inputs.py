@@ -13,9 +13,11 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.process.build_settings import BuildSettings
 from plsctl.process.highres_scale import HighresScale
+from plsctl.process.highres_targets import HighresPlaces
 from plsctl.process.quality_frames import FrameReference
-from plsctl.process.samples import BuildSettings, PositionJob
+from plsctl.process.samples import PositionJob
 
 CELL_COLUMNS = ("cell", "x_um", "y_um", "pixel_x", "pixel_y", "width_px", "height_px", "area_px")
 """What cutting needs of `cells.csv`, beside the position."""
@@ -120,10 +122,13 @@ def position_jobs(
     cells = _cells(folder)
     by_position = dict(tuple(cells.groupby("position", sort=False)))
     none = cells.iloc[:0]
-    return [
-        PositionJob(folder.path, name, by_position.get(name, none), scale, settings, frames)
-        for name in folder.open_pass("stained").names
-    ]
+    places = HighresPlaces(folder)
+    jobs = []
+    for name in folder.open_pass("stained").names:
+        mine = by_position.get(name, none)
+        near = places.near(mine) if scale is not None else ()
+        jobs.append(PositionJob(folder.path, name, mine, scale, settings, frames, near))
+    return jobs
 
 
 def _cells(folder: ScanFolder) -> pd.DataFrame:

@@ -13,8 +13,8 @@ import pytest
 from plsctl.acquire.errors import UserError
 from plsctl.cli.app import app
 from plsctl.process.build import SplitSettings, build_dataset
+from plsctl.process.build_settings import BuildSettings
 from plsctl.process.dataset import Dataset
-from plsctl.process.samples import BuildSettings
 
 UNDIVIDED = SplitSettings(ratios=None)
 

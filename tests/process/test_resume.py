@@ -14,8 +14,9 @@ import pytest
 from plsctl.acquire.errors import UserError
 from plsctl.process import build as build_module
 from plsctl.process.build import BuildResult, SplitSettings, build_dataset
+from plsctl.process.build_settings import BuildSettings
 from plsctl.process.dataset import Dataset
-from plsctl.process.samples import BuildSettings, cut_position
+from plsctl.process.samples import cut_position
 
 KILLS = 6
 UNDIVIDED = SplitSettings(ratios=None)
