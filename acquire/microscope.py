@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
-from typing import TypeVar
 
 from plsctl.acquire.backend import Backend, open_backend
 from plsctl.acquire.camera import Camera, RawImage, attempt
@@ -19,12 +19,7 @@ from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.led_array import LedArray, open_led_array
 from plsctl.acquire.protocols import Clock, Operator, rotate
-
-Result = TypeVar("Result")
-
-
-class StoppedElsewhere(HardwareError):
-    """The stage does not stand where it was sent."""
+from plsctl.acquire.stage import Stage
 
 
 class Microscope:
@@ -39,6 +34,7 @@ class Microscope:
         self.leds = leds
         self._backend = backend
         self._core = backend.core
+        self._stage = Stage(hardware, backend.core)
         self.camera = Camera(hardware, backend.core, backend.clock)
         self._objective = hardware.low_power
         self._check_led_count()
@@ -73,8 +69,8 @@ class Microscope:
         _try(self.leds.close)
         _try(self.camera.disarm)
         _try(lambda: self._set_shutter(False))
-        for stop in (self.hardware.stage.xy_device, self.hardware.stage.z_device):
-            _try(lambda label=stop: self._core.stop(label))  # type: ignore[misc]
+        for label in (self.hardware.stage.xy_device, self.hardware.stage.z_device):
+            _try(partial(self._core.stop, label))
         _try(self._backend.close)
 
     def _check_led_count(self) -> None:
@@ -149,46 +145,27 @@ class Microscope:
     @property
     def position_um(self) -> tuple[float, float, float]:
         """Where the stage says it is (x, y, z)."""
-        stage = self.hardware.stage
-        x, y = attempt("read the stage", lambda: self._core.getXYPosition(stage.xy_device))
-        return x, y, attempt("read z", lambda: self._core.getPosition(stage.z_device))
+        return self._stage.position_um
 
     def check_limits(
         self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None
     ) -> None:
         """`UserError` when a position lies outside the stage's limits."""
-        stage = self.hardware.stage
-        for axis, value, (low, high) in (
-            ("x", x_um, stage.x_um),
-            ("y", y_um, stage.y_um),
-            ("z", z_um, stage.z_um),
-        ):
-            if value is not None and not (low <= value <= high):
-                raise UserError(
-                    f"{axis} = {value:.1f} um lies outside the stage's limits "
-                    f"({low:g} to {high:g} um).",
-                    file=self.hardware.file,
-                    field=f"stage.{axis}_um",
-                    hint="Choose a region inside the limits."
-                    if axis != "z"
-                    else "Check 'focus_z_um' and the objectives' offsets in the hardware file.",
-                )
+        self._stage.check_limits(x_um, y_um, z_um)
 
     def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """Go to a stage position and return where the stage arrived (x, y), micrometres.
+        """Go to a stage position and return where the stage arrived (see `Stage.move_xy`).
 
-        The last stretch is always travelled in the same direction, so that backlash does not
-        matter; an arrival out of tolerance is tried once more. Before a long way under an
-        immersion lens, slide and objective are drawn apart.
+        Before a long way under an immersion lens, slide and objective are drawn apart.
         """
         self.check_limits(x_um, y_um)
-        if self._is_long_travel(x_um, y_um):
-            z_um = self.position_um[2]
-            self.retract()
-            arrived = self._arrive(x_um, y_um)
-            self.move_z(z_um)
-            return arrived
-        return self._arrive(x_um, y_um)
+        if not self._is_long_travel(x_um, y_um):
+            return self._stage.move_xy(x_um, y_um)
+        z_um = self.position_um[2]
+        self.retract()
+        arrived = self._stage.move_xy(x_um, y_um)
+        self.move_z(z_um)
+        return arrived
 
     def _is_long_travel(self, x_um: float, y_um: float) -> bool:
         """Whether an immersion lens would be carried far: no slide is quite flat."""
@@ -197,53 +174,9 @@ class Microscope:
         x, y, _ = self.position_um
         return math.dist((x, y), (x_um, y_um)) > self.hardware.turret.long_travel_um
 
-    def _arrive(self, x_um: float, y_um: float) -> tuple[float, float]:
-        try:
-            return self._approach(x_um, y_um)
-        except StoppedElsewhere:
-            return self._approach(x_um, y_um)
-
-    def _approach(self, x_um: float, y_um: float) -> tuple[float, float]:
-        stage = self.hardware.stage
-        if stage.backlash_um > 0:
-            before_x, before_y = x_um - stage.backlash_um, y_um - stage.backlash_um
-            # Verified as well: from elsewhere the last stretch would go in another direction.
-            self._travel(max(before_x, stage.x_um[0]), max(before_y, stage.y_um[0]))
-        return self._travel(x_um, y_um)
-
-    def _travel(self, x_um: float, y_um: float) -> tuple[float, float]:
-        stage = self.hardware.stage
-        attempt(
-            f"move the stage to ({x_um:.1f}, {y_um:.1f}) um",
-            lambda: self._core.setXYPosition(stage.xy_device, x_um, y_um),
-        )
-        self._wait(stage.xy_device)
-        x, y, _ = self.position_um
-        error_um = math.hypot(x - x_um, y - y_um)
-        if error_um > stage.tolerance_um:
-            raise StoppedElsewhere(
-                f"the stage was sent to ({x_um:.1f}, {y_um:.1f}) um and stopped {error_um:.1f} um "
-                f"away (tolerance {stage.tolerance_um:g} um).",
-                hint="Check that nothing blocks the stage, then run the same command again.",
-            )
-        return x, y
-
     def move_z(self, z_um: float) -> None:
         """Go to a height, micrometres, and verify the arrival."""
-        stage = self.hardware.stage
-        self.check_limits(z_um=z_um)
-        attempt(f"move z to {z_um:.2f} um", lambda: self._core.setPosition(stage.z_device, z_um))
-        self._wait(stage.z_device)
-        arrived = self.position_um[2]
-        if abs(arrived - z_um) > stage.tolerance_um:
-            raise HardwareError(
-                f"z was sent to {z_um:.2f} um and stopped at {arrived:.2f} um.",
-                hint="Check the focus drive, then run the same command again.",
-            )
-
-    def _wait(self, label: str) -> None:
-        self._core.setTimeoutMs(round(self.hardware.stage.timeout_s * 1000))
-        attempt(f"wait for '{label}' to arrive", lambda: self._core.waitForDevice(label))
+        self._stage.move_z(z_um)
 
     # Turret ----------------------------------------------------------------------------------
 
@@ -280,7 +213,7 @@ class Microscope:
             f"turn the turret to '{name}'",
             lambda: self._core.setStateLabel(label, str(target.label)),
         )
-        self._wait(label)
+        self._stage.wait(label)
         if self._current_label(label) != str(target.label):
             raise HardwareError(
                 f"the turret was sent to '{target.label}' and stands at "
