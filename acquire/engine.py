@@ -8,16 +8,14 @@ fails in between, the position counts as not taken.
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from psygnal import EmitLoopError, Signal, SignalInstance
 
-from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.frame_checks import FrameFacts, FrameInspector
 from plsctl.acquire.frame_desk import FrameDesk
 from plsctl.acquire.frame_groups import Wanted
@@ -27,7 +25,7 @@ from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.plan import PassPlan, Position
 from plsctl.acquire.stack import open_stack
 from plsctl.acquire.store import FrameRecord, PassReader, RawImage
-from plsctl.acquire.store_writer import PassWriter, PositionWriter, frame_bytes
+from plsctl.acquire.store_writer import PassWriter, PositionWriter, check_disk
 
 TAKES = 3
 """How often a frame that fails its check is taken before the scan stops."""
@@ -305,22 +303,3 @@ def _last_means(writer: PassWriter) -> list[float]:
         return []
     facts = PassReader(writer.path).facts(writer.wells[-1])
     return [frame["mean"] - writer.attributes.black_level for frame in facts["frames"]]
-
-
-def check_disk(folder: Path, image_shape: Sequence[int], bytes_per_value: int, frames: int) -> None:
-    """`UserError` when the disk has no room for what is still to be written.
-
-    Compression roughly halves what noise leaves to compress; half is what must be free.
-    """
-    shape = (image_shape[0], image_shape[1], image_shape[2] if len(image_shape) == 3 else 1)
-    needed = frame_bytes(shape, bytes_per_value) * frames // 2
-    existing = next(p for p in (folder, *folder.parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise UserError(
-            f"the disk has {free / 1e6:,.0f} MB free, and what is still to be taken needs about "
-            f"{needed / 1e6:,.0f} MB.",
-            file=folder,
-            hint="Make room and run the same command again, choose another folder with --out, or "
-            "scan a smaller region.",
-        )

@@ -80,3 +80,10 @@ def read_journal(path: Path) -> Iterator[Event]:
                 continue
             if isinstance(event, dict):
                 yield event
+
+
+def since_begun(path: Path, pass_name: str) -> list[Event]:
+    """Events of a pass since it was last begun anew."""
+    events = [event for event in read_journal(path) if event.get("pass_name") == pass_name]
+    starts = [i for i, event in enumerate(events) if event["event"] == "pass_started"]
+    return events[starts[-1] :] if starts else events

@@ -6,16 +6,16 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
-from plsctl.acquire.engine import Engine, PassTotals, check_disk
+from plsctl.acquire.engine import Engine, PassTotals
 from plsctl.acquire.errors import PlsctlError, UserError, disk_errors
 from plsctl.acquire.focus import FocusPlane, spread_points
 from plsctl.acquire.focusing import Focus, FocusSearch
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.journal import Event, Journal, read_journal
+from plsctl.acquire.journal import Journal, read_journal, since_begun
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.ome_zarr import write_json
+from plsctl.acquire.pass_checks import check_array, check_image
 from plsctl.acquire.plan import Position
 from plsctl.acquire.protocols import Image, Roles, SlideTransform
 from plsctl.acquire.returned_slide import SlideSearch
@@ -23,7 +23,7 @@ from plsctl.acquire.scan import Progress, Scan
 from plsctl.acquire.scan_files import load_transform, write_positions
 from plsctl.acquire.slide import PassName
 from plsctl.acquire.store import RawImage, develop
-from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.store_writer import PassWriter, check_disk
 
 SAME_PLACE_UM = 0.01
 """Positions nearer than this are the same one, written down and read back."""
@@ -57,8 +57,9 @@ class PassSteps:
         self._white_cells = 0
 
     def take(self, watch: Callable[[Engine], None] | None) -> PassTotals:
+        """Take the pass, or what is missing of it (errors and `watch` as for `run_pass`)."""
         scan, microscope, plan = self._scan, self._microscope, self.plan
-        self._check_array()
+        check_array(plan.frames, microscope)
         image = self._first_look()
         taken = len(scan.folder.open_pass(self._name).names) if scan.is_begun(self._name) else 0
         left = (len(plan.positions) - taken) * len(plan.frames)
@@ -124,25 +125,6 @@ class PassSteps:
                 reachable.append(position)
         return tuple(reachable)
 
-    def _check_array(self) -> None:
-        """`UserError` when the LED array cannot light what the recipe asks for."""
-        able = self._microscope.leds.capabilities
-        for frame in self.plan.frames:
-            if len(frame.leds) == 1 and not able.single:
-                what = "one LED alone"
-            elif frame.brightness != 1.0 and not able.brightness:
-                what = f"at brightness {frame.brightness:g}"
-            else:
-                continue
-            raise UserError(
-                f"the frame '{frame.label}' needs {what}, which the LED array "
-                f"({self._microscope.leds.identity.driver}) cannot light.",
-                file=self._scan.hardware.file,
-                field="led_array.driver",
-                hint="Choose a recipe and exposures that the array can do "
-                "(docs/led-arrays.md), or another array.",
-            )
-
     def _first_look(self) -> RawImage:
         """Turn the turret, and take one image to know what the camera gives."""
         self._microscope.set_objective(self.plan.objective)
@@ -150,24 +132,7 @@ class PassSteps:
         self._microscope.light(frame.leds, frame.brightness)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
         self._microscope.leds_off()
-        width, height = self._scan.hardware.camera.size_px
-        deep = self._scan.hardware.camera.bit_depth > 8
-        if image.dtype.itemsize != 1 + deep:
-            raise UserError(
-                f"the camera gives values of {8 * image.dtype.itemsize} bits, the hardware file "
-                f"says {self._scan.hardware.camera.bit_depth}.",
-                file=self._scan.hardware.file,
-                field="camera.bit_depth",
-                hint="Correct the hardware file, or the camera's pixel type.",
-            )
-        if image.shape[:2] != (height, width):
-            raise UserError(
-                f"the camera gives images of {image.shape[1]} x {image.shape[0]} pixels, the "
-                f"hardware file says {width} x {height}.",
-                file=self._scan.hardware.file,
-                field="camera.size_px",
-                hint="Correct the hardware file, or the camera's region of interest.",
-            )
+        check_image(image, self._scan.hardware)
         return image
 
     def _check_places(self) -> None:
@@ -205,7 +170,7 @@ class PassSteps:
         if settings.mode == "fixed":
             focus.fixed(scan.hardware.focus_z_um + offset)
             return focus
-        if focus.recall(_since_begun(scan.folder.journal, self._name)):
+        if focus.recall(since_begun(scan.folder.journal, self._name)):
             return focus
         self._transform = load_transform(scan.folder) if self._name == "highres" else None
         places = [self._place(position) for position in self.plan.positions]
@@ -311,10 +276,3 @@ class PassSteps:
         image = develop(brightfield, self._attributes)
         self._white_cells += self._people.field.white_cells(image)
         return self._white_cells >= wanted
-
-
-def _since_begun(journal: Path, name: PassName) -> list[Event]:
-    """Events of a pass since it was last begun anew."""
-    events = [event for event in read_journal(journal) if event.get("pass_name") == name]
-    starts = [i for i, event in enumerate(events) if event["event"] == "pass_started"]
-    return events[starts[-1] :] if starts else events

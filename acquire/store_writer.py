@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,22 @@ class PositionWriter:
 def frame_bytes(shape: tuple[int, int, int], bytes_per_value: int) -> int:
     """Bytes of a frame (y, x, channel) with its lower levels, before compression."""
     return math.prod(shape) * bytes_per_value * 21 // 16
+
+
+def check_disk(folder: Path, image_shape: Sequence[int], bytes_per_value: int, frames: int) -> None:
+    """`UserError` when the disk has no room for what is still to be written.
+
+    Compression roughly halves what noise leaves to compress; half is what must be free.
+    """
+    shape = (image_shape[0], image_shape[1], image_shape[2] if len(image_shape) == 3 else 1)
+    needed = frame_bytes(shape, bytes_per_value) * frames // 2
+    existing = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(existing).free
+    if free < needed:
+        raise UserError(
+            f"the disk has {free / 1e6:,.0f} MB free, and what is still to be taken needs about "
+            f"{needed / 1e6:,.0f} MB.",
+            file=folder,
+            hint="Make room and run the same command again, choose another folder with --out, or "
+            "scan a smaller region.",
+        )
