@@ -19,21 +19,36 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.image_buffers import (
+    ImageBuffers,
+    InverseFFT,
+    chunks,
+    forward_fft,
+    numpy_inverse_fft,
+)
 from plsctl.acquire.imaging import (
     FloatArray,
     Imaging,
     ObjectGrid,
     fast_size,
     object_grid,
+)
+from plsctl.acquire.wave_optics import (
+    ComplexArray,
+    Direction,
+    Layers,
+    is_bright_field,
+    optical_path_um,
+    pupil,
+    transmission,
 )
 
 __all__ = [
@@ -51,118 +66,6 @@ __all__ = [
     "pupil",
     "transmission",
 ]
-
-ComplexArray: TypeAlias = NDArray[np.complex64]
-Direction: TypeAlias = tuple[float, float]
-InverseFFT: TypeAlias = Callable[[ComplexArray], ComplexArray]
-
-REFERENCE_INDEX = 1.55
-"""Index of dried protein; layers give the excess of their optical path over this index."""
-
-_CHUNK = 1 << 17
-"""Complex numbers worked on at a time: 1 MiB, which stays in a core's cache."""
-
-
-def is_bright_field(direction: Direction, na: float) -> bool:
-    """Whether an LED's direct light enters an objective: |s| <= NA (direction cosines in air)."""
-    return math.hypot(*direction) <= na
-
-
-def pupil(
-    fx: NDArray[np.floating],
-    fy: NDArray[np.floating],
-    imaging: Imaging,
-    wavelength_um: float,
-    z_um: float = 0.0,
-) -> ComplexArray:
-    """The objective's pupil with defocus exp(+i 2 pi z sqrt(n^2 / wavelength^2 - |f|^2)).
-
-    The phase on the axis is left out: it is the same everywhere and shows in no image.
-
-    Parameters
-    ----------
-    fx, fy
-        Frequencies in cycles per micrometre; any shapes that broadcast.
-    z_um
-        Defocus in the medium of the objective.
-    """
-    squared = np.square(fx) + np.square(fy)
-    inside = squared <= (imaging.na / wavelength_um) ** 2
-    if z_um == 0:
-        return np.asarray(inside, dtype=np.complex64)
-    wave_number = imaging.refractive_index / wavelength_um
-    axial = np.sqrt(np.maximum(wave_number**2 - squared, 0)) - wave_number
-    phase = 2 * np.pi * z_um * axial
-    return np.asarray(np.where(inside, np.exp(1j * phase), 0), dtype=np.complex64)
-
-
-def optical_path_um(
-    thickness_um: FloatArray, index_excess_um: FloatArray, medium_index: float
-) -> FloatArray:
-    """Optical path difference of a stack of layers to the medium they lie in.
-
-    Parameters
-    ----------
-    thickness_um
-        Sum of the layers' thicknesses h.
-    index_excess_um
-        Sum of (n - 1.55) h.
-    medium_index
-        Of what surrounds the sample: 1.0 for a dry smear, the oil's under oil.
-    """
-    contrast = np.float32(REFERENCE_INDEX - medium_index)
-    path: FloatArray = index_excess_um + contrast * thickness_um
-    return path
-
-
-def transmission(path_um: FloatArray, absorbance: FloatArray, wavelength_um: float) -> ComplexArray:
-    """Complex transmission exp(i 2 pi path / wavelength - absorbance / 2).
-
-    Parameters
-    ----------
-    path_um
-        Optical path difference to the medium.
-    absorbance
-        Natural logarithm of the intensity lost, same shape.
-    """
-    phase = path_um * np.float32(2 * np.pi / wavelength_um)
-    amplitude = np.exp(absorbance * np.float32(-0.5))
-    result = np.empty(phase.shape, dtype=np.complex64)
-    np.multiply(amplitude, np.cos(phase), out=result.real)
-    np.multiply(amplitude, np.sin(phase), out=result.imag)
-    return result
-
-
-class Layers(Protocol):
-    """What the model needs of a rendered sample, on an object grid of shape (y, x)."""
-
-    @property
-    def thickness_um(self) -> FloatArray:
-        """Thickness of everything on the slide, shape (y, x)."""
-
-    @property
-    def index_excess_um(self) -> FloatArray:
-        """Sum over layers of (n - 1.55) h, shape (y, x)."""
-
-    @property
-    def absorbance(self) -> FloatArray:
-        """Natural logarithm of the intensity lost, shape (3, y, x)."""
-
-
-def numpy_inverse_fft(rows: ComplexArray) -> ComplexArray:
-    """Unnormalised inverse FFT along the last axis, in place and in single precision."""
-    np.fft.ifft(rows, axis=-1, norm="forward", out=_as_stubs_want(rows))
-    return rows
-
-
-def _forward_fft(rows: ComplexArray) -> ComplexArray:
-    np.fft.fft(rows, axis=-1, norm="forward", out=_as_stubs_want(rows))
-    return rows
-
-
-def _as_stubs_want(rows: ComplexArray) -> NDArray[np.complex128]:
-    """NumPy's type stubs know double precision only; its FFTs work in the array's own."""
-    return cast("NDArray[np.complex128]", rows)
 
 
 class FieldSpectrum:
@@ -250,7 +153,7 @@ class FieldSpectrum:
         self.imaging = imaging
         self._inverse_fft = inverse_fft
         self._threads = threads
-        self._spare: deque[_Workspace] = deque()
+        self._spare: deque[ImageBuffers] = deque()
         self._pupils: dict[tuple[int, float], ComplexArray] = {}
         self._pupil_lock = Lock()
         with ThreadPoolExecutor(threads) as pool:
@@ -279,17 +182,17 @@ class FieldSpectrum:
         reach_y, reach_x = self._kept(colour)
         columns = np.empty((2 * reach_x + 1, height), dtype=np.complex64)
         fade_y, fade_x = self.grid.fade(self.imaging.shape)
-        for rows in _chunks(height, width):
+        for rows in chunks(height, width):
             sample = np.asarray(rows_of(colour, rows), dtype=np.complex64) - np.complex64(1)
             sample *= fade_y[rows, None]
             sample *= fade_x
             sample += np.complex64(1)
-            sample = _forward_fft(sample)
+            sample = forward_fft(sample)
             columns[reach_x:, rows] = sample[:, : reach_x + 1].T
             columns[:reach_x, rows] = sample[:, width - reach_x :].T
         spectrum = np.empty((2 * reach_x + 1, 2 * reach_y + 1), dtype=np.complex64)
-        for part in _chunks(len(columns), height):
-            lines = _forward_fft(columns[part])
+        for part in chunks(len(columns), height):
+            lines = forward_fft(columns[part])
             spectrum[part, reach_y:] = lines[:, : reach_y + 1]
             spectrum[part, :reach_y] = lines[:, height - reach_y :]
         return spectrum
@@ -330,7 +233,7 @@ class FieldSpectrum:
         try:
             workspace = self._spare.pop()
         except IndexError:
-            workspace = _Workspace(self.imaging, self.grid, self._inverse_fft)
+            workspace = ImageBuffers(self.imaging, self.grid, self._inverse_fft)
         workspace.intensity(band, stop, out)
         self._spare.append(workspace)
         return out
@@ -411,53 +314,3 @@ class FieldSpectrum:
                     z_um,
                 )
             return self._pupils[key]
-
-
-class _Workspace:
-    """Buffers for one image at a time, kept because fresh memory costs as much as a transform."""
-
-    def __init__(self, imaging: Imaging, grid: ObjectGrid, inverse_fft: InverseFFT) -> None:
-        self._inverse_fft = inverse_fft
-        self._rows, self._columns = imaging.shape
-        self._padded_rows, self._padded_columns = grid.camera_shape
-        self._left, self._top = (-corner for corner in grid.corner_px)
-        widest = max(*grid.camera_shape, _CHUNK)
-        self._work = np.empty(widest, dtype=np.complex64)
-        reach = math.floor(imaging.na / min(imaging.wavelengths_um) * grid.period_um[1])
-        self._lines = np.empty(self._rows * (2 * reach + 1), dtype=np.complex64)
-        self._imaginary = np.empty(self._work.size, dtype=np.float32)
-
-    def intensity(self, band: ComplexArray, stop: ComplexArray, out: FloatArray) -> None:
-        """Squared modulus of the inverse FFT of band x pupil, on the camera's pixels.
-
-        Band and pupil have shape (x, y). The band starts at bin 0 instead of lying around it:
-        that only multiplies the field by factors of modulus 1. Transforming along y first
-        leaves only the camera's rows for x.
-        """
-        width, height = band.shape
-        lines = self._lines[: self._rows * width].reshape(self._rows, width)
-        for part in _chunks(width, self._padded_rows):
-            work = self._buffer(part, self._padded_rows)
-            np.multiply(band[part], stop[part], out=work[:, :height])
-            work[:, height:] = 0
-            field = self._inverse_fft(work)
-            lines[:, part] = field[:, self._top : self._top + self._rows].T
-        for part in _chunks(self._rows, self._padded_columns):
-            work = self._buffer(part, self._padded_columns)
-            work[:, :width] = lines[part]
-            work[:, width:] = 0
-            field = self._inverse_fft(work)[:, self._left : self._left + self._columns]
-            imaginary = self._imaginary[: field.size].reshape(field.shape)
-            np.square(field.imag, out=imaginary)
-            np.square(field.real, out=out[part])
-            out[part] += imaginary
-
-    def _buffer(self, part: slice, length: int) -> ComplexArray:
-        rows = part.stop - part.start
-        return self._work[: rows * length].reshape(rows, length)
-
-
-def _chunks(rows: int, length: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // length)
-    for start in range(0, rows, step):
-        yield slice(start, min(start + step, rows))
