@@ -5,57 +5,40 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
 
 from plsctl.acquire.folder_lock import locked
 from plsctl.acquire.locations import is_remote
-from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.acquire.store import PassReader
+from plsctl.process.build_cutting import cut_positions
 from plsctl.process.build_inputs import (
     check_alike,
     identity,
     open_scan,
     position_jobs,
-    read_cells,
     text_hash,
 )
-from plsctl.process.build_progress import (
-    FOLDER,
-    BuildProgress,
-    CutPosition,
-    forget,
-    recalled,
-    sealed_as,
-)
-from plsctl.process.build_quality import frames_of_scan, judge
+from plsctl.process.build_prepare import prepare
+from plsctl.process.build_progress import FOLDER, BuildProgress, forget, recalled, sealed_as
+from plsctl.process.build_quality import judge
 from plsctl.process.build_settings import BuildSettings
+from plsctl.process.cell_fates import note_fates
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.dataset import DatasetWriter
 from plsctl.process.dataset_files import (
     read_table,
     refuse_existing,
     unfinished_folder,
-    write_synced,
 )
-from plsctl.process.highres import NOMINAL_RATIO
-from plsctl.process.highres_scale import (
-    FieldScale,
-    HighresScale,
-    ScaleField,
-    locate_field,
-    mean_scale,
-    scale_fields,
-)
+from plsctl.process.highres_scale import HighresScale
+from plsctl.process.kept_samples import CutPosition
 from plsctl.process.labels import join_labels, read_labels
 from plsctl.process.quality import QualitySettings, count_flags
 from plsctl.process.quality_frames import FrameReference
-from plsctl.process.samples import PositionJob, cut_position
 from plsctl.process.splits import SplitSettings
 from plsctl.process.workers import Workers, local_workers
 
@@ -243,7 +226,8 @@ class _Build:
             resumed = len(state.finished)
             if resumed:
                 self.say(f"{resumed} positions were finished before and are kept.")
-            scales, references = self._prepare(workers, state)
+            highres = "100x" in self._targets
+            scales, references = prepare(self._folders, workers, state, highres)
             jobs = [
                 job
                 for folder, scale, frames in zip(self._folders, scales, references, strict=True)
@@ -251,7 +235,7 @@ class _Build:
             ]
             with self._writer(scales, state) as writer:
                 state.go_on(writer)
-                self._cut(workers, jobs, state, writer, progress)
+                cut_positions(workers, jobs, state, writer, progress)
                 self._seal(writer, state.done, references)
             state.note_sealed(self._closing)
         finally:
@@ -262,66 +246,6 @@ class _Build:
         missing = [folder.path for folder in self._folders if not folder.cells.exists()]
         for _ in workers.run(StainedCellFinder().find, missing):
             pass
-
-    def _prepare(
-        self, workers: Workers, state: BuildProgress
-    ) -> tuple[list[HighresScale | None], list[FrameReference | None]]:
-        """What cutting a position takes of its whole slide.
-
-        These are the scale of the 100x pass, if there is any, and how the frames hang together.
-        """
-        measured = state.prepared is not None or "100x" not in self._targets
-        fields = [
-            scale_fields(folder) if folder.pass_path("highres").is_dir() and not measured else []
-            for folder in self._folders
-        ]
-        # All at once: a worker that has no field left looks at frames meanwhile.
-        jobs: list[Path | ScaleField] = [folder.path for folder in self._folders]
-        jobs += [field for some in fields for field in some]
-        found = dict(workers.run(_prepared, jobs))
-        results = [found[number] for number in range(len(jobs))]
-        references, located = results[: len(fields)], iter(results[len(fields) :])
-        if not measured:
-            state.note_prepared(
-                [
-                    asdict(self._scale(folder, list(islice(located, len(some)))))
-                    for folder, some in zip(self._folders, fields, strict=True)
-                ]
-            )
-        if "100x" not in self._targets:
-            return [None] * len(fields), references
-        return [HighresScale(**facts) for facts in state.prepared], references  # type: ignore[attr-defined]
-
-    @staticmethod
-    def _scale(folder: ScanFolder, located: Sequence[FieldScale | None]) -> HighresScale:
-        if not folder.pass_path("highres").is_dir():
-            return HighresScale(NOMINAL_RATIO, 0.0, 0)  # its cells will be dropped, and counted
-        return mean_scale(folder, located)
-
-    def _cut(
-        self,
-        workers: Workers,
-        jobs: Sequence[PositionJob],
-        state: BuildProgress,
-        writer: DatasetWriter,
-        progress: Progress,
-    ) -> None:
-        """Cut positions as workers take them; hand them to the data set in their order."""
-        todo = [number for number in range(len(jobs)) if number not in state.finished]
-        progress(len(state.finished), len(jobs))
-        for place, samples in workers.run(cut_position, [jobs[number] for number in todo]):
-            number = todo[place]
-            state.keep(number, samples)
-            if number == len(state.done):
-                state.hand_over(writer, number, samples)
-            self._hand_over_kept(state, writer)
-            progress(len(state.finished), len(jobs))
-        self._hand_over_kept(state, writer)
-
-    @staticmethod
-    def _hand_over_kept(state: BuildProgress, writer: DatasetWriter) -> None:
-        while len(state.done) in state.kept:
-            state.hand_over(writer, len(state.done), state.load(len(state.done)))
 
     def _writer(self, scales: Sequence[HighresScale | None], state: BuildProgress) -> DatasetWriter:
         attributes = self._readers[0].attributes
@@ -353,7 +277,7 @@ class _Build:
         table = read_table(base)
         parts = self._by_scan(positions)
         for folder, reader, part in zip(self._folders, self._readers, parts, strict=True):
-            _update_cells(folder, reader, table, part)
+            note_fates(folder, reader.attributes.slide, table, part)
         attributes = json.loads((base / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         forget(base, all_of_it=base == self.part)
         dropped = Counter(
@@ -377,35 +301,7 @@ class _Build:
         return [positions[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
-def _prepared(job: Path | ScaleField) -> Any:
-    return locate_field(job) if isinstance(job, ScaleField) else frames_of_scan(job)
-
-
 def _eight_bit_black(reader: PassReader) -> float:
     """Black level of the developed, 8-bit frames."""
     attributes = reader.attributes
     return attributes.black_level * 255.0 / attributes.full_scale
-
-
-def _update_cells(
-    folder: ScanFolder,
-    reader: PassReader,
-    table: pd.DataFrame,
-    positions: Sequence[CutPosition],
-) -> None:
-    """Write into `cells.csv` what became of each cell, and where and how well it was matched.
-
-    What the cell finder wrote stays as it is: passes and other builds rely on it.
-    """
-    fates: Mapping[int, str] = {
-        cell: fate for done in positions for cell, fate in done.fates.items()
-    }
-    cells = read_cells(folder)
-    cells["fate"] = [fates.get(int(cell), "") for cell in cells["cell"]]
-    mine = table[table["slide"] == reader.attributes.slide].set_index("cell")
-    for name in ("x_um", "y_um"):
-        cells[f"matched_{name}"] = cells["cell"].map(mine[name])
-    for name in ("score_20x", "score_100x"):
-        if name in mine.columns:
-            cells[name] = cells["cell"].map(mine[name])
-    write_synced(folder.cells, cells.to_csv(index=False, float_format="%.4f"))

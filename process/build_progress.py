@@ -4,7 +4,8 @@ Beside the arrays, `X.zarr.part/.build` holds
 
 - `journal.jsonl`: what the build is made of, then one line per position that is in the data set
   as far as whole shards reach, with the rows of its samples and the fate of every cell;
-- `positions/`: the samples of positions that are cut, but not in whole shards yet.
+- `positions/`: the samples of positions that are cut, but not in whole shards yet
+  (`plsctl.process.kept_samples`).
 
 Every line and file is on the disk before anything that relies on it happens. The folder goes with
 the data set when that gets its name, and is deleted last.
@@ -12,32 +13,28 @@ the data set when that gets its name, and is deleted last.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import pandas as pd
 
-from plsctl.acquire.errors import UserError, disk_error
+from plsctl.acquire.errors import disk_error
 from plsctl.acquire.journal import Journal, read_journal
 from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.kept_samples import (
+    SUFFIX,
+    CutPosition,
+    position_of,
+    read_samples,
+    samples_text,
+    unfinished,
+    write_samples,
+)
 from plsctl.process.samples import PositionSamples
 
 FOLDER = ".build"
-
-
-@dataclass(frozen=True)
-class CutPosition:
-    """What the journal keeps of a position: its rows, one per sample, and its cells' fates."""
-
-    rows: pd.DataFrame
-    fates: dict[int, str]
 
 
 class BuildProgress:
@@ -76,7 +73,9 @@ class BuildProgress:
         self._forgotten = self._forgotten_samples = 0
         for event in events:
             self._recall(event)
-        names = self._positions.glob("*.npz")
+        for file in self._positions.glob("*.part"):
+            file.unlink()
+        names = self._positions.glob(f"*{SUFFIX}")
         self.kept = {int(file.stem) for file in names} - set(range(len(self.done)))
         """Positions that are cut and wait to be handed to the data set."""
 
@@ -84,7 +83,7 @@ class BuildProgress:
         if event["event"] == "prepared":
             self.prepared = event["facts"]
         elif event["event"] == "position" and event["number"] == len(self.done):
-            self.done.append(_position(str(event["samples"])))
+            self.done.append(position_of(str(event["samples"])))
             self.written = int(str(event["written"]))
 
     @property
@@ -100,40 +99,28 @@ class BuildProgress:
 
     def keep(self, number: int, samples: PositionSamples) -> None:
         """Put a position's samples on the disk."""
-        path = self._path(number)
-        partial = path.with_suffix(".part")
-        text = np.frombuffer(_text(samples).encode(), np.uint8)
-        arrays: dict[str, Any] = {"stacks": samples.stacks, "table": text, **samples.targets}
+        partial = unfinished(self.file(number))
+        write_samples(partial, samples)
+        self.adopt(number, partial)
+
+    def adopt(self, number: int, partial: Path) -> None:
+        """Keep a position's samples that `write_samples` wrote, maybe in another process."""
         try:
-            with partial.open("wb") as file:
-                # np.save's format each, not compressed: it is read once and deleted.
-                np.savez(file, **arrays)
-                file.flush()
+            with partial.open("rb+") as file:
                 os.fsync(file.fileno())
-            partial.replace(path)
+            partial.replace(self.file(number))
         except OSError as error:
             raise disk_error(error, self._positions) from None
         self.kept.add(number)
 
     def load(self, number: int) -> PositionSamples:
         """The samples of a position that was kept."""
-        path = self._path(number)
-        try:
-            with np.load(path) as found:
-                arrays = {name: found[name] for name in found.files}
-        except (OSError, ValueError, BadZipFile) as error:
-            raise UserError(
-                f"what was kept of a position is damaged ({error}).",
-                file=path,
-                hint=f"Delete {self._folder.parent} and run the same command again.",
-            ) from None
-        table = _position(arrays.pop("table").tobytes().decode())
-        return PositionSamples(arrays.pop("stacks"), arrays, table.rows, table.fates)
+        return read_samples(self.file(number))
 
     def hand_over(self, writer: DatasetWriter, number: int, samples: PositionSamples) -> None:
         """Append the next position to the data set and note it."""
-        text = _text(samples)
-        done = _position(text)  # as a resumed build will read it
+        text = samples_text(samples)
+        done = position_of(text)  # as a resumed build will read it
         if len(done.rows):
             writer.append(samples.stacks, samples.targets, done.rows)
         self._journal.append("position", number=number, samples=text, written=writer.written)
@@ -161,7 +148,7 @@ class BuildProgress:
             end = self._forgotten_samples + len(self.done[self._forgotten].rows)
             if end > self.written:
                 return
-            self._path(self._forgotten).unlink(missing_ok=True)
+            self.file(self._forgotten).unlink(missing_ok=True)
             self._forgotten, self._forgotten_samples = self._forgotten + 1, end
 
     def rows_written(self, targets: Sequence[str]) -> list[pd.DataFrame]:
@@ -184,8 +171,9 @@ class BuildProgress:
         """Close the journal."""
         self._journal.close()
 
-    def _path(self, number: int) -> Path:
-        return self._positions / f"{number:06d}.npz"
+    def file(self, number: int) -> Path:
+        """Where the samples of a position are kept."""
+        return self._positions / f"{number:06d}{SUFFIX}"
 
 
 def sealed_as(data: Path, identity: Mapping[str, str]) -> Mapping[str, object] | None:
@@ -200,7 +188,7 @@ def sealed_as(data: Path, identity: Mapping[str, str]) -> Mapping[str, object] |
 def recalled(data: Path) -> list[CutPosition]:
     """The positions of a build, from the journal in its folder."""
     events = read_journal(data / FOLDER / "journal.jsonl")
-    return [_position(event["samples"]) for event in events if event["event"] == "position"]
+    return [position_of(event["samples"]) for event in events if event["event"] == "position"]
 
 
 def _changed(
@@ -221,22 +209,6 @@ def _empty(folder: Path, but: str) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
-
-
-def _text(samples: PositionSamples) -> str:
-    rows = samples.rows.to_dict(orient="records")
-    return json.dumps({"rows": rows, "fates": list(samples.fates.items())}, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a table cannot hold {value!r}")
-
-
-def _position(text: str) -> CutPosition:
-    found = json.loads(text)
-    return CutPosition(pd.DataFrame(found["rows"]), {int(c): fate for c, fate in found["fates"]})
 
 
 def forget(data: Path, all_of_it: bool = False) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
-from plsctl.acquire.store import ScanFolder
-from plsctl.process.build_progress import CutPosition
+from plsctl.process.kept_samples import CutPosition
 from plsctl.process.quality import QualitySettings, flag_samples
-from plsctl.process.quality_frames import FrameReference, frames_of_pass
+from plsctl.process.quality_frames import FrameReference
 from plsctl.process.quality_slides import SlideVerdict, exclude_rejected, judge_slides
 
 
@@ -46,11 +44,6 @@ class Judged:
                 "review shows them, and takes back what is good."
             )
         return said
-
-
-def frames_of_scan(scan: Path) -> FrameReference | None:
-    """How the frames of a scan's unstained pass hang together."""
-    return frames_of_pass(ScanFolder(scan).open_pass("unstained", one_core=True))
 
 
 def judge(

@@ -25,6 +25,8 @@ WAIT_S = 30
 class Cluster:
     """Does jobs on the workers of a Dask cluster."""
 
+    by_file = False  # its machines need not see the data set
+
     def __init__(self, client: Client) -> None:
         self._client = client
 

@@ -29,6 +29,10 @@ AHEAD = 2
 class Workers(Protocol):
     """Something that does jobs."""
 
+    @property
+    def by_file(self) -> bool:
+        """Whether large results had better come as files: from other processes of this machine."""
+
     def run(
         self, function: Callable[[Job], Result], jobs: Sequence[Job]
     ) -> Iterator[tuple[int, Result]]:
@@ -37,6 +41,8 @@ class Workers(Protocol):
 
 class ThisProcess:
     """Does one job after the other."""
+
+    by_file = False
 
     def run(
         self, function: Callable[[Job], Result], jobs: Sequence[Job]
@@ -55,6 +61,8 @@ class ThisProcess:
 
 class Processes:
     """Does as many jobs at once as it has processes on this machine."""
+
+    by_file = True
 
     def __init__(self, pool: ProcessPoolExecutor, count: int) -> None:
         self._pool = pool

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plsctl.process import build
+from plsctl.process import build, build_cutting
 from plsctl.process.dataset import Dataset
 from plsctl.process.samples import cut_position
 
@@ -68,7 +68,7 @@ class Builder:
                 file.write(f"{job.scan.name}/{job.position}\n")
             return samples
 
-        vars(build)["cut_position"] = cut
+        vars(build_cutting)["cut_position"] = cut
         sys.addaudithook(audit)
         split = build.SplitSettings(ratios=None)
         build.build_dataset(self.scans, out, split=split, shard=SHARD)

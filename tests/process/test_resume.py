@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.process import build as build_module
+from plsctl.process import build_cutting
 from plsctl.process.build import BuildResult, SplitSettings, build_dataset
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.dataset import Dataset
@@ -64,12 +64,12 @@ def test_a_stopped_build_goes_on_and_changed_settings_start_over(
         return cut_position(job)  # type: ignore[arg-type]
 
     for settings, resumed in ((BuildSettings(), 2), (BuildSettings(crop_px=48), 0)):
-        monkeypatch.setattr(build_module, "cut_position", stop_at_third)
+        monkeypatch.setattr(build_cutting, "cut_position", stop_at_third)
         with pytest.raises(KeyboardInterrupt):
             build(BuildSettings())
         with pytest.raises(UserError, match="was not finished"):
             Dataset.open(tmp_path / "x.zarr.part")
-        monkeypatch.setattr(build_module, "cut_position", cut_position)
+        monkeypatch.setattr(build_cutting, "cut_position", cut_position)
         assert build(settings).resumed == resumed
         assert Dataset.open(out).crop_px == settings.crop_px
     about = [text for text in said if "before" in text or "stopped" in text]
