@@ -17,9 +17,9 @@ runs; its receive buffer holds 64 bytes, what comes beyond is lost; `toInt` make
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
+from plsctl.sim.c_numbers import atoi
 from plsctl.sim.led_board import LedBoard
 
 BUFFER_BYTES = 64
@@ -98,11 +98,11 @@ class ArduinoFirmware(LedBoard):
         return (command(text[1:]) if command else "ERR 1 unknown command") + "\r\n"
 
     def _set_brightness(self, argument: str) -> str:
-        self._brightness = to_int(argument) % 256
+        self._brightness = atoi(argument) % 256
         return f"OK B{self._brightness}"
 
     def _light_one(self, argument: str) -> str:
-        led = to_int(argument)
+        led = atoi(argument)
         if not 0 <= led < self.led_count:
             return "ERR 2 no such LED"
         self.clear()
@@ -113,7 +113,7 @@ class ArduinoFirmware(LedBoard):
     def _add_list(self, argument: str) -> str:
         numbers = argument.split(",")
         for number in numbers:
-            self.set_led(to_int(number), self._brightness)
+            self.set_led(atoi(number), self._brightness)
         self.update()
         return f"OK P{len(numbers)}"
 
@@ -121,9 +121,3 @@ class ArduinoFirmware(LedBoard):
         self._values = [value] * self.led_count
         self.update()
         return said
-
-
-def to_int(text: str) -> int:
-    """Arduino's `String::toInt`: the leading number, 0 where there is none."""
-    found = re.match(r"\s*[+-]?\d+", text)
-    return int(found.group()) if found else 0

@@ -7,11 +7,12 @@ running sequence. Time is the injected clock's. Facts: the firmware's public sou
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
 
+from plsctl.sim.c_numbers import atoi, c_number
+from plsctl.sim.illuminate_pages import na_xy, positions_page, properties_page, values_page
 from plsctl.sim.led_board import LedBoard
 from plsctl.sim.led_sequence import TIMED_OUT, TOO_SHORT, SequencePlan, TriggerSettings
 
@@ -91,10 +92,10 @@ class IlluminateFirmware(LedBoard):
             "tr": self._pulse_once,
             "trs": self._set_triggers,
             "trinputtimeout": self._set_input_timeout,
-            "pprops": lambda _: self._properties(),
-            "pledpos": lambda _: self._positions("cartesian", self._place, 2),
-            "pledposna": lambda _: self._positions("na", self._na_xy, 3),
-            "pvals": lambda _: self._print_values(),
+            "pprops": lambda _: properties_page(self.device_name, self.led_count, self.version),
+            "pledpos": lambda _: positions_page("cartesian", self.positions_mm, 2),
+            "pledposna": lambda _: positions_page("na", [na_xy(p) for p in self.positions_mm], 3),
+            "pvals": lambda _: values_page(self._values),
             "sn": lambda _: self._say("SN.00001", "Serial number is: 00001"),
             "pn": lambda _: self._say("PN.00043", "Part number is: 00043"),
         }
@@ -268,7 +269,7 @@ class IlluminateFirmware(LedBoard):
             return ""
         if len(words) != 6:
             raise Refusal(2)
-        index, input_mode, output_mode, width_us, delay_us = (signed(word) for word in words[1:])
+        index, input_mode, output_mode, width_us, delay_us = (atoi(word) for word in words[1:])
         if index != 0:
             raise Refusal(8)
         timeout_s = self._triggers.input_timeout_s
@@ -306,43 +307,8 @@ class IlluminateFirmware(LedBoard):
         self._speaks_short = short
         return f"Command output set to {'machine' if short else 'human'}-readable\n"
 
-    def _properties(self) -> str:
-        facts = {
-            "device_name": self.device_name,
-            "led_count": self.led_count,
-            "color_channels": ["w"],
-            "trigger_input_count": 1,
-            "trigger_output_count": 1,
-            "bit_depth": 8,
-            "serial_number": 1,
-            "color_channel_count": 1,
-            "part_number": 43,
-            "mac_address": "04:e9:e5:00:00:01",
-            "interface_version": float(self.version),
-        }
-        lines = (f'    "{name}" : {json.dumps(value)}' for name, value in facts.items())
-        return "{\n" + ",\n".join(lines) + "\n}"  # no newline: the end mark follows the brace
-
-    def _positions(self, name: str, of: Callable[[int], tuple[float, ...]], digits: int) -> str:
-        rows = (
-            f'        "{led}" : [{", ".join(f"{value:.{digits}f}" for value in of(led))}]'
-            for led in range(self.led_count)
-        )
-        return f'{{\n    "led_position_list_{name}" : {{\n' + ",\n".join(rows) + "\n    }\n}\n"
-
-    def _print_values(self) -> str:
-        rows = (f'        "{led}" : [{value}]' for led, value in enumerate(self._values))
-        return '{\n    "led_values" : {\n' + ", \n".join(rows) + " \n    }\n}\n"
-
-    def _place(self, led: int) -> tuple[float, ...]:
-        return self.positions_mm[led]
-
-    def _na_xy(self, led: int) -> tuple[float, ...]:
-        x, y, z = self.positions_mm[led]
-        return (
-            math.sin(math.atan(x / math.hypot(y, z))),
-            math.sin(math.atan(y / math.hypot(x, z))),
-        )
+    def _na_xy(self, led: int) -> tuple[float, float]:
+        return na_xy(self.positions_mm[led])
 
 
 def _refusal(code: int) -> str:
@@ -356,20 +322,3 @@ def _na(words: list[str], present: float) -> float:
     if not 0 < na <= 1:
         raise Refusal(10)
     return na
-
-
-def signed(word: str) -> int:
-    """C's `atoi`: the leading number, 0 where there is none."""
-    found = re.match(r"\s*[+-]?\d+", word)
-    return int(found.group()) if found else 0
-
-
-def c_number(word: str) -> int:
-    """C's `strtoul` with base 0, cut to 16 bits: `abc` is 0, `-1` is -1, `010` is 8."""
-    found = re.match(r"\s*([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|\d+)", word)
-    if not found:
-        return 0
-    digits = found.group(2)
-    base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
-    value = int(digits, base) * (-1 if found.group(1) == "-" else 1)
-    return (value + 0x8000) % 0x10000 - 0x8000

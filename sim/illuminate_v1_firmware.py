@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from plsctl.sim.illuminate_firmware import END, IlluminateFirmware, Refusal, c_number
+from plsctl.sim.c_numbers import c_number
+from plsctl.sim.illuminate_firmware import END, IlluminateFirmware, Refusal
 from plsctl.sim.led_sequence import TIMED_OUT, SequencePlan, TriggerSettings
 
 
@@ -22,11 +23,9 @@ class IlluminateV1Firmware(IlluminateFirmware):
         """Power-on state."""
         super().restart()
         self._valued: list[list[tuple[int, int]]] = []
-        for name in ("version", "pprops", "xseq", "trs"):
-            del self._commands[name]
         self._commands |= {
             "ver": lambda _: f"{self.version}\n",
-            "pp": lambda _: self._properties(),
+            "pp": self._commands["pprops"],
             "xx": self._commands["x"],
             "led": self._commands["l"],
             "setBrightness": self._commands["sb"],
@@ -35,6 +34,8 @@ class IlluminateV1Firmware(IlluminateFirmware):
             "troutputpulsewidth": self._set_pulse_width,
             "troutputdelay": self._set_pulse_delay,
         }
+        for name in ("version", "pprops", "xseq", "trs"):
+            del self._commands[name]
         self._triggers.input_timeout_s = 3600.0
 
     def boot_text(self) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.sim.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES, Cell, CellType
+from plsctl.sim.packing import FloatArray, pack
 from plsctl.sim.smear_settings import SmearSettings
 from plsctl.sim.textures import Textures
 
@@ -42,8 +43,6 @@ RED = np.dtype(
     ]
 )
 """A red cell: place, fate in staining, and looks (shares of the radius unless a unit is named)."""
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ class Placement:
         place, diameter = place[order], diameter[order]
         # In the thick end there is no room: cells lie on each other.
         nearness = max(0.55, 0.97 - 0.45 * max(0.0, density - 1.1))
-        kept = _pack(np.column_stack([place, diameter / 2]), taken, nearness, wanted)
+        kept = pack(np.column_stack([place, diameter / 2]), taken, nearness, wanted)
         return self._red(rng, place[kept], diameter[kept])
 
     def _red(
@@ -252,7 +251,7 @@ class Placement:
         wanted = int(rng.poisson(expected * self.settings.platelets_per_red_cell))
         place = self._places(rng, ix, iy, 6 * wanted)
         radius = np.full((len(place), 1), DIAMETERS_UM["platelet"][1] / 2)
-        kept = _pack(np.column_stack([place, radius]), taken, 1.0, wanted)
+        kept = pack(np.column_stack([place, radius]), taken, 1.0, wanted)
         return [
             self._cell(rng, _identity(ix, iy, 300 + n), "platelet", *map(float, place[k]))
             for n, k in enumerate(kept)
@@ -288,23 +287,3 @@ def _discs(red: NDArray[np.void]) -> FloatArray:
 def _discs_of(cells: Iterable[Cell]) -> FloatArray:
     discs = [(cell.x_um, cell.y_um, cell.diameter_um / 2) for cell in cells]
     return np.array(discs, np.float64).reshape(-1, 3)
-
-
-def _pack(wishes: FloatArray, taken: FloatArray, nearness: float, wanted: int) -> list[int]:
-    """Of discs (x, y, radius) in order of rank, those that find room, at most `wanted`."""
-    free: NDArray[np.bool_] = np.logical_not(_conflicts(wishes, taken, nearness).any(axis=1))
-    among = _conflicts(wishes, wishes, nearness)
-    kept: list[int] = []
-    for number in np.flatnonzero(free):
-        if len(kept) == wanted:
-            break
-        if free[number]:
-            kept.append(int(number))
-            free &= ~among[number]
-    return kept
-
-
-def _conflicts(a: FloatArray, b: FloatArray, nearness: float) -> NDArray[np.bool_]:
-    square = (a[:, None, 0] - b[None, :, 0]) ** 2 + (a[:, None, 1] - b[None, :, 1]) ** 2
-    result: NDArray[np.bool_] = square < (nearness * (a[:, None, 2] + b[None, :, 2])) ** 2
-    return result
