@@ -7,8 +7,10 @@ bursts of bytes on the serial line. A fault happens from occasion `at` on, `time
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -76,3 +78,54 @@ class FaultCounter:
     def dark_leds(self) -> frozenset[int]:
         """LEDs that do not shine, whatever they are told."""
         return frozenset(f.led for f in self._faults if f.kind == "dark_led" and f.led is not None)
+
+
+@dataclass
+class WireFaults:
+    """What goes wrong on the wire: each number is how many times it still will.
+
+    `counter` adds faults that happen at a given burst (see `FaultCounter`).
+    """
+
+    lost_commands: int = 0
+    lost_replies: int = 0
+    garbled_replies: int = 0
+    half_replies: int = 0
+    counter: FaultCounter | None = None
+    silent_until_s: float = -math.inf
+
+    def swallows_command(self, now_s: float) -> bool:
+        """Whether the burst that was sent now never arrives."""
+        if self._happens("serial_lost_command"):
+            self.lost_commands += 1
+        if fault := self._happens("serial_silent"):
+            self.silent_until_s = now_s + fault.seconds
+        if now_s < self.silent_until_s:
+            return True
+        if self.lost_commands == 0:
+            return False
+        self.lost_commands -= 1
+        return True
+
+    def spoil(self, reply: bytes) -> bytes:
+        """The reply as it reaches the host."""
+        self.lost_replies += self._happens("serial_lost_reply") is not None
+        self.garbled_replies += self._happens("serial_garbage") is not None
+        self.half_replies += self._happens("serial_half_reply") is not None
+        if self.lost_replies > 0:
+            self.lost_replies -= 1
+            return b""
+        if self.garbled_replies > 0:
+            self.garbled_replies -= 1
+            return bytes(byte ^ 0xA5 for byte in reply)
+        if self.half_replies > 0:
+            self.half_replies -= 1
+            return reply[: len(reply) // 2]
+        return reply
+
+    def pulls_cable(self) -> Fault | None:
+        """Whether the cable is pulled now."""
+        return self._happens("serial_unplugged")
+
+    def _happens(self, kind: FaultKind) -> Fault | None:
+        return None if self.counter is None else self.counter.now(kind)
