@@ -125,6 +125,13 @@ class ErrorModel:
 
 
 def corrected(raw: FloatArray, facts: UncertaintyFacts) -> FloatArray:
-    """Predicted errors on the scale of measured ones, any shape."""
+    """Predicted errors on the scale of measured ones, any shape.
+
+    Beyond the ends of the curve they grow and shrink in proportion: what is worse than all that
+    the curve was made of must not look the same as the worst of it.
+    """
     found = np.interp(raw, facts.predicted, facts.measured)
+    low, high = facts.predicted[0], facts.predicted[-1]
+    found = np.where(raw > high, raw * (facts.measured[-1] / high), found)
+    found = np.where(raw < low, raw * (facts.measured[0] / low), found)
     return np.asarray(found, dtype=np.float32)
