@@ -8,7 +8,8 @@ fails in between, the position counts as not taken.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,21 +105,28 @@ class Engine:
         self._journal.append("timing", pass_name=plan.pass_name, how=self._stack.how)
         self._tell(self.sequence_started, plan)
         try:
-            self._take_missing(plan, enough)
-            self._writer.drain()
-        except BaseException:
-            # Whatever went wrong is what the user must hear of, not that the LEDs are lost too.
-            with contextlib.suppress(PlsctlError):
-                self._microscope.leds_off()
-            raise
+            with self._dark_afterwards():
+                self._take_missing(plan, enough)
+                self._writer.drain()
         finally:
             # A position that was taken whole is kept, whatever stopped the next one.
             self._writer.settle()
             self._tell_finished()
             self.totals.seconds = clock.now() - started
             self._tell(self.sequence_finished, self.totals)
-        self._microscope.leds_off()
         return self.totals
+
+    @contextmanager
+    def _dark_afterwards(self) -> Iterator[None]:
+        """All LEDs off when the block has ended, however it ended."""
+        try:
+            yield
+        except BaseException:
+            # Whatever went wrong is what the user must hear of, not that the LEDs are lost too.
+            with contextlib.suppress(PlsctlError):
+                self._microscope.leds_off()
+            raise
+        self._microscope.leds_off()
 
     def _take_missing(
         self, plan: PassPlan, enough: Callable[[Position, RawImage], bool] | None
@@ -238,15 +246,17 @@ class Engine:
         wanted: list[Wanted] = list(enumerate(plan.frames))
         began_s = self._microscope.clock.now()
         with FrameDesk(plan.frames, self._writer.attributes, self._inspector, accept) as desk:
-            for take in range(1, TAKES + 1):
-                self.totals.light_seconds += sum(frame.exposure_ms for _, frame in wanted) / 1000
-                problems = desk.take(self._stack, wanted, take, self)
-                if not problems:
-                    break
-                self._reject(plan, position, problems, take)
-                wanted = [(index, plan.frames[index]) for index in sorted(problems)]
-                self.totals.retaken += len(wanted)
-            self._microscope.leds_off()
+            # Dark before the desk is left: it waits for frames that the disk may not take yet.
+            with self._dark_afterwards():
+                for take in range(1, TAKES + 1):
+                    light_ms = sum(frame.exposure_ms for _, frame in wanted)
+                    self.totals.light_seconds += light_ms / 1000
+                    problems = desk.take(self._stack, wanted, take, self)
+                    if not problems:
+                        break
+                    self._reject(plan, position, problems, take)
+                    wanted = [(index, plan.frames[index]) for index in sorted(problems)]
+                    self.totals.retaken += len(wanted)
             self.totals.frames += len(plan.frames)
             if desk.first is None:
                 raise PlsctlError("the plan has no frames.")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from plsctl.acquire.frame_checks import FrameFacts, FrameInspector, measure
 from plsctl.acquire.frame_groups import Wanted
+from plsctl.acquire.interrupt import LOOK_S
 from plsctl.acquire.stack import Boundary, StackTaker, TakenFrame
 from plsctl.acquire.store import FrameRecord, PassAttributes, RawImage
 
@@ -66,15 +67,22 @@ class FrameDesk:
 
         def deliver(taken: TakenFrame) -> None:
             while len(self._waiting) >= FRAMES_IN_HAND:
-                self._waiting.popleft().result()
+                self._await_oldest(boundary)
             self._waiting.append(self._thread.submit(self._look_at, taken, take))
 
         missing = stack.take(wanted, deliver, boundary)
         while self._waiting:
-            self._waiting.popleft().result()
+            self._await_oldest(boundary)
         problems = self._problems | missing
         # Frames that are wrong by themselves would make the others look wrong beside them.
         return problems or self._inspector.stack_problems(self._frames, self.facts)
+
+    def _await_oldest(self, boundary: Boundary) -> None:
+        """Wait for the frame that came first; a disk that hangs must not hold up a stop."""
+        oldest = self._waiting.popleft()
+        while not wait([oldest], LOOK_S).done:
+            boundary.check()
+        oldest.result()
 
     def _look_at(self, taken: TakenFrame, take: int) -> None:
         index, image = taken.index, taken.image

@@ -22,7 +22,7 @@ _SIGNALS = [
 _PAUSE, _GO_ON = getattr(signal, "SIGTSTP", None), getattr(signal, "SIGCONT", None)
 
 LOOK_S = 0.05
-"""How often a pause is asked whether it is over."""
+"""How often what waits looks whether to go on or to stop."""
 
 
 POSITIONS_KEPT = "the positions finished so far are kept"

@@ -18,7 +18,7 @@ from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.led_array import LedArray, open_led_array
-from plsctl.acquire.protocols import Clock, Operator, rotate
+from plsctl.acquire.protocols import Clock, Operator
 from plsctl.acquire.stage import Stage
 
 
@@ -267,11 +267,6 @@ class Microscope:
         """One image: (y, x, rgb), or (y, x) for grey and Bayer cameras; dtype as the camera's."""
         self.camera.expose(exposure_ms, gain)
         return self.camera.read()
-
-    def image_offset_um(self, dx_px: float, dy_px: float) -> tuple[float, float]:
-        """A distance in the image, in stage micrometres (the camera is turned to the stage)."""
-        scale = self.pixel_um
-        return rotate(dx_px * scale, dy_px * scale, self.hardware.camera.rotation_deg)
 
 
 def _try(action: Callable[[], object]) -> None:

@@ -33,8 +33,6 @@ class PreparedImages:
         self._folder = folder
         self._world = world
         self._heights: dict[str, list[tuple[float, Path]]] = {}
-        self.missing = 0
-        """How many images had to be made since this was opened."""
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for path in folder.glob("*.npy"):
@@ -46,7 +44,6 @@ class PreparedImages:
         known = self._heights.get(self._name(what), [])
         nearest = min(known, key=lambda entry: abs(entry[0] - z_um), default=None)
         if nearest is None or abs(nearest[0] - z_um) > SAME_HEIGHT_UM:
-            self.missing += 1
             return None
         image: Image = np.load(nearest[1], mmap_mode="r")
         return image

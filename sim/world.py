@@ -232,11 +232,6 @@ class World:
                 self._prepared.keep(scene, self.z_um, image)
         return image
 
-    @property
-    def images_not_prepared(self) -> int:
-        """How many images had to be made while the clock stood still (see `RealClock`)."""
-        return 0 if self._prepared is None else self._prepared.missing
-
     def _rates(self, shining: dict[int, float]) -> RateImage:
         """Light on every pixel, shape (y, x, rgb), relative to one full LED on an empty slide."""
         width, height = self.hardware.camera.size_px

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ import zarr
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
+from plsctl.acquire import store_writer
 from plsctl.acquire.device_check import DeviceCheck
 from plsctl.acquire.engine import Engine
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
@@ -25,10 +29,11 @@ from plsctl.acquire.interrupt import StopRequest, stop_on_signals
 from plsctl.acquire.journal import Event
 from plsctl.acquire.microscope import Microscope, open_microscope
 from plsctl.acquire.pass_run import run_pass
+from plsctl.acquire.position_files import PositionFiles
 from plsctl.acquire.protocols import FieldPair, Roles, SlideTransform, WallClock
 from plsctl.acquire.scan import Scan, open_scan
 from plsctl.acquire.slide import load_slide
-from plsctl.acquire.store import Image
+from plsctl.acquire.store import Image, RawImage
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import serve_pty, serve_tcp
 
@@ -133,6 +138,37 @@ def test_three_passes_on_the_real_core(
     assert plate.data[0].shape == (4, 3, 1, 2 * 240, 2 * 320)
     plain = zarr.open(str(reader.path / reader.names[0] / "0" / "0"), mode="r")
     assert np.array_equal(np.moveaxis(plain[2, :, 0], 0, -1), reader.frame(reader.names[0], 2))
+
+
+def test_a_stop_is_obeyed_in_the_dark_while_the_disk_hangs(
+    slide_file: Path,
+    tmp_path: Path,
+    firmware: IlluminateFirmware,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    returned, asked = threading.Event(), threading.Event()
+    write = PositionFiles.write
+
+    def hang(self: PositionFiles, index: int, image: RawImage) -> None:
+        asked.set()
+        assert returned.wait(30)
+        write(self, index, image)
+
+    monkeypatch.setattr(PositionFiles, "write", hang)
+    monkeypatch.setattr(store_writer, "QUEUED_BYTES", 1)
+    scan, stop = open_scan(slide_file, tmp_path / "scans"), StopRequest()
+    with ThreadPoolExecutor(1) as other:
+        running = other.submit(run_pass, scan, "unstained", roles, stop, force=True)
+        assert asked.wait(30)
+        stop.set("the test")
+        deadline = time.monotonic() + 10
+        while firmware.lit and time.monotonic() < deadline:
+            time.sleep(0.01)
+        lit = firmware.lit
+        returned.set()
+        with pytest.raises(InterruptedScan, match="the test"):
+            running.result(30)
+    assert lit == {}
 
 
 def test_an_interrupted_pass_goes_on_and_keeps_what_was_finished(
