@@ -38,7 +38,10 @@ def train(
     ] = None,
     perceptual: Annotated[
         str | None,
-        typer.Option(help="Network of the perceptual loss: targets, or a file of VGG19 weights."),
+        typer.Option(
+            help="Network of the perceptual loss: targets, classifier (of the cells' types), or a "
+            "file of VGG19 weights."
+        ),
     ] = None,
     tolerate_shift_px: Annotated[
         int | None,
@@ -159,6 +162,8 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
     if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
         train_model(config, fresh=fresh)
         return
+    if config.perceptual == "classifier" and not (config.out / "facts.json").is_file():
+        say("First a classifier learns the types of the stained cells, for the perceptual loss.")
     with progress("training", total=100) as advance:
 
         def on_epoch(row: dict[str, float]) -> None:

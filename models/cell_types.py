@@ -26,6 +26,9 @@ Images = NDArray[np.uint8]
 FEWEST_OF_A_TYPE = 8
 """Types with fewer labelled training cells cannot be learned and are left out."""
 
+JUDGE_SEED = 1_000_003
+"""Of the classifier that judges predictions: another one than any that a network was taught by."""
+
 STEPS = 400
 BATCH = 32
 RATE = 2e-3
@@ -93,6 +96,11 @@ def _share(right: NDArray[np.bool_]) -> dict[str, object] | None:
 class CellTypeReader:
     """A classifier trained on the stained images of a data set's training split.
 
+    Parameters
+    ----------
+    numbers
+        The samples to learn from instead of the whole split.
+
     Raises
     ------
     UserError
@@ -105,26 +113,17 @@ class CellTypeReader:
         target: str,
         *,
         device: torch.device,
-        seed: int = 0,
+        seed: int = JUDGE_SEED,
+        numbers: NDArray[np.int64] | None = None,
         on_share: Callable[[float], None] = lambda share: None,
     ) -> None:
         self._device = device
-        numbers = data.split("train", target)
-        names = types_of(data, numbers)
-        found, counts = np.unique(names[names != ""], return_counts=True)
-        self.types = tuple(str(name) for name in found[counts >= FEWEST_OF_A_TYPE])
-        if len(self.types) < 2:
-            raise UserError(
-                f"the training split has {len(self.types)} cell types with at least "
-                f"{FEWEST_OF_A_TYPE} labelled cells; a classifier needs 2.",
-                file=data.path,
-                field="type",
-                hint="Label cells: plsctl dataset label DATA.zarr --labels FILE.csv.",
-            )
-        known = np.isin(names, self.types)
+        numbers = data.split("train", target) if numbers is None else numbers
+        self.types, known = learnable_types(data, numbers)
         images = data.read_target(target, numbers[known]).astype(np.uint8)
-        labels = self._numbered(names[known])
-        self._network = self._learn(images, labels, seed, on_share)
+        labels = self._numbered(types_of(data, numbers[known]))
+        self.cells = len(labels)
+        self.network = self._learn(images, labels, seed, on_share)
 
     def _numbered(self, names: NDArray[np.str_]) -> NDArray[np.int64]:
         return np.array([self.types.index(name) for name in names], dtype=np.int64)
@@ -164,7 +163,7 @@ class CellTypeReader:
         with torch.inference_mode():
             for start in range(0, len(images), 128):
                 colour = to_colour(torch.from_numpy(images[start : start + 128]).to(self._device))
-                parts.append(self._network(colour).argmax(dim=1).cpu().numpy())
+                parts.append(self.network(colour).argmax(dim=1).cpu().numpy())
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def compare(
@@ -178,6 +177,30 @@ class CellTypeReader:
             self.read(targets[known]),
             self.read(predictions[known]),
         )
+
+
+def learnable_types(
+    data: Dataset, numbers: NDArray[np.int64], instead: str = ""
+) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """Types with enough cells among samples, and which of the samples have such a type.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two; `instead` ends the remedy.
+    """
+    names = types_of(data, numbers)
+    found, counts = np.unique(names[names != ""], return_counts=True)
+    types = tuple(str(name) for name in found[counts >= FEWEST_OF_A_TYPE])
+    if len(types) < 2:
+        raise UserError(
+            f"a classifier needs 2 types of cells with at least {FEWEST_OF_A_TYPE} training cells "
+            f"each, the data set has {len(types)}.",
+            file=data.path,
+            field="type",
+            hint=f"Label cells: plsctl dataset label DATA.zarr FILE.csv{instead}.",
+        )
+    return types, np.asarray(np.isin(names, types))
 
 
 def types_of(data: Dataset, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.str_]:

@@ -43,6 +43,9 @@ CONTINUABLE = frozenset(
 )
 
 
+BUILT_IN_PERCEPTUAL = ("targets", "classifier")
+"""Networks of the perceptual loss that need no file."""
+
 # What a run takes over from the run it begins with, where it is not said otherwise.
 INHERITED = ("data", "recipe", "target", "perceptual")
 INHERITED_SIZES = ("blocks", "growth", "width")
@@ -64,8 +67,9 @@ class TrainingConfig(Settings):
     from_run: Path | None = None
     """Run whose weights and input scale this one begins with."""
     perceptual: str = "targets"
-    """Network of the perceptual loss: "targets" for filters made from the stained targets, or a
-    file of VGG19 weights."""
+    """Network of the perceptual loss: "targets" for filters made from the stained targets,
+    "classifier" for one that learns to tell the stained cells' types, or a file of VGG19
+    weights."""
     tolerate_shift_px: int = Field(default=0, ge=0, le=8)
     """Targets may lie shifted by so many pixels against their stacks without being wrong."""
     margin: int | None = Field(default=None, ge=0)

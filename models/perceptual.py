@@ -70,7 +70,7 @@ class VggFeatures(nn.Module):
                 f"the file does not hold VGG19: {missing[0]} is missing or of another shape.",
                 file=path,
                 field="perceptual",
-                hint="Name torchvision's vgg19 weights, or 'targets' for the built-in features.",
+                hint="Name torchvision's vgg19 weights, 'targets' or 'classifier'.",
             )
         network.load_state_dict({name: state[name] for name in wanted})
         return network.eval()
@@ -160,7 +160,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
             "there is no such file of VGG19 weights.",
             file=path,
             field="perceptual",
-            hint="Name a file you have, or 'targets' for the built-in features.",
+            hint="Name a file you have, 'targets' or 'classifier'.",
         )
     try:
         if path.suffix == ".safetensors":

@@ -1,28 +1,20 @@
-"""Before training: the run folder is made or recognised, and the perceptual network is ready."""
+"""Before training: the run folder is made or recognised, with all that belongs to it."""
 
 from __future__ import annotations
 
 import shutil
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
-import numpy as np
-import torch
-from torch import nn
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.augmentation import array_symmetries
 from plsctl.models.config import TrainingConfig
-from plsctl.models.data import SampleSource, measure_normalisation, some_of, to_colour
+from plsctl.models.data import measure_normalisation, some_of
 from plsctl.models.discriminator import SHRINKING
 from plsctl.models.facts import RunFacts, write_text
-from plsctl.models.perceptual import StainFeatures, VggFeatures, file_digest
-from plsctl.models.run import Run, read_tensors, write_tensors
+from plsctl.models.run import Run
+from plsctl.models.run_features import check_features, make_features
 from plsctl.models.start import describe_start, open_start
 from plsctl.process.dataset import Dataset
-
-FEATURE_TARGETS = 256
-"""Training targets from which the built-in perceptual filters are made."""
 
 
 def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
@@ -36,7 +28,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     data.require_target(config.target)
     data.channels_for(config.recipe)
     data.require_margin(config.margin or 0)
-    _check_vgg_file(config)
+    check_features(config, data)
     _check_crops(config, data)
     array_symmetries(config, data)
     folder = config.out
@@ -96,7 +88,7 @@ def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> R
         data=str(data.path),
         samples=_sample_counts(config, data),
         slides=tuple(sorted(set(data.table.get("slide", [])))),
-        perceptual=_describe_perceptual(config),
+        perceptual=make_features(config, data),
         start=describe_start(start),
         augmentation=tuple(
             symmetry.describe([data.labels[index] for index in images])
@@ -119,25 +111,6 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def _describe_perceptual(config: TrainingConfig) -> dict[str, str] | None:
-    if not config.losses.perceptual:
-        return None
-    if config.perceptual == "targets":
-        return {"network": "principal components of the stained training targets"}
-    file = Path(config.perceptual)
-    return {
-        "network": "VGG19 block4_conv4 before activation",
-        "file": str(file),
-        "sha256": file_digest(file),
-    }
-
-
-def _check_vgg_file(config: TrainingConfig) -> None:
-    """Read the weights once before anything is written, to fail early."""
-    if config.losses.perceptual and config.perceptual != "targets":
-        VggFeatures.load(Path(config.perceptual))
-
-
 def _check_crops(config: TrainingConfig, data: Dataset) -> None:
     if config.losses.adversarial and data.crop_px % SHRINKING:
         raise UserError(
@@ -145,31 +118,3 @@ def _check_crops(config: TrainingConfig, data: Dataset) -> None:
             f"{data.crop_px} px.",
             hint="Build the data set with another crop, such as 64 px.",
         )
-
-
-def run_features(run: Run, train_data: SampleSource) -> StainFeatures | VggFeatures | None:
-    """The frozen network of the run's perceptual loss, or None where the loss has none.
-
-    Filters made from the targets are kept in the run folder, so that a continued run compares
-    with the very same ones.
-    """
-    if not run.config.losses.perceptual:
-        return None
-    if run.config.perceptual != "targets":
-        return VggFeatures.load(Path(run.config.perceptual))
-    file = run.path / "perceptual.safetensors"
-    if file.is_file():
-        return _load_features(file)
-    step = max(1, len(train_data) // FEATURE_TARGETS)
-    places = np.arange(0, len(train_data), step)[:FEATURE_TARGETS]
-    with torch.no_grad():
-        features = StainFeatures.from_targets(to_colour(train_data.take(places)[1].cpu()))
-    write_tensors(file, features.state_dict(), {})
-    return features
-
-
-def _load_features(file: Path) -> StainFeatures:
-    features = StainFeatures()
-    features.load_state_dict(read_tensors(file)[0])
-    frozen: nn.Module = features.eval()
-    return frozen  # type: ignore[return-value]

@@ -36,9 +36,10 @@ from plsctl.models.device import (
 from plsctl.models.divergence import diverged
 from plsctl.models.epoch_log import EpochLog
 from plsctl.models.losses import weighted_loss
-from plsctl.models.preparation import prepare_run, run_features
+from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import Processes, launched_processes
 from plsctl.models.run import Run, write_tensors
+from plsctl.models.run_features import run_features
 from plsctl.models.schedule import learning_rate
 from plsctl.models.start import first_network
 from plsctl.models.tensorboard import require_tensorboard
@@ -115,8 +116,7 @@ class Trainer:
         self.dtype = choose_precision(config.precision, self.device)
         self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
         self.scale = InputScale(run.facts.normalisation).to(self.device)
-        with processes.first_goes_ahead():
-            features = run_features(run, self.train_data)
+        features = run_features(run)
         self.losses = weighted_loss(
             config.losses,
             None if features is None else features.to(self.device),
