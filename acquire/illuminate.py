@@ -26,9 +26,8 @@ from plsctl.acquire.led_array import (
     Identity,
     LedArraySettings,
     SequenceTiming,
-    brightness_level,
-    checked_leds,
 )
+from plsctl.acquire.led_values import brightness_level, checked_leds
 from plsctl.acquire.serial_array import SerialArray
 from plsctl.acquire.serial_line import Garbled, LineFault, NoAnswer, shorten
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 from pydantic import Field, PrivateAttr
 
 from plsctl.acquire.config import Settings, read_yaml, suggest, validate_section
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 
 DRIVER_GROUP = "plsctl.led_drivers"
 OPTIONS_PLACE = "led_array.options"
@@ -63,7 +62,8 @@ class LedArraySettings(Settings):
     serial_number: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
-    _file: Path = PrivateAttr(default=Path())
+    _file: Path | None = PrivateAttr(default=None)
+    _options_file: Path = PrivateAttr(default=Path())
     _section: str = PrivateAttr(default=OPTIONS_PLACE)
 
     def read_from(self, file: Path, resolve: Callable[[str], Path]) -> LedArraySettings:
@@ -77,7 +77,7 @@ class LedArraySettings(Settings):
         named = self.options.get("file")
         if not isinstance(named, str):
             located = self.model_copy()
-            located._file = file
+            located._file = located._options_file = file
             return located
         if len(self.options) > 1:
             other = next(name for name in self.options if name != "file")
@@ -90,7 +90,7 @@ class LedArraySettings(Settings):
         options_file = resolve(named)
         options, _ = read_yaml(options_file)
         located = self.model_copy(update={"options": options})
-        located._file, located._section = options_file, ""
+        located._file, located._options_file, located._section = file, options_file, ""
         return located
 
 
@@ -227,13 +227,21 @@ def open_led_array(settings: LedArraySettings) -> LedArray:
     HardwareError
         Nothing answers there, or something other than the settings say.
     """
-    array = _driver(settings.driver)(settings)
+    try:
+        array = _driver(settings.driver)(settings)
+    except PlsctlError as error:
+        if error.file is None and settings._file is not None:
+            error.file = str(settings._file)
+        if error.field == "port":
+            error.field = "led_array.port"
+        raise
     found = array.identity.led_count
     if settings.led_count is not None and found != settings.led_count:
         array.close()
         raise HardwareError(
             f"the LED array at {settings.port} has {found} LEDs, but the hardware file says "
             f"{settings.led_count}.",
+            file=settings._file,
             field="led_array.led_count",
             hint="Correct `led_count` and `geometry`, or connect the right array.",
         )
@@ -249,7 +257,7 @@ def driver_options(settings: LedArraySettings, model: type[Options]) -> Options:
         An option is unknown, missing or wrong; file, line and field are named.
     """
     try:
-        return validate_section(model, settings.options, settings._file, settings._section)
+        return validate_section(model, settings.options, settings._options_file, settings._section)
     except UserError as error:
         if error.field is not None and settings._section:
             error.field = f"{settings._section}.{error.field}"
@@ -267,38 +275,3 @@ def _driver(name: str) -> Callable[[LedArraySettings], LedArray]:
     loaded: Any = installed[name].load()
     opener: Callable[[LedArraySettings], LedArray] = loaded
     return opener
-
-
-def checked_leds(leds: Iterable[int], led_count: int) -> tuple[int, ...]:
-    """The LED numbers, sorted, each once; `UserError` where one is not in the array.
-
-    Firmwares do not check: Illuminate takes -1 for every LED and reads past its table for numbers
-    that are too large. Every driver calls this before it sends anything.
-    """
-    chosen: set[int] = set()
-    for led in leds:
-        try:
-            number = operator.index(led)
-        except TypeError:
-            raise UserError(
-                f"{led!r} is not an LED number.", hint=f"The LEDs are 0 to {led_count - 1}."
-            ) from None
-        if not 0 <= number < led_count:
-            raise UserError(
-                f"the array has no LED {number}.", hint=f"Its LEDs are 0 to {led_count - 1}."
-            )
-        chosen.add(number)
-    return tuple(sorted(chosen))
-
-
-def brightness_level(brightness: float, levels: int = 255) -> int:
-    """Brightness 0 to 1 as a step of the array's drive; `UserError` outside or below one step."""
-    if not 0 <= brightness <= 1:
-        raise UserError(f"the brightness {brightness} is not between 0 and 1.")
-    level = round(brightness * levels)
-    if level == 0 and brightness > 0:
-        raise UserError(
-            f"the brightness {brightness} is below the array's smallest step, {1 / levels:.4f}.",
-            hint="Shorten the exposure instead.",
-        )
-    return level

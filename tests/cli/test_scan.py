@@ -207,7 +207,9 @@ def test_a_port_that_cannot_be_opened_is_named(
     (tmp_path / "tiny.yaml").write_text(text.replace("simled://array", port))
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
     assert result.returncode == code
-    assert words in str(error_of(result)["message"])
+    error = error_of(result)
+    assert words in str(error["message"])
+    assert str(error["file"]).endswith("tiny.yaml")
 
 
 def test_a_slide_that_was_not_stained_is_refused(tmp_path: Path) -> None:
