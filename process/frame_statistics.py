@@ -99,7 +99,7 @@ class FrameStatistics:
         return Residuals(misfit, gain)
 
     def shifts_px(self, scale: Matrix, precision: Matrix) -> Matrix:
-        """How far each frame lies beside its prediction from all the others, (frame,), pixels.
+        """How each frame lies beside its prediction from all the others, (frame, xy), pixels.
 
         One step of Lucas and Kanade (1981) on the prediction; parameters as for `residuals`.
         """
@@ -117,7 +117,8 @@ class FrameStatistics:
             )
         xx, xy, yy, x, y = sums
         determinant = np.maximum(xx * yy - xy**2, 1e-9)
-        return np.asarray(np.hypot(yy * x - xy * y, xx * y - xy * x) / determinant)
+        shifts = np.stack([yy * x - xy * y, xx * y - xy * x], axis=1)
+        return np.asarray(shifts / determinant[:, None])
 
 
 def _weights(precision: Matrix, frames: int) -> Matrix:

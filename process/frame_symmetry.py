@@ -17,6 +17,9 @@ from plsctl.acquire.store import FrameRecord
 Matrix = NDArray[np.float64]
 
 SAME_ANGLE_DEG = 1.5
+LEAST_RING = 3
+"""Frames whose median one of them cannot bend."""
+
 AZIMUTH_STEP_DEG = 12.0
 """Pairs of LEDs this much alike in angle and in difference of azimuth belong to one class."""
 
@@ -62,6 +65,31 @@ def ring_medians(values: Matrix, frames: Sequence[FrameRecord]) -> Matrix:
         for kind in set(kinds)
     }  # fmt: skip
     return np.array([by_kind[kind] for kind in kinds])
+
+
+def without_defocus(shifts: Matrix, frames: Sequence[FrameRecord]) -> Matrix:
+    """Shifts of frames without the part that all LEDs of a ring have in common.
+
+    Out of focus every frame moves towards or away from its LED (papers/000), all those of a ring
+    by as much, and so does what is left of that beside its prediction. A frame that was moved does
+    it alone: the median over its ring does not follow it, if there are three or more.
+
+    Parameters
+    ----------
+    shifts
+        (frame, xy), pixels; the camera may be turned against the LEDs.
+    """
+    towards, kinds = _geometry(frames)
+    own = shifts[:, 0] + 1j * shifts[:, 1]
+    led = towards[:, 0] + 1j * towards[:, 1]
+    for kind in set(kinds):
+        alike = np.array(
+            [other == kind and abs(one) > 0 for one, other in zip(led, kinds, strict=True)]
+        )
+        if np.count_nonzero(alike) >= LEAST_RING:
+            along = own[alike] * led[alike].conj()
+            own[alike] -= (np.median(along.real) + 1j * np.median(along.imag)) * led[alike]
+    return np.stack([own.real, own.imag], axis=1)
 
 
 def _pair_classes(frames: Sequence[FrameRecord]) -> list[NDArray[np.int64]]:

@@ -21,7 +21,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.ome_zarr import inner_chunk
 from plsctl.acquire.store import FrameRecord, PassReader
 from plsctl.process.frame_statistics import SLOPES, FrameStatistics, exchange_gain
-from plsctl.process.frame_symmetry import ring_medians, shared_correlation
+from plsctl.process.frame_symmetry import ring_medians, shared_correlation, without_defocus
 
 Stacks = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -65,8 +65,7 @@ class FrameReference:
     on the whole slide.
     """
 
-    labels: tuple[str, ...]
-    bright: tuple[bool, ...]
+    frames: tuple[FrameRecord, ...]
     scale: Matrix
     precision: Matrix
     misfit: Matrix
@@ -74,6 +73,16 @@ class FrameReference:
     margin: Matrix
     own: bool
     doubts: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the frames, in their order."""
+        return tuple(frame.label for frame in self.frames)
+
+    @property
+    def bright(self) -> tuple[bool, ...]:
+        """Whether the LEDs of each frame shine into the aperture."""
+        return tuple(frame.bright_field for frame in self.frames)
 
 
 @dataclass(frozen=True)
@@ -219,8 +228,7 @@ def _reference(
     precision = np.linalg.inv(correlation + ridge * np.eye(len(scale)))
     level = np.median([one.level for one in statistics], axis=0)
     reference = FrameReference(
-        labels=tuple(frame.label for frame in frames),
-        bright=tuple(frame.bright_field for frame in frames),
+        frames=tuple(frames),
         scale=scale,
         precision=precision,
         misfit=np.ones(len(frames)),
@@ -259,7 +267,8 @@ def frame_agreement(stacks: Stacks, reference: FrameReference) -> FrameAgreement
 
 def _agreement(one: FrameStatistics, reference: FrameReference) -> FrameAgreement:
     residuals = one.residuals(reference.scale, reference.precision)
-    shifts = one.shifts_px(reference.scale, reference.precision)
+    moved = one.shifts_px(reference.scale, reference.precision)
+    shifts = np.hypot(*without_defocus(moved, reference.frames).T)
     misfits = residuals.misfit / reference.misfit
     light = _light(one, reference, residuals.gain)
     gain = _exchange_gain(one.covariance, reference.scale, reference.precision)
