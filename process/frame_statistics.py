@@ -17,7 +17,9 @@ CLIPPED = 250
 
 SLOPES = 2
 """Images beyond the frames: how the bright-field image changes along x and y. An oblique LED
-shades the cells along its direction, so they tell frames apart that are alike in all else."""
+shades the cells along its direction, so they tell frames apart that are alike in all else. How
+strongly it does depends on focus and changes its sign there, alike for all LEDs: the two images
+are as strong as the shading of the position."""
 
 SLOPE_SIGMA_PX = 1.5
 
@@ -49,8 +51,8 @@ class FrameStatistics:
     level: Matrix
 
     @classmethod
-    def of(cls, stacks: Stacks) -> FrameStatistics:
-        """From crops (sample, frame, rgb, y, x)."""
+    def of(cls, stacks: Stacks, oblique: NDArray[np.bool_]) -> FrameStatistics:
+        """From crops (sample, frame, rgb, y, x); `oblique` marks bright-field frames of one LED."""
         count, frames = stacks.shape[:2]
         grey = np.empty((count, frames + SLOPES, *stacks.shape[3:]), dtype=np.float32)
         clipped = np.empty((count, frames, *stacks.shape[3:]), dtype=np.bool_)
@@ -71,7 +73,29 @@ class FrameStatistics:
             products += flat @ flat.T
             levels[index] = means[:frames]
         covariance = products / (count * stacks.shape[3] * stacks.shape[4])
+        shading = _shading(covariance[:frames][oblique], covariance[frames:, frames:], frames)
+        grey[:, frames:] *= shading
+        covariance[frames:] *= shading
+        covariance[:, frames:] *= shading
         return cls(grey, clipped, covariance, levels.mean(axis=0))
+
+    def reversed(self) -> FrameStatistics:
+        """The same position on the other side of focus: as if all LEDs shaded the other way."""
+        grey = self.grey.copy()
+        grey[:, len(self.level) :] *= -1
+        return FrameStatistics(grey, self.clipped, self.reversed_covariance(), self.level)
+
+    def reversed_covariance(self) -> Matrix:
+        """The covariance of `reversed`."""
+        sign = np.ones(len(self.covariance))
+        sign[len(self.level) :] = -1
+        return self.covariance * np.outer(sign, sign)
+
+    def like(self, other: FrameStatistics) -> FrameStatistics:
+        """The position as it is or reversed, whichever shades as the other one does."""
+        frames = len(self.level)
+        alike = np.vdot(self.covariance[:frames, frames:], other.covariance[:frames, frames:])
+        return self if alike >= 0 else self.reversed()
 
     def residuals(self, scale: Matrix, precision: Matrix) -> Residuals:
         """Compare every frame with its prediction from all the others.
@@ -119,6 +143,14 @@ class FrameStatistics:
         determinant = np.maximum(xx * yy - xy**2, 1e-9)
         shifts = np.stack([yy * x - xy * y, xx * y - xy * x], axis=1)
         return np.asarray(shifts / determinant[:, None])
+
+
+def _shading(oblique: Matrix, slopes: Matrix, frames: int) -> float:
+    """How much of the bright field's slopes the frames of oblique LEDs hold, the median of them."""
+    if not len(oblique):
+        return 1.0
+    held = np.linalg.solve(slopes + 1e-9 * np.trace(slopes) * np.eye(SLOPES), oblique[:, frames:].T)
+    return float(np.median(np.hypot(*held)))
 
 
 def _weights(precision: Matrix, frames: int) -> Matrix:

@@ -174,9 +174,11 @@ def learn_frames(tiles: Sequence[Stacks], frames: Sequence[FrameRecord]) -> Fram
     """
     if len(frames) < 2:
         return None
-    statistics = [FrameStatistics.of(position) for position in tiles if len(position)]
+    oblique = _oblique(frames)
+    statistics = [FrameStatistics.of(position, oblique) for position in tiles if len(position)]
     if not statistics:
         raise UserError("There is no position to learn the frames of the slide from.")
+    statistics = [one.like(statistics[0]) for one in statistics]
     shared = _reference(statistics, frames, shared=True)
     good = [one for one in statistics if _is_regular(one, shared)]
     doubts = _doubts(statistics, shared, frames)
@@ -198,7 +200,7 @@ def _doubts(
         if own < DIM * usual:
             doubts.append(f"light: frame {label} is dark at all positions")
     covariance = np.mean([one.covariance for one in statistics], axis=0)
-    gain = _exchange_gain(covariance, shared.scale, shared.precision) / shared.margin
+    gain = _exchange(covariance, shared)
     first, second = np.unravel_index(int(gain.argmax()), gain.shape)
     if gain[first, second] > LARGE_EXCHANGE:
         pair = f"{shared.labels[int(first)]} and {shared.labels[int(second)]}"
@@ -207,9 +209,9 @@ def _doubts(
 
 
 def _is_regular(one: FrameStatistics, reference: FrameReference) -> bool:
-    gain = _exchange_gain(one.covariance, reference.scale, reference.precision)
+    one = _best_lit(one, reference)
     misfits = one.residuals(reference.scale, reference.precision).misfit / reference.misfit
-    exchange = float((gain / reference.margin).max())
+    exchange = float(_exchange(one.covariance, reference).max())
     return exchange < LARGE_EXCHANGE and float(misfits.max()) < LARGE_MISFIT
 
 
@@ -262,10 +264,11 @@ def frame_agreement(stacks: Stacks, reference: FrameReference) -> FrameAgreement
             "of the reference."
         )
     some = np.linspace(0, len(stacks) - 1, min(MOST_EVIDENCE, len(stacks))).round().astype(int)
-    return _agreement(FrameStatistics.of(stacks[some]), reference)
+    return _agreement(FrameStatistics.of(stacks[some], _oblique(reference.frames)), reference)
 
 
 def _agreement(one: FrameStatistics, reference: FrameReference) -> FrameAgreement:
+    one = _best_lit(one, reference)
     residuals = one.residuals(reference.scale, reference.precision)
     moved = one.shifts_px(reference.scale, reference.precision)
     shifts = np.hypot(*without_defocus(moved, reference.frames).T)
@@ -286,6 +289,28 @@ def _agreement(one: FrameStatistics, reference: FrameReference) -> FrameAgreemen
         light=float(light.max()),
         light_of=labels[int(light.argmax())],
     )
+
+
+def _oblique(frames: Sequence[FrameRecord]) -> NDArray[np.bool_]:
+    return np.array([frame.bright_field and frame.direction is not None for frame in frames])
+
+
+def _best_lit(one: FrameStatistics, reference: FrameReference) -> FrameStatistics:
+    """A position as it is, or with its shading reversed, whichever fits its frames in their places.
+
+    On the other side of focus the shading of all frames is reversed; an exchange does not do that.
+    """
+    own, turned = (
+        float(_exchange(covariance, reference).max())
+        for covariance in (one.covariance, one.reversed_covariance())
+    )
+    return one if own <= turned else one.reversed()
+
+
+def _exchange(covariance: Matrix, reference: FrameReference) -> Matrix:
+    """The gain of each exchange, (frame, frame), over what it usually loses."""
+    gain = _exchange_gain(covariance, reference.scale, reference.precision)
+    return np.asarray(gain / reference.margin)
 
 
 def _exchange_gain(covariance: Matrix, scale: Matrix, precision: Matrix) -> Matrix:
