@@ -26,11 +26,11 @@ from plsctl.acquire.recipes import recipe as frames_of
 from plsctl.acquire.store import FrameRecord, ScanFolder
 from plsctl.process.build_inputs import position_jobs
 from plsctl.process.build_settings import BuildSettings
+from plsctl.process.frame_places import frames_of_pass
 from plsctl.process.quality import SampleLimits, flag_samples
 from plsctl.process.quality_frames import (
     FrameReference,
     frame_agreement,
-    frames_of_pass,
     learn_frames,
 )
 from plsctl.process.quality_measures import measure_position

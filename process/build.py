@@ -13,7 +13,6 @@ from pathlib import Path
 
 from plsctl.acquire.folder_lock import locked
 from plsctl.acquire.locations import is_remote
-from plsctl.acquire.store import PassReader
 from plsctl.process.build_cutting import cut_positions
 from plsctl.process.build_inputs import (
     check_alike,
@@ -26,6 +25,7 @@ from plsctl.process.build_prepare import prepare
 from plsctl.process.build_progress import FOLDER, BuildProgress, forget, recalled, sealed_as
 from plsctl.process.build_quality import judge
 from plsctl.process.build_settings import BuildSettings
+from plsctl.process.build_table import with_labels, with_splits
 from plsctl.process.cell_fates import note_fates
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.dataset import DatasetWriter
@@ -36,7 +36,7 @@ from plsctl.process.dataset_files import (
 )
 from plsctl.process.highres_scale import HighresScale
 from plsctl.process.kept_samples import CutPosition
-from plsctl.process.labels import join_labels, read_labels
+from plsctl.process.labels import read_labels
 from plsctl.process.quality import QualitySettings, count_flags
 from plsctl.process.quality_frames import FrameReference
 from plsctl.process.splits import SplitSettings
@@ -193,20 +193,12 @@ class _Build:
             for sentence in judged.sentences(self._quality):
                 self.say(sentence)
         if self._labels is not None and len(table):
-            labelled = join_labels(table, read_labels(self._labels), self._labels)
-            self.say(
-                f"{labelled.matched} of {len(table)} samples have labels; {labelled.unused} labels "
-                "are of no sample."
-            )
-            table = labelled.table
+            table = with_labels(table, self._labels, self.say)
         if len(table):
             reach_um = self._readers[0].attributes.pixel_um * (
                 self._settings.crop_px + 2 * self._settings.margin_px
             )
-            table = table.assign(split=self._split.divide(table, reach_um))
-            left_out = int((table["split"] == "").sum())
-            if left_out:
-                self.say(f"{left_out} samples are in no split: they overlap samples of another.")
+            table = with_splits(table, self._split, reach_um, self.say)
         writer.seal(table)
 
     def _identity(self) -> dict[str, str]:
@@ -260,7 +252,7 @@ class _Build:
             targets=self._targets,
             facts={
                 "slides": sorted({reader.attributes.slide for reader in self._readers}),
-                "black_level": _eight_bit_black(self._readers[0]),
+                "black_level": attributes.black_level * 255.0 / attributes.full_scale,  # 8 bits
                 "full_scale": 255,
                 "camera_rotation_deg": attributes.camera_rotation_deg,
                 "highres_scales": measured,
@@ -299,9 +291,3 @@ class _Build:
         counts = [len(folder.open_pass("stained").names) for folder in self._folders]
         ends = list(accumulate(counts))
         return [positions[end - count : end] for count, end in zip(counts, ends, strict=True)]
-
-
-def _eight_bit_black(reader: PassReader) -> float:
-    """Black level of the developed, 8-bit frames."""
-    attributes = reader.attributes
-    return attributes.black_level * 255.0 / attributes.full_scale

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plsctl.acquire.store import ScanFolder
+from plsctl.process.frame_places import frames_of_pass
 from plsctl.process.highres import NOMINAL_RATIO
 from plsctl.process.highres_scale import (
     FieldScale,
@@ -18,7 +19,7 @@ from plsctl.process.highres_scale import (
     mean_scale,
     scale_fields,
 )
-from plsctl.process.quality_frames import FrameReference, frames_of_pass
+from plsctl.process.quality_frames import FrameReference
 from plsctl.process.workers import Workers
 
 if TYPE_CHECKING:  # what a worker need not load

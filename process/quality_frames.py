@@ -11,15 +11,14 @@ are better predicted the other way round. Nothing here asks for a calibrated geo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.ome_zarr import inner_chunk
-from plsctl.acquire.store import FrameRecord, PassReader
+from plsctl.acquire.store import FrameRecord
 from plsctl.process.frame_statistics import SLOPES, FrameStatistics, exchange_gain
 from plsctl.process.frame_symmetry import ring_medians, shared_correlation, without_defocus
 
@@ -40,13 +39,6 @@ LARGE_EXCHANGE = 0.3
 LARGE_MISFIT = 12.0
 """A reference position beyond either is not learnt from."""
 
-
-REFERENCE_POSITIONS = 6
-PLACES, PLACE_PX = 16, 64
-"""What is learnt from: so many places, of this size, in each of so many positions."""
-
-BLOCK = 2
-"""Places lie side by side in squares of so many times so many, which are read at once."""
 
 MOST_EVIDENCE = 8
 """Samples by which a position's frames are judged, at most: one alone tells most faults."""
@@ -105,49 +97,7 @@ class FrameAgreement:
     light_of: str
 
 
-def frames_of_pass(reader: PassReader) -> FrameReference | None:
-    """Learn how the frames of an unstained pass hang together; see `learn_frames`."""
-    if len(reader.labels) < 2 or not reader.names:
-        return None
-    count = min(REFERENCE_POSITIONS, len(reader.names))
-    chosen = np.linspace(0, len(reader.names) - 1, count).round().astype(int)
-    tiles = [random_stacks(reader, reader.names[index], PLACES) for index in chosen]
-    return learn_frames(tiles, reader.attributes.frames)
-
-
-def random_stacks(reader: PassReader, position: str, count: int, side_px: int = PLACE_PX) -> Stacks:
-    """Stacks at random places of a position, the same ones each time; some lie side by side.
-
-    Returns
-    -------
-    Shape (place, image, rgb, y, x), uint8; smaller than `side_px` where the images are.
-    """
-    width, height = reader.size_px(position)
-    side = min(side_px, width, height)
-    rng = np.random.default_rng((reader.names.index(position), 0xF4A3))
-    block = min(BLOCK, width // side, height // side)
-    boxes = []
-    for _ in range(-(-count // block**2)):
-        left, top = (_random_start(rng, size, block * side) for size in (width, height))
-        boxes.append((left, top, left + block * side, top + block * side))
-    stacks = np.empty((len(boxes), block, block, len(reader.labels), 3, side, side), np.uint8)
-    for index in range(len(reader.labels)):
-        for area, part in zip(stacks, reader.planes(position, index, boxes), strict=True):
-            places = part.reshape(3, block, side, block, side)
-            area[:, :, index] = places.transpose(1, 3, 0, 2, 4)
-    return stacks.reshape(-1, *stacks.shape[3:])[:count]
-
-
-def _random_start(rng: np.random.Generator, size_px: int, length_px: int) -> int:
-    """Where a stretch of an image begins; inside one stored tile where it fits into one."""
-    tile = inner_chunk(size_px)
-    if length_px > tile:
-        return int(rng.integers(0, size_px - length_px + 1))
-    tiles = max(1, size_px // tile)
-    return int(rng.integers(tiles) * tile + rng.integers(0, tile - length_px + 1))
-
-
-def learn_frames(tiles: Sequence[Stacks], frames: Sequence[FrameRecord]) -> FrameReference | None:
+def learn_frames(tiles: Iterable[Stacks], frames: Sequence[FrameRecord]) -> FrameReference | None:
     """Learn the weights from places of some positions.
 
     Parameters

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
 from plsctl.process.build_settings import BuildSettings
+from plsctl.process.frame_places import random_stacks
 from plsctl.process.highres_scale import HighresScale
 from plsctl.process.highres_targets import add_highres_targets
 from plsctl.process.matched_cells import MatchedCell, match_cells
-from plsctl.process.quality_frames import FrameReference, random_stacks
+from plsctl.process.quality_frames import FrameReference
 from plsctl.process.quality_measures import measure_position
 from plsctl.process.sample_rows import room_around, sample_row
 
