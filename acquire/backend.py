@@ -65,6 +65,16 @@ def _open_micromanager(hardware: Hardware) -> Backend:
     # A bare name that is no file of ours is looked up in Micro-Manager's own folder.
     name = path if path.is_file() else Path(hardware.core)
     try:
+        _load(core, name, hardware)
+    except BaseException:
+        # Devices that did load would keep their ports.
+        close_core(core)
+        raise
+    return Backend(core=core, close=lambda: close_core(core))
+
+
+def _load(core: CMMCorePlus, name: Path, hardware: Hardware) -> None:
+    try:
         core.loadSystemConfiguration(str(name))
     except FileNotFoundError:
         raise UserError(
@@ -74,12 +84,14 @@ def _open_micromanager(hardware: Hardware) -> Backend:
             hint="Give the path of the .cfg file that Micro-Manager's wizard wrote.",
         ) from None
     except (RuntimeError, OSError) as error:
+        # The first line of the error is the line of the .cfg, the second says what is wrong there.
+        told = ": ".join(line.strip() for line in str(error).strip().splitlines())
         raise HardwareError(
-            f"Micro-Manager could not load '{hardware.core}': {first_line(error)}.",
+            f"Micro-Manager could not load '{hardware.core}': {told.rstrip('.')}.",
             file=hardware.file,
+            field="core",
             hint="Check that every device is switched on and not used by another program.",
         ) from None
-    return Backend(core=core, close=lambda: close_core(core))
 
 
 def close_core(core: CMMCorePlus) -> None:
