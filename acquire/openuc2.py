@@ -69,9 +69,9 @@ class OpenUc2Array(PlainArray):
         command = json.dumps({"task": task, "qid": number, **content}, separators=(",", ":"))
         self._line.send(command)
         raw = self._line.receive(
-            command, lambda got: any(_answers(message, number) for message in _messages(got))
+            command, lambda got: any(_answers(one, number) for one in _messages(command, got))
         )
-        reply = next(message for message in _messages(raw) if _answers(message, number))
+        reply = next(one for one in _messages(command, raw) if _answers(one, number))
         if "error" in reply:  # it could not read the line
             raise Garbled(command, json.dumps(reply).encode())
         if reply.get("success", 1) != 1:
@@ -134,16 +134,16 @@ class OpenUc2Array(PlainArray):
             self._act("single", ledIndex=led, r=red, g=green, b=blue)
 
 
-def _messages(raw: bytes) -> list[Message]:
+def _messages(command: str, raw: bytes) -> list[Message]:
     """The complete replies; what stands between them are log lines."""
     found: list[Message] = []
     for frame in FRAME.findall(raw):
         try:
             message = json.loads(frame)
         except ValueError:
-            raise Garbled("a reply", frame) from None
+            raise Garbled(command, frame) from None
         if not isinstance(message, dict):
-            raise Garbled("a reply", frame)
+            raise Garbled(command, frame)
         found.append(message)
     return found
 

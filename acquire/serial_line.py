@@ -53,6 +53,13 @@ class Garbled(LineFault):
         super().__init__(f"`{command}` was sent and {shorten(got)} came back")
 
 
+class Babble(Garbled):
+    """The line does not fall silent, so that no reply could be told from the rest."""
+
+    def __init__(self, got: bytes) -> None:
+        LineFault.__init__(self, f"it talks without a pause: {shorten(got)}")
+
+
 class Refused(LineFault):
     """The device understood a command, or what noise made of it, and said no."""
 
@@ -155,7 +162,7 @@ class SerialLine:
         while chunk := self._read(quiet_s):
             dropped += chunk
             if len(dropped) > REPLY_LIMIT_BYTES or time.monotonic() > deadline:
-                raise Garbled("", bytes(dropped))
+                raise Babble(bytes(dropped))
         return bytes(dropped)
 
     def perform(
