@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plsctl.acquire.errors import disk_errors
+from plsctl.acquire.whole_files import sync_folder
 
 Event = dict[str, Any]
 
@@ -33,6 +34,7 @@ class Journal:
         with disk_errors(path):
             _end_torn_line(path)
             self._file = path.open("a", encoding="utf-8")
+            sync_folder(path.parent)
 
     def append(self, event: str, **facts: Any) -> None:
         """Write one event with the time of day (UTC)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError, disk_errors
@@ -281,16 +281,28 @@ class Scan:
             staging.rename(folder)
             sync_folder(folder.parent)
 
-    def verify(self, progress: Progress = silent) -> dict[str, list[str]]:
-        """Problems found by reading every pass again, by pass."""
+    def verify(
+        self, progress: Progress = silent, without: Container[str] = ()
+    ) -> dict[str, list[str]]:
+        """Problems found by reading every pass again, but for those left out, by pass.
+
+        Raises
+        ------
+        UserError
+            No pass has been begun, or one is not readable at all.
+        """
+        begun = [name for name in PASSES if self.is_begun(name)]
+        if not begun:
+            raise UserError(
+                "nothing has been scanned yet.",
+                file=self.folder.path,
+                hint="Take a pass first: plsctl scan SLIDE.yaml --pass unstained.",
+            )
         found: dict[str, list[str]] = {}
-        for name in PASSES:
-            if self.is_begun(name):
-                reader = self.folder.open_pass(name)
-                found[name] = verify_pass(reader)
+        for name in begun:
+            if name not in without:
+                found[name] = verify_pass(self.folder.open_pass(name))
                 progress(f"verified {name}", 1, 1)
-        if not found:
-            raise UserError("nothing has been scanned yet.", file=self.folder.path)
         return found
 
 

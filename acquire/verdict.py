@@ -46,19 +46,34 @@ def verify_pass(
     list of str
         One sentence per problem; empty when everything is as it was taken.
     """
-    problems: list[str] = []
-    if planned is not None and len(reader.names) < planned:
-        problems.append(f"{planned - len(reader.names)} of {planned} positions are missing.")
+    found = _verify_positions(reader, progress)
+    return _missing(reader, planned) + [text for texts in found.values() for text in texts]
+
+
+def _missing(reader: PassReader, planned: int | None) -> list[str]:
+    if planned is None or len(reader.names) >= planned:
+        return []
+    return [f"{planned - len(reader.names)} of {planned} positions are missing."]
+
+
+def _verify_positions(
+    reader: PassReader, progress: Callable[[], None] | None
+) -> dict[str, list[str]]:
+    """Problems by position."""
+    found = {}
     for name in reader.names:
-        problems += _verify_position(reader, name)
+        found[name] = _verify_position(reader, name)
         if progress is not None:
             progress()
-    return problems
+    return found
 
 
 def _verify_position(reader: PassReader, name: str) -> list[str]:
     problems = []
-    noted = reader.facts(name)["frames"]
+    try:
+        noted = reader.facts(name)["frames"]
+    except (PlsctlError, KeyError):
+        return [f"position {name}: what was noted about its frames cannot be read."]
     if len(noted) != len(reader.labels):
         return [f"position {name} holds {len(noted)} of {len(reader.labels)} frames."]
     for index, label in enumerate(reader.labels):
@@ -98,16 +113,19 @@ def judge_pass(
     progress: Callable[[], None] | None = None,
 ) -> Verdict:
     """Checksums, missing frames, darkness, saturation and focus of a finished pass."""
-    problems = verify_pass(reader, planned, progress)
-    problems += _light_problems(reader)
-    problems += _focus_problems(reader, judge)
+    found = _verify_positions(reader, progress)
+    problems = _missing(reader, planned) + [text for texts in found.values() for text in texts]
+    # What cannot be read as it was taken cannot be judged either.
+    sound = [name for name, texts in found.items() if not texts]
+    problems += _light_problems(reader, sound)
+    problems += _focus_problems(reader, sound, judge)
     frames = len(reader.names) * len(reader.labels)
     return Verdict(not problems, tuple(problems), len(reader.names), frames)
 
 
-def _light_problems(reader: PassReader) -> list[str]:
+def _light_problems(reader: PassReader, names: Sequence[str]) -> list[str]:
     """Bright-field frames that are saturated, or much darker than the same frame elsewhere."""
-    noted = [reader.facts(name)["frames"] for name in reader.names]
+    noted = [reader.facts(name)["frames"] for name in names]
     problems = []
     for index, frame in enumerate(reader.attributes.frames):
         if not frame.bright_field:
@@ -115,7 +133,7 @@ def _light_problems(reader: PassReader) -> list[str]:
         medians = np.array([position[index]["median"] for position in noted])
         medians = medians - reader.attributes.black_level
         usual = float(np.median(medians)) if len(medians) else 0.0
-        for name, position, median in zip(reader.names, noted, medians, strict=True):
+        for name, position, median in zip(names, noted, medians, strict=True):
             if position[index]["saturated"] > MAX_SATURATED_BRIGHT:
                 share = 100 * position[index]["saturated"]
                 problems.append(f"position {name}, frame '{frame.label}': {share:.0f} % saturated.")
@@ -127,14 +145,14 @@ def _light_problems(reader: PassReader) -> list[str]:
     return problems
 
 
-def _focus_problems(reader: PassReader, judge: FocusJudge) -> list[str]:
-    sharpness = np.array([_sharpness(reader, name, judge) for name in reader.names])
+def _focus_problems(reader: PassReader, names: Sequence[str], judge: FocusJudge) -> list[str]:
+    sharpness = np.array([_sharpness(reader, name, judge) for name in names])
     if len(sharpness) < 2:
         return []
     limit = BLURRED_SHARE * float(np.median(sharpness))
     return [
         f"position {name} looks out of focus (sharpness {value:.3g}, limit {limit:.3g})."
-        for name, value in zip(reader.names, sharpness, strict=True)
+        for name, value in zip(names, sharpness, strict=True)
         if value < limit
     ]
 

@@ -10,7 +10,7 @@ from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
     from plsctl.acquire.engine import Engine
-    from plsctl.acquire.scan import Scan
+    from plsctl.acquire.scan import Progress, Scan
     from plsctl.acquire.slide import PassName
 
 
@@ -186,11 +186,13 @@ def _take(
 
 def _verify(opened: "Scan", as_json: bool) -> None:
     with progress("verifying") as advance:
-        found = opened.verify(
-            lambda what, done, total: advance(description=what, completed=done, total=total)
-        )
-        if opened.is_finished("unstained"):
-            found["unstained"] = _judge_again(opened)
+
+        def show(what: str, done: int, total: int) -> None:
+            advance(description=what, completed=done, total=total)
+
+        # To judge is to verify, and more.
+        found = {"unstained": _judge_again(opened, show)} if opened.is_finished("unstained") else {}
+        found |= opened.verify(show, without=found)
     problems = [text for texts in found.values() for text in texts]
     emit({"verified": list(found), "problems": problems}, as_json and not problems)
     for name, texts in found.items():
@@ -205,7 +207,7 @@ def _verify(opened: "Scan", as_json: bool) -> None:
         )
 
 
-def _judge_again(opened: "Scan") -> list[str]:
+def _judge_again(opened: "Scan", show: "Progress") -> list[str]:
     from plsctl.acquire.folder_lock import locked
     from plsctl.acquire.journal import Journal
     from plsctl.acquire.pass_run import judge_unstained
@@ -214,6 +216,6 @@ def _judge_again(opened: "Scan") -> list[str]:
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)
         try:
-            return list(judge_unstained(opened, GradientFocusJudge(), journal).problems)
+            return list(judge_unstained(opened, GradientFocusJudge(), journal, show).problems)
         finally:
             journal.close()

@@ -26,9 +26,9 @@ from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
 from plsctl.acquire.focusing import Focus
 from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.interrupt import StopRequest, stop_on_signals
-from plsctl.acquire.journal import Event
+from plsctl.acquire.journal import Event, Journal
 from plsctl.acquire.microscope import Microscope, open_microscope
-from plsctl.acquire.pass_run import run_pass
+from plsctl.acquire.pass_run import judge_unstained, run_pass
 from plsctl.acquire.position_files import PositionFiles
 from plsctl.acquire.protocols import FieldPair, Roles, SlideTransform, WallClock
 from plsctl.acquire.scan import Scan, open_scan
@@ -389,6 +389,13 @@ def test_a_damaged_frame_is_found(slide_file: Path, tmp_path: Path) -> None:
     problems = scan.verify()["unstained"]
     assert problems
     assert all(f"position {reader.names[0]}" in text and "level 1" in text for text in problems)
+
+    (reader.path / reader.names[1] / "0" / "zarr.json").write_text("{")
+    journal = Journal(scan.folder.journal)
+    problems = list(judge_unstained(scan, Judge(), journal).problems)
+    journal.close()
+    assert any(f"position {reader.names[1]}: what was noted" in text for text in problems)
+    assert any("level 1" in text for text in problems)  # the others are still looked at
 
 
 def test_an_array_that_falls_silent_stops_the_scan(
