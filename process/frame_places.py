@@ -1,6 +1,6 @@
-"""Random places of a position, read from all its frames: what the frames of a slide are learnt from.
+"""Random places of positions, read from all frames: from them the frames of a slide are learnt.
 
-Also where a position has few cells to judge its frames by.
+They also help to judge a position that has few cells.
 """
 
 from __future__ import annotations

@@ -39,7 +39,6 @@ LARGE_EXCHANGE = 0.3
 LARGE_MISFIT = 12.0
 """A reference position beyond either is not learnt from."""
 
-
 MOST_EVIDENCE = 8
 """Samples by which a position's frames are judged, at most: one alone tells most faults."""
 
