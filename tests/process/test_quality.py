@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -27,12 +28,18 @@ from plsctl.sim.world import World
 
 Image = NDArray[np.uint8]
 SIDE, MARGIN, CELLS = 64, 2, 10
+HEIGHTS_UM = (-2.4, -1.6, -0.8, 0.0, 0.0, 0.8, 1.6, 2.4)
 
 
 class Cells:
-    """White cells of a simulated smear: stacks (cell, image, rgb, y, x), 20x targets."""
+    """White cells of a simulated smear: stacks (cell, image, rgb, y, x), 20x targets.
 
-    def __init__(self) -> None:
+    Cell by cell, they lie `heights_um` above the focus.
+    """
+
+    def __init__(
+        self, recipe: str = "le18deg", heights_um: Sequence[float] = (0.0,) * CELLS
+    ) -> None:
         hardware = load_hardware("simulator_small")
         settings = open_world(hardware).settings
         smear = settings.smear.model_copy(update={"lost_fraction": 0.0})
@@ -41,12 +48,13 @@ class Cells:
         camera = hardware.camera.model_copy(update={"size_px": (side, side)})
         world = World(hardware.model_copy(update={"camera": camera}), settings)
         table = load_exposures(find_file("exposures_20x.csv", hardware.file.parent))
-        self.frames = frame_records("le18deg", table, hardware.geometry(), 0.4)
+        self.frames = frame_records(recipe, table, hardware.geometry(), 0.4)
         found = (c for c in world.smear.cells(9000, 5000, 9400, 5300) if c.is_white)
         stacks, targets = [], []
-        for cell, _ in zip(found, range(CELLS), strict=False):
+        for cell, height_um in zip(found, heights_um, strict=False):
             world.stained = False
             world.look_at(cell.x_um, cell.y_um)
+            world.z_um += height_um
             stacks.append([_expose(world, frame) for frame in self.frames])
             world.stained = True
             world.look_at(*cell.position(stained=True))
@@ -156,6 +164,22 @@ def test_swapped_frames_are_found_and_named(cells: Cells, pair: tuple[int, int])
     found = frame_agreement(faulty, reference)
     assert found.exchange > 0.1
     assert set(found.exchange_of.split()) == {cells.frames[index].label for index in pair}
+
+
+def test_focus_that_differs_over_the_slide_is_no_fault_of_frames() -> None:
+    cells = Cells("le8deg", HEIGHTS_UM)
+    reference = learn_frames([stack[None] for stack in cells.input], cells.frames)
+    assert reference is not None
+    assert reference.doubts == ()
+    for stack in cells.input:
+        found = frame_agreement(stack[None], reference)
+        assert found.shift_px < 0.5
+        assert found.exchange < 0.1
+    for index in (0, 1, 6):
+        shifted = inner(moved(cells.stacks[index][None], 2, 1))
+        assert frame_agreement(shifted, reference).shift_px > 0.5
+        exchanged = swapped(cells.input[index][None], 1, 2)
+        assert frame_agreement(exchanged, reference).exchange > 0.1
 
 
 def test_one_position_is_enough_to_find_a_swap_in_it(cells: Cells) -> None:
