@@ -6,9 +6,12 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, emit, progress, say
 
 app = typer.Typer(no_args_is_help=True, help="Measure exposures and write tables.")
+
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")]
+OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing table.")]
 
 
 @app.callback()
@@ -21,10 +24,8 @@ def calibrate() -> None:
 
 @app.command()
 def exposures(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")],
-    hardware: Annotated[
-        str, typer.Option(help="A name in hardware_configs, or the path of a YAML file.")
-    ] = "simulator",
+    out: OutOption,
+    hardware: HardwareOption = "simulator",
     objective: Annotated[
         str | None, typer.Option(help="Objective; the lowest one without it.")
     ] = None,
@@ -37,7 +38,7 @@ def exposures(
     brightfield_only: Annotated[
         bool, typer.Option("--brightfield-only", help="Only the bright-field image.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing table.")] = False,
+    overwrite: OverwriteOption = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -45,10 +46,7 @@ def exposures(
 
     Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
     """
-    if out.exists() and not overwrite:
-        raise UserError("the table exists.", file=out, hint="Choose another name, or --overwrite.")
-    if not out.parent.is_dir():
-        raise UserError("there is no such folder.", file=out.parent, hint="Make it first.")
+    _check_place(out, overwrite)
     from plsctl.acquire.calibrate import ExposureCalibration, all_frames
     from plsctl.acquire.exposures import save_exposures
     from plsctl.acquire.focusing import FocusSearch
@@ -94,9 +92,9 @@ def exposures(
 @app.command()
 def levels(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="An exposure table.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")],
+    out: OutOption,
     levels: Annotated[int, typer.Option(help="Most different exposures.")] = 12,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing table.")] = False,
+    overwrite: OverwriteOption = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -104,8 +102,7 @@ def levels(
 
     Example: plsctl calibrate levels exposures_20x.csv --levels 12 -o levels_20x.csv
     """
-    if out.exists() and not overwrite:
-        raise UserError("the table exists.", file=out, hint="Choose another name, or --overwrite.")
+    _check_place(out, overwrite)
     from plsctl.acquire.exposure_levels import greatest_loss, level_exposures
     from plsctl.acquire.exposures import load_exposures, save_exposures
 
@@ -118,3 +115,13 @@ def levels(
     loss = greatest_loss(before, after)
     emit({"table": out, "levels": found, "greatest_loss": loss}, json)
     say(f"{found} levels in {out}; no frame loses more than {100 * loss:.0f} % of its light.")
+
+
+def _check_place(table: Path, overwrite: bool) -> None:
+    """`UserError` when a table cannot be written there, before anything is measured."""
+    if table.exists() and not overwrite:
+        raise UserError(
+            "the table exists.", file=table, hint="Choose another name, or --overwrite."
+        )
+    if not table.parent.is_dir():
+        raise UserError("there is no such folder.", file=table.parent, hint="Make it first.")

@@ -33,6 +33,11 @@ VerboseFlag = Annotated[
 ]
 
 
+HardwareOption = Annotated[
+    str, typer.Option("--hardware", "-H", help="A name in hardware_configs, or a YAML file's path.")
+]
+
+
 def location(text: str) -> Path:
     """A path or URL given on the command line; for options and arguments as `parser=location`."""
     from plsctl.acquire import locations

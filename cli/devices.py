@@ -1,16 +1,12 @@
 """`plsctl devices`: open the hardware, say what answers, and how to mend what does not."""
 
-from typing import Annotated
-
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit
+from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, console, emit
 
 
 def devices(
-    hardware: Annotated[
-        str, typer.Option(help="A name in hardware_configs, or the path of a YAML file.")
-    ] = "simulator",
+    hardware: HardwareOption = "simulator",
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:

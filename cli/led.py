@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, emit, say
 
 if TYPE_CHECKING:
     from plsctl.acquire.geometry import LedGeometry
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-HardwareOption = Annotated[
-    str, typer.Option("--hardware", "-H", help="Hardware configuration: a name or a YAML file.")
-]
 Brightness = Annotated[float, typer.Option(help="0 to 1, of full drive.")]
 
 
