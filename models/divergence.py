@@ -14,10 +14,10 @@ def diverged(
 ) -> UserError:
     """The error that names the step, what is kept and the remedy."""
     kept = (
-        f"The weights up to epoch {progress.epoch} are kept in {folder}; " if progress.epoch else ""
+        f"The weights up to epoch {progress.epoch} are kept in {folder}. " if progress.epoch else ""
     )
     return UserError(
         f"the loss became {value} in epoch {progress.epoch + 1}, step {step}.",
-        hint=f"{kept}train into another folder with a lower --learning-rate "
+        hint=f"{kept}Train into another folder with a lower --learning-rate "
         f"(now {config.learning_rate:g}) or with --precision float32.",
     )

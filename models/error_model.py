@@ -32,6 +32,9 @@ WEIGHTS, FACTS = "uncertainty.safetensors", "uncertainty.json"
 BLOCKS, WIDTH = 1, 16
 BATCH = 32
 
+MOST = 3.0
+"""Expected errors end at so many times the worst that the correction was made of."""
+
 
 class UncertaintyFacts(Settings):
     """What belongs to the weights: of which network's errors they tell, and the correction."""
@@ -128,10 +131,11 @@ def corrected(raw: FloatArray, facts: UncertaintyFacts) -> FloatArray:
     """Predicted errors on the scale of measured ones, any shape.
 
     Beyond the ends of the curve they grow and shrink in proportion: what is worse than all that
-    the curve was made of must not look the same as the worst of it.
+    the curve was made of must not look the same as the worst of it. They end at `MOST` times the
+    worst.
     """
     found = np.interp(raw, facts.predicted, facts.measured)
     low, high = facts.predicted[0], facts.predicted[-1]
     found = np.where(raw > high, raw * (facts.measured[-1] / high), found)
     found = np.where(raw < low, raw * (facts.measured[0] / low), found)
-    return np.asarray(found, dtype=np.float32)
+    return np.asarray(np.minimum(found, MOST * facts.measured[-1]), dtype=np.float32)

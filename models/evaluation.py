@@ -63,9 +63,9 @@ def evaluate(
     Returns
     -------
     dict
-        `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same}, `paired`
-        {baseline: the same, of the differences sample by sample} and `nuclei` {prediction or
-        baseline: agreement of nuclei, see `NucleusScores.summary`}; with a 100x target
+        `data`, `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same},
+        `paired` {baseline: the same, of the differences sample by sample} and `nuclei` {prediction
+        or baseline: agreement of nuclei, see `NucleusScores.summary`}; with a 100x target
         `marks_left` {the same: share of dark rims and rings that is left, see
         `plsctl.models.marks`}; with `types` also `cell_types` {prediction or `unstained`: see
         `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples}.
@@ -105,6 +105,7 @@ def evaluate(
     counted = {name: join_scores(blocks) for name, blocks in nuclei.items()}
     found = joined.pop("prediction")
     result: dict[str, object] = {
+        "data": str(data.path),
         "split": split,
         "samples": len(numbers),
         "metrics": _summary(found),

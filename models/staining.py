@@ -21,7 +21,7 @@ from plsctl.acquire.ome_zarr import read_group
 from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
 from plsctl.acquire.store_writer import PassWriter
 from plsctl.models.cell_places import CellPlaces
-from plsctl.models.facts import RunFacts
+from plsctl.models.frame_choice import exposure_scale, matching_frames, rescale
 from plsctl.models.stacks import read_stack
 from plsctl.models.stained_image import remove_stained, write_image
 from plsctl.models.tiling import FrameStainer, Halo
@@ -170,7 +170,9 @@ class _PassStaining:
         )
         if options.fresh:
             remove_stained(out)
-        self._writer = PassWriter(out, _stained_attributes(stainer, reader.attributes, options))
+        attributes = _stained_attributes(stainer, reader.attributes, options)
+        _require_same(out, attributes)
+        self._writer = PassWriter(out, attributes)
         self._out = out
 
     def run(self, on_position: Callable[[int, int], None]) -> StainingResult:
@@ -227,7 +229,6 @@ def _stained_attributes(
 ) -> PassAttributes:
     bright = next((f for f in source.frames if f.label == "brightfield"), source.frames[0])
     frame: FrameRecord = bright.model_copy(update={"label": "brightfield", "led": "brightfield"})
-    # Another run or another scan must not be mixed into the same plate.
     settings = f"{source.settings_hash} {stainer.identity}"
     if options.cells_only:
         settings += " cells only"
@@ -248,44 +249,14 @@ def _stained_attributes(
     )
 
 
-def matching_frames(stainer: FrameStainer, labels: Sequence[str], source: str) -> list[int]:
-    """Indices of the run's frames among the given labels, in the order of the network's input.
-
-    Raises
-    ------
-    UserError
-        Naming the frames that are missing.
-    """
-    facts = stainer.facts
-    place = {label: index for index, label in enumerate(labels)}
-    missing = [label for label in facts.labels if label not in place]
-    if missing:
-        shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if missing[6:] else "")
+def _require_same(out: Path, attributes: PassAttributes) -> None:
+    """Images of another run or scan must not be mixed into the same plate."""
+    if not _is_pass(out):
+        return
+    content = read_group(out)["plsctl"]
+    if isinstance(content, dict) and content.get("settings_hash") != attributes.settings_hash:
         raise UserError(
-            f"{source} lacks {len(missing)} of the {len(facts.labels)} images that the run "
-            f"{stainer.origin} was trained on ({facts.recipe}): {shown}.",
-            hint="Use a run that was trained on a smaller recipe, or scan with this one.",
+            f"{out} exists already and was made by another run, from another scan or with other "
+            "options.",
+            hint="Choose another name, or use --fresh.",
         )
-    return [place[label] for label in facts.labels]
-
-
-def exposure_scale(facts: RunFacts, frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
-    """Factor per frame that brings a scan's signal to the exposures of the training data.
-
-    1 where the training data do not say how they were exposed.
-    """
-    scale = np.ones(len(frames))
-    for index, (trained, frame) in enumerate(zip(facts.frames, frames, strict=True)):
-        then = [trained.get(name) for name in ("exposure_ms", "gain", "brightness")]
-        if all(isinstance(value, int | float) and value > 0 for value in then):
-            now = frame.exposure_ms * frame.gain * frame.brightness
-            scale[index] = float(np.prod([float(str(value)) for value in then])) / now
-    return scale
-
-
-def rescale(stack: Images, scale: NDArray[np.float64], black_level: float) -> Images:
-    """Signal above black of every frame (image, y, x, 3) times its factor, 8 bit."""
-    if np.allclose(scale, 1, rtol=1e-3):
-        return stack
-    signal = (stack.astype(np.float32) - black_level) * scale.reshape(-1, 1, 1, 1)
-    return np.clip(np.rint(signal + black_level), 0, 255).astype(np.uint8)
