@@ -205,7 +205,7 @@ class LedArray(Protocol):
         ...
 
     def close(self) -> None:
-        """All LEDs off, then the port is closed. Never raises."""
+        """All LEDs off, then the port is closed; nothing after `release`. Never raises."""
         ...
 
     def release(self) -> None:

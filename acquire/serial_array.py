@@ -35,6 +35,7 @@ class SerialArray(ABC):
     def __init__(self, settings: LedArraySettings) -> None:
         self._settings = settings
         self._lock = threading.RLock()
+        self._is_let_go = False
         self._line = SerialLine(
             "LED array",
             settings.port,
@@ -104,7 +105,10 @@ class SerialArray(ABC):
     # The end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """All LEDs off, then the port is closed. Never raises."""
+        """All LEDs off, then the port is closed. Never raises; once let go it stays as it is."""
+        if self._is_let_go:
+            return
+        self._is_let_go = True
         try:
             self.off()
         except PlsctlError as error:
@@ -114,6 +118,7 @@ class SerialArray(ABC):
 
     def release(self) -> None:
         """Close the port and leave the LEDs as they are. Never raises."""
+        self._is_let_go = True
         self._line.close()
 
     def __enter__(self) -> Self:

@@ -175,9 +175,9 @@ def test_dark_after_opening_and_after_closing(bench: Bench) -> None:
 
 def test_what_is_released_stays_lit(wired: Bench) -> None:
     leds = wired.kind.together[0]
-    array = open_led_array(wired.settings())
-    array.light(leds)
-    array.release()
+    with open_led_array(wired.settings()) as array:
+        array.light(leds)
+        array.release()
     wired.board.clock.sleep(30)
     assert wired.board.lit == dict.fromkeys(leds, 1.0)
 
