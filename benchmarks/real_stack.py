@@ -1,0 +1,311 @@
+r"""Virtual images from few LEDs on a real smear: `PLSCTL_DATA=data python benchmarks/real_stack.py`.
+
+The set `fpm_bloodsmear`: a stained smear under 225 single LEDs through a 2x lens of NA 0.1. The
+target is the synthetic aperture of all 225 LEDs, made of the top half of the field alone; the input
+are the images of the few most central LEDs, interpolated to the target's pixels. Networks are
+trained on the top half by `plsctl train` and applied to the bottom half by `plsctl stain`. There
+the nuclei are counted that the set lists, found by others in another reconstruction: in the
+predictions, in the images themselves and in their sums.
+
+    PLSCTL_DATA=data python benchmarks/real_stack.py --out real --figure real-stack.png
+
+Runs that are finished are kept: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import tensorstore as ts
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+from scipy.optimize import linear_sum_assignment
+
+from plsctl.models.intervals import share_interval
+from plsctl.models.metrics import ssim_colour
+from plsctl.process.aperture_files import read_stack
+from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.led_stack import LedStack
+from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
+
+PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
+COLOURS = ("red", "green", "blue")
+UP = 4
+"""Target pixels along a camera pixel."""
+CROP, STEP, VALIDATION = 64, 16, 64
+"""Crops of the training half, the distance between them, and the rows kept for validation."""
+WHITE_LEVEL, WHITE_PERCENTILE = 225, 99
+NEAR_UM = 4.0
+"""A nucleus is found where a dark spot lies so near to its listed place: half a red cell."""
+SPOT_UM = 1.4
+"""Width of the Gaussian that is laid over an image before its dark spots are looked for."""
+
+Floats = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Smear:
+    """The field in its three colours, and the nuclei of its upper and lower half.
+
+    Places are (x, y) in pixels of the target, from the half's first pixel.
+    """
+
+    stacks: tuple[LedStack, ...]
+    nuclei: tuple[Floats, Floats]
+
+    @property
+    def rows(self) -> int:
+        """Camera pixels from the top to the middle."""
+        return self.stacks[0].amplitude.shape[1] // 2
+
+    def half(self, lower: bool) -> slice:
+        """Rows of a half."""
+        return slice(self.rows, None) if lower else slice(0, self.rows)
+
+    def central(self, count: int) -> NDArray[np.int64]:
+        """The most central LEDs, from the middle outwards."""
+        return np.argsort(self.stacks[1].steepness, kind="stable")[:count]
+
+    def bright_leds(self) -> list[NDArray[np.int64]]:
+        """The LEDs inside the aperture, colour by colour."""
+        return [np.flatnonzero(stack.steepness <= stack.na) for stack in self.stacks]
+
+
+def read_smear(folder: Path) -> Smear:
+    """The set's images, and the nuclei it lists."""
+    stacks = tuple(read_stack(folder, colour) for colour in COLOURS)
+    listed = pd.read_csv(folder / "nuclei_auto.csv")
+    places = UP * listed[["x_lr", "y_lr"]].to_numpy(np.float64)
+    middle = UP * (stacks[0].amplitude.shape[1] // 2)
+    upper = places[:, 1] < middle
+    return Smear(stacks, (places[upper], places[~upper] - (0, middle)))
+
+
+def light(smear: Smear, leds: Sequence[NDArray[np.int64]], lower: bool) -> Image:
+    """The sum of LEDs, given colour by colour, on the target's pixels: (y, x, 3).
+
+    One exposure for both halves, from the upper one.
+    """
+    channels = []
+    for stack, numbers in zip(smear.stacks, leds, strict=True):
+        total = np.square(stack.amplitude[numbers].astype(np.float64)).sum(axis=0)
+        white = np.percentile(total[smear.half(False)], WHITE_PERCENTILE)
+        channels.append(_finer(total[smear.half(lower)]) / white)
+    return _counts(np.stack(channels, axis=-1))
+
+
+def _finer(image: Floats) -> Floats:
+    """Cubic interpolation; the first pixel stays where it is."""
+    rows, columns = (np.arange(UP * n) / UP for n in image.shape)
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    return np.asarray(map_coordinates(image, grid, order=3, mode="nearest"))
+
+
+def _counts(share_of_white: Floats) -> Image:
+    return np.clip(np.rint(share_of_white * WHITE_LEVEL), 0, 255).astype(np.uint8)
+
+
+def single_images(smear: Smear, count: int, lower: bool) -> Image:
+    """The images of the most central LEDs, each exposed for itself: (image, y, x, 3)."""
+    images = [light(smear, [np.array([led])] * 3, lower) for led in smear.central(count)]
+    return np.stack(images)
+
+
+def synthetic_aperture(smear: Smear) -> tuple[Image, Image]:
+    """Intensity of the synthetic aperture of all LEDs, each half from its own rows alone."""
+    settings = ApertureSettings(upsampling=UP)
+    halves: list[list[Floats]] = [[], []]
+    for stack in smear.stacks:
+        for lower in (False, True):
+            part = stack.part((smear.half(lower), slice(None)))
+            halves[lower].append(np.square(reconstruct(part, settings).amplitude.astype(float)))
+    white = np.percentile(np.stack(halves[0], axis=-1), WHITE_PERCENTILE, axis=(0, 1))
+    upper, lower_half = (_counts(np.stack(half, axis=-1) / white) for half in halves)
+    return upper, lower_half
+
+
+def write_dataset(smear: Smear, target: Image, count: int, out: Path) -> None:
+    """Crops of the upper half; its last rows are the validation split."""
+    stack = single_images(smear, count, lower=False)
+    directions = smear.stacks[1].directions[smear.central(count)]
+    frames = [
+        {"label": f"led-{led}", "led": f"led-{led}", "leds": [int(led)], "direction": list(s)}
+        for led, s in zip(smear.central(count), directions.tolist(), strict=True)
+    ]
+    height, width = target.shape[:2]
+    border = height - VALIDATION
+    places = [
+        (y, x, "train")
+        for y in range(0, border - CROP + 1, STEP)
+        for x in range(0, width - CROP + 1, STEP)
+    ] + [(border, x, "validation") for x in range(0, width - CROP + 1, STEP)]
+    pixel_um = smear.stacks[0].pixel_um / UP
+    writer = DatasetWriter(
+        out, frames, recipe="central", pixel_um=pixel_um, crop_px=CROP, overwrite=True
+    )
+    with writer:
+        for y, x, split in places:
+            window = (slice(y, y + CROP), slice(x, x + CROP))
+            row = {"slide": "smear", "patient": "smear", "stain": "", "position": f"{y}-{x}"}
+            row |= {"x_um": x * pixel_um, "y_um": y * pixel_um, "flags": "", "split": split}
+            writer.append(
+                np.moveaxis(stack[:, *window], -1, 1)[None],
+                {"20x": np.moveaxis(target[window], -1, 0)[None]},
+                pd.DataFrame([row]),
+            )
+        writer.finish()
+
+
+def predict(smear: Smear, data: Path, run: Path, count: int, options: Sequence[str]) -> Image:
+    """Train on a data set and stain the lower half, both by the command line."""
+    if not (run.parent / f"{run.name}.npy").exists():
+        subprocess.run([*PLSCTL, "train", "--data", data, "--out", run, *options], check=True)
+        source = run.with_suffix(".stack.npy")
+        np.save(source, single_images(smear, count, lower=True))
+        out = run.with_suffix(".ome.zarr")
+        subprocess.run([*PLSCTL, "stain", run, source, "-o", out, "--fresh"], check=True)
+        store = {"driver": "file", "path": str(out / "0")}
+        stained = np.asarray(ts.open({"driver": "zarr3", "kvstore": store}).result())
+        np.save(run.parent / f"{run.name}.npy", np.moveaxis(np.squeeze(stained), 0, -1))
+    return np.asarray(np.load(run.parent / f"{run.name}.npy"))
+
+
+def dark_spots(image: Image, pixel_um: float) -> tuple[Floats, Floats]:
+    """Places (x, y) of an image's darkest spots in red light, and their optical densities.
+
+    Chromatin absorbs red light, red cells hardly do.
+    """
+    red = image[..., 0].astype(np.float64)
+    smooth = cv2.GaussianBlur(red, (0, 0), SPOT_UM / pixel_um)
+    density = -np.log10(np.maximum(smooth, 1) / np.percentile(red, 95))
+    side = 2 * round(NEAR_UM / pixel_um * 0.7) + 1
+    rows, columns = np.nonzero(density == cv2.dilate(density, np.ones((side, side))))
+    return np.column_stack([columns, rows]).astype(np.float64), density[rows, columns]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Nuclei found, found wrongly, and listed."""
+
+    right: int
+    wrong: int
+    listed: int
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of recall and precision."""
+        return 2 * self.right / (self.right + self.wrong + self.listed)
+
+
+def count(spots: tuple[Floats, Floats], limit: float, nuclei: Floats, pixel_um: float) -> Found:
+    """Spots at least so dense, each beside at most one listed nucleus."""
+    places = spots[0][spots[1] >= limit]
+    distances = np.linalg.norm(places[:, None] - nuclei[None], axis=2) * pixel_um
+    pairs = linear_sum_assignment(np.where(distances <= NEAR_UM, distances, 1e3))
+    right = int((distances[pairs] <= NEAR_UM).sum())
+    return Found(right, len(places) - right, len(nuclei))
+
+
+def best_limit(spots: tuple[Floats, Floats], nuclei: Floats, pixel_um: float) -> float:
+    """The limit of density by which nuclei are found best."""
+    levels = np.sort(spots[1])
+    limits = (levels[1:] + levels[:-1]) / 2
+    return float(max(limits, key=lambda limit: count(spots, limit, nuclei, pixel_um).f1))
+
+
+def line(smear: Smear, name: str, below: Image, limit_from: Image, truth: Image) -> None:
+    """Print how many nuclei are found in an image of the lower half.
+
+    The limit of density is the best one for an image of the upper half.
+    """
+    pixel_um = smear.stacks[0].pixel_um / UP
+    limit = best_limit(dark_spots(limit_from, pixel_um), smear.nuclei[0], pixel_um)
+    spots = dark_spots(below, pixel_um)
+    found = count(spots, limit, smear.nuclei[1], pixel_um)
+    low, high = share_interval(found.right, found.listed)
+    at_best = count(spots, best_limit(spots, smear.nuclei[1], pixel_um), smear.nuclei[1], pixel_um)
+    ssim = ssim_colour(*(np.moveaxis(image, -1, 0)[None] for image in (below, truth)))[0]
+    print(
+        f"| {name} | {found.right} of {found.listed} ({low:.2f} to {high:.2f}) | {found.wrong} | "
+        f"{found.f1:.2f} | {at_best.f1:.2f} | {ssim:.3f} |",
+        flush=True,
+    )
+
+
+def draw(images: dict[str, Image], nuclei: Floats, target: Path) -> None:
+    """The lower half in every way, listed nuclei marked in the last."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, len(images), figsize=(2.2 * len(images), 2.6))
+    for axis, (title, image) in zip(axes, images.items(), strict=True):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=7)
+        axis.axis("off")
+    axes[-1].scatter(*nuclei.T, s=60, facecolors="none", edgecolors="lime", linewidths=0.7)
+    figure.tight_layout()
+    figure.savefig(target, dpi=75)
+
+
+def main() -> None:
+    """Train what is missing, print a line an image."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--out", type=Path, required=True, help="folder of data sets and runs")
+    parser.add_argument("--counts", type=int, nargs="+", default=(1, 5, 9))
+    parser.add_argument("--augment", nargs="+", choices=("none", "mirrors"), default=("mirrors",))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", default="24")
+    parser.add_argument("--figure", type=Path, help="write a picture here")
+    asked = parser.parse_args()
+    data = os.environ.get("PLSCTL_DATA")
+    if not data:
+        raise SystemExit("PLSCTL_DATA names no folder with the real image sets.")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    smear = read_smear(Path(data) / "fpm_bloodsmear")
+    upper, lower = synthetic_aperture(smear)
+    print("| image of the lower half | nuclei found | wrong | F1 | at best | SSIM |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    counts = sorted({1, *asked.counts})
+    sums = {f"{n} LEDs added": [smear.central(n)] * 3 for n in counts if n > 1}
+    sums = {"central LED": [smear.central(1)] * 3, **sums}
+    shown = {}
+    for name, leds in {**sums, "bright-field LEDs added": smear.bright_leds()}.items():
+        shown[name] = light(smear, leds, lower=True)
+        line(smear, name, shown[name], light(smear, leds, lower=False), lower)
+    for number in asked.counts:
+        folder = asked.out / f"{number}.zarr"
+        if not folder.exists():
+            write_dataset(smear, upper, number, folder)
+        for augment in asked.augment:
+            for seed in range(asked.seeds):
+                options = [
+                    "maepnet", "--augment", augment, "--seed", str(seed), "--epochs", asked.epochs,
+                    "--patience", asked.epochs, "--blocks", "1", "--width", "32", "--batch", "8",
+                    "--learning-rate", "1e-3", "--schedule", "cosine", "--average", "0.98",
+                    "--threads", "1",
+                ]  # fmt: skip
+                run = asked.out / f"{number}-{augment}-{seed}"
+                name = f"predicted from {number}, {augment}, seed {seed}"
+                image = predict(smear, folder, run, number, options)
+                line(smear, name, image, upper, lower)
+            shown[f"predicted from {number}"] = image
+    line(smear, "synthetic aperture of 225", lower, upper, lower)
+    shown["synthetic aperture of 225"] = lower
+    if asked.figure:
+        draw(shown, smear.nuclei[1], asked.figure)
+
+
+if __name__ == "__main__":
+    main()
