@@ -13,14 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
-from plsctl.acquire.camera import RawImage, SeriesImage
+from plsctl.acquire.camera import RawImage
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
-from plsctl.acquire.frame_groups import FrameGroup, Shot, Wanted, group_frames
+from plsctl.acquire.frame_groups import FrameGroup, Wanted, group_frames
 from plsctl.acquire.led_array import SequenceTiming
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.recipes import BRIGHTFIELD
+from plsctl.acquire.series_checks import Taken, slipped, wrong_marker
 from plsctl.acquire.store import FrameRecord
 
 FEWEST_IN_SERIES = 4
@@ -32,18 +31,8 @@ GRACE_S = 1.0
 ARRAY_PATIENCE_S = 2
 """The array waits so much longer than an exposure: the camera's failure must show first."""
 
-DARK_COUNTS = 3 / 255
-"""A dark marker shows no value above the black level by more than this share of full scale."""
-
-BRIGHT_SHARE = 0.2
-"""A bright marker's median lies above the black level by at least this share of full scale."""
-
 PULSE_US = 100
 """Length of the trigger pulse."""
-
-LATE_MS = 50.0
-"""Exposures of a series follow one another; where the camera does not count its frames, one that
-begins later than this after it could have begun had a frame before it that is missing."""
 
 Deliver = Callable[["TakenFrame"], None]
 
@@ -219,54 +208,21 @@ class HardwareStack:
 
     def _receive(self, group: FrameGroup, deliver: Deliver, boundary: Boundary) -> str:
         camera, clock = self._microscope.camera, self._microscope.clock
-        readout_s = self._microscope.hardware.camera.readout_ms / 1000
-        before: tuple[Shot, SeriesImage] | None = None
+        hardware = self._microscope.hardware
+        readout_ms = hardware.camera.readout_ms
+        before: Taken | None = None
         for shot in group.shots:
-            wait_s = shot.exposure_ms / 1000 + readout_s + GRACE_S
+            wait_s = (shot.exposure_ms + readout_ms) / 1000 + GRACE_S
             got = camera.next_image(wait_s, boundary.check)
-            problem = self._slip(before, shot, got) or self._marker_problem(shot, got.image)
+            problem = slipped(before, (shot, got), readout_ms)
+            if not problem and hardware.checks.brightness:
+                problem = wrong_marker(shot, got.image, hardware.camera)
             if problem:
                 return problem
             before = (shot, got)
             if shot.index is not None:
                 deliver(TakenFrame(shot.index, got.image, clock.now(), got.number, got.time_ms))
         return ""
-
-    def _slip(self, before: tuple[Shot, SeriesImage] | None, shot: Shot, got: SeriesImage) -> str:
-        """What the camera's own count and time say against this image being the next."""
-        if before is None:
-            return ""
-        last_shot, last = before
-        if got.number is not None and last.number is not None and got.number != last.number + 1:
-            return (
-                f"the camera's frame {got.number} came after its frame {last.number}: "
-                "frames are missing or out of order"
-            )
-        if got.time_ms is None or last.time_ms is None:
-            return ""
-        readout_ms = self._microscope.hardware.camera.readout_ms
-        apart_ms = got.time_ms - last.time_ms
-        # Cameras give their time in steps of up to a millisecond.
-        if apart_ms < last_shot.exposure_ms - 1:
-            return f"two exposures began {apart_ms:.1f} ms apart, and the first took longer"
-        if got.number is None and apart_ms > max(last_shot.exposure_ms, readout_ms) + LATE_MS:
-            return f"an exposure began {apart_ms:.1f} ms after the one before: too late"
-        return ""
-
-    def _marker_problem(self, shot: Shot, image: RawImage) -> str:
-        if shot.marker is None or not self._microscope.hardware.checks.brightness:
-            return ""
-        camera = self._microscope.hardware.camera
-        full_scale = 2**camera.bit_depth - 1
-        sample = image[::5, ::5]  # an odd step meets every colour of a mosaic
-        if shot.marker == "dark":
-            # A few pixels of any sensor are always bright.
-            brightest = float(np.quantile(sample, 0.999)) - camera.black_level
-            was_dark = brightest <= DARK_COUNTS * full_scale
-            return "" if was_dark else "the dark marker frame was not dark"
-        median = float(np.median(sample)) - camera.black_level
-        was_bright = median >= BRIGHT_SHARE * full_scale
-        return "" if was_bright else "the bright marker frame was not bright"
 
 
 def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTaker:
