@@ -26,7 +26,7 @@ from plsctl.models.data import SampleSource, epoch_order
 from plsctl.models.device import choose_device
 from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import ALONE
-from plsctl.models.training import Trainer
+from plsctl.models.trainer import Trainer
 from plsctl.process.dataset import Dataset, DatasetWriter
 
 EPOCH = 27_000

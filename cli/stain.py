@@ -83,11 +83,12 @@ def stain(
             options,
             on_position=lambda done, total: advance(completed=done, total=total),
         )
-    say(f"{out}: {result.positions} positions, {result.skipped} of them were there already.")
+    ending = "" if result.positions == 1 else "s"
+    say(f"{out}: {result.positions} position{ending}, {result.skipped} there already.")
     if result.halo is not None:
         say(
-            f"Tiles overlap by {result.halo.px} px ({result.halo.exact_px} px is exact); the "
-            f"largest error seen is {result.halo.error_counts} of 255."
+            f"Tiles overlap by {result.halo.px} px ({result.halo.exact_px} px is exact); where "
+            f"this was tried, it changes the result by at most {result.halo.error_counts} of 255."
         )
     emit(result.as_dict(), as_json)
 

@@ -16,7 +16,8 @@ from plsctl.models.discriminator import Discriminator
 from plsctl.models.losses import relativistic_discriminator, relativistic_generator
 from plsctl.models.registry import MODELS, LossWeights
 from plsctl.models.run import Run
-from plsctl.models.training import Trainer, train
+from plsctl.models.trainer import Trainer
+from plsctl.models.training import train
 
 SMALL: dict[str, Any] = {
     "blocks": 1, "growth": 8, "width": 8, "batch": 16, "epochs": 2, "learning_rate": 2e-3,

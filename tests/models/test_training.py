@@ -23,7 +23,8 @@ from plsctl.models.metrics import ssim_colour
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
 from plsctl.models.schedule import learning_rate
-from plsctl.models.training import Trainer, train
+from plsctl.models.trainer import Trainer
+from plsctl.models.training import train
 from plsctl.models.validation import similarity
 from plsctl.process.dataset import Dataset
 

@@ -1,0 +1,256 @@
+"""The training loop: steps, validation, the best epoch, checkpoints after each of them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from plsctl.acquire.errors import UserError
+from plsctl.models.adversary import Adversary
+from plsctl.models.augmentation import LightAugmentation, array_symmetries
+from plsctl.models.averaging import update_average
+from plsctl.models.checkpoint import Progress, Row, TrainingResult, load_checkpoint, save_checkpoint
+from plsctl.models.config import TrainingConfig
+from plsctl.models.curves import CurveFiles
+from plsctl.models.data import (
+    Batch,
+    InputScale,
+    SampleSource,
+    epoch_order,
+    to_colour,
+    without_margin,
+)
+from plsctl.models.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+)
+from plsctl.models.divergence import diverged
+from plsctl.models.epoch_log import EpochLog
+from plsctl.models.losses import weighted_loss
+from plsctl.models.processes import Processes
+from plsctl.models.run import Run, write_tensors
+from plsctl.models.run_features import run_features
+from plsctl.models.schedule import learning_rate
+from plsctl.models.start import first_network
+from plsctl.models.validation import validate
+from plsctl.process.dataset import Dataset
+
+
+class Trainer:
+    """A network, its optimiser and the data of one run."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: Dataset,
+        run: Run,
+        processes: Processes,
+        on_batch: Callable[[float], None] | None = None,
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.processes = processes
+        self.device = processes.device(choose_device(config.device))
+        self.dtype = choose_precision(config.precision, self.device)
+        self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
+        self.scale = InputScale(run.facts.normalisation).to(self.device)
+        features = run_features(run)
+        self.losses = weighted_loss(
+            config.losses,
+            None if features is None else features.to(self.device),
+            config.tolerate_shift_px,
+        )
+        symmetries = array_symmetries(config, data)
+        self.augmentation = LightAugmentation(symmetries) if symmetries else None
+        self.random = torch.Generator()
+        network = first_network(config, run.facts.channels, self._last.is_file())
+        self.network = network.to(self.device)
+        self.average = copy.deepcopy(self.network) if config.average else None
+        self.optimiser = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, betas=config.betas
+        )
+        self.adversary = (
+            Adversary(data.crop_px, config.betas, config.seed, self.device, processes)
+            if config.losses.adversarial
+            else None
+        )
+        self.progress = Progress()
+        self._on_batch = on_batch
+        if self._last.is_file():
+            self.progress = load_checkpoint(
+                self._last, self.network, self.average, self.optimiser, self.adversary
+            )
+        # What is called in training; names and weights are those of `network`.
+        self.shared: Callable[[Tensor], Tensor] = processes.wrapped(self.network)
+        if config.compile:
+            self.shared = torch.compile(self.shared)
+        self.curve = (
+            CurveFiles(run.path, self.progress.epoch, config.tensorboard)
+            if processes.first
+            else None
+        )
+
+    def _source(self, data: Dataset, split: str) -> SampleSource:
+        config, facts = self.config, self.run.facts
+        images = data.channels_of(facts.labels)
+        return SampleSource(
+            data,
+            split,
+            images,
+            config.target,
+            config.memory_gb,
+            facts.margin_px,
+            self.device,
+            config.train_share if split == "train" else 1.0,
+        )
+
+    @property
+    def _last(self) -> Path:
+        return self.run.path / "last.safetensors"
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return -(-len(self.train_data) // self.config.batch_size)
+
+    def fit(self, on_epoch: Callable[[Row], None] | None = None) -> TrainingResult:
+        """Train until the epochs, the time or the patience are used up."""
+        while (reason := self._finished()) is None:
+            row = self._epoch()
+            self._note(row)
+            if on_epoch is not None:
+                on_epoch(row)
+        if self.curve is not None:
+            self.curve.draw(self.progress.history)
+        best = self.progress.history[self.progress.best_epoch - 1]
+        return TrainingResult(
+            self.run.path,
+            self.progress.epoch,
+            self.progress.best_epoch,
+            self.progress.seconds,
+            reason,
+            {name: value for name, value in best.items() if name.startswith("validation")},
+        )
+
+    def _finished(self) -> str | None:
+        done = self.progress
+        if done.epoch >= self.config.epochs:
+            return "epochs"
+        if self.config.minutes is not None and done.seconds >= 60 * self.config.minutes:
+            return "time"
+        if done.epoch - done.best_epoch >= self.config.patience:
+            return "patience"
+        return None
+
+    def _share(self, began: float) -> float:
+        """How much of the run is done, by steps or by time, whichever ends first."""
+        share = self.progress.step / (self.config.epochs * self._steps_per_epoch)
+        if self.config.minutes is not None:
+            seconds = self.processes.from_first(time.perf_counter() - began, self.device)
+            share = max(share, seconds / (60 * self.config.minutes))
+        return min(share, 1.0)
+
+    def _epoch(self) -> Row:
+        config, progress = self.config, self.progress
+        began = time.perf_counter() - progress.seconds
+        order = epoch_order(len(self.train_data), config.seed, progress.epoch)
+        # What is drawn within an epoch is the same whenever that epoch is run; of dropout every
+        # process draws its own, of augmentation all draw for the whole batch.
+        seed = config.seed + (progress.epoch + 1) * 1_000_003
+        self.random.manual_seed(seed)
+        torch.manual_seed(seed + self.processes.rank)
+        log = EpochLog(self.processes, self._diverged)
+        self.network.train()
+        rate = 0.0
+        for batch in self.train_data.batches(order, config.batch_size, self.processes):
+            share = self._share(began)
+            if share >= 1:
+                break
+            rate = learning_rate(config, share)
+            terms = self._step(batch, rate)
+            progress.step += 1
+            log.add(progress.step, terms, batch.size, batch.weight)
+            if self.average is not None:
+                update_average(self.average, self.network, config.average, progress.step)
+            if self._on_batch is not None:
+                self._on_batch(share)
+        trained = log.means()
+        progress.epoch += 1
+        row: Row = {"epoch": progress.epoch, "learning_rate": rate}
+        row |= {f"train_{name}": value for name, value in trained.items()}
+        row |= {f"validation_{name}": value for name, value in self._validate().items()}
+        progress.seconds = self.processes.from_first(time.perf_counter() - began, self.device)
+        return row | {"seconds": progress.seconds}
+
+    def _diverged(self, loss: float, step: int) -> UserError:
+        return diverged(loss, step, self.run.path, self.config, self.progress)
+
+    def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        scaled, wanted = self.scale(batch.stacks), to_colour(batch.targets)
+        if self.augmentation is None:
+            prediction = self._predict(self.shared, scaled)
+        else:
+            drawn = self.augmentation.draw(batch.size, self.random)
+            mine = torch.from_numpy(self.processes.share(drawn.numpy()))
+            scaled, wanted, valid = self.augmentation(scaled, wanted, mine)
+            prediction = self._predict(self.shared, scaled)
+            # What a turn brought in is not asked for.
+            prediction = torch.where(valid, prediction, wanted)
+        terms = self.losses(prediction, wanted)
+        if self.adversary is not None:
+            weight = self.config.losses.adversarial
+            terms["adversarial"] = weight * self.adversary.generator_loss(prediction, wanted)
+            terms["loss"] = terms["loss"] + terms["adversarial"]
+        self.optimiser.zero_grad(set_to_none=True)
+        (terms["loss"] * batch.weight).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        if self.adversary is not None:
+            slower = rate / self.config.learning_rate
+            terms["discriminator"] = self.adversary.update(
+                prediction, wanted, self.config.discriminator_rate * slower, batch.weight
+            )
+        return terms
+
+    def _predict(self, network: Callable[[Tensor], Tensor], scaled: Tensor) -> Tensor:
+        """Colours of the crop without its margin."""
+        with autocast(self.device, self.dtype):
+            prediction = network(scaled)
+        return without_margin(prediction, self.run.facts.margin_px).float()
+
+    def _validate(self) -> dict[str, float]:
+        network = (self.average or self.network).eval()
+        self.processes.align_buffers(network)
+
+        def predict(stacks: Tensor) -> Tensor:
+            return self._predict(network, self.scale(stacks))
+
+        batch = self.config.batch_size
+        return validate(self.validation, predict, self.losses, batch, self.processes)
+
+    def _note(self, row: Row) -> None:
+        """Take an epoch into the curve, and write the checkpoint and the curve."""
+        progress = self.progress
+        progress.history.append(row)
+        if not math.isfinite(row["validation_loss"]):
+            raise self._diverged(row["validation_loss"], progress.step)
+        better = row["validation_loss"] < progress.best_loss
+        if better:
+            progress.best_loss, progress.best_epoch = row["validation_loss"], progress.epoch
+        if self.curve is None:
+            return
+        if better:
+            best = self.average or self.network
+            file = self.run.path / "best.safetensors"
+            write_tensors(file, best.state_dict(), {"epoch": progress.epoch})
+        save_checkpoint(
+            self._last, self.network, self.average, self.optimiser, self.adversary, progress
+        )
+        self.curve.write(progress.history)
