@@ -1,13 +1,18 @@
 """How long building a data set takes, against the bare reading of the frames it is made from.
 
-    python benchmarks/building.py --out FOLDER [--fields 3 2] [--slides 4] [--quick]
+    python benchmarks/building.py --out FOLDER [--slides 4] [--repeats 2] [--fields 4 3] [--quick]
 
 Makes a scan once on the simulated microscope (1920 x 1200; --quick 800 x 600), widens its
 unstained pass to the 74 frames of the recipe `full`, and measures, each in a fresh process:
-reading every frame of all passes with tensorstore and nothing else; the whole job with one worker
-and with two; the most memory that one of its processes and all together held. The libraries of
-all of them are kept to one thread. Copies of the scan under other slide names make the job longer
-(--slides), so that the start of processes does not count for much.
+reading every frame of all passes with tensorstore and nothing else; what is measured once per
+slide; the whole job with one worker and with two; the most memory that its processes held
+together. The libraries of all of them are kept to one thread.
+
+A scan has 12 positions and some 20 cells in each (`--white-cells-per-mm2 125`). Real slides have
+hundreds of positions and a few cells in each: what is done once per slide weighs less there, and
+so do the cells. Copies of the scan under other slide names (--slides) make the job longer, so
+that the start of processes does not count for much. CPU seconds, unlike seconds, mean something
+on a machine that is busy with other things too.
 """
 
 from __future__ import annotations
@@ -34,12 +39,12 @@ def main() -> None:
     """Run the benchmark, or one of its measurements in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--fields", type=int, nargs=2, default=(3, 2), metavar=("X", "Y"))
+    parser.add_argument("--fields", type=int, nargs=2, default=(4, 3), metavar=("X", "Y"))
     parser.add_argument("--white-cells-per-mm2", type=float, default=125.0)
     parser.add_argument("--slides", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--measure", choices=("read", "build"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=("read", "prepare", "build"), help=argparse.SUPPRESS)
     parser.add_argument("--workers", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -48,24 +53,35 @@ def main() -> None:
     prepare(options)
     rows = {
         "reading": [run(options, "read", 1) for _ in range(options.repeats)],
+        "once per slide": [run(options, "prepare", 1) for _ in range(options.repeats)],
         "one worker": [run(options, "build", 1) for _ in range(options.repeats)],
         "two workers": [run(options, "build", 2) for _ in range(options.repeats)],
     }
     facts = rows["one worker"][0]
     frames = rows["reading"][0]["frames"]
     print(f"{facts['positions']} positions, {facts['samples']} samples, {frames:.0f} frames")
+    print("               seconds (each run)   CPU s, of this process and its workers   MB")
     best = {name: min(row["seconds"] for row in found) for name, found in rows.items()}
+    spent = {name: min(row["cpu"] + row["workers_cpu"] for row in found)
+             for name, found in rows.items()}  # fmt: skip
     for name, found in rows.items():
-        cores = min(row["cpu"] / row["seconds"] for row in found)
-        memory = max(row["memory_mb"] for row in found)
         every = ", ".join(f"{row['seconds']:.1f}" for row in found)
-        print(f"{name:12s} {best[name]:6.2f} s (of {every}), {cores:.2f} cores, {memory:.0f} MB")
-    print(f"whole job / reading   {best['one worker'] / best['reading']:.2f}")
-    print(f"one / two workers     {best['one worker'] / best['two workers']:.2f}")
+        own, others = (min(row[kind] for row in found) for kind in ("cpu", "workers_cpu"))
+        memory = max(row["memory_mb"] for row in found)
+        print(f"{name:14s} {best[name]:6.1f} ({every})   {own:.1f} + {others:.1f}   {memory:.0f}")
+    for what, one, other in (
+        ("whole job / reading", "one worker", "reading"),
+        ("of that, once per slide", "once per slide", "reading"),
+        ("one / two workers", "one worker", "two workers"),
+    ):
+        by_cpu = spent[one] / spent[other]
+        if what == "one / two workers":
+            by_cpu *= 2  # what two cores that are never idle would reach
+        print(f"{what:24s} {best[one] / best[other]:.2f}   by CPU seconds {by_cpu:.2f}")
 
 
 def run(options: argparse.Namespace, what: str, workers: int) -> dict[str, float]:
-    """One measurement in a fresh process: seconds, CPU seconds of it and its children, memory."""
+    """One measurement in a fresh process: seconds, CPU seconds of it and its workers, memory."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     command = [sys.executable, __file__, "--out", str(options.out), "--measure", what]
     command += ["--workers", str(workers), "--slides", str(options.slides)]
@@ -84,11 +100,15 @@ def measure(options: argparse.Namespace) -> None:
 
     cv2.setNumThreads(1)
     scans = [options.out / f"slide{number}" for number in range(1, options.slides + 1)]
-    before = sum(os.times()[:4])
+    before = os.times()
     with Memory() as memory:
-        facts = read(scans) if options.measure == "read" else build(scans, options)
-    cpu = sum(os.times()[:4]) - before
-    print(json.dumps({**facts, "cpu": cpu, "memory_mb": memory.most_mb}))
+        if options.measure == "read":
+            facts = read(scans)
+        else:
+            facts = prepare_slides(scans) if options.measure == "prepare" else build(scans, options)
+    cpu = [after - begun for after, begun in zip(os.times(), before, strict=True)]
+    spent = {"cpu": sum(cpu[:2]), "workers_cpu": sum(cpu[2:4])}
+    print(json.dumps({**facts, **spent, "memory_mb": memory.most_mb}))
 
 
 def read(scans: list[Path]) -> dict[str, float]:
@@ -106,6 +126,19 @@ def read(scans: list[Path]) -> dict[str, float]:
                     array[index].read().result()
                     frames += 1
     return {"seconds": time.perf_counter() - began, "frames": frames}
+
+
+def prepare_slides(scans: list[Path]) -> dict[str, float]:
+    """What a build measures of each slide before its first position."""
+    from plsctl.acquire.store import ScanFolder
+    from plsctl.process.frame_places import frames_of_pass
+    from plsctl.process.highres_scale import measure_highres_scale
+
+    began = time.perf_counter()
+    for scan in scans:
+        frames_of_pass(ScanFolder(scan).open_pass("unstained", one_core=True))
+        measure_highres_scale(ScanFolder(scan))
+    return {"seconds": time.perf_counter() - began}
 
 
 def build(scans: list[Path], options: argparse.Namespace) -> dict[str, float]:
@@ -133,7 +166,8 @@ class Memory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
-        while not self._done.wait(0.1):
+        # Once a second: to sum up the pages of half a gigabyte takes milliseconds.
+        while not self._done.wait(1.0):
             self.most_mb = max(self.most_mb, sum(map(held_mb, family(os.getpid()))))
 
     def __enter__(self) -> Memory:
