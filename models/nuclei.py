@@ -185,8 +185,9 @@ class NucleusJudge:
         border = {*labels[0], *labels[-1], *labels[:, 0], *labels[:, -1]}
         found = []
         for label in range(1, number):
-            if label not in border:
-                part = labels == label
+            part = labels == label
+            # A closed pocket between lobes may hang together with none of them.
+            if label not in border and (part & mask).any():
                 around = cv2.dilate(part.astype(np.uint8), disc).astype(bool)
                 found.append(_Nucleus(part & mask, around))
         return found
