@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,7 +17,8 @@ from plsctl.process import build_cutting
 from plsctl.process.build import BuildResult, SplitSettings, build_dataset
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.dataset import Dataset
-from plsctl.process.samples import cut_position
+from plsctl.process.kept_samples import read_samples, write_samples
+from plsctl.process.samples import PositionSamples, cut_position
 
 KILLS = 6
 UNDIVIDED = SplitSettings(ratios=None)
@@ -77,6 +79,44 @@ def test_a_stopped_build_goes_on_and_changed_settings_start_over(
         "2 positions were finished before and are kept.",
         "the settings changed since the build that was stopped: it starts over.",
     ]
+
+
+def test_what_several_workers_had_cut_is_kept(
+    slides: Slides, contents: Callable[[Path], dict[str, bytes]], tmp_path: Path
+) -> None:
+    scans = slides(2)
+    out = tmp_path / "x.zarr"
+    kept = tmp_path / "x.zarr.part" / ".build" / "positions"
+
+    def stop(finished: int, total: int) -> None:
+        if finished == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(scans, out, split=UNDIVIDED, workers=2, progress=stop)
+    assert len(list(kept.glob("*.samples"))) == 3
+    assert build_dataset(scans, out, split=UNDIVIDED).resumed == 3
+    build_dataset(scans, tmp_path / "whole.zarr", split=UNDIVIDED)
+    assert contents(out) == contents(tmp_path / "whole.zarr")
+
+
+def test_kept_samples_come_back_as_they_were_or_are_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    stacks = rng.integers(0, 255, (2, 5, 3, 8, 8), dtype=np.uint8)
+    rows = pd.DataFrame({"slide": ["S1", "S1"], "pixel_x": [3.5, 8.25]})
+    fates = {4: "sample", 5: "border", 7: "sample"}
+    file = tmp_path / "x.zarr.part" / ".build" / "positions" / "000001.samples"
+    file.parent.mkdir(parents=True)
+    write_samples(file, PositionSamples(stacks, {"100x": stacks[:, 0]}, rows, fates))
+    found = read_samples(file)
+    np.testing.assert_array_equal(found.stacks, stacks)
+    np.testing.assert_array_equal(found.targets["100x"], stacks[:, 0])
+    pd.testing.assert_frame_equal(found.rows, rows)
+    assert found.fates == fates
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(UserError, match="damaged") as caught:
+        read_samples(file)
+    assert "x.zarr.part and run" in str(caught.value.hint)
 
 
 def test_building_twice_repeats_and_leaves_what_was_found(slides: Slides, tmp_path: Path) -> None:
