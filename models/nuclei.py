@@ -18,7 +18,8 @@ from plsctl.models.lobes import count_lobes
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.process.background import BACKGROUND_LEVEL
 from plsctl.process.cell_scale import RED_CELL_UM
-from plsctl.process.segmentation import SegmentationSettings, segment, slide_settings
+from plsctl.process.segmentation import segment, slide_settings
+from plsctl.process.segmentation_settings import SegmentationSettings
 
 Images = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
