@@ -138,7 +138,8 @@ class FieldAligner:
 
     def __init__(self, before: Image, after: Image, field: FieldMatch) -> None:
         self._before = alignment_planes(before)
-        self._after = np.moveaxis(alignment_planes(after), 0, -1).copy()
+        # As (y, x, plane); transposing in NumPy takes ten times as long.
+        self._after = np.asarray(cv2.merge(list(alignment_planes(after))), np.uint8)
         self._to_unstained = field.to_unstained
         self._to_stained = field.to_unstained.inverse
 
