@@ -100,7 +100,9 @@ def _show(rows: list[dict[str, Any]], title: str, difference: str) -> None:
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD)
-    headings = ("", "images", "SSIM", difference, "MAE", "nucleus Dice", "lost, new")
+    several = any(row["runs"] > 1 for row in rows)
+    over_runs = ("SSIM over runs",) if several else ()
+    headings = ("", "images", "SSIM", *over_runs, difference, "MAE", "nucleus Dice", "lost, new")
     for heading in headings:
         name = not heading
         table.add_column(heading, justify="left" if name else "right", no_wrap=name)
@@ -109,6 +111,7 @@ def _show(rows: list[dict[str, Any]], title: str, difference: str) -> None:
             row["name"],
             str(row["images"]),
             _cell(row["ssim"]),
+            *([_cell(row["ssim_of_runs"])] if several else []),
             _cell(row["ssim_less_base"]),
             _cell(row["mae"]),
             _cell(row["nucleus_dice"]),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.recipes import RECIPES
@@ -105,6 +106,7 @@ def ablate(
         data.channels_for(arm.recipe)
     rows: list[Row] = []
     scores: dict[str, pd.DataFrame] = {}
+    means: dict[str, NDArray[np.float64]] = {}
     for arm in arms:
         runs = []
         for seed in range(seeds):
@@ -115,8 +117,9 @@ def ablate(
             runs.append(_finished_run(arm.model, asked, data, split, fresh, on_share))
         tables = [pd.read_csv(run.path / f"samples_{split}.csv") for run in runs]
         scores[arm.name] = _mean_over_runs(tables)
-        rows.append(_row(arm, runs, tables, scores[arm.name]))
-    _compare(rows, scores, base)
+        means[arm.name] = np.array([table["ssim"].mean() for table in tables])
+        rows.append(_row(arm, runs, tables, scores[arm.name], means[arm.name]))
+    _compare(rows, scores, means, base)
     result = AblationResult(out, target, split, rows)
     write_text(out / "ablation.json", json.dumps(result.as_dict(), indent=1))
     write_text(out / "ablation.csv", _flat(rows).to_csv(index=False))
@@ -158,10 +161,13 @@ def _mean_over_runs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _row(
-    arm: Arm, runs: Sequence[Run], tables: Sequence[pd.DataFrame], scores: pd.DataFrame
+    arm: Arm,
+    runs: Sequence[Run],
+    tables: Sequence[pd.DataFrame],
+    scores: pd.DataFrame,
+    means: NDArray[np.float64],
 ) -> Row:
     curves = [pd.read_csv(run.path / "curve.csv") for run in runs]
-    means = np.array([table["ssim"].mean() for table in tables])
     row: Row = {
         "name": arm.name,
         "model": arm.model,
@@ -175,6 +181,7 @@ def _row(
         "validation_ssim": float(np.mean([curve["validation_ssim"].max() for curve in curves])),
     }
     row |= {measure: _measure(scores[measure].to_numpy(np.float64)) for measure in MEASURES}
+    row["ssim_of_runs"] = _over_runs(means)
     row["ssim_of_runs_sd"] = float(means.std(ddof=1)) if len(means) > 1 else None
     for measure in ("nuclei", "nuclei_lost", "nuclei_invented"):
         row[measure] = float(np.mean([table[measure].sum() for table in tables]))
@@ -188,16 +195,32 @@ def _measure(values: NDArray[np.float64]) -> Measure | None:
     return {"mean": float(measured.mean()), "ci95": list(bootstrap_interval(measured))}
 
 
-def _compare(rows: list[Row], scores: Mapping[str, pd.DataFrame], base: str | None) -> None:
-    """Add the paired difference in SSIM to the row that is compared with, where it is there."""
-    compared = scores.get(base) if base is not None else None
+def _over_runs(means: NDArray[np.float64]) -> Measure | None:
+    """Mean of the runs with Student's interval: what other seeds would give. None of one run."""
+    if len(means) < 2:
+        return None
+    mean, error = float(means.mean()), float(means.std(ddof=1) / np.sqrt(len(means)))
+    half = error * float(student_t.ppf(0.975, len(means) - 1))
+    return {"mean": mean, "ci95": [mean - half, mean + half]}
+
+
+def _compare(
+    rows: list[Row],
+    scores: Mapping[str, pd.DataFrame],
+    means: Mapping[str, NDArray[np.float64]],
+    base: str | None,
+) -> None:
+    """Add the differences in SSIM to the row that is compared with, where it is there.
+
+    Sample by sample, each averaged over the runs; and run by run, those of equal seed.
+    """
     for row in rows:
         name = str(row["name"])
-        row["ssim_less_base"] = (
-            None
-            if compared is None or name == base
-            else _measure((scores[name]["ssim"] - compared["ssim"]).to_numpy(np.float64))
-        )
+        row["ssim_less_base"] = row["ssim_of_runs_less_base"] = None
+        if base in scores and name != base:
+            differences = scores[name]["ssim"] - scores[base]["ssim"]
+            row["ssim_less_base"] = _measure(differences.to_numpy(np.float64))
+            row["ssim_of_runs_less_base"] = _over_runs(means[name] - means[base])
 
 
 def _flat(rows: Sequence[Row]) -> pd.DataFrame:

@@ -54,6 +54,15 @@ def test_a_row_a_recipe_and_nothing_is_done_twice(
     runs = [pd.read_csv(out / f"le8deg-{seed}" / "samples_test.csv")["ssim"] for seed in (0, 1)]
     assert more_ssim["mean"] == pytest.approx(np.mean(runs))
     assert more["ssim_of_runs_sd"] == pytest.approx(np.std([r.mean() for r in runs], ddof=1))
+    # Student's quantile of one degree of freedom is 12.706: two runs say little of a third.
+    over_runs: Any = more["ssim_of_runs"]
+    half = 12.706 * abs(runs[0].mean() - runs[1].mean()) / 2
+    assert over_runs["ci95"] == pytest.approx(
+        [np.mean(runs) - half, np.mean(runs) + half], rel=1e-3
+    )
+    apart: Any = more["ssim_of_runs_less_base"]
+    assert apart["mean"] == pytest.approx(difference["mean"])
+    assert base["ssim_of_runs_less_base"] is None
     table = pd.read_csv(out / "ablation.csv")
     assert list(table["recipe"]) == ["le8deg", "brightfield"] and "ssim_low" in table
     assert json.loads((out / "ablation.json").read_text())["rows"] == result.rows
