@@ -22,7 +22,8 @@ from skimage.filters import threshold_multiotsu
 
 from plsctl.process.cell_crops import segment_crop
 from plsctl.process.image_files import read_image
-from plsctl.process.segmentation import HsvLimits, SegmentationSettings, segment
+from plsctl.process.segmentation import segment
+from plsctl.process.segmentation_settings import HsvLimits, SegmentationSettings
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from plsctl.process.segmentation import Cell
+    from plsctl.process.segmented_cells import Cell
 
 METHODS = ("hsv", "ek-means")
 
@@ -124,8 +124,8 @@ def _field_cells(
     method: str, pixels: "NDArray[np.uint8]", scale: float | None, limits: dict[str, Range]
 ) -> tuple["NDArray[np.uint8]", dict[str, Any]]:
     """Mask image, and cells and other objects of a field."""
-    from plsctl.process.segmentation import SegmentationSettings
     from plsctl.process.segmentation import segment as find_cells
+    from plsctl.process.segmentation_settings import SegmentationSettings
 
     settings = SegmentationSettings.model_validate(
         {"method": method, "pixel_um": scale, "limits": limits or None}

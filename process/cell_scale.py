@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.chromatin import chromatin_strength, estimate_strength
 from plsctl.process.red_cells import foreground_mask, red_cell_diameter_px
-
-if TYPE_CHECKING:
-    from plsctl.process.segmentation import SegmentationSettings
+from plsctl.process.segmentation_settings import SegmentationSettings
 
 RED_CELL_UM = 7.5
 _SKETCH_PX = 480

@@ -12,7 +12,8 @@ from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
 from plsctl.process.dataset_files import write_synced
-from plsctl.process.segmentation import SegmentationSettings, segment, slide_settings
+from plsctl.process.segmentation import segment, slide_settings
+from plsctl.process.segmentation_settings import SegmentationSettings
 
 SAME_CELL_UM = 5.0
 """Two finds closer than this, in overlapping fields, are one cell."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from plsctl.process.background import BACKGROUND_LEVEL, fit_background, flatten_background
 from plsctl.process.red_cells import foreground_mask
-from plsctl.process.segmentation import SegmentationSettings, segment
+from plsctl.process.segmentation import segment
+from plsctl.process.segmentation_settings import SegmentationSettings
 
 STAINED_GREEN_EXCESS = 0.12
 """Green excess above which a field counts as stained; measured: simulated and real stained smears

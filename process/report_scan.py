@@ -20,7 +20,9 @@ from plsctl.process.background import fit_background, flatten_background
 from plsctl.process.chromatin import chromatin_strength
 from plsctl.process.report_charts import colour_cloud, led_map, points
 from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
-from plsctl.process.segmentation import Segmentation, SegmentationSettings, segment
+from plsctl.process.segmentation import segment
+from plsctl.process.segmentation_settings import SegmentationSettings
+from plsctl.process.segmented_cells import Segmentation
 
 Image = NDArray[np.uint8]
 

@@ -9,20 +9,19 @@ in colour from the red cells of the image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.background import fit_background, flatten_background
 from plsctl.process.cell_extent import grow_cells, optical_density
 from plsctl.process.cell_scale import resolve_red_cell_px
-from plsctl.process.chromatin import CHROMATIN_HUE, chromatin_strength, estimate_strength
+from plsctl.process.chromatin import chromatin_strength, estimate_strength
 from plsctl.process.ek_means import ek_means
 from plsctl.process.nucleus_labels import label_nuclei, renumbered
 from plsctl.process.object_kinds import (
@@ -31,9 +30,16 @@ from plsctl.process.object_kinds import (
     label_platelets,
     look,
     red_cell_colour,
-    smudges,
 )
 from plsctl.process.red_cells import foreground_mask
+from plsctl.process.segmentation_settings import HsvLimits, SegmentationSettings
+from plsctl.process.segmented_cells import (
+    Segmentation,
+    in_order,
+    judged_cells,
+    label_boxes,
+    measure_cells,
+)
 
 _FIELD_CLUSTERS = 8
 _WORKING_DIAMETER_PX = (
@@ -44,86 +50,6 @@ Image: TypeAlias = NDArray[np.uint8]
 Mask: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[np.int32]
 Strength: TypeAlias = NDArray[np.float32]
-
-
-class HsvLimits(BaseModel):
-    """Limits of hue (0-180), saturation and value (0-255) in OpenCV's units, both ends included."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    hue: tuple[int, int] = (110, 165)
-    saturation: tuple[int, int] = (60, 255)
-    value: tuple[int, int] = (0, 255)
-
-
-class SegmentationSettings(BaseModel):
-    """How white cells are told from everything else.
-
-    `method` says how chromatin is found: pixel by pixel by limits in HSV space, or as the
-    clusters of colours (`ek_means`) whose mean chromatin strength passes the limit.
-    `limits` fixes the HSV limits; without them the image decides (`chromatin_strength`,
-    `estimate_strength`, within `hue`, never below `least_strength`); `strength` fixes that. Lengths
-    and areas are relative to a red cell, whose diameter is measured in the image unless
-    `red_cell_px` (pixels) or `pixel_um` (micrometres a pixel) gives it. Lobes closer than
-    twice `closing` make one nucleus, unless two of them have `lone_nucleus_area` each: those are
-    two cells that touch.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Literal["hsv", "ek-means"] = "hsv"
-    limits: HsvLimits | None = None
-    flat_field: bool = True
-    pixel_um: float | None = Field(default=None, gt=0)
-    red_cell_px: float | None = Field(default=None, gt=2)
-    hue: tuple[int, int] = CHROMATIN_HUE
-    least_strength: float = Field(default=0.15, gt=0)
-    strength: float | None = Field(default=None, gt=0)
-    closing: float = Field(default=0.25, ge=0, le=2)
-    nucleus_area: tuple[float, float] = (0.33, 12.0)
-    lone_nucleus_area: float = Field(default=1.0, gt=0)
-    least_cell_area: float = Field(default=0.5, ge=0)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell: the box of nucleus and cytoplasm, its area, the centroid, in pixels.
-
-    `x` and `y` are the box's top left corner; `centre_x`, `centre_y` are pixel coordinates in which
-    the centre of the first pixel is (0, 0). `strength` is the mean chromatin strength of the
-    nucleus.
-    """
-
-    x: int
-    y: int
-    width: int
-    height: int
-    area: int
-    centre_x: float
-    centre_y: float
-    nucleus_area: int
-    strength: float
-    kind: Kind = "white cell"
-
-
-@dataclass(frozen=True)
-class Segmentation:
-    """White cells of one image. Masks have shape (y, x), bool; the cell mask holds the nuclei.
-
-    `others` have the hue of chromatin too, and are in no mask: smudges, platelets, and clumps of
-    cells that cannot be parted.
-    """
-
-    cells: tuple[Cell, ...]
-    others: tuple[Cell, ...]
-    nucleus_mask: Mask
-    cell_mask: Mask
-    least_strength: float | None
-    red_cell_px: float
-
-    def mask_image(self) -> NDArray[np.uint8]:
-        """0 background, 128 cytoplasm, 255 nucleus; shape (y, x)."""
-        return np.where(self.nucleus_mask, 255, np.where(self.cell_mask, 128, 0)).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -241,14 +167,16 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
     nuclei |= platelets > 0
     if whole.shape != image.shape[:2]:
         whole, nuclei, strength = _to_image_scale(image.shape[:2], whole, nuclei, strength)
-    found = {n: replace(c, kind=kinds[n - 1]) for n, c in _measure(whole, nuclei, strength).items()}
-    found = _judged(found, objects.least, red_cell_px, image.shape[:2], settings)
+    found = {
+        n: replace(c, kind=kinds[n - 1]) for n, c in measure_cells(whole, nuclei, strength).items()
+    }
+    found = judged_cells(found, objects.least, red_cell_px, image.shape[:2], settings)
     white = np.zeros(len(kinds) + 1, dtype=np.bool_)
     white[[n for n, cell in found.items() if cell.kind == "white cell"]] = True
     cells = white[whole]
     return Segmentation(
-        _in_order(found, True),
-        _in_order(found, False),
+        in_order(found, True),
+        in_order(found, False),
         nuclei & cells,
         cells,
         objects.least,
@@ -307,77 +235,10 @@ def _looks(
     density: NDArray[np.float32], labels: Labels, chromatin: Mask, red: RedCellColour
 ) -> list[Kind | None]:
     found: list[Kind | None] = []
-    for number, box in enumerate(_boxes(labels), start=1):
+    for number, box in enumerate(label_boxes(labels), start=1):
         core = (labels[box] == number) & chromatin[box]
         found.append(look(density[box], core, red))
     return found
-
-
-def _judged(
-    found: dict[int, Cell],
-    least: float | None,
-    red_cell_px: float,
-    shape: tuple[int, ...],
-    settings: SegmentationSettings,
-) -> dict[int, Cell]:
-    """Without white cells too small to be whole; smudges and clumps told from the others."""
-    unit = np.pi / 4 * red_cell_px**2
-    height, width = shape
-    kept = {}
-    for number, cell in found.items():
-        cut = min(cell.x, cell.y) == 0 or cell.x + cell.width == width
-        cut = cut or cell.y + cell.height == height
-        large = cell.area >= settings.least_cell_area * unit
-        clump = cell.nucleus_area > settings.nucleus_area[1] * unit
-        if cell.kind == "platelet" or large or cut:
-            kept[number] = replace(cell, kind="clump") if clump else cell
-    white = [number for number, cell in kept.items() if cell.kind == "white cell"]
-    if least is None or not white:
-        return kept
-    marks = smudges(
-        np.array([kept[n].strength for n in white]),
-        np.array([kept[n].nucleus_area for n in white]) / unit,
-        np.array([kept[n].area for n in white]) / unit,
-        least,
-    )
-    for number in np.array(white)[marks]:
-        kept[int(number)] = replace(kept[int(number)], kind="smudge")
-    return kept
-
-
-def _in_order(found: dict[int, Cell], white: bool) -> tuple[Cell, ...]:
-    chosen = [cell for cell in found.values() if (cell.kind == "white cell") == white]
-    return tuple(sorted(chosen, key=lambda cell: (cell.y, cell.x)))
-
-
-def _measure(labels: Labels, nuclei: Mask, strength: Strength) -> dict[int, Cell]:
-    """Cells by the numbers of their labels."""
-    # Statistics per label over the boxes only: labels are compact objects in a large image.
-    cells = {}
-    for number, box in enumerate(_boxes(labels), start=1):
-        if box is None:
-            continue
-        part = labels[box] == number
-        core = part & nuclei[box]
-        y, x = np.nonzero(part)
-        cells[number] = Cell(
-            x=box[1].start,
-            y=box[0].start,
-            width=box[1].stop - box[1].start,
-            height=box[0].stop - box[0].start,
-            area=int(part.sum()),
-            centre_x=float(x.mean()) + box[1].start,
-            centre_y=float(y.mean()) + box[0].start,
-            nucleus_area=int(core.sum()),
-            strength=float(strength[box][core].mean()) if core.any() else 0.0,
-        )
-    return cells
-
-
-def _boxes(labels: Labels) -> Sequence[tuple[slice, slice] | None]:
-    from scipy.ndimage import find_objects
-
-    return find_objects(labels)  # type: ignore[no-any-return]
 
 
 def _chromatin_clusters(smooth: Image, strength: Strength, least: float) -> Mask:
