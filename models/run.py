@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from plsctl.acquire.config import load_settings
@@ -125,7 +125,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, objec
     """Write tensors with a JSON state in one file; the old one stays until it is whole."""
     partial = path.with_name(path.name + ".part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, partial, metadata={"state": json.dumps(state)})
+    # The library's own writing of files leaves them readable to nobody else on a shared disk.
+    partial.write_bytes(save(plain, metadata={"state": json.dumps(state)}))
     partial.replace(path)
 
 

@@ -101,6 +101,8 @@ def train_uncertainty(
     raw = network.raw_errors(found.stacks[kept], found.prediction[kept])
     digest = file_digest(run.path / "best.safetensors")
     facts = fit_correction(raw, found.error[kept], digest, settings.seed)
+    # Killed in between, the run has no uncertainty rather than one of two parts.
+    (run.path / FACTS).unlink(missing_ok=True)
     write_tensors(run.path / WEIGHTS, network.network.state_dict(), {})
     write_text(run.path / FACTS, facts.model_dump_json(indent=1))
     result = measure_calibration(run, data, device=device)

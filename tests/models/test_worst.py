@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from plsctl.models.worst import OK, category, count_categories, worst_samples
+from plsctl.models.worst import CATEGORIES, OK, category, count_categories, worst_samples
+from plsctl.process.quality import FLAGS
 
 
 def test_the_worst_come_first_with_what_quality_control_says() -> None:
@@ -22,3 +23,9 @@ def test_the_worst_come_first_with_what_quality_control_says() -> None:
     ]
     assert sum(count_categories(worst).values()) == 4
     assert category("border") == OK
+
+
+def test_categories_are_made_of_flags_that_quality_control_raises() -> None:
+    named = [flag for flags in CATEGORIES.values() for flag in flags]
+    assert set(named) <= set(FLAGS) and len(named) == len(set(named))
+    assert set(FLAGS) - set(named) == {"border", "duplicate"}  # say nothing about the worst
