@@ -158,7 +158,7 @@ def build(scans: list[Path], options: argparse.Namespace) -> dict[str, float]:
 
 
 class Memory:
-    """Watches what this process and its children hold of the memory, shared pages by share."""
+    """Watches what this process and its children hold of the memory, libraries counted once."""
 
     def __init__(self) -> None:
         self.most_mb = 0.0
@@ -166,9 +166,10 @@ class Memory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
-        # Once a second: to sum up the pages of half a gigabyte takes milliseconds.
-        while not self._done.wait(1.0):
-            self.most_mb = max(self.most_mb, sum(map(held_mb, family(os.getpid()))))
+        while not self._done.wait(0.2):
+            held = [held_mb(process) for process in family(os.getpid())]
+            now = sum(own for own, _ in held) + max(shared for _, shared in held)
+            self.most_mb = max(self.most_mb, now)
 
     def __enter__(self) -> Memory:
         self._thread.start()
@@ -191,13 +192,14 @@ def family(process: int) -> list[int]:
     return found
 
 
-def held_mb(process: int) -> float:
-    """Memory of a process (Linux); 0 when it has just ended."""
+def held_mb(process: int) -> tuple[float, float]:
+    """Memory of a process: its own, and of files such as libraries (Linux); 0 if it has ended."""
     try:
-        text = Path(f"/proc/{process}/smaps_rollup").read_text()
-    except OSError:
-        return 0.0
-    return next(float(line.split()[1]) for line in text.splitlines() if line[:4] == "Pss:") / 1024
+        _, resident, of_files = Path(f"/proc/{process}/statm").read_text().split()[:3]
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    page_mb = os.sysconf("SC_PAGESIZE") / 2**20
+    return (int(resident) - int(of_files)) * page_mb, int(of_files) * page_mb
 
 
 def prepare(options: argparse.Namespace) -> None:
