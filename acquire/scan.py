@@ -85,6 +85,12 @@ class Scan:
         path = self.folder.path
         if not path.exists():
             return
+        if not path.is_dir():
+            raise UserError(
+                "this is a file, and a scan is a folder.",
+                file=path,
+                hint="Choose another place with --out.",
+            )
         if not self.folder.slide_file.exists():
             if any(path.iterdir()):
                 raise UserError(
@@ -232,6 +238,12 @@ class Scan:
 
     def _cells(self) -> list[tuple[float, float]]:
         path = self.folder.cells
+        if not path.exists():
+            raise UserError(
+                "the cells for the 100x pass have not been looked for.",
+                file=path,
+                hint=f"Find them in the stained pass: plsctl find-cells {self.folder.path}.",
+            )
         rows = read_table(path, ("x_um", "y_um"))
         return [
             (number(row, "x_um", path, line), number(row, "y_um", path, line)) for line, row in rows

@@ -33,7 +33,7 @@ def exposures(
         tuple[float, float], typer.Option("--at", help="A place with cells: x and y, micrometres.")
     ] = (11000.0, 5600.0),
     longest_ms: Annotated[
-        float, typer.Option(help="Longest exposure; beyond it gain is raised.")
+        float, typer.Option(min=0.01, help="Longest exposure; beyond it gain is raised.")
     ] = 500.0,
     brightfield_only: Annotated[
         bool, typer.Option("--brightfield-only", help="Only the bright-field image.")

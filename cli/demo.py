@@ -112,9 +112,11 @@ def demo(
 
 def _open(directory: Path, size: Size) -> "Scan":
     """Write the slide file, and open its scan."""
+    from plsctl.acquire.errors import disk_errors
     from plsctl.acquire.scan import open_scan
 
-    directory.mkdir(parents=True, exist_ok=True)
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
     file = directory / f"{size.name}.yaml"
     text = SLIDE.format(
         name=size.name,

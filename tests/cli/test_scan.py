@@ -134,6 +134,13 @@ def test_a_calibration_that_is_killed_leaves_nothing_lit(tmp_path: Path) -> None
     assert json.loads(log.read_text().splitlines()[-1])["lit"] == []
 
 
+def test_a_file_in_the_place_of_the_scan_is_told(tmp_path: Path) -> None:
+    (tmp_path / "T1").touch()
+    result = plsctl("scan", write_slide(tmp_path), "--out", tmp_path, "--json")
+    assert result.returncode == 2
+    assert "a scan is a folder" in str(error_of(result)["message"])
+
+
 def test_a_forecast_touches_nothing(tmp_path: Path) -> None:
     slide = write_slide(tmp_path)
     result = plsctl("scan", slide, "--dry-run", "--out", tmp_path / "scans", "--json")
