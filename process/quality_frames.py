@@ -39,6 +39,9 @@ LARGE_EXCHANGE = 0.3
 LARGE_MISFIT = 12.0
 """A reference position beyond either is not learnt from."""
 
+CLEARLY_IN_PLACE = -0.2
+"""Where all exchanges lose so much under the usual shading, it is reversed and nothing else."""
+
 MOST_EVIDENCE = 8
 """Samples by which a position's frames are judged, at most: one alone tells most faults."""
 
@@ -53,7 +56,7 @@ class FrameReference:
     over that of the bright-field image. `margin` (frame, frame) is by how much two frames usually
     fit better in their places than exchanged. `own` tells whether the slide's own weights are
     used, or such as LEDs alike share. `doubts` says in a sentence each what is wrong with a frame
-    on the whole slide.
+    on the whole slide. `two_sided` tells whether positions lay on both sides of focus.
     """
 
     frames: tuple[FrameRecord, ...]
@@ -64,6 +67,7 @@ class FrameReference:
     margin: Matrix
     own: bool
     doubts: tuple[str, ...] = ()
+    two_sided: bool = True
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -127,13 +131,15 @@ def learn_frames(tiles: Iterable[Stacks], frames: Sequence[FrameRecord]) -> Fram
     statistics = [FrameStatistics.of(position, oblique) for position in tiles if len(position)]
     if not statistics:
         raise UserError("There is no position to learn the frames of the slide from.")
-    statistics = [one.like(statistics[0]) for one in statistics]
+    alike = [one.like(statistics[0]) for one in statistics]
+    two_sided = sum(one is not own for one, own in zip(alike, statistics, strict=True))
+    statistics = alike
     shared = _reference(statistics, frames, shared=True)
     good = [one for one in statistics if _is_regular(one, shared)]
     doubts = _doubts(statistics, shared, frames)
     own = len(good) >= OWN_POSITIONS
     reference = _reference(good, frames, shared=False) if own else shared
-    return dataclasses.replace(reference, doubts=doubts)
+    return dataclasses.replace(reference, doubts=doubts, two_sided=two_sided > 0)
 
 
 def _doubts(
@@ -249,11 +255,15 @@ def _best_lit(one: FrameStatistics, reference: FrameReference) -> FrameStatistic
 
     On the other side of focus the shading of all frames is reversed; an exchange does not do that.
     """
+    if not reference.two_sided:
+        return one
     own, turned = (
         float(_exchange(covariance, reference).max())
         for covariance in (one.covariance, one.reversed_covariance())
     )
-    return one if own <= turned else one.reversed()
+    strength = one.covariance.diagonal()[-SLOPES:] / reference.scale[-SLOPES:] ** 2
+    clearly = CLEARLY_IN_PLACE * min(1.0, float(np.mean(strength)))
+    return one.reversed() if turned < min(own, clearly) else one
 
 
 def _exchange(covariance: Matrix, reference: FrameReference) -> Matrix:
