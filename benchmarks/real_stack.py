@@ -1,4 +1,4 @@
-r"""Virtual images from few LEDs on a real smear: `PLSCTL_DATA=data python benchmarks/real_stack.py`.
+"""Nuclei of a real smear in images that a network makes of few LEDs.
 
 The set `fpm_bloodsmear`: a stained smear under 225 single LEDs through a 2x lens of NA 0.1. The
 target is the synthetic aperture of all 225 LEDs, made of the top half of the field alone; the input
