@@ -17,6 +17,11 @@ Labels: TypeAlias = NDArray[np.int32]
 Strength: TypeAlias = NDArray[np.float32]
 
 
+LEAST_SHOWN = 0.6
+"""Red-cell areas of its nucleus that a cell cut by the border must show: less may be anything,
+platelets that lie together above all."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell: the box of nucleus and cytoplasm, its area, the centroid, in pixels.
@@ -103,6 +108,8 @@ def judged_cells(
     for number, cell in found.items():
         cut = min(cell.x, cell.y) == 0 or cell.x + cell.width == width
         cut = cut or cell.y + cell.height == height
+        if cut and cell.kind != "platelet" and cell.nucleus_area < LEAST_SHOWN * unit:
+            continue
         large = cell.area >= settings.least_cell_area * unit
         clump = cell.nucleus_area > settings.nucleus_area[1] * unit
         if cell.kind == "platelet" or large or cut:
