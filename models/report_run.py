@@ -1,42 +1,29 @@
-"""What a training run looks like: its curves, its scores, its predictions beside the targets."""
+"""What a training run looks like: its curves, and its predictions beside the targets."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.models.prediction import Predictor
+from plsctl.models.report_scores import read_scores, score_sections
 from plsctl.models.run import Run
 from plsctl.process.dataset import Dataset
 from plsctl.process.report_charts import curves
 from plsctl.process.report_dataset import as_image, spread_samples
-from plsctl.process.report_page import Section, picture, row, table, tiles
+from plsctl.process.report_page import Section, picture, row, tiles
 from plsctl.process.report_scan import mosaic, three_views
 
 _SHOWN = 16
-_NAMES = {
-    "unstained": "the unstained image itself",
-    "mean_colour": "mean colour of the training targets",
-    "mean_target": "mean image of the training targets",
-}
-_METRICS = {
-    "ssim": "SSIM, colours",
-    "ssim_grey": "SSIM, luminance",
-    "ssim_shifted": "SSIM, best shift within 2 px",
-    "mae": "mean absolute error (-1 to 1)",
-}
 
 
 def run_facts(path: Path) -> list[tuple[str, str]]:
     """Key figures of a run: the network's size, and its scores where it has been evaluated."""
     facts = Run.open(path).facts
     found = [("parameters", f"{facts.parameters:,}")]
-    scores = _scores(path)
+    scores = read_scores(path)
     if scores is not None:
         found.append((f"SSIM on {scores['split']}", f"{scores['metrics']['ssim']['mean']:.3f}"))
     return found
@@ -48,25 +35,10 @@ def run_sections(path: Path) -> list[Section]:
     sections = []
     if (path / "curve.csv").is_file():
         sections.append(_curve_section(run))
-    scores = _scores(path)
-    if scores is not None:
-        sections.append(_score_section(scores))
+    sections += score_sections(path)
     if (path / "best.safetensors").is_file() and run.config.data.exists():
         sections.append(_prediction_section(run))
     return sections
-
-
-def _scores(path: Path) -> dict[str, Any] | None:
-    file = path / "metrics.json"
-    if not file.is_file():
-        return None
-    try:
-        scores: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(
-            "the scores of the run cannot be read.", file=file, hint="Run plsctl evaluate again."
-        ) from None
-    return scores
 
 
 def _curve_section(run: Run) -> Section:
@@ -90,28 +62,6 @@ def _curve_section(run: Run) -> Section:
         curves(similarity, "epoch", "SSIM", marked_x=best, names_below=True),
     )
     return Section("Training", note, body)
-
-
-def _score_section(scores: dict[str, Any]) -> Section:
-    names = list(scores["metrics"])
-    rows = [("the network", *(_with_interval(scores["metrics"][name]) for name in names))]
-    rows += [
-        (_NAMES.get(key, key), *(_with_interval(values[name]) for name in names))
-        for key, values in scores["baselines"].items()
-    ]
-    note = (
-        f"Mean over {scores['samples']} cells of the {scores['split']} split, which the network "
-        "never saw, with the 95 % interval; below it what needs no training at all."
-    )
-    columns = ("prediction", *(_METRICS.get(name, name) for name in names))
-    similarity = [scores["metrics"], *scores["baselines"].values()]
-    best = max(range(len(rows)), key=lambda index: similarity[index]["ssim"]["mean"])
-    return Section("Scores", note, table(columns, rows, best=best))
-
-
-def _with_interval(score: dict[str, Any]) -> str:
-    low, high = score["ci95"]
-    return f"{score['mean']:.3f} ({low:.3f}-{high:.3f})"
 
 
 def _prediction_section(run: Run) -> Section:

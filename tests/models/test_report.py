@@ -21,6 +21,7 @@ from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
 from plsctl.models.report import kind_of, write_report
 from plsctl.models.report_run import stained_section
+from plsctl.models.report_scores import score_sections
 from plsctl.models.run import Run
 from plsctl.models.training import train
 from plsctl.process.report_scan import mosaic
@@ -116,7 +117,7 @@ def test_a_report_shows_scan_data_set_and_run(
     assert titles == [
         "The slide", "Exposures", "Finding white cells", "Matched cells",
         "One cell under every LED", "Splits and scores", "Training", "Scores",
-        "Virtual staining of single cells", "Whole fields, virtually stained",
+        "Nuclei and types", "Virtual staining of single cells", "Whole fields, virtually stained",
     ]  # fmt: skip
     assert "safe to stain: no" in text
     assert "mean image of the training targets" in text
@@ -140,3 +141,18 @@ def test_damaged_scores_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="scores"):
         write_report(tmp_path / "r.html", [copy])
     assert not (tmp_path / "r.html").exists()
+
+
+def test_expected_errors_are_shown_beside_measured_ones(tmp_path: Path) -> None:
+    found = {
+        "split": "test",
+        "samples": 6,
+        "curve": [{"predicted": 0.01, "measured": 0.02}, {"predicted": 0.04, "measured": 0.04}],
+        "calibration_error_share": 0.2,
+        "coverage": {"0.9": {"limit": 2.0, "mean": 0.85, "ci95": [0.8, 0.9]}},
+    }
+    (tmp_path / "uncertainty_test.json").write_text(json.dumps(found))
+    (section,) = score_sections(tmp_path)
+    assert section.title == "Expected errors"
+    assert "20 % of the mean error" in section.note
+    assert "85 % below the limit of 90 %" in section.note
