@@ -5,7 +5,7 @@ target is the synthetic aperture of all 225 LEDs, made of the top half of the fi
 are the images of the few most central LEDs, interpolated to the target's pixels. Networks are
 trained on the top half by `plsctl train` and applied to the bottom half by `plsctl stain`. There
 the nuclei are counted that the set lists, found by others in another reconstruction: in the
-predictions, in the images themselves and in their sums.
+predictions, in the images themselves, in their sums, and in the best linear map of their pixels.
 
     PLSCTL_DATA=data python benchmarks/real_stack.py --out real --figure real-stack.png
 
@@ -18,17 +18,16 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import tensorstore as ts
+from dark_spots import best_limit, count, dark_spots
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
-from scipy.optimize import linear_sum_assignment
 
 from plsctl.models.intervals import share_interval
 from plsctl.models.metrics import ssim_colour
@@ -44,10 +43,6 @@ UP = 4
 CROP, STEP, VALIDATION = 64, 16, 64
 """Crops of the training half, the distance between them, and the rows kept for validation."""
 WHITE_LEVEL, WHITE_PERCENTILE = 225, 99
-NEAR_UM = 4.0
-"""A nucleus is found where a dark spot lies so near to its listed place: half a red cell."""
-SPOT_UM = 1.4
-"""Width of the Gaussian that is laid over an image before its dark spots are looked for."""
 
 Floats = NDArray[np.float64]
 Image = NDArray[np.uint8]
@@ -180,47 +175,24 @@ def predict(smear: Smear, data: Path, run: Path, count: int, options: Sequence[s
     return np.asarray(np.load(run.parent / f"{run.name}.npy"))
 
 
-def dark_spots(image: Image, pixel_um: float) -> tuple[Floats, Floats]:
-    """Places (x, y) of an image's darkest spots in red light, and their optical densities.
+def linear_map(images: Image, target: Image) -> Callable[[Image], Image]:
+    """The best linear map from a pixel's values in all images and colours to the target's colours.
 
-    Chromatin absorbs red light, red cells hardly do.
+    What a network must surpass: it sees no neighbours, but undoes what the colours' different
+    focus does to a hue.
     """
-    red = image[..., 0].astype(np.float64)
-    smooth = cv2.GaussianBlur(red, (0, 0), SPOT_UM / pixel_um)
-    density = -np.log10(np.maximum(smooth, 1) / np.percentile(red, 95))
-    side = 2 * round(NEAR_UM / pixel_um * 0.7) + 1
-    rows, columns = np.nonzero(density == cv2.dilate(density, np.ones((side, side))))
-    return np.column_stack([columns, rows]).astype(np.float64), density[rows, columns]
 
+    def design(stack: Image) -> Floats:
+        values = np.moveaxis(stack, 0, -1).reshape(stack[0, ..., 0].size, -1)
+        return np.column_stack([values, np.ones(len(values))])
 
-@dataclass(frozen=True)
-class Found:
-    """Nuclei found, found wrongly, and listed."""
+    weights = np.linalg.lstsq(design(images), target.reshape(-1, 3).astype(float), rcond=None)[0]
 
-    right: int
-    wrong: int
-    listed: int
+    def apply(stack: Image) -> Image:
+        colours = (design(stack) @ weights).reshape(*stack.shape[1:3], 3)
+        return np.clip(np.rint(colours), 0, 255).astype(np.uint8)
 
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of recall and precision."""
-        return 2 * self.right / (self.right + self.wrong + self.listed)
-
-
-def count(spots: tuple[Floats, Floats], limit: float, nuclei: Floats, pixel_um: float) -> Found:
-    """Spots at least so dense, each beside at most one listed nucleus."""
-    places = spots[0][spots[1] >= limit]
-    distances = np.linalg.norm(places[:, None] - nuclei[None], axis=2) * pixel_um
-    pairs = linear_sum_assignment(np.where(distances <= NEAR_UM, distances, 1e3))
-    right = int((distances[pairs] <= NEAR_UM).sum())
-    return Found(right, len(places) - right, len(nuclei))
-
-
-def best_limit(spots: tuple[Floats, Floats], nuclei: Floats, pixel_um: float) -> float:
-    """The limit of density by which nuclei are found best."""
-    levels = np.sort(spots[1])
-    limits = (levels[1:] + levels[:-1]) / 2
-    return float(max(limits, key=lambda limit: count(spots, limit, nuclei, pixel_um).f1))
+    return apply
 
 
 def line(smear: Smear, name: str, below: Image, limit_from: Image, truth: Image) -> None:
@@ -282,8 +254,13 @@ def main() -> None:
     sums = {"central LED": [smear.central(1)] * 3, **sums}
     shown = {}
     for name, leds in {**sums, "bright-field LEDs added": smear.bright_leds()}.items():
-        shown[name] = light(smear, leds, lower=True)
-        line(smear, name, shown[name], light(smear, leds, lower=False), lower)
+        above, below = (light(smear, leds, lower=half) for half in (False, True))
+        shown[name] = below
+        line(smear, name, below, above, lower)
+    for n in counts:
+        above, below = (single_images(smear, n, lower=half) for half in (False, True))
+        mapped = linear_map(above, upper)
+        line(smear, f"linear map of {n}", mapped(below), mapped(above), lower)
     for number in asked.counts:
         folder = asked.out / f"{number}.zarr"
         if not folder.exists():
@@ -300,7 +277,7 @@ def main() -> None:
                 name = f"predicted from {number}, {augment}, seed {seed}"
                 image = predict(smear, folder, run, number, options)
                 line(smear, name, image, upper, lower)
-            shown[f"predicted from {number}"] = image
+                shown[f"predicted from {number}"] = image
     line(smear, "synthetic aperture of 225", lower, upper, lower)
     shown["synthetic aperture of 225"] = lower
     if asked.figure:
