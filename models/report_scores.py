@@ -8,7 +8,7 @@ from typing import Any
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.report_charts import curves
-from plsctl.process.report_page import Section, table
+from plsctl.process.report_page import Section, grid, table
 
 _NAMES = {
     "unstained": "the unstained image itself",
@@ -124,7 +124,9 @@ def _error_section(found: dict[str, Any]) -> Section:
     )
     lines = {"as expected": ([0.0, max(predicted)],) * 2, "measured": (predicted, measured)}
     names = ("error expected (of 255)", "error measured (of 255)")
-    return Section("Expected errors", note, curves(lines, *names))
+    chart = curves(lines, *names, names_below=True)
+    # Half the page is wide enough.
+    return Section("Expected errors", note, grid(chart, columns=2))
 
 
 def _optional(score: dict[str, Any] | None) -> str:
