@@ -161,18 +161,23 @@ def write_dataset(smear: Smear, target: Image, count: int, out: Path) -> None:
         writer.finish()
 
 
-def predict(smear: Smear, data: Path, run: Path, count: int, options: Sequence[str]) -> Image:
-    """Train on a data set and stain the lower half, both by the command line."""
-    if not (run.parent / f"{run.name}.npy").exists():
+def predict(
+    smear: Smear, data: Path, run: Path, count: int, options: Sequence[str]
+) -> tuple[Image, Image]:
+    """Train on a data set and stain the upper and the lower half, all by the command line."""
+    kept = [run.with_name(f"{run.name}-{half}.npy") for half in ("upper", "lower")]
+    if not all(path.exists() for path in kept):
         subprocess.run([*PLSCTL, "train", "--data", data, "--out", run, *options], check=True)
-        source = run.with_suffix(".stack.npy")
-        np.save(source, single_images(smear, count, lower=True))
-        out = run.with_suffix(".ome.zarr")
-        subprocess.run([*PLSCTL, "stain", run, source, "-o", out, "--fresh"], check=True)
-        store = {"driver": "file", "path": str(out / "0")}
-        stained = np.asarray(ts.open({"driver": "zarr3", "kvstore": store}).result())
-        np.save(run.parent / f"{run.name}.npy", np.moveaxis(np.squeeze(stained), 0, -1))
-    return np.asarray(np.load(run.parent / f"{run.name}.npy"))
+    for path, lower in zip(kept, (False, True), strict=True):
+        if not path.exists():
+            source, out = run.with_suffix(".stack.npy"), run.with_suffix(".ome.zarr")
+            np.save(source, single_images(smear, count, lower))
+            subprocess.run([*PLSCTL, "stain", run, source, "-o", out, "--fresh"], check=True)
+            store = {"driver": "file", "path": str(out / "0")}
+            stained = np.asarray(ts.open({"driver": "zarr3", "kvstore": store}).result())
+            np.save(path, np.moveaxis(np.squeeze(stained), 0, -1))
+    upper, lower_half = (np.asarray(np.load(path)) for path in kept)
+    return upper, lower_half
 
 
 def linear_map(images: Image, target: Image) -> Callable[[Image], Image]:
@@ -198,7 +203,7 @@ def linear_map(images: Image, target: Image) -> Callable[[Image], Image]:
 def line(smear: Smear, name: str, below: Image, limit_from: Image, truth: Image) -> None:
     """Print how many nuclei are found in an image of the lower half.
 
-    The limit of density is the best one for an image of the upper half.
+    The limit of density is the best one for the same kind of image of the upper half.
     """
     pixel_um = smear.stacks[0].pixel_um / UP
     limit = best_limit(dark_spots(limit_from, pixel_um), smear.nuclei[0], pixel_um)
@@ -275,9 +280,9 @@ def main() -> None:
                 ]  # fmt: skip
                 run = asked.out / f"{number}-{augment}-{seed}"
                 name = f"predicted from {number}, {augment}, seed {seed}"
-                image = predict(smear, folder, run, number, options)
-                line(smear, name, image, upper, lower)
-                shown[f"predicted from {number}"] = image
+                above, below = predict(smear, folder, run, number, options)
+                line(smear, name, below, above, lower)
+                shown[f"predicted from {number}"] = below
     line(smear, "synthetic aperture of 225", lower, upper, lower)
     shown["synthetic aperture of 225"] = lower
     if asked.figure:
