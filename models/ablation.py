@@ -217,10 +217,11 @@ def _compare(
     for row in rows:
         name = str(row["name"])
         row["ssim_less_base"] = row["ssim_of_runs_less_base"] = None
-        if base in scores and name != base:
+        if base is not None and base in scores and name != base:
             differences = scores[name]["ssim"] - scores[base]["ssim"]
             row["ssim_less_base"] = _measure(differences.to_numpy(np.float64))
-            row["ssim_of_runs_less_base"] = _over_runs(means[name] - means[base])
+            by_run: NDArray[np.float64] = np.subtract(means[name], means[base])
+            row["ssim_of_runs_less_base"] = _over_runs(by_run)
 
 
 def _flat(rows: Sequence[Row]) -> pd.DataFrame:
