@@ -85,20 +85,32 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[YamlPath, int]]:
     if not isinstance(data, dict):
         raise UserError("a mapping of fields to values is expected here.", file=path, line=1)
     lines: dict[YamlPath, int] = {}
-    _collect_lines(node, (), lines)
+    _collect_lines(node, (), lines, path)
     return data, lines
 
 
-def _collect_lines(node: yaml.Node | None, path: YamlPath, lines: dict[YamlPath, int]) -> None:
+def _collect_lines(
+    node: yaml.Node | None, path: YamlPath, lines: dict[YamlPath, int], file: Path
+) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, str(key.value))
-            lines[here] = key.start_mark.line + 1
-            _collect_lines(value, here, lines)
+            line = key.start_mark.line + 1
+            if here in lines:  # YAML would silently take the last one
+                field = ".".join(str(part) for part in here)
+                raise UserError(
+                    f"the field '{field}' stands here and in line {lines[here]} too.",
+                    file=file,
+                    line=line,
+                    field=field,
+                    hint="Keep one of them.",
+                )
+            lines[here] = line
+            _collect_lines(value, here, lines, file)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
             lines[(*path, index)] = value.start_mark.line + 1
-            _collect_lines(value, (*path, index), lines)
+            _collect_lines(value, (*path, index), lines, file)
 
 
 def _explain(

@@ -55,6 +55,7 @@ def test_a_good_slide_file_loads(tmp_path: Path) -> None:
         ("[10000, 10400]", "[10400, 10000]", 3, "region", "low below high"),
         ("hardware: simulator_small", "hardware: simulater", None, "hardware", "simulator"),
         ("recipe: le8deg", "recipe: [", 4, None, "not valid YAML"),
+        ("points: 3", "points: 3\n  points: 4", 8, "focus.points", "in line 7 too"),
     ],
 )
 def test_a_mistake_names_line_field_and_remedy(
