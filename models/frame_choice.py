@@ -1,18 +1,21 @@
-"""The images of a scan that a run takes, brought to its exposures. Imports no torch."""
+"""The images that a run takes of scans and data sets, at its exposures. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store import FrameRecord
 from plsctl.models.facts import RunFacts
 from plsctl.models.tiling import FrameStainer
+from plsctl.process.dataset import Dataset
 
 Images = NDArray[np.uint8]
+
+SAME_PIXEL = 0.1
+"""Pixels may differ by this share: cells of one type differ as much."""
 
 
 def matching_frames(stainer: FrameStainer, labels: Sequence[str], source: str) -> list[int]:
@@ -36,23 +39,68 @@ def matching_frames(stainer: FrameStainer, labels: Sequence[str], source: str) -
     return [place[label] for label in facts.labels]
 
 
-def exposure_scale(facts: RunFacts, frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
-    """Factor per frame that brings a scan's signal to the exposures of the training data.
+def require_same_pixel(facts: RunFacts, pixel_um: float, source: str) -> None:
+    """Raise UserError where cells are shown at another scale than the run was trained on."""
+    if abs(pixel_um / facts.pixel_um - 1) > SAME_PIXEL:
+        raise UserError(
+            f"{source} has pixels of {pixel_um:g} um, the run was trained on pixels of "
+            f"{facts.pixel_um:g} um.",
+            hint="Use images of the same magnification, or train a run on images of this one.",
+        )
 
-    1 where the training data do not say how they were exposed.
+
+def exposure_scale(facts: RunFacts, frames: Sequence[Mapping[str, object]]) -> NDArray[np.float64]:
+    """Factor per frame that brings its signal to the exposures of the training data.
+
+    1 where either does not say how it was exposed.
     """
-    scale = np.ones(len(frames))
-    for index, (trained, frame) in enumerate(zip(facts.frames, frames, strict=True)):
-        then = [trained.get(name) for name in ("exposure_ms", "gain", "brightness")]
-        if all(isinstance(value, int | float) and value > 0 for value in then):
-            now = frame.exposure_ms * frame.gain * frame.brightness
-            scale[index] = float(np.prod([float(str(value)) for value in then])) / now
-    return scale
+    lights = [(_light(then), _light(now)) for then, now in zip(facts.frames, frames, strict=True)]
+    return np.array([then / now if then and now else 1.0 for then, now in lights])
+
+
+def _light(frame: Mapping[str, object]) -> float | None:
+    values = [frame.get(name) for name in ("exposure_ms", "gain", "brightness")]
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    return float(np.prod(numbers)) if len(numbers) == len(values) else None
 
 
 def rescale(stack: Images, scale: NDArray[np.float64], black_level: float) -> Images:
-    """Signal above black of every frame (image, y, x, 3) times its factor, 8 bit."""
+    """Signal above black of every frame times its factor, 8 bit.
+
+    Parameters
+    ----------
+    stack
+        (image, y, x, 3), or those of samples (n, image, 3, y, x).
+    scale
+        (image,).
+    black_level
+        In counts of 255.
+    """
     if np.allclose(scale, 1, rtol=1e-3):
         return stack
     signal = (stack.astype(np.float32) - black_level) * scale.reshape(-1, 1, 1, 1)
     return np.clip(np.rint(signal + black_level), 0, 255).astype(np.uint8)
+
+
+def read_stacks(
+    facts: RunFacts, data: Dataset, numbers: Sequence[int] | NDArray[np.int64], margin_px: int
+) -> Images:
+    """Stacks (n, image, 3, y, x) of samples in the order of the run's frames, as they are.
+
+    Raises
+    ------
+    UserError
+        If the data set lacks images or the margin, or has pixels of another size or type.
+    """
+    require_same_pixel(facts, data.pixel_um, f"the data set {data.path}")
+    stacks = data.read_images(numbers, data.channels_of(facts.labels), margin_px)
+    if stacks.dtype != np.uint8:
+        raise UserError(f"the data set {data.path} holds {stacks.dtype}, runs take uint8.")
+    return stacks.astype(np.uint8, copy=False)
+
+
+def as_trained(facts: RunFacts, data: Dataset, stacks: Images) -> Images:
+    """What `read_stacks` gave, brought to the exposures of the run's own training data."""
+    frames = [data.frames[index] for index in data.channels_of(facts.labels)]
+    black_level = float(str(data.attributes.get("black_level", 0)))
+    return rescale(stacks, exposure_scale(facts, frames), black_level)

@@ -18,6 +18,7 @@ from plsctl.models.device import (
     is_memory_error,
     keep_freed_memory,
 )
+from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run
 from plsctl.models.tiling import TILE_PX, FrameStainer, image_major
@@ -92,17 +93,17 @@ class Predictor(FrameStainer):
     ) -> tuple[Images, Images]:
         """Stained crops and bright-field crops of samples of a data set, each (n, 3, y, x).
 
-        The network sees the surroundings that it was trained with.
+        The network sees the surroundings and the exposures that it was trained with.
 
         Raises
         ------
         UserError
-            If the data set lacks images, or the margin, of the run.
+            If the data set lacks images, or the margin, of the run, or has pixels of another size.
         """
-        labels, margin = self.run.facts.labels, self.run.facts.margin_px
-        stacks = data.read_images(numbers, data.channels_of(labels), margin).astype(np.uint8)
-        seen = torch.from_numpy(self.predict(stacks))
-        bright = torch.from_numpy(stacks[:, labels.index("brightfield")])
+        facts, margin = self.run.facts, self.run.facts.margin_px
+        stacks = read_stacks(facts, data, numbers, margin)
+        seen = torch.from_numpy(self.predict(as_trained(facts, data, stacks)))
+        bright = torch.from_numpy(stacks[:, facts.labels.index("brightfield")])
         return without_margin(seen, margin).numpy(), without_margin(bright, margin).numpy()
 
     @property

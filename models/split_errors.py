@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.prediction import Predictor
 from plsctl.process.dataset import Dataset
 
@@ -39,13 +40,12 @@ def read_errors(predictor: Predictor, data: Dataset, split: str) -> SplitErrors:
     UserError
         If the data set lacks the split, the target or images of the run's recipe.
     """
-    target_name = predictor.run.facts.target
+    facts, target_name = predictor.run.facts, predictor.run.facts.target
     numbers = data.split(split, target_name)
-    channels = data.channels_of(predictor.run.facts.labels)
     stacks, predictions = [], []
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]
-        stacks.append(data.read_images(part, channels, 0).astype(np.uint8))
+        stacks.append(as_trained(facts, data, read_stacks(facts, data, part, 0)))
         predictions.append(predictor.predict_samples(data, part)[0])
     target = data.read_target(target_name, numbers).astype(np.uint8)
     prediction = np.concatenate(predictions)

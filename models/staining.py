@@ -21,7 +21,12 @@ from plsctl.acquire.ome_zarr import read_group
 from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
 from plsctl.acquire.store_writer import PassWriter
 from plsctl.models.cell_places import CellPlaces
-from plsctl.models.frame_choice import exposure_scale, matching_frames, rescale
+from plsctl.models.frame_choice import (
+    exposure_scale,
+    matching_frames,
+    require_same_pixel,
+    rescale,
+)
 from plsctl.models.stacks import read_stack
 from plsctl.models.stained_image import remove_stained, write_image
 from plsctl.models.tiling import FrameStainer, Halo
@@ -162,8 +167,9 @@ class _PassStaining:
         self, stainer: FrameStainer, reader: PassReader, out: Path, options: StainingOptions
     ) -> None:
         self._stainer, self._reader, self._options = stainer, reader, options
+        require_same_pixel(stainer.facts, reader.attributes.pixel_um, str(reader.path))
         self._images = matching_frames(stainer, reader.labels, str(reader.path))
-        frames = [reader.attributes.frames[index] for index in self._images]
+        frames = [reader.attributes.frames[index].model_dump() for index in self._images]
         self._scale = exposure_scale(stainer.facts, frames)
         self._cells = (
             CellPlaces(reader.path.parent, stainer.facts.crop_px) if options.cells_only else None
@@ -199,7 +205,7 @@ class _PassStaining:
 
     def _read(self, name: str) -> Images:
         stack = np.stack([self._reader.frame(name, index) for index in self._images])
-        return rescale(stack, self._scale, self._reader.attributes.black_level)
+        return rescale(stack, self._scale, _black_level(self._reader.attributes))
 
     def _stain(self, name: str, stack: Images, halo: Halo) -> None:
         reader, options = self._reader, self._options
@@ -224,6 +230,11 @@ def as_frames(stained: Images) -> list[Images]:
     return frames
 
 
+def _black_level(attributes: PassAttributes) -> float:
+    """In counts of 255, to which frames are developed."""
+    return attributes.black_level * 255 / attributes.full_scale
+
+
 def _stained_attributes(
     stainer: FrameStainer, source: PassAttributes, options: StainingOptions
 ) -> PassAttributes:
@@ -242,6 +253,7 @@ def _stained_attributes(
             "bayer": None,
             "bit_depth": 8,
             "full_scale": 255,
+            "black_level": _black_level(source),
             "frames": tuple(frames),
             "settings_hash": hashlib.sha256(settings.encode()).hexdigest(),
             "finished": False,

@@ -42,7 +42,15 @@ def _stack(seed: int = 0) -> np.ndarray[Any, Any]:
     return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.uint8)
 
 
-def _write_scan(path: Path, name: str, positions: int, exposure_ms: float = 2.0) -> Path:
+def _write_scan(
+    path: Path,
+    name: str,
+    positions: int,
+    exposure_ms: float = 2.0,
+    bits: int = 8,
+    pixel_um: float = 0.293,
+) -> Path:
+    full_scale = 2**bits - 1
     frames = tuple(
         FrameRecord(
             label=f.label, led=f.led, variant=f.variant, leds=(1,), exposure_ms=exposure_ms,
@@ -52,14 +60,16 @@ def _write_scan(path: Path, name: str, positions: int, exposure_ms: float = 2.0)
     )  # fmt: skip
     attributes = PassAttributes(
         slide="S1", patient=None, stain="s", pass_name="unstained", recipe=name, objective="20x",
-        magnification=20, na=0.4, pixel_um=0.293, camera_rotation_deg=0.0, bayer=None,
-        bit_depth=8, black_level=4.0, full_scale=255, frames=frames, settings_hash="h",
+        magnification=20, na=0.4, pixel_um=pixel_um, camera_rotation_deg=0.0, bayer=None,
+        bit_depth=bits, black_level=4.0 * full_scale / 255, full_scale=full_scale, frames=frames,
+        settings_hash="h",
     )  # fmt: skip
     writer = PassWriter(path, attributes)
     for index in range(positions):
         position = writer.position(f"A/{index + 1}", (100.0 * index, 0.0, 5.0))
         for frame, image in enumerate(_stack(index)[: len(frames)]):
-            position.write(frame, image)
+            counts = np.rint(image * (full_scale / 255)).astype(np.uint16 if bits > 8 else np.uint8)
+            position.write(frame, counts)
         place = dict.fromkeys(("x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"), 0.0)
         position.finish({"position": place})
     writer.finish()
@@ -145,6 +155,25 @@ def test_other_exposures_are_brought_to_those_of_the_training(
     found = PassReader(tmp_path / "sb.ome.zarr").frame("A/1", 0)
     assert np.abs(found.astype(int) - wanted).max() <= 1
     assert not np.array_equal(found, PassReader(tmp_path / "sa.ome.zarr").frame("A/1", 0))
+
+
+def test_the_black_level_of_a_camera_of_12_bits_is_brought_to_8(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    frames = []
+    for bits in (8, 12):
+        scan = _write_scan(tmp_path / f"{bits}.ome.zarr", "le8deg", 1, exposure_ms=4.0, bits=bits)
+        out = tmp_path / f"{bits}s.ome.zarr"
+        stain(predictor, scan, out, StainingOptions(halo_px=18))
+        frames.append(PassReader(out).frame("A/1", 0))
+        assert PassReader(out).attributes.black_level == pytest.approx(4.0)
+    np.testing.assert_array_equal(*frames)
+
+
+def test_another_magnification_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    scan = _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", 1, pixel_um=0.146)
+    with pytest.raises(UserError, match=r"pixels of 0\.146 um, the run was trained on .*0\.293"):
+        stain(predictor, scan, tmp_path / "out.ome.zarr")
 
 
 def test_missing_images_are_named(predictor: Predictor, tmp_path: Path) -> None:

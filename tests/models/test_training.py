@@ -248,6 +248,24 @@ def test_prediction_in_batches_equals_one_by_one(trained: Path, dataset: Path) -
         Predictor(run).predict(stacks[:, :2])
 
 
+def test_data_of_other_exposures_are_seen_as_if_exposed_like_the_training_data(
+    trained: Path, dataset: Path
+) -> None:
+    predictor = Predictor(Run.open(trained), device="cpu", precision="float32")
+    data = Dataset.open(dataset)
+    longer = [frame | {"exposure_ms": 4.0} for frame in data.frames]  # 2.0 in training
+    other = Dataset(dataset, {**data.attributes, "frames": longer, "black_level": 4.0}, data.table)
+    numbers = data.split("test")
+    stacks = data.read_input(numbers).astype(float)
+    wanted = predictor.predict(np.rint((stacks - 4) / 2 + 4).clip(0, 255).astype(np.uint8))
+    found, bright = predictor.predict_samples(other, numbers)
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(bright, stacks[:, 0])  # as it is
+    scaled = Dataset(dataset, {**data.attributes, "pixel_um": 0.6}, data.table)
+    with pytest.raises(UserError, match=r"pixels of 0\.6 um"):
+        predictor.predict_samples(scaled, numbers)
+
+
 def test_a_margin_is_seen_and_not_asked_for(make_dataset: Any, tmp_path: Path) -> None:
     # Crops of 16 px inside stacks of 24 px: targets and losses have the crop's size.
     wide = make_dataset(tmp_path / "wide.zarr", margin_px=4)
