@@ -11,6 +11,7 @@ from plsctl.models.config import TrainingConfig
 from plsctl.models.device import choose_device, keep_freed_memory, memory_errors
 from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import launched_processes
+from plsctl.models.run import Run
 from plsctl.models.tensorboard import require_tensorboard
 from plsctl.models.trainer import Trainer
 from plsctl.process.dataset import Dataset
@@ -61,7 +62,8 @@ def train(
     )
     with launched_processes(device) as processes, memory_errors(advice):
         with processes.first_goes_ahead():
-            run = prepare_run(config, data, fresh and processes.first)
+            # One writes; the others would tear each other's files apart.
+            run = prepare_run(config, data, fresh) if processes.first else Run.open(config.out)
         if not processes.first:
             on_epoch = on_batch = None
         return Trainer(config, data, run, processes, on_batch).fit(on_epoch)
