@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from plsctl.acquire.errors import UserError
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -94,6 +96,11 @@ def launched_processes(device: torch.device) -> Iterator[Processes]:
     ----------
     device
         GPUs talk by NCCL, CPUs by gloo.
+
+    Raises
+    ------
+    UserError
+        If there is no GPU for this process.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -101,6 +108,13 @@ def launched_processes(device: torch.device) -> Iterator[Processes]:
         return
     found = Processes(int(os.environ["RANK"]), count, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
+        gpus = torch.cuda.device_count()
+        if found.local >= gpus:
+            raise UserError(
+                f"torchrun began more processes on this computer than it has GPUs ({gpus}).",
+                field="nproc-per-node",
+                hint=f"Begin {gpus}, or use --device cpu.",
+            )
         torch.cuda.set_device(found.local)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
