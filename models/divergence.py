@@ -13,11 +13,10 @@ def diverged(
     value: float, step: int, folder: Path, config: TrainingConfig, progress: Progress
 ) -> UserError:
     """The error that names the step, what is kept and the remedy."""
-    kept = (
-        f"The weights up to epoch {progress.epoch} are kept in {folder}. " if progress.epoch else ""
-    )
+    finished = len(progress.history)
+    kept = f"The weights up to epoch {finished} are kept in {folder}. " if finished else ""
     return UserError(
-        f"the loss became {value} in epoch {progress.epoch + 1}, step {step}.",
+        f"the loss became {value} in epoch {finished + 1}, step {step}.",
         hint=f"{kept}Train into another folder with a lower --learning-rate "
         f"(now {config.learning_rate:g}) or with --precision float32.",
     )

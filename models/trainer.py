@@ -238,9 +238,9 @@ class Trainer:
     def _note(self, row: Row) -> None:
         """Take an epoch into the curve, and write the checkpoint and the curve."""
         progress = self.progress
-        progress.history.append(row)
         if not math.isfinite(row["validation_loss"]):
             raise self._diverged(row["validation_loss"], progress.step)
+        progress.history.append(row)
         better = row["validation_loss"] < progress.best_loss
         if better:
             progress.best_loss, progress.best_epoch = row["validation_loss"], progress.epoch
