@@ -15,6 +15,8 @@ from plsctl.acquire.ome_zarr import LEVELS, create_array, image_metadata, read_g
 Images = NDArray[np.uint8]
 
 FORMAT = "plsctl-stained"
+PASS_NAME = "virtually-stained"
+"""Of a stained plate."""
 
 
 def write_image(out: Path, images: Images, pixel_um: float, origin: Mapping[str, object]) -> None:
@@ -30,8 +32,7 @@ def write_image(out: Path, images: Images, pixel_um: float, origin: Mapping[str,
             array[index, :, 0].write(np.moveaxis(image, -1, 0)).result()
     ome = image_metadata(out.name, pixel_um, (0.0, 0.0, 0.0), 3, 255)
     write_group(part, {"ome": ome, "plsctl": {"format": FORMAT, **origin}})
-    if out.exists():
-        remove_stained(out)
+    remove_stained(out)
     part.rename(out)
 
 
@@ -42,20 +43,32 @@ def _halved(image: Images) -> Images:
     return halved
 
 
-def remove_stained(out: Path) -> None:
-    """Remove what `plsctl stain` wrote.
+def stained_facts(out: Path) -> Mapping[str, object] | None:
+    """What is noted of the stained image or plate of that name; None where there is nothing yet.
 
     Raises
     ------
     UserError
-        If it is anything else.
+        If there is anything that `plsctl stain` did not write.
     """
-    if not out.exists():
-        return
-    found = read_group(out).get("plsctl")
-    stained = isinstance(found, dict) and (
-        found.get("format") == FORMAT or found.get("pass_name") == "virtually-stained"
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    try:
+        found = read_group(out).get("plsctl")
+    except UserError:
+        found = None
+    if isinstance(found, dict) and (
+        found.get("format") == FORMAT or found.get("pass_name") == PASS_NAME
+    ):
+        return found
+    raise UserError(
+        "this is not a stained image and is left alone.",
+        file=out,
+        hint="Choose another name with --out.",
     )
-    if not stained:
-        raise UserError(f"{out} is not a stained image and is left alone.", hint="Remove it.")
-    shutil.rmtree(out)
+
+
+def remove_stained(out: Path) -> None:
+    """Remove what `plsctl stain` wrote, or an empty folder; `UserError` if it is anything else."""
+    if stained_facts(out) is not None or out.exists():
+        shutil.rmtree(out)

@@ -28,7 +28,7 @@ from plsctl.models.frame_choice import (
     rescale,
 )
 from plsctl.models.stacks import read_stack
-from plsctl.models.stained_image import remove_stained, write_image
+from plsctl.models.stained_image import PASS_NAME, remove_stained, stained_facts, write_image
 from plsctl.models.tiling import FrameStainer, Halo
 
 Images = NDArray[np.uint8]
@@ -114,7 +114,7 @@ def stain(
             hint="Name the folder of a scan, or leave --cells-only out.",
         )
     stack = read_stack(pass_folder, stainer.facts, options.recipe)
-    if out.exists() and not options.fresh:
+    if stained_facts(out) is not None and not options.fresh:
         raise UserError(f"{out} exists already.", hint="Choose another name, or use --fresh.")
     halo = _halo(stainer, stack, options)
     stained = stainer.stain_frame(stack, tile_px=options.tile_px, halo_px=halo.px)
@@ -248,7 +248,7 @@ def _stained_attributes(
         frames.append(frame.model_copy(update={"label": ERROR_LABEL, "led": ERROR_LABEL}))
     return source.model_copy(
         update={
-            "pass_name": "virtually-stained",
+            "pass_name": PASS_NAME,
             "recipe": "brightfield",
             "bayer": None,
             "bit_depth": 8,
@@ -263,10 +263,8 @@ def _stained_attributes(
 
 def _require_same(out: Path, attributes: PassAttributes) -> None:
     """Images of another run or scan must not be mixed into the same plate."""
-    if not _is_pass(out):
-        return
-    content = read_group(out)["plsctl"]
-    if isinstance(content, dict) and content.get("settings_hash") != attributes.settings_hash:
+    found = stained_facts(out)
+    if found is not None and found.get("settings_hash") != attributes.settings_hash:
         raise UserError(
             f"{out} exists already and was made by another run, from another scan or with other "
             "options.",

@@ -142,6 +142,27 @@ def test_another_run_or_scan_is_not_mixed_into_a_plate(
     assert PassReader(scan).stack("A/1").shape == (4, *SHAPE, 3)
 
 
+def test_what_else_is_there_stays_and_is_not_written_into(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    scan = _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", positions=1)
+    out = tmp_path / "results"
+    out.mkdir()
+    stain(predictor, scan, out)  # an empty folder is nothing
+    stain(predictor, scan, out, StainingOptions(fresh=True))
+    np.save(tmp_path / "stack.npy", _stack())
+    stain(predictor, tmp_path / "stack.npy", out, StainingOptions(fresh=True))
+    with pytest.raises(UserError, match="made by another run"):
+        stain(predictor, scan, out)  # one image, not a plate
+    notes = tmp_path / "mine"
+    notes.mkdir()
+    (notes / "notes.txt").write_text("hours of work")
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="left alone"):
+            stain(predictor, scan, notes, StainingOptions(fresh=fresh))
+    assert [file.name for file in notes.iterdir()] == ["notes.txt"]
+
+
 def test_other_exposures_are_brought_to_those_of_the_training(
     predictor: Predictor, tmp_path: Path
 ) -> None:
