@@ -28,8 +28,12 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     UserError
-        If a GPU is asked for and there is none.
+        If there is no such name, or a GPU is asked for and there is none.
     """
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(
+            f"there is no device '{name}'.", field="device", hint="Choose auto, cpu or cuda."
+        )
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "torch sees no CUDA device.",

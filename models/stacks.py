@@ -67,7 +67,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
             store = {"driver": "file", "path": str(path)}
             array = ts.open({"driver": _zarr_driver(path), "kvstore": store}, read=True).result()
             return np.asarray(array.read().result())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         problem = (str(error).splitlines() or [""])[0][:150]
         raise UserError(f"the stack cannot be read ({problem}).", file=path) from None
     raise UserError(
