@@ -8,6 +8,7 @@ where it ended.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -180,6 +181,24 @@ class _PassStaining:
         _require_same(out, attributes)
         self._writer = PassWriter(out, attributes)
         self._out = out
+        self._refuse_taken_again()
+
+    def _refuse_taken_again(self) -> None:
+        """Positions that were scanned anew since they were stained must not pass for done."""
+        for name in set(self._writer.wells) & set(self._reader.names):
+            noted = read_group(self._out / name / "0")["plsctl"]["stained"]
+            digest = self._digest(name)
+            if noted.get("frames_sha256", digest) != digest:
+                raise UserError(
+                    f"position {name} has been scanned again since it was stained.",
+                    file=self._out,
+                    hint="Choose another name with --out, or use --fresh.",
+                )
+
+    def _digest(self, name: str) -> str:
+        """Of what was noted of a position's images, their checksums among it."""
+        frames = json.dumps(self._reader.facts(name).get("frames"), sort_keys=True)
+        return hashlib.sha256(frames.encode()).hexdigest()
 
     def run(self, on_position: Callable[[int, int], None]) -> StainingResult:
         names = self._reader.names
@@ -219,6 +238,7 @@ class _PassStaining:
         for index, frame in enumerate(as_frames(stained)):
             position.write(index, frame)
         origin = _origin(self._stainer, reader.path, halo, options)
+        origin["frames_sha256"] = self._digest(name)
         position.finish({"position": reader.facts(name)["position"], "stained": origin})
 
 

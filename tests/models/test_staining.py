@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def _write_scan(
     exposure_ms: float = 2.0,
     bits: int = 8,
     pixel_um: float = 0.293,
+    seed: int = 0,
 ) -> Path:
     full_scale = 2**bits - 1
     frames = tuple(
@@ -67,11 +69,11 @@ def _write_scan(
     writer = PassWriter(path, attributes)
     for index in range(positions):
         position = writer.position(f"A/{index + 1}", (100.0 * index, 0.0, 5.0))
-        for frame, image in enumerate(_stack(index)[: len(frames)]):
+        for frame, image in enumerate(_stack(seed + index)[: len(frames)]):
             counts = np.rint(image * (full_scale / 255)).astype(np.uint16 if bits > 8 else np.uint8)
             position.write(frame, counts)
         place = dict.fromkeys(("x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"), 0.0)
-        position.finish({"position": place})
+        position.finish({"position": place, "frames": [{"crc32": seed}]})
     writer.finish()
     return path
 
@@ -140,6 +142,19 @@ def test_another_run_or_scan_is_not_mixed_into_a_plate(
     with pytest.raises(UserError, match="left alone"):
         stain(predictor, scan, scan, StainingOptions(fresh=True))
     assert PassReader(scan).stack("A/1").shape == (4, *SHAPE, 3)
+
+
+def test_a_scan_that_was_taken_again_is_not_taken_for_stained(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.ome.zarr"
+    stain(predictor, _write_scan(tmp_path / "u.ome.zarr", "le8deg", positions=1), out)
+    shutil.rmtree(tmp_path / "u.ome.zarr")  # what `plsctl scan --fresh` does
+    again = _write_scan(tmp_path / "u.ome.zarr", "le8deg", positions=2, seed=5)
+    with pytest.raises(UserError, match="A/1 has been scanned again since it was stained"):
+        stain(predictor, again, out)
+    stain(predictor, again, out, StainingOptions(fresh=True))
+    assert stain(predictor, again, out).skipped == 2
 
 
 def test_what_else_is_there_stays_and_is_not_written_into(
