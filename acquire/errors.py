@@ -90,24 +90,30 @@ class InterruptedScan(PlsctlError):
     kind = "interrupted"
 
 
+POSITIONS = "the positions finished so far are kept"
+
+
 @contextmanager
-def disk_errors(place: Path) -> Iterator[None]:
-    """Let a failed write inside the block tell the user what it means for a file or folder."""
+def disk_errors(place: Path, kept: str = POSITIONS) -> Iterator[None]:
+    """Let a failed write inside the block tell the user what it means for a file or folder.
+
+    `kept` says what a full disk leaves as it is.
+    """
     try:
         yield
     except OSError as error:
         if isinstance(error, PlsctlError):
             raise
-        raise disk_error(error, place) from None
+        raise disk_error(error, place, kept) from None
 
 
-def disk_error(error: BaseException, folder: Path) -> UserError:
+def disk_error(error: BaseException, folder: Path, kept: str = POSITIONS) -> UserError:
     """What a failed write means for the user."""
     text = str(error)
     full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text
     if full or "RESOURCE_EXHAUSTED" in text:
         return UserError(
-            "the disk is full; the positions finished so far are kept.",
+            f"the disk is full; {kept}.",
             file=folder,
             hint="Make room and run the same command again: it goes on where it stopped.",
         )

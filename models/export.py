@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.models.data import InputScale, to_counts
 from plsctl.models.exported import INPUT, METADATA_KEY, OUTPUT, ExportedModel, ModelCard
+from plsctl.models.facts import KEPT
 from plsctl.models.networks import Generator
 from plsctl.models.perceptual import file_digest
 from plsctl.models.prediction import Predictor
@@ -72,10 +73,11 @@ def export_run(run: Run, out: Path) -> int:
         weights_sha256=predictor.weights_sha256,
         run=str(run.path),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.stem}.part.onnx")
-    _write(run, card, partial)
-    partial.replace(out)
+    with disk_errors(out, KEPT):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _write(run, card, partial)
+        partial.replace(out)
     side = max(CHECKED_PX, 2 * card.least_px)
     window = _random_stack(len(run.facts.labels), side)
     found = ExportedModel(out, "onnxruntime").stain_window(window)

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from plsctl.acquire.config import Settings
+from plsctl.acquire.errors import disk_errors
+
+KEPT = "what was written before is kept"
 
 FORMAT = "plsctl-run"
 VERSION = 1
@@ -69,7 +72,8 @@ class RunFacts(Settings):
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file at once."""
+    """Replace a text file at once; `UserError` where the disk does not take it."""
     partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with disk_errors(path, KEPT):
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)

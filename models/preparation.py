@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.models.augmentation import array_symmetries
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import measure_normalisation, some_of
@@ -37,14 +38,20 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     start = open_start(config, data)
     if (folder / "facts.json").is_file():
         shutil.rmtree(folder)
-    elif folder.exists() and any(folder.iterdir()) and not (folder / "config.yaml").is_file():
+    elif folder.exists() and not _is_free(folder):
         raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another --out.")
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", config.to_yaml())
     facts = _gather_facts(config, data, start)
     # Last: a folder with facts is a run that can be continued.
     write_text(folder / "facts.json", facts.model_dump_json(indent=1))
     return Run(folder, config, facts)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is empty, or was left before its run began."""
+    return folder.is_dir() and (not any(folder.iterdir()) or (folder / "config.yaml").is_file())
 
 
 def _continued(config: TrainingConfig, data: Dataset) -> Run:

@@ -20,9 +20,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from plsctl.acquire.config import load_settings
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.models.config import TrainingConfig
-from plsctl.models.facts import VERSION, RunFacts
+from plsctl.models.facts import KEPT, VERSION, RunFacts
 from plsctl.models.networks import Generator, make_network
 
 
@@ -47,7 +47,14 @@ class Run:
         file = folder / "facts.json"
         if not file.is_file():
             raise UserError(f"{folder} is not a run folder.", hint="Make one with `plsctl train`.")
-        content = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            content = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise UserError(
+                "the run cannot be read: this file is damaged.",
+                file=file,
+                hint="Take it from a copy, or train the run again with --fresh.",
+            ) from None
         if content.get("version") != VERSION:
             raise UserError(
                 f"the run has version {content.get('version')}, this plsctl reads {VERSION}.",
@@ -122,12 +129,20 @@ def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> 
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, object]) -> None:
-    """Write tensors with a JSON state in one file; the old one stays until it is whole."""
+    """Write tensors with a JSON state in one file; the old one stays until it is whole.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or does not take it.
+    """
     partial = path.with_name(path.name + ".part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # The library's own writing of files leaves them readable to nobody else on a shared disk.
-    partial.write_bytes(save(plain, metadata={"state": json.dumps(state)}))
-    partial.replace(path)
+    content = save(plain, metadata={"state": json.dumps(state)})
+    with disk_errors(path, KEPT):
+        partial.write_bytes(content)
+        partial.replace(path)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
@@ -144,6 +159,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
             state = json.loads((file.metadata() or {}).get("state", "{}"))
     except Exception as error:  # the library raises its own type, which has no stable name
         raise UserError(
-            f"the weights cannot be read ({error}).", file=path, hint="Train the run again."
+            f"the weights cannot be read ({error}).",
+            file=path,
+            hint="Take them from a copy, or train the run again with --fresh.",
         ) from None
     return tensors, state

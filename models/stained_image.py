@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_error
 from plsctl.acquire.ome_zarr import LEVELS, create_array, image_metadata, read_group, write_group
 
 Images = NDArray[np.uint8]
@@ -23,17 +23,24 @@ def write_image(out: Path, images: Images, pixel_um: float, origin: Mapping[str,
     """Write images (n, y, x, 3) as one multiscale OME-Zarr 0.5, under its name when it is whole."""
     part = out.with_name(f".{out.name}.writing")
     shutil.rmtree(part, ignore_errors=True)
-    for level in range(LEVELS):
-        if level:
-            images = np.stack([_halved(image) for image in images])
-        count, height, width = images.shape[:3]
-        array = create_array(part / str(level), (count, 3, 1, height, width), np.uint8)
-        for index, image in enumerate(images):
-            array[index, :, 0].write(np.moveaxis(image, -1, 0)).result()
+    try:
+        _write_levels(part, images)
+    except (OSError, ValueError) as error:  # tensorstore's own are of both types
+        raise disk_error(error, out, "what was there before is kept") from None
     ome = image_metadata(out.name, pixel_um, (0.0, 0.0, 0.0), 3, 255)
     write_group(part, {"ome": ome, "plsctl": {"format": FORMAT, **origin}})
     remove_stained(out)
     part.rename(out)
+
+
+def _write_levels(folder: Path, images: Images) -> None:
+    for level in range(LEVELS):
+        if level:
+            images = np.stack([_halved(image) for image in images])
+        count, height, width = images.shape[:3]
+        array = create_array(folder / str(level), (count, 3, 1, height, width), np.uint8)
+        for index, image in enumerate(images):
+            array[index, :, 0].write(np.moveaxis(image, -1, 0)).result()
 
 
 def _halved(image: Images) -> Images:

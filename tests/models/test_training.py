@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import itertools
 import json
 import math
@@ -194,6 +195,30 @@ def test_weights_of_another_recipe_are_refused(trained: Path, tmp_path: Path) ->
     wide = run.config.model_copy(update={"width": 20})
     with pytest.raises(UserError, match="of another network"):
         Run(run.path, wide, run.facts).network()
+
+
+def test_a_full_disk_keeps_the_last_epoch_and_damaged_files_are_named(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train(_config(dataset, run, epochs=1))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="the disk is full; what was written before is kept"):
+        train(_config(dataset, run, epochs=2))
+    monkeypatch.undo()
+    assert train(_config(dataset, run, epochs=2)).epochs == 2
+    (run / "last.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"last\.safetensors: the weights cannot be .*--fresh"):
+        train(_config(dataset, run, epochs=3))
+    (run / "facts.json").write_text("")
+    with pytest.raises(UserError, match=r"facts\.json: .*damaged"):
+        Run.open(run)
+    with pytest.raises(UserError, match="is not a run folder"):
+        train(_config(dataset, run / "facts.json"))
 
 
 def test_running_out_of_memory_names_the_remedy() -> None:
