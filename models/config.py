@@ -62,7 +62,7 @@ class TrainingConfig(Settings):
     target: Literal["20x", "100x"] = "20x"
     blocks: int | None = Field(default=None, ge=1, le=64)
     growth: int | None = Field(default=None, ge=1)
-    width: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=2)
     """Channels inside the network; None takes the model's own (those of the input for RRDB)."""
     from_run: Path | None = None
     """Run whose weights and input scale this one begins with."""
