@@ -20,7 +20,7 @@ from plsctl.process.dataset import Dataset
 Counts = NDArray[np.uint8]
 
 STATISTICS_SAMPLES = 512
-"""Training samples from which mean and deviation of the inputs are taken."""
+"""At most so many training samples give mean and deviation of the inputs."""
 
 DEVICE_SHARE = 0.5
 """Share of a GPU's free memory that samples may take; the rest is the network's."""
@@ -86,6 +86,11 @@ def some_of(numbers: NDArray[np.int64], share: float) -> NDArray[np.int64]:
         return numbers
     count = max(1, round(share * len(numbers)))
     return np.sort(np.random.default_rng(0).choice(numbers, count, replace=False))
+
+
+def spread(numbers: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """At most so many samples, at even distances over all of them, from slide to slide."""
+    return numbers[:: -(-len(numbers) // most)]
 
 
 class SampleSource:
@@ -231,9 +236,8 @@ def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 def measure_normalisation(data: Dataset, images: Sequence[int], target: str) -> Normalisation:
     """Scale of the inputs, from evenly chosen training samples."""
-    numbers = data.split("train", target)
-    step = max(1, len(numbers) // STATISTICS_SAMPLES)
-    return Normalisation.of(data.read_images(numbers[::step][:STATISTICS_SAMPLES], images))
+    numbers = spread(data.split("train", target), STATISTICS_SAMPLES)
+    return Normalisation.of(data.read_images(numbers, images))
 
 
 def _require_8_bit(data: Dataset, number: int) -> None:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from plsctl.models.cell_types import CellTypeReader, types_of
+from plsctl.models.data import spread
 from plsctl.models.facts import write_text
 from plsctl.models.marks import marks_left
 from plsctl.models.metrics import METRICS, bootstrap_interval
@@ -25,7 +26,7 @@ BLOCK = 64
 """Samples read and predicted at once."""
 
 JUDGED_TARGETS = 200
-"""Training targets from which white and the limit of chromatin are taken."""
+"""At most so many training targets give white and the limit of chromatin."""
 
 RIMLESS_TARGET = "100x"
 """Stained images without dark rims, for they are taken under oil; those at 20x have them too."""
@@ -140,9 +141,7 @@ def evaluate(
 
 def nucleus_judge(data: Dataset, target: str) -> NucleusJudge:
     """The judge of nuclei that the stained targets of the training split make."""
-    numbers = data.split("train", target)
-    step = max(1, len(numbers) // JUDGED_TARGETS)
-    chosen = data.read_target(target, numbers[::step][:JUDGED_TARGETS])
+    chosen = data.read_target(target, spread(data.split("train", target), JUDGED_TARGETS))
     return NucleusJudge(chosen.astype(np.uint8), data.pixel_um)
 
 

@@ -31,10 +31,13 @@ class Normalisation(Settings):
     def of(cls, stacks: NDArray[np.generic]) -> Normalisation:
         """Measure stacks (sample, image, 3, y, x)."""
         flat = stacks.reshape(len(stacks), -1, *stacks.shape[-2:])
-        mean = flat.mean(axis=(0, 2, 3), dtype=np.float64)
+        # One by one: all at once would take eight times the memory of the stacks.
+        channels = [flat[:, channel] for channel in range(flat.shape[1])]
         # At least one count: an image without any signal must not blow up its noise.
-        std = np.maximum(flat.std(axis=(0, 2, 3), dtype=np.float64), 1.0)
-        return cls(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+        return cls(
+            mean=tuple(float(c.mean(dtype=np.float64)) for c in channels),
+            std=tuple(max(float(c.std(dtype=np.float64)), 1.0) for c in channels),
+        )
 
 
 class RunFacts(Settings):

@@ -12,7 +12,7 @@ from torch import Tensor
 from plsctl.models.cell_types import CellTypeReader, learnable_types
 from plsctl.models.classifier_features import ClassifierFeatures
 from plsctl.models.config import BUILT_IN_PERCEPTUAL, TrainingConfig
-from plsctl.models.data import some_of, to_colour
+from plsctl.models.data import some_of, spread, to_colour
 from plsctl.models.device import choose_device
 from plsctl.models.perceptual import StainFeatures, VggFeatures, file_digest
 from plsctl.models.run import Run, read_tensors, write_tensors
@@ -23,7 +23,7 @@ Features = StainFeatures | ClassifierFeatures | VggFeatures
 FILE = "perceptual.safetensors"
 
 FEATURE_TARGETS = 256
-"""Training targets from which the filters are made, and on which a classifier's maps are scaled."""
+"""At most so many training targets make the filters, or scale a classifier's maps."""
 
 
 def check_features(config: TrainingConfig, data: Dataset) -> None:
@@ -101,6 +101,5 @@ def _numbers(config: TrainingConfig, data: Dataset) -> NDArray[np.int64]:
 
 def _some_targets(data: Dataset, target: str, numbers: NDArray[np.int64]) -> Tensor:
     """Stained training images (n, 3, y, x), colours in [-1, 1], spread over the split."""
-    step = max(1, len(numbers) // FEATURE_TARGETS)
-    chosen = numbers[::step][:FEATURE_TARGETS]
+    chosen = spread(numbers, FEATURE_TARGETS)
     return to_colour(torch.from_numpy(data.read_target(target, chosen).astype(np.uint8)))

@@ -17,7 +17,14 @@ import torch
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig, config_from_file, config_from_options
-from plsctl.models.data import InputScale, SampleSource, epoch_order, to_colour, to_counts
+from plsctl.models.data import (
+    InputScale,
+    SampleSource,
+    epoch_order,
+    spread,
+    to_colour,
+    to_counts,
+)
 from plsctl.models.device import memory_errors
 from plsctl.models.evaluation import evaluate
 from plsctl.models.facts import Normalisation
@@ -253,6 +260,14 @@ def test_normalised_inputs_have_unit_deviation_in_every_channel() -> None:
     torch.testing.assert_close(scaled.std(dim=(0, 2, 3)), torch.ones(6), atol=1e-3, rtol=0)
     # A dead image is not blown up.
     assert Normalisation.of(np.zeros((2, 1, 3, 4, 4), np.uint8)).std == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("count", [1, 511, 512, 513, 1000, 1536, 30_000])
+def test_statistics_are_of_samples_spread_over_all_slides(count: int) -> None:
+    chosen = spread(np.arange(count), 512)
+    assert min(count, 256) <= len(chosen) <= 512
+    gaps = np.diff(chosen, append=count)
+    assert gaps.max() <= count / 512 + 1  # no part of the split is left out
 
 
 def test_colours_go_to_counts_and_back() -> None:
