@@ -115,7 +115,31 @@ def memory_errors(advice: str) -> Iterator[None]:
 
 def is_memory_error(error: RuntimeError | MemoryError) -> bool:
     """Whether an error says that the memory of the GPU or the computer does not suffice."""
-    # The CPU allocator of torch has no exception type of its own.
-    text = str(error)
-    told = "not enough memory" in text or "can't allocate memory" in text
-    return told or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    # Allocators of the CPU, of CUDA, of pinned memory and of its libraries: four types of errors.
+    signs = ("out of memory", "not enough memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
+
+
+@contextmanager
+def compiler_errors(compiling: bool) -> Iterator[None]:
+    """Turn a failure of torch.compile, which needs compilers of its own, into a sentence.
+
+    Raises
+    ------
+    UserError
+        If the block translates a network and that fails.
+    """
+    if not compiling:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = str(error).splitlines()[0][:150]
+        raise UserError(
+            f"torch.compile cannot translate the network here ({reason}).",
+            field="compile",
+            hint="Leave --compile out, or install the C++ compiler (and Triton) that it needs.",
+        ) from None

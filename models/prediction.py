@@ -17,6 +17,7 @@ from plsctl.models.device import (
     choose_precision,
     is_memory_error,
     keep_freed_memory,
+    memory_errors,
 )
 from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.perceptual import file_digest
@@ -27,6 +28,8 @@ from plsctl.process.dataset import Dataset
 Images = NDArray[np.uint8]
 
 GPU_TILE_PX = 2048
+
+OTHER_DEVICE = "End what else uses the GPU's memory, or use --device cpu."
 
 
 class Predictor(FrameStainer):
@@ -68,8 +71,9 @@ class Predictor(FrameStainer):
         keep_freed_memory(self.device)
         self.dtype = choose_precision(precision, self.device)
         self.batch = batch
-        self._network = network.to(self.device)
-        self._scale = InputScale(run.facts.normalisation).to(self.device)
+        with memory_errors(OTHER_DEVICE):
+            self._network = network.to(self.device)
+            self._scale = InputScale(run.facts.normalisation).to(self.device)
 
     def predict(self, stacks: Images) -> Images:
         """Stained crops (n, 3, y, x) for stacks (n, image, 3, y, x) in the run's recipe.
@@ -78,14 +82,17 @@ class Predictor(FrameStainer):
         ------
         ValueError
             If the number of images is another.
+        UserError
+            If memory runs out.
         """
         expected = (len(self.run.facts.labels), 3)
         if stacks.ndim != 5 or stacks.shape[1:3] != expected:
             raise ValueError(f"expected (n, {expected[0]}, 3, y, x), got {stacks.shape}")
-        parts = [
-            self._run(torch.from_numpy(stacks[start : start + self.batch]).flatten(1, 2))
-            for start in range(0, len(stacks), self.batch)
-        ]
+        with memory_errors(OTHER_DEVICE):
+            parts = [
+                self._run(torch.from_numpy(stacks[start : start + self.batch]).flatten(1, 2))
+                for start in range(0, len(stacks), self.batch)
+            ]
         return torch.cat(parts).numpy()
 
     def predict_samples(

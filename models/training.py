@@ -8,7 +8,12 @@ import torch
 
 from plsctl.models.checkpoint import Row, TrainingResult
 from plsctl.models.config import TrainingConfig
-from plsctl.models.device import choose_device, keep_freed_memory, memory_errors
+from plsctl.models.device import (
+    choose_device,
+    compiler_errors,
+    keep_freed_memory,
+    memory_errors,
+)
 from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import launched_processes
 from plsctl.models.run import Run
@@ -47,7 +52,7 @@ def train(
     ------
     UserError
         If the data do not fit the request, the folder holds a run with other settings, the loss
-        becomes NaN, or memory runs out. The last good checkpoint stays.
+        becomes NaN, memory runs out, or torch.compile fails. The last good checkpoint stays.
     """
     if config.tensorboard:
         require_tensorboard()
@@ -57,10 +62,15 @@ def train(
     device = choose_device(config.device)
     keep_freed_memory(device)
     advice = (
-        f"Run again with a smaller batch (--batch {max(1, config.batch_size // 2)}), fewer "
-        "images or a smaller --width; finished epochs are kept."
+        f"Begin anew (--fresh) with a smaller batch (--batch {max(1, config.batch_size // 2)}), "
+        "fewer images or a smaller --width; or, where another program took it, run the same "
+        "command again: finished epochs are kept."
     )
-    with launched_processes(device) as processes, memory_errors(advice):
+    with (
+        launched_processes(device) as processes,
+        compiler_errors(config.compile),
+        memory_errors(advice),
+    ):
         with processes.first_goes_ahead():
             # One writes; the others would tear each other's files apart.
             run = prepare_run(config, data, fresh) if processes.first else Run.open(config.out)

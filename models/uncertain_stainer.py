@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.models.device import is_memory_error
 from plsctl.models.error_model import ErrorModel
 from plsctl.models.prediction import Predictor
 from plsctl.models.registry import alignment_px
@@ -64,6 +65,11 @@ class UncertainStainer(FrameStainer):
         """(4, y, x) for a window (image, y, x, 3) of a stack."""
         colours = self._predictor.stain_window(window)
         stack = np.moveaxis(window, 3, 1)[None]
-        error = 255 * self._errors.errors(stack, colours[None])
+        try:
+            error = 255 * self._errors.errors(stack, colours[None])
+        except RuntimeError as failure:
+            if is_memory_error(failure):
+                raise MemoryError from None
+            raise
         grey = np.clip(np.rint(error), 0, 255).astype(np.uint8)
         return np.concatenate([colours, grey])

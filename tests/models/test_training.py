@@ -236,6 +236,21 @@ def test_running_out_of_memory_names_the_remedy() -> None:
         torch.empty(2**50)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "CUDA error: out of memory",  # of pinned memory, or of a GPU that others fill
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_what_gpus_say_of_too_little_memory_is_understood(text: str) -> None:
+    with pytest.raises(UserError, match="memory does not suffice"), memory_errors(""):
+        raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="illegal"), memory_errors(""):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
 def test_streamed_batches_equal_those_in_memory(dataset: Path) -> None:
     data = Dataset.open(dataset)
     held = SampleSource(data, "train", [2, 0], "20x", memory_gb=1)
