@@ -216,6 +216,9 @@ def _inherited(values: dict[str, object]) -> dict[str, object]:
     if values.get("from_run") is None:
         return values
     file = Path(str(values["from_run"])) / "config.yaml"
+    own = Path(str(values.get("out"))) / "config.yaml"
+    if not file.is_file() and own.is_file():
+        file = own  # a run that has begun holds the same, and needs its start no more
     if not file.is_file():
         raise UserError(
             f"{file.parent} is not a run folder.",

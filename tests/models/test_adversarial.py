@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import math
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,19 @@ def test_it_starts_from_the_generator_and_takes_over_its_sizes(
         torch.testing.assert_close(tensor, before.network().state_dict()[name])
     assert run.facts.normalisation == before.facts.normalisation
     assert run.facts.start is not None and run.facts.start["run"] == str(generator)
+
+
+def test_a_run_that_has_begun_needs_its_start_no_more(generator: Path, tmp_path: Path) -> None:
+    start, out = tmp_path / "start", tmp_path / "run"
+    shutil.copytree(generator, start)
+    train(_adversarial(start, out, epochs=1))
+    shutil.rmtree(start)
+    config = _adversarial(start, out, epochs=2)
+    assert config.width == 8
+    assert train(config).epochs == 2
+    with pytest.raises(UserError, match="not a run folder"):
+        train(config, fresh=True)
+    assert Run.open(out).network() is not None
 
 
 def test_both_networks_learn_and_a_killed_run_goes_on(
