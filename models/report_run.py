@@ -66,7 +66,8 @@ def _curve_section(run: Run) -> Section:
 
 def _prediction_section(run: Run) -> Section:
     data = Dataset.open(run.config.data)
-    among = data.split("test", run.facts.target)
+    split = "test" if "test" in set(data.table["split"]) else "validation"
+    among = data.split(split, run.facts.target)
     numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
     predicted, bright = Predictor(run).predict_samples(data, numbers)
     target = data.read_target(run.facts.target, numbers)
@@ -80,8 +81,8 @@ def _prediction_section(run: Run) -> Section:
         )
     ]
     note = (
-        "Cells of the test split in threes: what the microscope saw unstained, what the network "
-        "made of it, the real stain."
+        f"Cells of the {split} split in threes: what the microscope saw unstained, what the "
+        "network made of it, the real stain."
     )
     return Section("Virtual staining of single cells", note, tiles(images, columns=12))
 
