@@ -14,7 +14,9 @@ def uncertainty(
         Path | None, typer.Option(help="Another data set than the run was trained on.")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of learning, 8 samples each.")] = 400,
-    seed: Annotated[int, typer.Option(help="Of the order of samples and the first weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the order of samples and the first weights.")
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,

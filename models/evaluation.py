@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from plsctl.models.cell_types import CellTypeReader, types_of
 from plsctl.models.data import spread
 from plsctl.models.facts import write_text
+from plsctl.models.learned import require_unseen
 from plsctl.models.marks import marks_left
 from plsctl.models.metrics import METRICS, bootstrap_interval
 from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
@@ -74,11 +75,13 @@ def evaluate(
     Raises
     ------
     UserError
-        If the data set lacks the split, the target or images of the run's recipe.
+        If the data set lacks the split, the target or images of the run's recipe, or the run has
+        learned from samples of the split.
     """
     data = data or Dataset.open(run.config.data)
     predictor = predictor or Predictor(run)
     numbers = data.split(split, run.facts.target)
+    require_unseen(run, data, split, numbers)
     constants = mean_targets(data, run.facts.target)
     judge = nucleus_judge(data, run.facts.target)
     scores: dict[str, list[Scores]] = {}

@@ -6,12 +6,15 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.models.augmentation import array_symmetries
 from plsctl.models.config import TrainingConfig
-from plsctl.models.data import measure_normalisation, some_of
+from plsctl.models.data import measure_normalisation
 from plsctl.models.discriminator import SHRINKING
 from plsctl.models.facts import RunFacts, write_text
+from plsctl.models.learned import learned_samples, read_learned, require_unseen, write_learned
 from plsctl.models.run import Run
 from plsctl.models.run_features import check_features, make_features
 from plsctl.models.start import describe_start, open_start
@@ -35,7 +38,9 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     folder = config.out
     if (folder / "facts.json").is_file() and not fresh:
         return _continued(config, data)
-    start = open_start(config, data)
+    start, samples = open_start(config, data), learned_samples(config, data)
+    if start is not None:
+        require_unseen(start, data, "validation", samples["validation"])
     if (folder / "facts.json").is_file():
         shutil.rmtree(folder)
     elif folder.exists() and not _is_free(folder):
@@ -43,7 +48,9 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "config.yaml", config.to_yaml())
-    facts = _gather_facts(config, data, start)
+    write_learned(folder, samples)
+    counts = {name: len(numbers) for name, numbers in samples.items()}
+    facts = _gather_facts(config, data, start, counts)
     # Last: a folder with facts is a run that can be continued.
     write_text(folder / "facts.json", facts.model_dump_json(indent=1))
     return Run(folder, config, facts)
@@ -63,10 +70,13 @@ def _continued(config: TrainingConfig, data: Dataset) -> Run:
             field=name,
             hint="Give the same settings to continue it, another --out, or --fresh.",
         )
-    if _sample_counts(config, data) != run.facts.samples:
+    now, before = learned_samples(config, data), read_learned(config.out)
+    counts = {name: len(numbers) for name, numbers in now.items()}
+    same = before is None or all(np.array_equal(now[name], before[name]) for name in now)
+    if counts != run.facts.samples or not same:
         raise UserError(
-            f"the run {config.out} was begun on other data ({run.facts.samples} samples, now "
-            f"{_sample_counts(config, data)}).",
+            f"the run {config.out} was begun on other data, or these were split anew "
+            f"({run.facts.samples} samples, now {counts}).",
             field="data",
             hint="Give the same data set to continue it, another --out, or --fresh.",
         )
@@ -74,7 +84,9 @@ def _continued(config: TrainingConfig, data: Dataset) -> Run:
     return Run(config.out, config, run.facts)
 
 
-def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> RunFacts:
+def _gather_facts(
+    config: TrainingConfig, data: Dataset, start: Run | None, samples: dict[str, int]
+) -> RunFacts:
     images = data.channels_for(config.recipe)
     channels = 3 * len(images)
     return RunFacts(
@@ -93,7 +105,7 @@ def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> R
         margin_px=data.margin_px if config.margin is None else config.margin,
         black_level=float(str(data.attributes.get("black_level", 0))),
         data=str(data.path),
-        samples=_sample_counts(config, data),
+        samples=samples,
         slides=tuple(sorted(set(data.table.get("slide", [])))),
         perceptual=make_features(config, data),
         start=describe_start(start),
@@ -103,12 +115,6 @@ def _gather_facts(config: TrainingConfig, data: Dataset, start: Run | None) -> R
         ),
         versions={name: _version(name) for name in ("plsctl", "torch", "numpy")},
     )
-
-
-def _sample_counts(config: TrainingConfig, data: Dataset) -> dict[str, int]:
-    samples = {name: data.split(name, config.target) for name in ("train", "validation")}
-    samples["train"] = some_of(samples["train"], config.train_share)
-    return {name: len(numbers) for name, numbers in samples.items()}
 
 
 def _version(name: str) -> str:

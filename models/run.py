@@ -2,6 +2,7 @@
 
 config.yaml            repeats the run
 facts.json             frames, scale of the inputs, sizes, perceptual network, versions
+learned.csv            samples that it learned from
 best.safetensors       weights with the lowest validation loss
 last.safetensors       everything that continues the run after its last finished epoch
 curve.csv, curves.png  one row an epoch

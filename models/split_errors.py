@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.models.frame_choice import as_trained, read_stacks
+from plsctl.models.learned import require_unseen
 from plsctl.models.prediction import Predictor
 from plsctl.process.dataset import Dataset
 
@@ -38,10 +39,12 @@ def read_errors(predictor: Predictor, data: Dataset, split: str) -> SplitErrors:
     Raises
     ------
     UserError
-        If the data set lacks the split, the target or images of the run's recipe.
+        If the data set lacks the split, the target or images of the run's recipe, or the run has
+        learned from samples of the split.
     """
     facts, target_name = predictor.run.facts, predictor.run.facts.target
     numbers = data.split(split, target_name)
+    require_unseen(predictor.run, data, split, numbers)
     stacks, predictions = [], []
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]

@@ -58,7 +58,7 @@ class UncertaintySettings(Settings):
     steps: int = Field(default=400, ge=1)
     batch: int = Field(default=8, ge=1)
     rate: float = Field(default=1e-3, gt=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 def train_uncertainty(
@@ -94,7 +94,7 @@ def train_uncertainty(
             f"the validation split has {len(found.stacks)} samples; uncertainty needs "
             f"{2 * KEPT_BACK} at least.",
             file=data.path,
-            hint="Divide the samples anew with a larger one: plsctl dataset split.",
+            hint="Divide the samples with a larger one (plsctl dataset split), and train on them.",
         )
     kept = kept_back(found.positions)
     network = _fit(ErrorNetwork(run, predictor.device), settings, found, ~kept, on_share)

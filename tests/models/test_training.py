@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -308,6 +309,24 @@ def test_prediction_in_batches_equals_one_by_one(trained: Path, dataset: Path) -
     assert np.abs(many.astype(int) - single).max() <= 1
     with pytest.raises(ValueError, match="expected"):
         Predictor(run).predict(stacks[:, :2])
+
+
+def test_a_data_set_that_was_split_anew_does_not_judge_what_was_learned_from_it(
+    make_dataset: Any, tmp_path: Path
+) -> None:
+    path = make_dataset(tmp_path / "blobs.zarr")
+    config = _config(path, tmp_path / "run", epochs=1)
+    train(config)
+    evaluate(run := Run.open(tmp_path / "run"), split="test")
+    table = pd.read_csv(path / "samples.csv")
+    # As many samples a split as before, but a training and a test sample have changed places.
+    table.loc[[0, 9], "split"] = ["test", "train"]
+    table.to_csv(path / "samples.csv", index=False)
+    with pytest.raises(UserError, match=r"split anew .* learned from 1 of the 6 test samples"):
+        evaluate(run, split="test")
+    evaluate(run, split="validation")
+    with pytest.raises(UserError, match="these were split anew"):
+        train(config)
 
 
 def test_data_of_other_exposures_are_seen_as_if_exposed_like_the_training_data(
