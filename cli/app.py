@@ -4,6 +4,7 @@ Command modules are imported when they are named, and import what is heavy insid
 `plsctl --help` loads neither NumPy nor Micro-Manager nor torch.
 """
 
+import errno
 import importlib
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from plsctl.acquire.errors import PlsctlError
+from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.cli.common import emit, say
 
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
@@ -46,6 +47,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 TRAINING_LIBRARIES = ("torch", "safetensors", "matplotlib")
 """What only the extra `train` installs."""
+
+
+REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+"""A full disk, a folder or file that may not be written or read."""
 
 
 class PlsctlGroup(TyperGroup):
@@ -90,6 +95,9 @@ class PlsctlGroup(TyperGroup):
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in REFUSED:
+                refused = _refused(error)
+                _fail(refused.as_dict(), str(refused), 2, as_json)
             if isinstance(error, ModuleNotFoundError) and error.name in TRAINING_LIBRARIES:
                 text = _missing_extra(error.name)
                 _fail(_error("user", text), text, 2, as_json)
@@ -119,6 +127,14 @@ def _fail(error: dict[str, Any], text: str, exit_code: int, as_json: bool) -> No
         emit({"error": error}, as_json=True)
     say(f"error: {text}")
     raise typer.Exit(exit_code)
+
+
+def _refused(error: OSError) -> UserError:
+    return UserError(
+        f"the disk refuses ({error.strerror}).",
+        file=error.filename,
+        hint="Make room or check the permissions, then run the same command again.",
+    )
 
 
 def _missing_extra(library: str) -> str:

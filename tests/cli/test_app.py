@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
@@ -60,6 +61,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
         (UserError("no such recipe 'ful'.", file="slide.yaml", line=8, field="recipe"), 2),
         (HardwareError("the array does not answer.", hint="Is it switched on?"), 3),
         (KeyboardInterrupt(), 130),
+        (OSError(errno.ENOSPC, "No space left on device"), 2),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/first/metrics.csv"), 2),
     ],
 )
 def test_a_known_failure_is_one_line_and_a_code(
