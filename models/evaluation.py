@@ -19,7 +19,7 @@ from plsctl.models.metrics import METRICS, bootstrap_interval
 from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
-from plsctl.models.worst import count_categories, worst_samples, write_worst
+from plsctl.models.worst import count_categories, keep_corrections, worst_samples, write_worst
 from plsctl.models.worst_picture import draw_worst
 from plsctl.process.dataset import Dataset
 
@@ -133,8 +133,9 @@ def evaluate(
             for name, blocks in seen.items()
         }
     rows = data.table.set_index("sample").loc[numbers].reset_index()
-    worst = worst_samples(rows, found["mae"])
-    write_worst(run.path / f"worst_{split}.csv", worst)
+    worst_list = run.path / f"worst_{split}.csv"
+    worst = keep_corrections(worst_samples(rows, found["mae"]), worst_list)
+    write_worst(worst_list, worst)
     draw_worst(run.path / f"worst_{split}.png", predictor, data, worst)
     result["worst"] = count_categories(worst)
     _write(run.path, split, data, numbers, columns, result)

@@ -6,11 +6,14 @@ the data. The flags of quality control say most of it already; a person may corr
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
 
 COUNT = 100
 OK = "OK data"
@@ -50,6 +53,37 @@ def worst_samples(
     categories = [category(str(text)) for text in flags.fillna("").iloc[order]]
     chosen = table.iloc[order]
     return chosen.assign(error=error[order], category=categories).reset_index(drop=True)
+
+
+def keep_corrections(worst: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The list with what a person has corrected in that of an earlier evaluation.
+
+    Raises
+    ------
+    UserError
+        If the earlier list cannot be read.
+    """
+    if not file.is_file():
+        return worst
+    try:
+        earlier = pd.read_csv(io.StringIO(file.read_text("utf-8")), dtype=str).fillna("")
+        by_flags = earlier.get("flags", pd.Series("", index=earlier.index)).map(category)
+        corrected = earlier[earlier["category"] != by_flags]
+        known = dict(zip(_cells(corrected), corrected["category"], strict=True))
+    except (ValueError, KeyError) as error:
+        raise UserError(
+            f"the corrected list cannot be read ({error}).",
+            file=file,
+            hint="Save it as CSV with commas and its headings, or delete it.",
+        ) from None
+    found = zip(_cells(worst), worst["category"], strict=True)
+    return worst.assign(category=[known.get(cell, name) for cell, name in found])
+
+
+def _cells(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Which cell each row is about; numbers alone are those of one data set."""
+    names = [name for name in ("slide", "position") if name in rows.columns]
+    return list(rows[["sample", *names]].astype(str).itertuples(index=False, name=None))
 
 
 def count_categories(worst: pd.DataFrame) -> dict[str, int]:
