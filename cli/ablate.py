@@ -12,7 +12,9 @@ from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, progress, sa
 def ablate(
     data: Annotated[Path, typer.Argument(help="Data set to train and measure on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs and the table.")],
-    model: Annotated[str, typer.Option(help="Model to train, as for plsctl train.")] = "maepnet",
+    model: Annotated[
+        str | None, typer.Option(help="Model to train, as for plsctl train; maepnet by default.")
+    ] = None,
     recipes: Annotated[
         str | None,
         typer.Option(help="Such as full,le18deg,brightfield; all of the data set by default."),
@@ -60,12 +62,12 @@ def ablate(
 
     opened = Dataset.open(data)
     if table is not None:
-        if recipes is not None:
-            raise UserError(
-                "a table has its own recipes.", field="recipes", hint="Leave --recipes out."
-            )
+        for name, value in (("recipes", recipes), ("model", model)):
+            if value is not None:
+                raise UserError(f"a table has its own {name}.", field=name, hint="Leave it out.")
         asked = paper_table(table)
     else:
+        model = model or "maepnet"
         asked = Comparison(recipe_arms(chosen_recipes(opened, recipes), model), base=BASE)
     split = split or asked.split
     given = {

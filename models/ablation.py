@@ -24,6 +24,7 @@ from plsctl.models.facts import write_text
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.paper_tables import Arm
 from plsctl.models.prediction import Predictor
+from plsctl.models.report_scores import read_scores
 from plsctl.models.run import Run
 from plsctl.models.training import train
 from plsctl.process.dataset import Dataset
@@ -143,15 +144,18 @@ def _finished_run(
     train(config, fresh=fresh, on_batch=on_batch)
     on_batch(1.0)
     run = Run.open(config.out)
-    if not _is_evaluated(run, split):
+    if not _is_evaluated(run, data, split):
         predictor = Predictor(run, device=config.device, precision=config.precision)
         evaluate(run, data, split, predictor=predictor)
     return run
 
 
-def _is_evaluated(run: Run, split: str) -> bool:
+def _is_evaluated(run: Run, data: Dataset, split: str) -> bool:
     scores, weights = run.path / f"samples_{split}.csv", run.path / "best.safetensors"
-    return scores.is_file() and scores.stat().st_mtime_ns >= weights.stat().st_mtime_ns
+    if not scores.is_file() or scores.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+        return False
+    last = read_scores(run.path)
+    return last is not None and (last["data"], last["split"]) == (str(data.path), split)
 
 
 def _mean_over_runs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,10 @@ def test_a_row_a_recipe_and_nothing_is_done_twice(
 
     monkeypatch.setattr(ablation, "evaluate", counted)
     assert again().rows == result.rows and evaluated == ["brightfield-1"]
+    # Somebody has evaluated a run on other data: that is no row of this table.
+    other = shutil.copytree(dataset, tmp_path / "other.zarr")
+    evaluate(Run.open(out / "le8deg-0"), Dataset.open(other))
+    assert again().rows == result.rows and evaluated == ["brightfield-1", "le8deg-0"]
     with pytest.raises(UserError, match="was begun with width = 4, now it is 6"):
         again(width=6)
 
