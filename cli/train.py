@@ -120,7 +120,8 @@ def train(
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}
     if dry_run:
-        _describe(_config(what, {"data": "", "out": ""} | asked), as_json)
+        known = from_run is not None or what.endswith((".yaml", ".yml"))
+        _describe(_config(what, {"out": ""} | ({} if known else {"data": ""}) | asked), as_json)
     else:
         _train(_config(what, asked), fresh, as_json)
 
@@ -139,8 +140,14 @@ def _config(what: str, asked: dict[str, Any]) -> Any:
 def _describe(config: Any, as_json: bool) -> None:
     from plsctl.acquire.recipes import recipe as frames_of
 
-    name = config.recipe or "full"
-    images = len(frames_of(name))
+    if config.recipe is None and config.data != Path() and config.data.exists():
+        from plsctl.process.dataset import Dataset
+
+        data = Dataset.open(config.data)
+        name, images = data.recipe, len(data.labels)
+    else:
+        name = config.recipe or "full"
+        images = len(frames_of(name))
     result = {
         "model": config.model,
         "recipe": name,
