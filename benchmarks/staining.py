@@ -4,6 +4,7 @@
     python benchmarks/staining.py --quick     a small frame, half a minute
     python benchmarks/staining.py --busy ...  CPU seconds of one thread, where others use the cores
     python benchmarks/staining.py --memory    what keeping freed memory brings
+    python benchmarks/staining.py --widths    what the width of a window costs
     python benchmarks/staining.py --joining   ways to join the features of a dense block
 
 The paper's way is 64 x 64 patches one by one, eager float32 with channels first. The others are
@@ -38,7 +39,7 @@ from plsctl.models.prediction import Predictor
 from plsctl.models.registry import MODELS
 from plsctl.models.rrdb import SLOPE, DenseBlock
 from plsctl.models.run import Run, build_network, write_tensors
-from plsctl.models.tiling import TILE_PX, FrameStainer
+from plsctl.models.tiling import TILE_SHAPE_PX, FrameStainer
 
 PATCH_PX = 64
 Clock = Callable[[], float]
@@ -224,6 +225,22 @@ def compare_memory(channels: int, turns: int, clock: Clock) -> None:
     print(f"dense block, 512 x 512, bfloat16: {1e3 * before:.0f} ms, kept {1e3 * after:.0f} ms")
 
 
+def compare_widths(channels: int, turns: int, clock: Clock) -> None:
+    """Windows of 400 rows: some widths take a multiple of the time of their neighbours."""
+    keep_freed_memory(torch.device("cpu"))
+    block = DenseBlock(channels, 32).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for width in (352, 363, 384, 512, 539, 544):
+        x = torch.randn(1, channels, 400, width).contiguous(memory_format=torch.channels_last)
+
+        def run(x: Tensor = x) -> None:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+                block(x)
+
+        seconds = best_of_turns({"": run}, turns, clock)[""]
+        cost_us = 1e6 * seconds / (400 * width)
+        print(f"dense block, bfloat16, {width} px wide: {cost_us:.2f} us/px")
+
+
 def report(ways: dict[str, Way], found: dict[str, float], turns: int, clock: Clock) -> None:
     """One line a way."""
     kinds = dict.fromkeys((way.dtype, way.device) for way in ways.values())
@@ -253,6 +270,7 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="CPU seconds of one thread")
     parser.add_argument("--joining", action="store_true")
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--widths", action="store_true")
     given = parser.parse_args()
     clock: Clock = time.process_time if given.busy else time.perf_counter
     threads = 1 if given.busy else given.threads
@@ -260,6 +278,8 @@ def main() -> None:
     channels = 3 * len(recipe(given.recipe))
     if given.memory:
         compare_memory(channels, given.turns + 2, clock)
+    elif given.widths:
+        compare_widths(channels, given.turns + 2, clock)
     elif given.joining:
         with torch.no_grad():
             found = best_of_turns(joining_ways(channels), given.turns + 2, clock)
@@ -273,7 +293,8 @@ def main() -> None:
         shape = (channels // 3, height, width, 3)
         stack = random.integers(0, 256, shape, dtype=np.uint8)
         print(
-            f"{width} x {height}, {channels // 3} images, tiles of {TILE_PX} px, {threads} threads"
+            f"{width} x {height}, {channels // 3} images, tiles of at most "
+            f"{TILE_SHAPE_PX[1]} x {TILE_SHAPE_PX[0]} px, {threads} threads"
         )
         with tempfile.TemporaryDirectory() as folder:
             names = [name for name in given.others.split(",") if name]

@@ -22,12 +22,12 @@ from plsctl.models.device import (
 from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run
-from plsctl.models.tiling import TILE_PX, FrameStainer, image_major
+from plsctl.models.tiling import FrameStainer, image_major
 from plsctl.process.dataset import Dataset
 
 Images = NDArray[np.uint8]
 
-GPU_TILE_PX = 2048
+GPU_TILE_SHAPE_PX = (2048, 2048)
 
 OTHER_DEVICE = "End what else uses the GPU's memory, or use --device cpu."
 
@@ -114,9 +114,9 @@ class Predictor(FrameStainer):
         return without_margin(seen, margin).numpy(), without_margin(bright, margin).numpy()
 
     @property
-    def tile_px(self) -> int:
+    def tile_shape_px(self) -> tuple[int, int]:
         """A GPU takes whole frames at once."""
-        return TILE_PX if self.device.type == "cpu" else GPU_TILE_PX
+        return super().tile_shape_px if self.device.type == "cpu" else GPU_TILE_SHAPE_PX
 
     def stain_window(self, window: Images) -> Images:
         """8-bit colours (3, y, x) for a window (image, y, x, 3) of a stack."""

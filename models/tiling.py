@@ -16,7 +16,13 @@ from plsctl.models.facts import RunFacts
 Images = NDArray[np.uint8]
 Place = tuple[slice, slice]
 
-TILE_PX = 512
+TILE_SHAPE_PX = (1536, 384)
+"""Rows and columns of a tile on CPUs: halos above and below cost more than they do beside."""
+
+WIDTH_STEP_PX = 32
+"""Windows are widened to a multiple of this: bfloat16 convolutions of oneDNN take up to three times
+as long where it cannot divide a row, as in 539 px (benchmarks/staining.py --widths)."""
+
 HALOS_PX = (8, 16, 24, 32, 48, 64, 96, 128, 192)
 """Halos that are tried, below the radius that is exact."""
 
@@ -85,9 +91,9 @@ class FrameStainer(ABC):
         return {}
 
     @property
-    def tile_px(self) -> int:
-        """Side of tiles that suits the device: large enough for the halo to cost little."""
-        return TILE_PX
+    def tile_shape_px(self) -> tuple[int, int]:
+        """Rows and columns of tiles that suit the device, so large that the halo costs little."""
+        return TILE_SHAPE_PX
 
     @abstractmethod
     def stain_window(self, window: Images) -> Images:
@@ -118,7 +124,7 @@ class FrameStainer(ABC):
         Parameters
         ----------
         tile_px
-            Largest side of a tile; None takes `tile_px` of the stainer.
+            Largest side of a tile; None takes `tile_shape_px` of the stainer.
         halo_px
             None takes the exact radius; `measure_halo` finds a smaller one.
         places
@@ -139,28 +145,30 @@ class FrameStainer(ABC):
                 hint=f"The run takes {self.facts.recipe}.",
             )
         halo = self.exact_halo_px if halo_px is None else halo_px
-        tile_px = self.tile_px if tile_px is None else tile_px
+        shape = self.tile_shape_px if tile_px is None else (tile_px, tile_px)
         height, width = stack.shape[1:3]
         stained = np.zeros((height, width, self.channels), dtype=np.uint8)
-        for rows, columns in tiles(height, width, tile_px) if places is None else places:
+        for rows, columns in tiles(height, width, shape) if places is None else places:
             try:
-                tile = self._tile(stack, rows, columns, halo)
+                tile = self._tile(stack, rows, columns, halo, WIDTH_STEP_PX)
             except MemoryError:
                 raise UserError(
                     "the memory does not suffice.",
-                    hint=f"Use smaller tiles than {tile_px} px (--tile).",
+                    hint=f"Use smaller tiles than {min(shape)} px (--tile).",
                 ) from None
             stained[rows, columns] = np.moveaxis(tile, 0, 2)
             if on_tile is not None:
                 on_tile()
         return stained
 
-    def _tile(self, stack: Images, rows: slice, columns: slice, halo: int) -> Images:
+    def _tile(
+        self, stack: Images, rows: slice, columns: slice, halo: int, width_step: int = 1
+    ) -> Images:
         """(3, y, x) of a tile that is predicted with its halo."""
         height, width = stack.shape[1:3]
         grid = (halo, self.alignment_px, self.least_px)
         outer_rows, inner_rows = _with_halo(rows, height, *grid)
-        outer_columns, inner_columns = _with_halo(columns, width, *grid)
+        outer_columns, inner_columns = _with_halo(columns, width, *grid, width_step)
         window = stack[:, outer_rows, outer_columns]
         return self.stain_window(window)[:, inner_rows, inner_columns]
 
@@ -201,7 +209,7 @@ def image_major(window: Images) -> Images:
 
 def _busiest(image: Images) -> Place:
     """The tile with most contrast."""
-    places = list(tiles(image.shape[0], image.shape[1], TRIED_PX))
+    places = list(tiles(image.shape[0], image.shape[1], (TRIED_PX, TRIED_PX)))
     return max(places, key=lambda place: float(image[place].std()))
 
 
@@ -209,10 +217,10 @@ def _largest_difference(first: Images, second: Images) -> int:
     return int(np.abs(first.astype(np.int16) - second).max())
 
 
-def tiles(height: int, width: int, tile_px: int) -> Iterator[Place]:
+def tiles(height: int, width: int, largest: tuple[int, int]) -> Iterator[Place]:
     """Rows and columns of tiles of nearly equal size that cover a frame."""
-    for rows in _parts(height, tile_px):
-        for columns in _parts(width, tile_px):
+    for rows in _parts(height, largest[0]):
+        for columns in _parts(width, largest[1]):
             yield rows, columns
 
 
@@ -222,8 +230,16 @@ def _parts(length: int, most: int) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def _with_halo(inner: slice, length: int, halo: int, step: int, least: int) -> tuple[slice, slice]:
-    """The range with its halo inside the frame, begun at a multiple of `step`; its place there."""
-    stop = min(max(inner.stop + halo, least), length)
-    start = max(min(inner.start - halo, stop - least), 0) // step * step
+def _with_halo(
+    inner: slice, length: int, halo: int, step: int, least: int, multiple: int = 1
+) -> tuple[slice, slice]:
+    """The range with its halo inside the frame, and its place there.
+
+    It begins at a multiple of `step`, and has at least `least` px and a multiple of `multiple`
+    where the frame allows.
+    """
+    start = max(inner.start - halo, 0) // step * step
+    wanted = -(-(min(inner.stop + halo, length) - start) // multiple) * multiple
+    stop = min(start + max(wanted, least), length)
+    start = max(min(start, stop - max(wanted, least)), 0) // step * step
     return slice(start, stop), slice(inner.start - start, inner.stop - start)

@@ -57,9 +57,9 @@ class UncertainStainer(FrameStainer):
         }
 
     @property
-    def tile_px(self) -> int:
+    def tile_shape_px(self) -> tuple[int, int]:
         """That of the staining network."""
-        return self._predictor.tile_px
+        return self._predictor.tile_shape_px
 
     def stain_window(self, window: Images) -> Images:
         """(4, y, x) for a window (image, y, x, 3) of a stack."""

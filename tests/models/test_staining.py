@@ -100,7 +100,7 @@ def test_the_measured_halo_keeps_its_promise(predictor: Predictor) -> None:
 
 def test_tiles_cover_a_frame_once() -> None:
     seen = np.zeros((50, 131), int)
-    for rows, columns in tiles(50, 131, 40):
+    for rows, columns in tiles(50, 131, (40, 40)):
         seen[rows, columns] += 1
         assert rows.stop - rows.start <= 40 and columns.stop - columns.start <= 40
     assert (seen == 1).all()
