@@ -77,12 +77,26 @@ class Processes:
 
     @contextmanager
     def first_goes_ahead(self) -> Iterator[None]:
-        """The first process runs the block, then the others, who find its files."""
-        if self.count > 1 and not self.first:
-            distributed.barrier()
-        yield
+        """The first process runs the block, then the others, who find its files.
+
+        Where it fails the others end without a word (SystemExit): it has said why.
+        """
+        if self.count > 1 and not self.first and not self._told():
+            raise SystemExit(UserError.exit_code)
+        try:
+            yield
+        except Exception:
+            if self.count > 1 and self.first:
+                self._told(False)
+            raise
         if self.count > 1 and self.first:
-            distributed.barrier()
+            self._told(True)
+
+    def _told(self, well: bool = False) -> bool:
+        """What the first process says of how it went."""
+        said = [well]
+        distributed.broadcast_object_list(said, 0)
+        return said[0]
 
 
 ALONE = Processes()

@@ -39,13 +39,7 @@ def test_two_processes_draw_the_curve_of_one_and_a_stopped_run_goes_on(
     # Two epochs by two processes; batches of 7 are shared 4 to 3, and 6 remain at the end. The
     # third epoch by one process: what continues a run does not depend on their number.
     shared = _config(dataset, tmp_path / "two", epochs=2)
-    (tmp_path / "two.yaml").write_text(shared.to_yaml())
-    plsctl = Path(sys.executable).with_name("plsctl")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone",
-        "--no-python", str(plsctl), "train", str(tmp_path / "two.yaml"),
-    ]  # fmt: skip
-    found = subprocess.run(command, capture_output=True, text=True)
+    found = _torchrun(shared, tmp_path / "two.yaml", 2)
     assert found.returncode == 0, found.stderr
     assert found.stderr.count("Next: plsctl evaluate") == 1  # one of them speaks
     assert len(_curve(tmp_path / "two")) == 2
@@ -53,6 +47,22 @@ def test_two_processes_draw_the_curve_of_one_and_a_stopped_run_goes_on(
     for one, two in zip(_curve(tmp_path / "one"), _curve(tmp_path / "two"), strict=True):
         for name in one.keys() - {"seconds"}:
             assert two[name] == pytest.approx(one[name], rel=2e-4), name
+
+
+def _torchrun(config: TrainingConfig, file: Path, count: int) -> subprocess.CompletedProcess[str]:
+    file.write_text(config.to_yaml())
+    plsctl = Path(sys.executable).with_name("plsctl")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count),
+        "--standalone", "--no-python", str(plsctl), "train", str(file),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_what_one_process_cannot_begin_is_said_once(dataset: Path, tmp_path: Path) -> None:
+    found = _torchrun(_config(dataset, tmp_path / "run", target="100x"), tmp_path / "c.yaml", 3)
+    assert found.returncode != 0 and not (tmp_path / "run").exists()
+    assert found.stderr.count("has no target 100x") == 1 and "is a bug" not in found.stderr
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
