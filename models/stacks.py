@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from skimage.io import imread
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.ome_zarr import LEVELS
 from plsctl.acquire.recipes import recipe as frames_of
 from plsctl.models.facts import RunFacts
 
 Images = NDArray[np.uint8]
+
+SMALLEST_PX = 2 ** (LEVELS - 1)
+"""One pixel is left of it at the coarsest level of the stained image."""
 
 
 def read_stack(path: Path, facts: RunFacts, recipe: str | None = None) -> Images:
@@ -36,6 +40,12 @@ def read_stack(path: Path, facts: RunFacts, recipe: str | None = None) -> Images
         raise UserError(
             f"expected a stack (image, y, x, 3) of uint8, found {stack.shape} of {stack.dtype}.",
             file=path,
+        )
+    if min(stack.shape[1:3]) < SMALLEST_PX:
+        raise UserError(
+            f"images of {stack.shape[2]} x {stack.shape[1]} px are too small.",
+            file=path,
+            hint=f"At least {SMALLEST_PX} px are needed in both directions.",
         )
     held = facts.labels if recipe is None else tuple(f.label for f in frames_of(recipe))
     if len(stack) != len(held):
