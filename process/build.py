@@ -121,8 +121,8 @@ def build_dataset(
     if build.is_published():
         say(f"{out} was whole already; only the last notes were missing.")
         return build.conclude(began)
-    if not overwrite and not build.is_being_copied():
-        refuse_existing(out)
+    if not build.is_being_copied():
+        refuse_existing(out, overwrite)
     (build.part / FOLDER).mkdir(parents=True, exist_ok=True)
     with locked(build.part / FOLDER), crew as hands:
         writer, resumed = build.run(hands, progress)

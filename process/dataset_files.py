@@ -16,7 +16,7 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.locations import is_remote
-from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS
+from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, is_dataset
 
 
 def unfinished_folder(path: Path) -> Path:
@@ -26,9 +26,16 @@ def unfinished_folder(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def refuse_existing(path: Path) -> None:
-    """UserError if the name is taken."""
-    if (path / "zarr.json").exists() or (not is_remote(path) and path.exists()):
+def refuse_existing(path: Path, overwrite: bool = False) -> None:
+    """UserError if the name is taken; with `overwrite`, if by anything but a data set."""
+    if not (path / "zarr.json").exists() and (is_remote(path) or not path.exists()):
+        return
+    if not is_dataset(path):
+        raise UserError(
+            f"{path} exists and is no data set; it will not be replaced.",
+            hint="Choose another name.",
+        )
+    if not overwrite:
         raise UserError(
             f"the data set {path} exists already.",
             hint="Choose another name or ask for it to be overwritten.",

@@ -74,6 +74,15 @@ def open_array(path: Path, samples: int) -> ts.TensorStore:
     return store.resize(exclusive_max=[samples, *store.shape[1:]]).result()
 
 
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder is a data set of any version, finished or not."""
+    try:
+        group = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+        return bool(group["attributes"]["plsctl"]["format"] == FORMAT)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def read_attributes(folder: Path) -> Mapping[str, object]:
     """The `plsctl` attributes of a finished data set; UserError where it is none."""
     part = folder.with_name(folder.name + ".part")
@@ -84,19 +93,15 @@ def read_attributes(folder: Path) -> Mapping[str, object]:
         )
     if not exists:
         raise UserError(f"there is no data set at {folder}.", hint="Check the path.")
-    try:
-        group = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
-        attributes = group["attributes"]["plsctl"]
-        known = attributes["format"] == FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
-        known = False
-    if not known:
+    if not is_dataset(folder):
         raise UserError(
             f"{folder} is not a plsctl data set.", hint="Make one with `plsctl build-dataset`."
         )
-    if attributes["version"] != VERSION:
+    group = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
+    attributes = group["attributes"]["plsctl"]
+    if attributes.get("version") != VERSION:
         raise UserError(
-            f"the data set {folder} has version {attributes['version']}, this plsctl reads "
+            f"the data set {folder} has version {attributes.get('version')}, this plsctl reads "
             f"version {VERSION}.",
             hint="Build it again, or use the plsctl that wrote it.",
         )

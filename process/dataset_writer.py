@@ -68,7 +68,7 @@ class DatasetWriter:
     Raises
     ------
     UserError
-        If the data set exists already and `overwrite` is not set.
+        If the data set exists already and `overwrite` is not set, or something else has its name.
     """
 
     def __init__(
@@ -90,8 +90,7 @@ class DatasetWriter:
     ) -> None:
         self.path = location(path)
         self._part = unfinished_folder(self.path)
-        if not overwrite:
-            refuse_existing(self.path)
+        refuse_existing(self.path, overwrite)
         if self._part.exists() and kept is None:
             shutil.rmtree(self._part)
         self._part.mkdir(parents=True, exist_ok=True)

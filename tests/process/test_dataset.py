@@ -102,6 +102,15 @@ def test_unfinished_foreign_and_other_versions_are_refused(tmp_path: Path) -> No
         _write(tmp_path / "d.zarr")
 
 
+def test_what_is_no_data_set_is_never_overwritten(tmp_path: Path) -> None:
+    scan = tmp_path / "S001"
+    scan.mkdir()
+    (scan / "slide.yaml").write_text("slide: S001\n")
+    with pytest.raises(UserError, match="is no data set"):
+        DatasetWriter(scan, FRAMES, recipe="mine", pixel_um=0.3, crop_px=8, overwrite=True)
+    assert [file.name for file in scan.iterdir()] == ["slide.yaml"]
+
+
 def test_missing_targets_and_images_are_named(tmp_path: Path) -> None:
     _write(tmp_path / "a.zarr")
     data = Dataset.open(tmp_path / "a.zarr")
