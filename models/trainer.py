@@ -167,10 +167,10 @@ class Trainer:
         torch.manual_seed(seed + self.processes.rank)
         log = EpochLog(self.processes, self._diverged)
         self.network.train()
-        rate = 0.0
+        rate, first = 0.0, progress.step
         for batch in self.train_data.batches(order, config.batch_size, self.processes):
             share = self._share(began)
-            if share >= 1:
+            if share >= 1 and progress.step > first:  # one step at least: it cannot be for nothing
                 break
             rate = learning_rate(config, share)
             terms = self._step(batch, rate)

@@ -134,8 +134,9 @@ def test_early_stopping_and_the_best_epoch_is_kept(dataset: Path, tmp_path: Path
 
 
 def test_time_ends_a_run_and_it_can_be_given_more(dataset: Path, tmp_path: Path) -> None:
-    config = _config(dataset, tmp_path / "run", minutes=1e-4, epochs=500)
+    config = _config(dataset, tmp_path / "run", minutes=1e-7, epochs=500)
     assert train(config).stopped == "time"
+    assert _curve(tmp_path / "run")[0]["train_loss"] > 0  # one step at least
     longer = config.model_copy(update={"minutes": None, "epochs": 2})
     assert train(longer).epochs == 2
 
