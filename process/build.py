@@ -146,7 +146,8 @@ class _Build:
     ) -> None:
         self._folders = [open_scan(path) for path in scans]
         self._readers = [folder.open_pass("unstained") for folder in self._folders]
-        check_alike(self._readers)
+        for text in check_alike(self._readers):
+            say(text)
         self._out, self._settings, self._split, self._shard = out, settings, split, shard
         self._labels, self._quality, self.say = labels, quality, say
         text = "" if labels is None else str(read_labels(labels).to_csv())

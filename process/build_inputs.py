@@ -13,6 +13,7 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.highres_scale import HighresScale
 from plsctl.process.highres_targets import HighresPlaces
@@ -43,8 +44,12 @@ def open_scan(path: Path) -> ScanFolder:
     return folder
 
 
-def check_alike(readers: Sequence[PassReader]) -> None:
-    """One data set holds one recipe at one scale; the samples of others would not compare.
+def check_alike(readers: Sequence[PassReader]) -> list[str]:
+    """One data set holds one recipe from one camera and LED array; others would not compare.
+
+    Returns
+    -------
+    A sentence for each scan that was exposed differently from the first.
 
     Raises
     ------
@@ -52,7 +57,8 @@ def check_alike(readers: Sequence[PassReader]) -> None:
         Naming the scan that differs from the first.
     """
     first = readers[0]
-    for other in readers[1:]:
+    taken = [_taken(reader) for reader in readers]
+    for other, how in zip(readers[1:], taken[1:], strict=True):
         if other.labels != first.labels:
             raise UserError(
                 f"its recipe '{other.attributes.recipe}' differs from "
@@ -60,13 +66,7 @@ def check_alike(readers: Sequence[PassReader]) -> None:
                 file=other.path,
                 hint="Build scans of different recipes into data sets of their own.",
             )
-        if abs(other.attributes.pixel_um / first.attributes.pixel_um - 1) > 0.01:
-            raise UserError(
-                f"its pixels of {other.attributes.pixel_um:g} um differ from "
-                f"{first.attributes.pixel_um:g} um of {first.path.parent.name}.",
-                file=other.path,
-                hint="Build scans of different scale into data sets of their own.",
-            )
+        refuse_other_optics(taken[0], how)
     names = [reader.attributes.slide for reader in readers]
     for reader, name in zip(readers, names, strict=True):
         if names.count(name) > 1:
@@ -75,6 +75,19 @@ def check_alike(readers: Sequence[PassReader]) -> None:
                 file=reader.path.parent,
                 hint="Name each scan once, and give every slide a name of its own.",
             )
+    return exposures_that_differ(taken[0], taken[1:])
+
+
+def _taken(reader: PassReader) -> Taken:
+    attributes = reader.attributes
+    return Taken(
+        reader.path.parent.name,
+        reader.path,
+        attributes.pixel_um,
+        attributes.camera_rotation_deg,
+        attributes.black_level / attributes.full_scale,
+        [frame.model_dump() for frame in attributes.frames],
+    )
 
 
 def read_cells(folder: ScanFolder) -> pd.DataFrame:

@@ -10,16 +10,12 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
+from plsctl.process.alike import Taken, exposures_that_differ, light, refuse_other_optics
 from plsctl.process.dataset import Dataset, DatasetWriter
 
 BATCH = 64
 SAME_CELL_UM = 5.0
 """Two samples of a slide closer than this are the same cell."""
-
-SAME_SCALE = 0.01
-SAME_DIRECTION = 0.01
-SAME_ROTATION_DEG = 0.5
-SAME_EXPOSURE = 0.01
 
 Divide = Callable[[pd.DataFrame], "pd.Series[str]"]
 Progress = Callable[[int, int], None]
@@ -59,10 +55,11 @@ def merge_datasets(
     frames = [
         [data.frames[index] for index in taken] for data, taken in zip(sets, images, strict=True)
     ]
-    for data, mine in zip(sets[1:], frames[1:], strict=True):
-        _check_fit(first, frames[0], data, mine)
+    taken = [_taken(data, mine) for data, mine in zip(sets, frames, strict=True)]
+    for data, how in zip(sets[1:], taken[1:], strict=True):
+        _check_fit(first, taken[0], data, how)
     table = _joined_table(sets)
-    for text in _exposures_that_differ(sets, frames):
+    for text in exposures_that_differ(taken[0], taken[1:]):
         say(text)
     with DatasetWriter(
         out,
@@ -78,16 +75,16 @@ def merge_datasets(
             "quality": {"slides": [verdict for data in sets for verdict in _verdicts(data)]},
             "sources": [
                 source
-                for data, mine in zip(sets, frames, strict=True)
+                for data, mine in zip(sets, images, strict=True)
                 for source in _sources(data, mine)
             ],
         },
         dtype=first.dtype,
         overwrite=overwrite,
     ) as writer:
-        for data, taken in zip(sets, images, strict=True):
+        for data, mine in zip(sets, images, strict=True):
             for start in range(0, len(data), BATCH):
-                _copy(data, range(start, min(start + BATCH, len(data))), taken, writer)
+                _copy(data, range(start, min(start + BATCH, len(data))), mine, writer)
                 progress(len(writer), len(table))
         writer.seal(
             writer.table if divide is None else writer.table.assign(split=divide(writer.table))
@@ -118,13 +115,20 @@ def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetW
         )
 
 
-def _check_fit(
-    first: Dataset,
-    wanted: Sequence[dict[str, object]],
-    other: Dataset,
-    found: Sequence[dict[str, object]],
-) -> None:
-    labels, others = ([str(frame["label"]) for frame in frames] for frames in (wanted, found))
+def _taken(data: Dataset, frames: Sequence[dict[str, object]]) -> Taken:
+    black, full = data.attributes.get("black_level"), data.attributes.get("full_scale", 255)
+    return Taken(
+        data.path.name,
+        data.path,
+        data.pixel_um,
+        float(str(data.attributes.get("camera_rotation_deg", 0.0))),
+        None if black is None else float(str(black)) / float(str(full)),
+        frames,
+    )
+
+
+def _check_fit(first: Dataset, wanted: Taken, other: Dataset, found: Taken) -> None:
+    labels, others = ([str(frame["label"]) for frame in taken.frames] for taken in (wanted, found))
     if labels != others:
         raise UserError(
             f"it holds the {len(others)} images of the recipe {other.recipe}, {first.path.name} "
@@ -145,33 +149,7 @@ def _check_fit(
                 file=str(other.path),
                 hint="Build both with the same settings.",
             )
-    if abs(other.pixel_um / first.pixel_um - 1) > SAME_SCALE:
-        raise UserError(
-            f"its pixels of {other.pixel_um:g} um differ from {first.pixel_um:g} um of "
-            f"{first.path.name}.",
-            file=str(other.path),
-            hint="Keep data sets of different scale apart.",
-        )
-    turned = _rotation(other) - _rotation(first)
-    if abs(turned) > SAME_ROTATION_DEG:
-        raise UserError(
-            f"its camera was turned by {turned:g} deg against that of {first.path.name}, so LEDs "
-            "light its images from elsewhere.",
-            file=str(other.path),
-            hint="Keep data sets of different cameras apart.",
-        )
-    for mine_frame, frame in zip(wanted, found, strict=True):
-        here, there = mine_frame.get("direction"), frame.get("direction")
-        if here and there and not np.allclose(here, there, atol=SAME_DIRECTION):  # type: ignore[arg-type]
-            raise UserError(
-                f"the LED of image {frame['label']} stands elsewhere than in {first.path.name}.",
-                file=str(other.path),
-                hint="Keep data sets of different LED arrays apart.",
-            )
-
-
-def _rotation(data: Dataset) -> float:
-    return float(str(data.attributes.get("camera_rotation_deg", 0.0)))
+    refuse_other_optics(wanted, found)
 
 
 def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
@@ -203,49 +181,25 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
     return table
 
 
-def _exposures_that_differ(
-    sets: Sequence[Dataset], frames: Sequence[Sequence[dict[str, object]]]
-) -> list[str]:
-    """A sentence for each data set whose light differs from that of the first."""
-    said = []
-    light = [[_light(frame) for frame in mine] for mine in frames]
-    for data, mine in zip(sets[1:], light[1:], strict=True):
-        ratios = [
-            theirs / ours
-            for ours, theirs in zip(light[0], mine, strict=True)
-            if ours is not None and theirs is not None
-        ]
-        different = [ratio for ratio in ratios if abs(ratio - 1) > SAME_EXPOSURE]
-        if different:
-            said.append(
-                f"{data.path.name}: {len(different)} of {len(mine)} images were exposed "
-                f"differently from {sets[0].path.name} ({min(different):.2f} to "
-                f"{max(different):.2f} times as much light); pixels are taken over as they are."
-            )
-    return said
-
-
-def _light(frame: dict[str, object]) -> float | None:
-    values = [frame.get(name) for name in ("exposure_ms", "gain", "brightness")]
-    if any(value is None for value in values):
-        return None
-    return float(np.prod([float(str(value)) for value in values])) or None
-
-
-def _sources(data: Dataset, frames: Sequence[dict[str, object]]) -> list[object]:
+def _sources(data: Dataset, images: Sequence[int]) -> list[object]:
     """What is noted of a data set that was merged, or of those that it was merged from."""
     known = data.attributes.get("sources")
     if isinstance(known, list):
-        return known
+        return [source | {"light": _some(source["light"], images)} for source in known]
     return [
         {
             "name": data.path.name,
             "samples": len(data),
             "slides": sorted({str(slide) for slide in data.table["slide"]}),
-            "light": [_light(frame) for frame in frames],
+            "light": [light(data.frames[index]) for index in images],
             "highres_scales": data.attributes.get("highres_scales", []),
         }
     ]
+
+
+def _some(lights: Sequence[object], images: Sequence[int]) -> list[object]:
+    """Of those images; None for such as were added since (`plsctl synthetic-aperture`)."""
+    return [lights[index] if index < len(lights) else None for index in images]
 
 
 def _shared_facts(data: Dataset) -> dict[str, object]:

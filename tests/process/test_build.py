@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,25 @@ def test_command_line_reports_and_refuses(
     code, failure = run(str(tmp_path / "nowhere"), "-o", str(tmp_path / "y.zarr"))
     assert code == 2
     assert "nowhere" in str(failure["error"])
+
+
+def test_scans_of_another_led_array_are_refused_and_other_exposures_are_said(
+    slides: Callable[[int], list[Path]], tmp_path: Path
+) -> None:
+    def change(scan: Path, **facts: object) -> None:
+        file = scan / "unstained.ome.zarr" / "zarr.json"
+        group = json.loads(file.read_text(encoding="utf-8"))
+        group["attributes"]["plsctl"]["frames"][-1] |= facts
+        file.write_text(json.dumps(group), encoding="utf-8")
+
+    scans = slides(2)
+    change(scans[1], exposure_ms=9.0)
+    said: list[str] = []
+    build_dataset(scans, tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
+    assert "S2: 1 of 4 images were exposed differently from S1" in said[0]
+    change(scans[1], direction=[0.3, 0.3])
+    with pytest.raises(UserError, match="stands elsewhere than in S1"):
+        build_dataset(scans, tmp_path / "y.zarr", split=UNDIVIDED)
 
 
 def test_a_damaged_cells_table_names_file_and_line(scan_copy: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def _write(path: Path, slide: str, count: int = 20, **changes: Any) -> Dataset:
         }
     )
     with DatasetWriter(
-        path, frames, shard=8, facts={"slides": [slide]}, **given | changes
+        path, frames, shard=8, facts={"slides": [slide], "black_level": 5.0}, **given | changes
     ) as writer:
         half = count // 2
         both = {"20x": stacks[:, 0], "100x": stacks[:, 1]}
@@ -91,6 +91,7 @@ def test_appending_replaces_and_a_smaller_recipe_is_taken_over(tmp_path: Path) -
         ({"pixel_um": 0.31}, "pixels of 0.31 um"),
         ({"targets": ("20x",)}, "its targets is 20x, that of a.zarr 20x, 100x"),
         ({"facts": {"camera_rotation_deg": 90.0}}, "turned by 90 deg"),
+        ({"facts": {"black_level": 20.0}}, r"reads 7.8% .* that of a.zarr 2.0%"),
         (
             {"frames": [frame | {"direction": [0.1, 0.2]} for frame in FRAMES]},
             "stands elsewhere",
