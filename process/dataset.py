@@ -22,7 +22,7 @@ from plsctl.acquire.recipes import recipe as frames_of
 from plsctl.process.dataset_files import read_table
 from plsctl.process.dataset_format import array_spec, read_attributes
 from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.splits import SPLITS, assign_splits
+from plsctl.process.splits import SPLITS, assign_splits, left_out
 
 __all__ = ["Dataset", "DatasetWriter", "assign_splits"]
 
@@ -192,7 +192,7 @@ class Dataset:
             raise UserError(
                 f"the data set {self.path} has no splits.", hint="Build it again with splits."
             )
-        chosen = (self.table["split"] == name) & ~self._is_dropped()
+        chosen = (self.table["split"] == name) & ~left_out(self.table)
         if target is not None:
             self.require_target(target)
             if "targets" in self.table.columns:
@@ -215,12 +215,7 @@ class Dataset:
     @property
     def dropped(self) -> int:
         """Samples that quality control excludes or a review has dropped (`plsctl review`)."""
-        return int(self._is_dropped().sum())
-
-    def _is_dropped(self) -> pd.Series[bool]:
-        none = pd.Series("", index=self.table.index)
-        keep, excluded = self.table.get("keep", none), self.table.get("excluded", none)
-        return (keep == "no") | ((excluded != "") & (keep != "yes"))
+        return int(left_out(self.table).sum())
 
     def _array(self, name: str) -> ts.TensorStore:
         # Opened on first use, so that a worker process opens its own.

@@ -61,7 +61,8 @@ def assign_splits(
     """Train, validation and test (or, with two ratios, train and test) for every sample.
 
     Whole groups go to one side, so that every side has its share of the samples and, where cell
-    types are known, of each type.
+    types are known, of each type. Groups of which no sample is used, such as rejected slides, fill
+    no share: they go to train.
 
     By position, positions whose crops overlap on the slide go together. Where fields overlap all
     over a slide that would join all of them; such a patch is cut into blocks of neighbouring
@@ -96,16 +97,28 @@ def assign_splits(
     else:
         groups = pd.factorize(table[by].astype(str), sort=True)[0]
     count = int(groups.max(initial=-1)) + 1
-    if count < len(names):
+    used = ~left_out(table).to_numpy()
+    real = np.unique(groups[used] if used.any() else groups)
+    if len(real) < len(names):
         raise UserError(
-            f"{count} separate group(s) by {by} cannot fill {len(names)} splits.",
+            f"{len(real)} separate group(s) by {by} cannot fill {len(names)} splits.",
             hint="Scan more positions or with less overlap, or split by something finer.",
         )
-    side = _divide(_count_types(table, groups, count), shares, seed)[groups]
+    sides = np.zeros(count, dtype=np.int64)
+    sides[real] = _divide(_count_types(table, groups, count)[real], shares, seed)
+    side = sides[groups]
     split = np.array(names, dtype=object)[side]
     across = side[pairs[:, 0]] != side[pairs[:, 1]]
     split[_earlier(pairs[across], side)] = ""
     return pd.Series(split, index=table.index, name="split")
+
+
+def left_out(table: pd.DataFrame) -> pd.Series[bool]:
+    """Samples that quality control excludes and no review took back, or that a review dropped."""
+    none = pd.Series("", index=table.index)
+    # Of merged data sets, some may lack a column.
+    keep, excluded = (table.get(name, none).fillna("") for name in ("keep", "excluded"))
+    return (keep == "no") | ((excluded != "") & (keep != "yes"))
 
 
 def thin_training(
@@ -141,8 +154,12 @@ def thin_training(
 def _require(table: pd.DataFrame, by: str) -> None:
     needed = {"position": ["slide", "position", "x_um", "y_um"]}.get(by, [by])
     for column in needed:
-        if column not in table.columns or bool((table[column].astype(str) == "").any()):
-            raise UserError(f"cannot split by {by}: the table has samples without {column}.")
+        found = table[column] if column in table.columns else pd.Series("", index=table.index)
+        if bool((found.isna() | (found.astype(str) == "")).any()):
+            raise UserError(
+                f"cannot split by {by}: the table has samples without {column}.",
+                hint="Add it with `plsctl dataset label`, or split by something else.",
+            )
 
 
 def _types(table: pd.DataFrame) -> pd.Series[str]:
@@ -161,7 +178,7 @@ def _count_types(table: pd.DataFrame, groups: Numbers, count: int) -> NDArray[np
 
 def _divide(counts: NDArray[np.float64], shares: NDArray[np.float64], seed: int) -> Numbers:
     """The side of each group: largest first, to the side that lacks most of what it brings."""
-    totals = counts.sum(axis=0)
+    totals = np.maximum(counts.sum(axis=0), 1)  # a type may be in rejected slides only
     wanted = shares[:, None] * totals
     got = np.zeros_like(wanted)
     shuffled = np.random.default_rng(seed).permutation(len(counts))

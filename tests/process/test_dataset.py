@@ -173,6 +173,15 @@ def test_fields_that_hardly_touch_stay_together() -> None:
     assert _overlap_across(table, split) == 0
 
 
+def test_a_rejected_slide_fills_no_split() -> None:
+    table = pd.concat([_rows(6).assign(slide=name) for name in "abcd"], ignore_index=True)
+    table["excluded"] = np.where(table["slide"] == "c", "rejected_slide", "")
+    for seed in range(6):
+        split = assign_splits(table, (8, 1, 1), seed, by="slide")
+        assert set(split[table["slide"] != "c"]) == {"train", "validation", "test"}
+        assert set(split[table["slide"] == "c"]) == {"train"}
+
+
 def test_half_the_training_samples_of_every_type() -> None:
     table = _grid(10, 8, 20.0)
     split = assign_splits(table, (8, 1, 1), seed=4)
