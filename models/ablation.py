@@ -24,6 +24,8 @@ from plsctl.models.facts import write_text
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.paper_tables import Arm
 from plsctl.models.prediction import Predictor
+from plsctl.models.preparation import check_crops
+from plsctl.models.registry import model_spec
 from plsctl.models.report_scores import read_scores
 from plsctl.models.run import Run
 from plsctl.models.training import train
@@ -105,6 +107,7 @@ def ablate(
     data.split(split, target)
     for arm in arms:
         data.channels_for(arm.recipe)
+        check_crops(model_spec(arm.model).losses, data)
     rows: list[Row] = []
     scores: dict[str, pd.DataFrame] = {}
     means: dict[str, NDArray[np.float64]] = {}

@@ -15,6 +15,7 @@ from plsctl.models.data import measure_normalisation
 from plsctl.models.discriminator import SHRINKING
 from plsctl.models.facts import RunFacts, write_text
 from plsctl.models.learned import learned_samples, read_learned, require_unseen, write_learned
+from plsctl.models.registry import LossWeights
 from plsctl.models.run import Run
 from plsctl.models.run_features import check_features, make_features
 from plsctl.models.start import describe_start, open_start
@@ -33,7 +34,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     data.channels_for(config.recipe)
     data.require_margin(config.margin or 0)
     check_features(config, data)
-    _check_crops(config, data)
+    check_crops(config.losses, data)
     array_symmetries(config, data)
     folder = config.out
     if (folder / "facts.json").is_file() and not fresh:
@@ -124,8 +125,9 @@ def _version(name: str) -> str:
         return "unknown"
 
 
-def _check_crops(config: TrainingConfig, data: Dataset) -> None:
-    if config.losses.adversarial and data.crop_px % SHRINKING:
+def check_crops(losses: LossWeights, data: Dataset) -> None:
+    """Raise UserError where the losses take a discriminator and the crops do not fit it."""
+    if losses.adversarial and data.crop_px % SHRINKING:
         raise UserError(
             f"the discriminator takes crops of a multiple of {SHRINKING} px, the data set has "
             f"{data.crop_px} px.",
