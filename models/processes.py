@@ -114,12 +114,18 @@ def launched_processes(device: torch.device) -> Iterator[Processes]:
     Raises
     ------
     UserError
-        If there is no GPU for this process.
+        If there is no GPU for this process, or it does not know its number.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield ALONE
         return
+    if "RANK" not in os.environ:
+        raise UserError(
+            f"the environment says WORLD_SIZE={count}, but not which of the processes this is.",
+            field="WORLD_SIZE",
+            hint="Begin several processes with torchrun, or unset WORLD_SIZE for one.",
+        )
     found = Processes(int(os.environ["RANK"]), count, int(os.environ.get("LOCAL_RANK", "0")))
     if device.type == "cuda":
         gpus = torch.cuda.device_count()
