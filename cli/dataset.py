@@ -7,9 +7,11 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
-from plsctl.cli.splitting import SeedOption, SplitByOption, SplitOption, parse_split
+from plsctl.cli.splitting import SeedOption, SplitByOption, parse_split
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from plsctl.process.dataset import Dataset
     from plsctl.process.splits import SplitSettings
 
@@ -78,7 +80,13 @@ def append(
 @app.command("split")
 def divide(
     dataset: DatasetArgument,
-    split: SplitOption = "8:1:1",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of train, validation and test, of train and test, or none; 8:1:1 by "
+            "default. With --half or --train-share the splits stay as they are without it."
+        ),
+    ] = None,
     split_by: SplitByOption = "position",
     seed: SeedOption = 0,
     train_share: Annotated[
@@ -107,10 +115,19 @@ def divide(
     """
     from plsctl.process.dataset import Dataset
     from plsctl.process.dataset_rewrite import redivide
+    from plsctl.process.splits import thin_training
 
-    settings = parse_split(split, split_by, seed, 0.5 if half else train_share)
+    share = 0.5 if half else train_share
+    settings = parse_split(split or "8:1:1", split_by, seed, share)
     data = Dataset.open(dataset)
-    _report(redivide(data, lambda table: settings.divide(table, data.reach_um), out), json)
+    stay = split is None and share != 1 and "split" in data.table.columns
+
+    def divided(table: "pd.DataFrame") -> "pd.Series[str]":
+        if stay:
+            return thin_training(table, table["split"], share, seed)
+        return settings.divide(table, data.reach_um)
+
+    _report(redivide(data, divided, out), json)
 
 
 @app.command()

@@ -59,7 +59,7 @@ def dataset(
         int,
         typer.Option(min=0, help="Surroundings that stacks have on every side of the crop, in px."),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of the split.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the split.", min=0)] = 0,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:

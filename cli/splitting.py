@@ -16,7 +16,7 @@ SplitOption = Annotated[
 SplitByOption = Annotated[
     str, typer.Option(help="What stays on one side: position, slide or patient.")
 ]
-SeedOption = Annotated[int, typer.Option(help="Seed of the split.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
 
 
 def parse_split(text: str, by: str, seed: int, train_share: float = 1.0) -> "SplitSettings":

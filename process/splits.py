@@ -135,7 +135,11 @@ def thin_training(
         If the share is not above 0 and at most 1.
     """
     if not 0 < share <= 1:
-        raise UserError(f"a share of {share:g} of the training samples cannot be kept.")
+        raise UserError(
+            f"a share of {share:g} of the training samples cannot be kept.",
+            field="train_share",
+            hint="Give one above 0 and at most 1.",
+        )
     if share == 1:
         return split
     rng = np.random.default_rng(seed)

@@ -155,12 +155,16 @@ def test_commands_merge_divide_and_label(
     table = Dataset.open(out).table
     assert table.loc[table["type"] != "", "type"].tolist() == ["neutrophil", "basophil"]
     assert table["seen by"][0] == "A. B."
+    assert _run(capsys, "split", out, "--seed", "5")[0] == 0
+    table = Dataset.open(out).table
     half = str(tmp_path / "half.zarr")
     code, found = _run(capsys, "split", out, "--half", "-o", half)
     assert code == 0
     splits = found["splits"]
     assert isinstance(splits, dict)
     assert abs(splits["train"] - splits["none"]) <= 1
+    others = table["split"] != "train"
+    assert Dataset.open(half).table["split"][others].equals(table["split"][others])
     shards = [Path(path) / "input/c/0/0/0/0/0" for path in (out, half)]
     assert shards[0].samefile(shards[1])
     assert _run(capsys, "table", half, "-o", str(tmp_path / "t.tsv"))[0] == 0
