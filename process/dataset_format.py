@@ -22,6 +22,9 @@ TEXT_COLUMNS = (
     "keep", "frame_shift_px_of", "frame_exchange_of", "frame_misfit_of", "frame_light_of",
 )  # fmt: skip
 
+LAST_COLUMN = "targets"
+"""The last column of a row that a writer is given; labels and splits follow it."""
+
 FrameFacts = Mapping[str, object]
 Compression = Literal["lz4", "none"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.dataset_format import TEXT_COLUMNS
+from plsctl.process.dataset_format import LAST_COLUMN, TEXT_COLUMNS
 
 KEYS = ("sample", "slide", "position", "cell")
 """Columns by which rows are found; those of them that a file has must name its rows uniquely."""
@@ -100,14 +100,21 @@ def join_labels(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> Labell
     for name in values:
         new = pd.Series("", index=table.index, dtype=object)
         new[found] = labels[name].to_numpy()[rows[found]]
-        old = joined[name].fillna("").astype(str) if name in joined.columns else ""
+        old = _as_text(joined[name]) if name in joined.columns else ""
         joined[name] = new.where(new != "", old)
     return Labelled(joined, int(found.sum()), len(set(range(len(labels))) - set(rows[found])))
 
 
 def _is_label(table: pd.DataFrame, name: str) -> bool:
-    """Whether a column came from labels before: text that the builder does not know."""
-    return name not in TEXT_COLUMNS and table[name].dtype == object
+    """Whether a column came from labels before: those stand behind what the writer puts last."""
+    names = list(table.columns)
+    last = names.index(LAST_COLUMN) if LAST_COLUMN in names else len(names)
+    return name not in TEXT_COLUMNS and names.index(name) > last
+
+
+def _as_text(column: pd.Series) -> pd.Series[str]:
+    """Labels as they were given: whole numbers beside empty ones are read back as 43.0."""
+    return column.convert_dtypes().astype("string").fillna("").astype(object)
 
 
 def _refuse_twice(labels: pd.DataFrame, keys: list[str], file: Path) -> None:
