@@ -45,6 +45,10 @@ def test_train_evaluate_and_stain_by_command(dataset: Path, tmp_path: Path) -> N
     )  # fmt: skip
     assert trained["run"] == str(run) and trained["epochs"] == 2
     assert {"best_epoch", "metrics", "seconds", "stopped"} <= trained.keys()
+    again = _json("train", "maenet", "--from", run, "--dry-run")
+    assert (again["images"], again["recipe"]) == (4, "le8deg")
+    refused = _json("evaluate", run, "--device", "gpu", exit_code=2)["error"]
+    assert refused["field"] == "device" and "auto, cpu or cuda" in refused["message"]
     scores = _json("evaluate", run, "--split", "validation")
     assert scores["split"] == "validation" and scores["samples"] == 6
     assert set(scores["metrics"]) == {"ssim", "ssim_grey", "ssim_shifted", "mae"}
@@ -53,6 +57,9 @@ def test_train_evaluate_and_stain_by_command(dataset: Path, tmp_path: Path) -> N
     assert set(scores["metrics"]["ssim"]) == {"mean", "ci95"}
     np.save(tmp_path / "stack.npy", np.zeros((4, 40, 40, 3), np.uint8))
     stained = _json("stain", run, tmp_path / "stack.npy", "-o", tmp_path / "out.ome.zarr")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    damaged = _json("stain", run, tmp_path / "empty.npy", "-o", tmp_path / "no", exit_code=2)
+    assert "cannot be read" in damaged["error"]["message"]
     assert stained["positions"] == 1 and stained["halo_px"] <= stained["exact_halo_px"] == 18
 
 
