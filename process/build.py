@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.folder_lock import locked
 from plsctl.acquire.locations import is_remote
 from plsctl.process.build_cutting import cut_positions
@@ -184,22 +185,28 @@ class _Build:
     ) -> None:
         """Add flags, labels and splits; the data set lacks but its name then."""
         table = writer.table
-        if len(table):
-            slides = [reader.attributes.slide for reader in self._readers]
-            by_slide = dict(zip(slides, self._by_scan(positions), strict=True))
-            of_slide = dict(zip(slides, references, strict=True))
-            judged = judge(table, by_slide, of_slide, self._quality)
-            table = judged.table
-            writer.add_facts({"quality": judged.facts(self._quality)})
-            for sentence in judged.sentences(self._quality):
-                self.say(sentence)
-        if self._labels is not None and len(table):
-            table = with_labels(table, self._labels, self.say)
-        if len(table):
-            reach_um = self._readers[0].attributes.pixel_um * (
-                self._settings.crop_px + 2 * self._settings.margin_px
+        if not len(table):
+            dropped = ", ".join(
+                f"{count} {reason}" for reason, count in _dropped(positions).items()
             )
-            table = with_splits(table, self._split, reach_um, self.say)
+            raise UserError(
+                f"no sample is left for {self._out}; cells dropped: {dropped or 'none found'}.",
+                hint="docs/processing.md says what the reasons mean.",
+            )
+        slides = [reader.attributes.slide for reader in self._readers]
+        by_slide = dict(zip(slides, self._by_scan(positions), strict=True))
+        of_slide = dict(zip(slides, references, strict=True))
+        judged = judge(table, by_slide, of_slide, self._quality)
+        table = judged.table
+        writer.add_facts({"quality": judged.facts(self._quality)})
+        for sentence in judged.sentences(self._quality):
+            self.say(sentence)
+        if self._labels is not None:
+            table = with_labels(table, self._labels, self.say)
+        reach_um = self._readers[0].attributes.pixel_um * (
+            self._settings.crop_px + 2 * self._settings.margin_px
+        )
+        table = with_splits(table, self._split, reach_um, self.say)
         writer.seal(table)
 
     def _identity(self) -> dict[str, str]:
@@ -273,14 +280,11 @@ class _Build:
             note_fates(folder, reader.attributes.slide, table, part)
         attributes = json.loads((base / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         forget(base, all_of_it=base == self.part)
-        dropped = Counter(
-            fate for done in positions for fate in done.fates.values() if fate != "sample"
-        )
         return BuildResult(
             self._out,
             len(table),
             len(positions),
-            dict(sorted(dropped.items())),
+            _dropped(positions),
             time.monotonic() - began,
             resumed,
             count_flags(table["excluded"]),
@@ -292,3 +296,9 @@ class _Build:
         counts = [len(folder.open_pass("stained").names) for folder in self._folders]
         ends = list(accumulate(counts))
         return [positions[end - count : end] for count, end in zip(counts, ends, strict=True)]
+
+
+def _dropped(positions: Sequence[CutPosition]) -> dict[str, int]:
+    """How many cells were dropped for each reason."""
+    found = Counter(fate for done in positions for fate in done.fates.values() if fate != "sample")
+    return dict(sorted(found.items()))

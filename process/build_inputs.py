@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.build_settings import BuildSettings
@@ -30,7 +31,7 @@ def open_scan(path: Path) -> ScanFolder:
     Raises
     ------
     UserError
-        If there is no such folder or a pass is missing.
+        If there is no such folder, a pass is missing, or it does not say where the slide lies.
     """
     if not path.is_dir():
         raise UserError(
@@ -41,6 +42,7 @@ def open_scan(path: Path) -> ScanFolder:
     folder = ScanFolder(path)
     for name in ("unstained", "stained"):
         folder.open_pass(name)
+    load_transform(folder)
     return folder
 
 
