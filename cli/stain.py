@@ -110,10 +110,12 @@ def _stainer(run: Path, engine: str, device: str, precision: str, threads: int |
             hint="Name the run folder, or leave --engine out.",
         )
     if exported or engine in ("onnxruntime", "openvino"):
-        from plsctl.models.exported import ExportedModel
+        from plsctl.models.exported import ExportedModel, require_installed
 
-        model = run if exported else _exported(run)
         chosen: Any = None if engine == "auto" else engine
+        if chosen is not None:
+            require_installed(chosen)
+        model = run if exported else _exported(run)
         return ExportedModel(model, chosen, threads=threads, precision=precision)
     import torch
 

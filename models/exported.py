@@ -76,8 +76,7 @@ class ExportedModel(FrameStainer):
         if not file.is_file():
             raise UserError("there is no such model.", file=file, hint="Make it: plsctl export.")
         self.engine: Engine = engine or installed_engine()
-        if find_spec(self.engine) is None:
-            raise not_installed(self.engine)
+        require_installed(self.engine)
         opened = _open_onnxruntime if self.engine == "onnxruntime" else _open_openvino
         try:
             card_text, self._infer = opened(file, threads, precision)
@@ -127,6 +126,18 @@ def installed_engine() -> Engine:
         if find_spec(found) is not None:
             return found
     raise not_installed("onnxruntime")
+
+
+def require_installed(engine: Engine) -> None:
+    """Refuse an engine that is not there.
+
+    Raises
+    ------
+    UserError
+        If it is not installed.
+    """
+    if find_spec(engine) is None:
+        raise not_installed(engine)
 
 
 def not_installed(engine: Engine) -> UserError:

@@ -100,7 +100,8 @@ def stain(
     Raises
     ------
     UserError
-        If the source lacks images of the run's recipe, or `out` holds something else.
+        If the source lacks images of the run's recipe or shows no unstained slide, or `out` holds
+        something else.
     """
     options = options or StainingOptions()
     pass_folder = source / "unstained.ome.zarr" if (source / "slide.yaml").is_file() else source
@@ -168,6 +169,13 @@ class _PassStaining:
         self, stainer: FrameStainer, reader: PassReader, out: Path, options: StainingOptions
     ) -> None:
         self._stainer, self._reader, self._options = stainer, reader, options
+        if reader.attributes.pass_name != "unstained":
+            raise UserError(
+                f"this pass is {reader.attributes.pass_name}, and networks learn from unstained "
+                "slides.",
+                file=reader.path,
+                hint="Name the scan's folder or its unstained.ome.zarr.",
+            )
         require_same_pixel(stainer.facts, reader.attributes.pixel_um, str(reader.path))
         self._images = matching_frames(stainer, reader.labels, str(reader.path))
         frames = [reader.attributes.frames[index].model_dump() for index in self._images]

@@ -51,6 +51,7 @@ def _write_scan(
     bits: int = 8,
     pixel_um: float = 0.293,
     seed: int = 0,
+    pass_name: str = "unstained",
 ) -> Path:
     full_scale = 2**bits - 1
     frames = tuple(
@@ -61,7 +62,7 @@ def _write_scan(
         for f in recipe(name)
     )  # fmt: skip
     attributes = PassAttributes(
-        slide="S1", patient=None, stain="s", pass_name="unstained", recipe=name, objective="20x",
+        slide="S1", patient=None, stain="s", pass_name=pass_name, recipe=name, objective="20x",
         magnification=20, na=0.4, pixel_um=pixel_um, camera_rotation_deg=0.0, bayer=None,
         bit_depth=bits, black_level=4.0 * full_scale / 255, full_scale=full_scale, frames=frames,
         settings_hash="h",
@@ -209,6 +210,12 @@ def test_the_black_level_of_a_camera_of_12_bits_is_brought_to_8(
 def test_another_magnification_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     scan = _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", 1, pixel_um=0.146)
     with pytest.raises(UserError, match=r"pixels of 0\.146 um, the run was trained on .*0\.293"):
+        stain(predictor, scan, tmp_path / "out.ome.zarr")
+
+
+def test_a_pass_of_the_stained_slide_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    scan = _write_scan(tmp_path / "stained.ome.zarr", "le8deg", 1, pass_name="stained")
+    with pytest.raises(UserError, match=r"this pass is stained.*unstained\.ome\.zarr"):
         stain(predictor, scan, tmp_path / "out.ome.zarr")
 
 
