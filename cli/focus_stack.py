@@ -37,7 +37,7 @@ def focus_stack(
 
     from plsctl.process.focus_stacking import FocusStackSettings
     from plsctl.process.focus_stacking import focus_stack as join
-    from plsctl.process.image_files import read_image, write_image
+    from plsctl.process.image_files import read_image, refuse_name, write_image
 
     if method not in METHODS:
         raise UserError(
@@ -45,6 +45,9 @@ def focus_stack(
             field="--method",
             hint=f"Choose {METHODS[0]} or {METHODS[1]}.",
         )
+    for path in (out, depth):
+        if path is not None:
+            refuse_name(path)
     settings = FocusStackSettings.model_validate({"method": method, "align": align})
     result = join([read_image(path) for path in images], settings)
     write_image(out, result.image)

@@ -101,7 +101,7 @@ def _parts(image: Image, space: ColourSpace, method: Method) -> tuple[Mask, Mask
     """Where the image shows chromatin, and where it shows anything but glass; both (y, x)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
-            f"cannot segment an image of shape {image.shape} and type {image.dtype}",
+            f"cannot segment an image of shape {image.shape} and type {image.dtype}.",
             hint="Give an 8-bit colour image, (y, x, rgb).",
         )
     smooth = np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), dtype=np.uint8)

@@ -134,9 +134,9 @@ def ek_means(
         Fewer than 2 clusters, or another kind of image.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UserError(f"cannot cluster an image of shape {image.shape} and type {image.dtype}")
+        raise UserError(f"cannot cluster an image of shape {image.shape} and type {image.dtype}.")
     if clusters < 2:
-        raise UserError(f"{clusters} clusters part nothing; ask for at least 2", field="clusters")
+        raise UserError(f"{clusters} clusters part nothing; ask for at least 2.", field="clusters")
     codes = (image >> _SHIFT).astype(np.int32) @ np.array([_LEVELS**2, _LEVELS, 1], np.int32)
     used, where, counts = np.unique(codes, return_inverse=True, return_counts=True)
     clusters = min(clusters, len(used))

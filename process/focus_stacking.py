@@ -147,7 +147,7 @@ def _levels(shape: tuple[int, ...], settings: FocusStackSettings) -> int:
     most = pywt.dwtn_max_level(shape[:2], settings.wavelet)
     if settings.levels is not None and settings.levels > most:
         raise UserError(
-            f"an image of {shape[1]} x {shape[0]} pixels has no {settings.levels} wavelet levels",
+            f"an image of {shape[1]} x {shape[0]} pixels has no {settings.levels} wavelet levels.",
             field="levels",
             hint=f"Give at most {most}.",
         )
@@ -236,14 +236,14 @@ def focus_stack(
 def _check(frames: Sequence[Image]) -> None:
     if not 2 <= len(frames) <= _MOST_FRAMES:
         raise UserError(
-            f"{len(frames)} frames make no focus stack", hint=f"Give 2 to {_MOST_FRAMES} images."
+            f"{len(frames)} frames make no focus stack.", hint=f"Give 2 to {_MOST_FRAMES} images."
         )
     for index, frame in enumerate(frames):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise UserError(f"frame {index + 1} is not an 8-bit colour image (y, x, rgb)")
+            raise UserError(f"frame {index + 1} is not an 8-bit colour image (y, x, rgb).")
         if frame.shape != frames[0].shape:
             raise UserError(
                 f"frame {index + 1} has {frame.shape[1]} x {frame.shape[0]} pixels, the first "
-                f"{frames[0].shape[1]} x {frames[0].shape[0]}",
+                f"{frames[0].shape[1]} x {frames[0].shape[0]}.",
                 hint="Give images of one size.",
             )

@@ -84,7 +84,7 @@ def _register(template: Image, frame: Image, index: int) -> Transform:
             score, found = 0.0, guess
         if score < _LEAST_CORRELATION:
             raise UserError(
-                f"frame {index + 1} shows too little in common with its neighbour to be aligned",
+                f"frame {index + 1} shows too little in common with its neighbour to be aligned.",
                 hint="Check the order of the frames, or use --no-align.",
             )
         matrix = _similarity(_scaled(found.astype(np.float64), shrink), frame.shape)

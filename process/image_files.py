@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 
+ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
 
 def read_image(path: Path) -> NDArray[np.uint8]:
     """An image file as colour: shape (y, x, rgb), uint8.
@@ -43,6 +45,18 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def refuse_name(path: Path) -> None:
+    """UserError if no image can be written there, to be asked before long work."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(
+            f"cannot write an image as '{path.suffix}'.",
+            file=path,
+            hint=f"Give a name that ends in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}.",
+        )
+    if not path.parent.is_dir():
+        raise UserError("its folder does not exist.", file=path, hint="Make the folder first.")
+
+
 def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """Write (y, x, rgb) or (y, x) in the format of the file's ending.
 
@@ -51,10 +65,9 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     UserError
         When it cannot be written.
     """
+    refuse_name(path)
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    done, content = cv2.imencode(path.suffix, pixels)
-    if not done:
-        raise UserError(f"cannot write an image as '{path.suffix}'.", file=path)
+    _, content = cv2.imencode(path.suffix, pixels)
     try:
         path.write_bytes(content.tobytes())
     except OSError as error:

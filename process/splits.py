@@ -102,8 +102,8 @@ def assign_splits(
     if len(real) < len(names):
         raise UserError(
             f"{len(real)} separate group(s) by {by} cannot fill {len(names)} splits.",
-            hint="Scan more positions or with less overlap, split by something finer, or not at all "
-            "(--split none).",
+            hint="Scan more positions or with less overlap, split by something finer, or do not "
+            "split (--split none).",
         )
     sides = np.zeros(count, dtype=np.int64)
     sides[real] = _divide(_count_types(table, groups, count)[real], shares, seed)
