@@ -91,31 +91,35 @@ class InterruptedScan(PlsctlError):
 
 
 POSITIONS = "the positions finished so far are kept"
+RESUMES = "it goes on where it stopped"
 
 
 @contextmanager
-def disk_errors(place: Path, kept: str = POSITIONS) -> Iterator[None]:
+def disk_errors(place: Path, kept: str = POSITIONS, again: str = RESUMES) -> Iterator[None]:
     """Let a failed write inside the block tell the user what it means for a file or folder.
 
-    `kept` says what a full disk leaves as it is.
+    `kept` says what a full disk leaves as it is, `again` what the same command does then.
     """
     try:
         yield
     except OSError as error:
         if isinstance(error, PlsctlError):
             raise
-        raise disk_error(error, place, kept) from None
+        raise disk_error(error, place, kept, again) from None
 
 
-def disk_error(error: BaseException, folder: Path, kept: str = POSITIONS) -> UserError:
+def disk_error(
+    error: BaseException, folder: Path, kept: str = POSITIONS, again: str = RESUMES
+) -> UserError:
     """What a failed write means for the user."""
     text = str(error)
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in text
-    if full or "RESOURCE_EXHAUSTED" in text:
+    # In the words of the system, of tensorstore and of NumPy.
+    full = ("No space left", "RESOURCE_EXHAUSTED", " requested and ")
+    if getattr(error, "errno", None) == errno.ENOSPC or any(words in text for words in full):
         return UserError(
             f"the disk is full; {kept}.",
             file=folder,
-            hint="Make room and run the same command again: it goes on where it stopped.",
+            hint=f"Make room and run the same command again: {again}.",
         )
     reason = text.splitlines()[0][:200] if text else repr(error)
     return UserError(

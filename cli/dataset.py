@@ -185,16 +185,19 @@ def table(
 
 
 def _write_table(data: "Dataset", out: Path) -> None:
-    if out.suffix == ".json":
-        data.table.to_json(out, orient="records", indent=1, double_precision=15)
-    elif out.suffix in (".csv", ".tsv"):
-        data.table.to_csv(out, index=False, sep="\t" if out.suffix == ".tsv" else ",")
-    else:
+    if out.suffix not in (".csv", ".tsv", ".json"):
         raise UserError(
             f"a table cannot be written as '{out.suffix or out.name}'.",
             field="--out",
             hint="Give a name that ends in .csv, .tsv or .json.",
         )
+    try:
+        if out.suffix == ".json":
+            data.table.to_json(out, orient="records", indent=1, double_precision=15)
+        else:
+            data.table.to_csv(out, index=False, sep="\t" if out.suffix == ".tsv" else ",")
+    except OSError as error:
+        raise UserError(f"cannot be written ({error.strerror or error}).", file=out) from None
 
 
 def _wanted(split: str, by: str, seed: int) -> "SplitSettings | None":

@@ -18,6 +18,10 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.locations import is_remote
 from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, is_dataset
 
+NOT_YET = "what is being written has not got its name"
+BEGINS_ANEW = "it begins anew"
+"""For who reads of a full disk."""
+
 
 def unfinished_folder(path: Path) -> Path:
     """Where a data set is written before it has its name; always on this machine."""

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.locations import is_remote, location
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_files import (
+    BEGINS_ANEW,
+    NOT_YET,
     publish,
     refuse_existing,
     unfinished_folder,
@@ -60,12 +62,13 @@ def rewrite_table(data: Dataset, table: pd.DataFrame, out: Path | str | None = N
     refuse_existing(path)
     part = unfinished_folder(path)
     shutil.rmtree(part, ignore_errors=True)
-    shutil.copytree(data.path, part, copy_function=_link)
-    for name in (TABLE_NAME, "zarr.json"):
-        (part / name).unlink()
-    write_table(part, table)
-    write_synced(part / "zarr.json", (data.path / "zarr.json").read_text(encoding="utf-8"))
-    publish(part, path)
+    with disk_errors(part, NOT_YET, BEGINS_ANEW):
+        shutil.copytree(data.path, part, copy_function=_link)
+        for name in (TABLE_NAME, "zarr.json"):
+            (part / name).unlink()
+        write_table(part, table)
+        write_synced(part / "zarr.json", (data.path / "zarr.json").read_text(encoding="utf-8"))
+        publish(part, path)
     return Dataset.open(path)
 
 

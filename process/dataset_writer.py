@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import RESUMES, UserError, disk_error
 from plsctl.acquire.locations import location
 from plsctl.process.dataset_files import (
+    BEGINS_ANEW,
+    NOT_YET,
     publish,
     refuse_existing,
     unfinished_folder,
@@ -109,6 +112,7 @@ class DatasetWriter:
             **(facts or {}),
         }
         self._dtype = np.dtype(dtype)
+        self._again = BEGINS_ANEW if kept is None else RESUMES
         self._shard = shard
         side = crop_px + 2 * margin_px
         shapes: dict[str, tuple[int, ...]] = {"input": (len(self.frames), 3, side, side)}
@@ -120,12 +124,13 @@ class DatasetWriter:
             self._add_rows(rows)
         self.written = self._count
         """Samples in whole shards."""
-        self._stores = {
-            name: open_array(self._part / name, self.written)
-            if self.written
-            else create_array(self._part / name, shape, self._dtype, shard, compression)
-            for name, shape in shapes.items()
-        }
+        with self._writing():
+            self._stores = {
+                name: open_array(self._part / name, self.written)
+                if self.written
+                else create_array(self._part / name, shape, self._dtype, shard, compression)
+                for name, shape in shapes.items()
+            }
         # Memory that was used before costs nothing; a fresh block per shard does.
         self._waiting = {
             name: np.empty((shard, *shape), self._dtype) for name, shape in shapes.items()
@@ -199,17 +204,26 @@ class DatasetWriter:
 
     def _flush(self, count: int) -> None:
         """Write the `count` waiting samples: always a whole shard but for the last."""
-        pending = []
-        for name, store in self._stores.items():
-            grown = store.resize(exclusive_max=[self.written + count, *store.shape[1:]]).result()
-            self._stores[name] = grown
-            part = grown[self.written : self.written + count]
-            block = self._waiting[name][:count]
-            # Without a copy: an array opened for writing keeps nothing of it in a cache.
-            pending.append(part.write(block, can_reference_source_data_indefinitely=True))
-        for future in pending:
-            future.result()  # a full disk is reported only here
+        with self._writing():
+            pending = []
+            for name, store in self._stores.items():
+                shape = [self.written + count, *store.shape[1:]]
+                grown = self._stores[name] = store.resize(exclusive_max=shape).result()
+                part = grown[self.written : self.written + count]
+                block = self._waiting[name][:count]
+                # Without a copy: an array opened for writing keeps nothing of it in a cache.
+                pending.append(part.write(block, can_reference_source_data_indefinitely=True))
+            for future in pending:
+                future.result()  # a full disk is reported only here
         self.written += count
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let a disk that takes no more be the user's to mend; tensorstore calls it a value."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            raise disk_error(error, self._part, NOT_YET, self._again) from None
 
     def finish(self, splits: pd.Series[str] | None = None) -> Path:
         """Write what is left, the table and the attributes, and give the folder its name.
