@@ -11,7 +11,7 @@ from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
 if TYPE_CHECKING:
     from plsctl.process.review import Query, Review
 
-STATES = ("", "open", "kept", "dropped")
+STATES = ("", "open", "kept", "dropped", "excluded")
 ONE_AT_A_TIME = "A review of it may be open already: use its page, or wait until it has ended."
 
 
@@ -25,7 +25,7 @@ def review(
     ] = None,
     slide: Annotated[str, typer.Option(help="Of this slide only.")] = "",
     flag: Annotated[str, typer.Option(help="With this flag only.")] = "",
-    state: Annotated[str, typer.Option(help="open, kept or dropped only.")] = "",
+    state: Annotated[str, typer.Option(help="open, kept, dropped or excluded only.")] = "",
     images: Annotated[
         str | None, typer.Option(help="Images to show, labels with commas between.")
     ] = None,
@@ -64,7 +64,7 @@ def review(
         raise UserError(
             f"there is no decision '{state}'.",
             field="--state",
-            hint="Choose open, kept or dropped.",
+            hint="Choose open, kept, dropped or excluded.",
         )
     names = None if images is None else [name.strip() for name in images.split(",")]
     opened = Dataset.open(data)

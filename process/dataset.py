@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -211,6 +212,12 @@ class Dataset:
                 hint="Scan more positions, or split with other ratios.",
             )
         return numbers
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """What quality control said of each slide: `slide`, `accepted`, `reasons` and more."""
+        quality = self.attributes.get("quality")
+        return list(quality.get("slides", ())) if isinstance(quality, dict) else []
 
     @property
     def dropped(self) -> int:

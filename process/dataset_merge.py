@@ -72,7 +72,7 @@ def merge_datasets(
         facts={
             **_shared_facts(first),
             "slides": sorted({str(slide) for slide in table["slide"]}),
-            "quality": {"slides": [verdict for data in sets for verdict in _verdicts(data)]},
+            "quality": {"slides": [verdict for data in sets for verdict in data.verdicts]},
             "sources": [
                 source
                 for data, mine in zip(sets, images, strict=True)
@@ -90,12 +90,6 @@ def merge_datasets(
             writer.table if divide is None else writer.table.assign(split=divide(writer.table))
         )
     return Dataset.open(writer.publish())
-
-
-def _verdicts(data: Dataset) -> list[object]:
-    """What quality control said of the slides of a data set."""
-    quality = data.attributes.get("quality")
-    return list(quality.get("slides", ())) if isinstance(quality, dict) else []
 
 
 def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetWriter) -> None:

@@ -41,7 +41,7 @@ class Query:
     """Which samples, and in which order.
 
     `order` is a column of numbers, or "flags" for the number of flags; `state` "open" (nobody has
-    decided), "kept", "dropped" or "" for all.
+    decided), "kept", "dropped", "excluded" (by quality control) or "" for all.
     """
 
     order: str
@@ -121,7 +121,9 @@ class Review:
             chosen &= table["slide"] == query.slide
         if query.flag:
             chosen &= table["flags"].str.split(";").map(lambda flags: query.flag in flags)
-        if query.state:
+        if query.state == "excluded":
+            chosen &= table["excluded"] != ""
+        elif query.state:
             chosen &= table["keep"] == {"kept": "yes", "dropped": "no", "open": ""}[query.state]
         if query.order == FLAGS_FIRST:
             values = table["flags"].map(lambda flags: len(flags.split(";")) if flags else 0)
@@ -251,8 +253,8 @@ def _stamp(folder: Path) -> tuple[int, int]:
 
 
 def _with_keep(table: pd.DataFrame) -> pd.DataFrame:
-    columns = {name: table[name] if name in table.columns else "" for name in ("flags", "keep")}
-    return table.assign(**columns)
+    names = ("flags", "excluded", "keep")
+    return table.assign(**{name: table.get(name, "") for name in names})
 
 
 def _decided(table: pd.DataFrame, decisions: dict[int, Decision]) -> pd.DataFrame:

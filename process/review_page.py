@@ -39,6 +39,8 @@ article img { display: block; max-width: 100%; image-rendering: pixelated; margi
   color: #667085; text-align: center; }
 .strip { width: max-content; max-width: 100%; }
 .flag { background: #fef0c7; border-radius: 999px; padding: 0 9px; }
+.excluded { background: #fee4e2; border-radius: 999px; padding: 0 9px; }
+.rejected { margin: 0 0 10px; }
 .facts { color: #667085; font-variant-numeric: tabular-nums; }
 button, select { font: inherit; padding: 3px 12px; border: 1px solid #98a2b3; border-radius: 6px;
   background: white; cursor: pointer; }
@@ -102,6 +104,7 @@ const file = {
     const rows = page.rows.filter((row) =>
       (!query.slide || row.slide === query.slide) &&
       (!query.flag || row.flags.split(";").includes(query.flag)) &&
+      (query.state !== "excluded" || row.excluded) &&
       (state === undefined || row.keep === state));
     return { rows: rows.slice(start, start + page.step), found: rows.length, counts: this.count() };
   },
@@ -136,6 +139,8 @@ function add(row) {
   head.append(element("span", {}, [row.slide, row.position, row.type].filter(Boolean).join(" · ")));
   for (const flag of (row.flags || "").split(";").filter(Boolean))
     head.append(element("span", { class: "flag" }, flag));
+  const reason = row.excluded && "left out: " + row.excluded;
+  if (reason) head.append(element("span", { class: "excluded" }, reason));
   const facts = page.facts.filter((name) => typeof row[name] === "number");
   const texts = facts.map((name) => `${name} ${Number(row[name].toPrecision(4))}`);
   head.append(element("span", { class: "facts" }, texts.join("  ")));
@@ -265,9 +270,19 @@ def _facts(review: Review) -> list[str]:
     return [name for name in review.measures if not name.endswith(("_um", "_x", "_y"))]
 
 
+def _verdicts(review: Review) -> str:
+    """A line for each slide that quality control has rejected."""
+    return "".join(
+        f'<p class="rejected"><span class="excluded">slide {escape(str(verdict["slide"]))} '
+        f"rejected</span> {escape('; '.join(verdict['reasons']))}</p>"
+        for verdict in review.data.verdicts
+        if not verdict["accepted"]
+    )
+
+
 def _filters(review: Review, chosen: Mapping[str, str]) -> str:
     flags = [(name, f"{name} ({count})") for name, count in sorted(review.flags.items())]
-    states = [(name, name) for name in ("open", "kept", "dropped")]
+    states = [(name, name) for name in ("open", "kept", "dropped", "excluded")]
     parts = [("state", "Decision", states)]
     if flags:
         parts.insert(0, ("flag", "Flag", flags))
@@ -298,7 +313,8 @@ def _page(review: Review, controls: str, content: dict[str, object]) -> str:
         f"<header><h1>{name}</h1>{controls}"
         "<span><kbd>K</kbd> keep <kbd>D</kbd> drop <kbd>↑</kbd> <kbd>↓</kbd> move</span>"
         '<span id="counts"></span><div id="problem" role="alert"></div></header>'
-        '<main><div id="samples"></div><button id="more" hidden></button></main>'
+        f"<main>{_verdicts(review)}"
+        '<div id="samples"></div><button id="more" hidden></button></main>'
         f'<script type="application/json" id="page">{values}</script>'
         f"<script>{_SCRIPT}</script></body></html>"
     )

@@ -36,6 +36,11 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "ch
 COUNT = 30
 POOREST = [7, 21, 3]
 FLAGGED = {4: "dust;blur", 9: "dust"}
+EXCLUDED = {9: "dust"}
+VERDICTS = [
+    {"slide": "001", "accepted": True, "reasons": []},
+    {"slide": "002", "accepted": False, "reasons": ["misstained: 40 % <less> stain"]},
+]
 FRAMES = [
     {"label": "brightfield", "direction": None},
     {"label": "plate-1", "direction": [0.14, 0.0]},
@@ -46,7 +51,7 @@ ALL = Query("score_20x", largest_first=False)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """30 samples of two slides; three match poorly, two are flagged."""
+    """30 samples of two slides, one of them rejected; three match poorly, two are flagged."""
     rows = pd.DataFrame(
         {
             "slide": ["001" if n < 20 else "002" for n in range(COUNT)],
@@ -54,13 +59,21 @@ def path(tmp_path: Path) -> Path:
             "cell": range(100, 100 + COUNT),
             "score_20x": [POOREST.index(n) / 10 if n in POOREST else 0.9 for n in range(COUNT)],
             "flags": [FLAGGED.get(n, "") for n in range(COUNT)],
+            "excluded": [EXCLUDED.get(n, "") for n in range(COUNT)],
             "type": "",
         }
     )
     rng = np.random.default_rng(0)
     place = tmp_path / "wbc.zarr"
     with DatasetWriter(
-        place, FRAMES, recipe="mine", pixel_um=0.293, crop_px=16, targets=("20x",), shard=8
+        place,
+        FRAMES,
+        recipe="mine",
+        pixel_um=0.293,
+        crop_px=16,
+        targets=("20x",),
+        shard=8,
+        facts={"quality": {"slides": VERDICTS}},
     ) as writer:
         target = rng.integers(0, 256, (COUNT, 3, 16, 16), dtype=np.uint8)
         writer.append(rng.integers(0, 256, (COUNT, 3, 3, 16, 16), np.uint8), {"20x": target}, rows)
@@ -101,13 +114,14 @@ def test_the_worst_come_first_and_dropped_samples_leave_the_splits(path: Path) -
     assert review.select(review.worst_first())[:2] == [4, 9]
     assert review.select(Query("score_20x", True, slide="002", state="open"))[-1] == 21
     assert review.select(Query("flags", True, flag="dust")) == [4, 9]
+    assert review.select(Query("flags", True, state="excluded")) == [9]
     with pytest.raises(UserError, match="no measure 'beauty'"):
         review.select(Query("beauty", True))
     assert review.decide(7, "no", "") == {"samples": 30, "kept": 0, "dropped": 1, "open": 29}
     review.decide(3, "yes", "")
     data = Dataset.open(path)
-    assert data.dropped == 1
-    assert data.split("train").tolist() == [n for n in range(COUNT) if n != 7]
+    assert data.dropped == 2
+    assert data.split("train").tolist() == [n for n in range(COUNT) if n not in (7, 9)]
     assert review.select(Query("score_20x", False, state="dropped")) == [7]
     # Text stays text, and what another command wrote meanwhile is not lost.
     table = data.table.assign(type="lymphocyte")
@@ -313,6 +327,9 @@ def test_keys_and_buttons_of_the_page_decide(path: Path, browser: Browser, tmp_p
             "document.getElementById('flag').dispatchEvent(new Event('change'))"
         )
         browser.wait("document.querySelectorAll('article').length === 2")
+        shown = browser.value("document.querySelector('main').innerText")
+        assert "slide 002 rejected misstained: 40 % <less> stain" in shown
+        assert "left out: dust" in shown and "slide 001 rejected" not in shown
         # Somebody else decides; the page says so and shows it.
         Review(Dataset.open(path)).decide(4, "yes", "")
         browser.press("d")
