@@ -90,6 +90,16 @@ class InterruptedScan(PlsctlError):
     kind = "interrupted"
 
 
+@contextmanager
+def about(file: str | Path) -> Iterator[None]:
+    """Let errors inside the block that name no file name this one."""
+    try:
+        yield
+    except PlsctlError as error:
+        error.file = error.file or str(file)
+        raise
+
+
 POSITIONS = "the positions finished so far are kept"
 RESUMES = "it goes on where it stopped"
 

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, say
 
 
 def report(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Scans, data sets and runs.")
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Scans, data sets and runs.", parser=location),
     ],
     out: Annotated[
         Path | None,
@@ -23,12 +24,14 @@ def report(
 
     Example: plsctl report scans/S001 -o S001.html
     """
+    from plsctl.acquire.locations import is_remote
     from plsctl.models.report import kind_of, write_report
 
     for path in paths:
         kind_of(path)
     first = paths[0]
-    place = out or first.with_name(f"{first.name.split('.')[0]}_report.html")
+    name = f"{first.name.split('.')[0]}_report.html"
+    place = out or (Path(name) if is_remote(first) else first.with_name(name))
     write_report(place, paths)
     emit({"report": place, "bytes": place.stat().st_size}, json)
     say(f"Report written to {place}.")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.acquire.errors import UserError, about
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,10 @@ Range = tuple[int, int]
 
 def segment(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of scans.")
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...", help="Image files, or folders of scans.", parser=location
+        ),
     ],
     method: Annotated[str, typer.Option(help="How cells are told: hsv or ek-means.")] = "hsv",
     crops: Annotated[
@@ -82,10 +85,11 @@ def segment(
     written: set[Path] = set()
     with progress("images") as advance:
         for name, pixels, scale in _images(images, pixel_um):
-            if _is_crop(pixels, method, False if limits else crops, scale):
-                mask, result = _crop_cell(method, pixels)
-            else:
-                mask, result = _field_cells(method, pixels, scale, limits)
+            with about(name):
+                if _is_crop(pixels, method, False if limits else crops, scale):
+                    mask, result = _crop_cell(method, pixels)
+                else:
+                    mask, result = _field_cells(method, pixels, scale, limits)
             found.append({"image": name, **result})
             if masks is not None:
                 _write_mask(masks, name, mask, written)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
     from plsctl.process.aperture_geometry import LedPlace
@@ -21,13 +21,19 @@ def synthetic_aperture(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SCAN|FOLDER|DATA.zarr", help="A scan, a folder with a stack, or a data set."
+            metavar="SCAN|FOLDER|DATA.zarr",
+            help="A scan, a folder with a stack, or a data set.",
+            parser=location,
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Amplitude and phase, NAME.ome.tiff; of a data set, NAME.zarr."
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Amplitude and phase, NAME.ome.tiff; of a data set, NAME.zarr.",
+            parser=location,
         ),
     ] = None,
     picture: Annotated[
@@ -159,7 +165,7 @@ def _extend(
     with progress("samples") as advance:
         made = add_synthetic_aperture(
             data,
-            str(out),
+            out,
             na=na,
             wavelengths_um=(red / 1000, green / 1000, blue / 1000),
             workers=workers,
@@ -237,7 +243,9 @@ def _window(text: str | None, size_px: tuple[int, int]) -> tuple[slice, slice]:
 def _numbers(text: str, count: int, field: str, example: str) -> list[float]:
     parts = text.split(",")
     if len(parts) != count or not all(part.strip().isdigit() for part in parts):
-        raise UserError(f"'{text}' was not understood.", field=field, hint=f"Such as {example}.")
+        raise UserError(
+            f"'{text}' was not understood as {field}.", field=field, hint=f"Such as {example}."
+        )
     return [float(part) for part in parts]
 
 

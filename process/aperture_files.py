@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.imaging import FloatArray
+from plsctl.acquire.locations import is_remote
 from plsctl.process.aperture_field import ApertureField
 from plsctl.process.aperture_geometry import LedPlace
 from plsctl.process.image_files import write_image
@@ -174,6 +175,10 @@ def check_names(image: Path | None, picture: Path | None, table: Path | None) ->
         if path.suffix.lower() not in endings:
             raise UserError(
                 f"'{path.suffix}' is no ending for it.", file=path, hint=f"Name it {example}."
+            )
+        if is_remote(path):
+            raise UserError(
+                "pictures are not written into a store.", file=path, hint="Name a file."
             )
         if not path.parent.is_dir():
             raise UserError("its folder does not exist.", file=path, hint="Make the folder first.")

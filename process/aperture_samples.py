@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ class _Job:
 
 def add_synthetic_aperture(
     data: Dataset,
-    out: str,
+    out: Path | str,
     *,
     na: float = 0.4,
     wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460),

@@ -42,7 +42,7 @@ def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """
     if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < 8:
         raise UserError(
-            f"An image of shape {image.shape} has no background to fit.",
+            f"an image of shape {image.shape} has no background to fit.",
             hint="Give a colour image, (y, x, rgb), of at least 8 x 8 pixels.",
         )
     shrink = max(1.0, max(image.shape[:2]) / _SKETCH_PX)
@@ -52,7 +52,7 @@ def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     pixels, flat_terms = sketch.reshape(-1, 3), terms.reshape(-1, 6)
     green = pixels[:, 1]
     if green.max() < 1:
-        raise UserError("The image is black.", hint="Check the exposure and the light.")
+        raise UserError("the image is black.", hint="Check the exposure and the light.")
     kept = green >= np.percentile(green, 60)
     surface = flat_terms
     for _ in range(_ROUNDS):

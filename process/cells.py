@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import UserError, about
 from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
@@ -76,7 +76,8 @@ def find_cells(folder: ScanFolder, settings: SegmentationSettings) -> pd.DataFra
     transform = load_transform(folder)
     scaled = settings.model_copy(update={"pixel_um": reader.attributes.pixel_um})
     names = reader.names[:: max(1, len(reader.names) // FIELDS_FOR_STAIN)]
-    tuned = slide_settings((reader.brightfield(name) for name in names), scaled)
+    with about(reader.path):
+        tuned = slide_settings((reader.brightfield(name) for name in names), scaled)
     rows = [
         row
         for position in reader.positions
@@ -105,7 +106,9 @@ def _position_rows(
     image = reader.brightfield(position.name)
     height, width = image.shape[:2]
     rows: list[tuple[object, ...]] = []
-    for cell in segment(image, settings).cells:
+    with about(reader.path / position.name):
+        found = segment(image, settings).cells
+    for cell in found:
         x, y = cell.centre_x, cell.centre_y
         border = min(x, y, width - 1 - x, height - 1 - y)
         if border < CROP_PX / 2 + MARGIN_PX:

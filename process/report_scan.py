@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from plsctl.acquire.journal import read_journal
@@ -17,6 +16,7 @@ from plsctl.acquire.protocols import rotate
 from plsctl.acquire.slide import PASSES
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.background import fit_background, flatten_background
+from plsctl.process.build_inputs import read_cells
 from plsctl.process.chromatin import chromatin_strength
 from plsctl.process.report_charts import colour_cloud, led_map, points
 from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
@@ -54,7 +54,7 @@ def scan_facts(scan: Path) -> list[tuple[str, str]]:
     if readers:
         facts.insert(1, ("fields at low power", str(len(readers[0].names))))
     if folder.cells.exists():
-        facts.append(("white cells found", str(len(pd.read_csv(folder.cells)))))
+        facts.append(("white cells found", str(len(read_cells(folder)))))
     return facts
 
 
@@ -161,7 +161,7 @@ def _cells_overlay(folder: ScanFolder, found: Mosaic) -> str:
             )
     if folder.cells.exists():
         radius = 9.4 / found.um_per_px
-        for _, cell in pd.read_csv(folder.cells).iterrows():
+        for _, cell in read_cells(folder).iterrows():
             x, y = found.place(float(cell["x_um"]), float(cell["y_um"]))
             parts.append(
                 f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="none" '
