@@ -52,6 +52,9 @@ TRAINING_LIBRARIES = ("torch", "safetensors", "matplotlib")
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """A full disk, a folder or file that may not be written or read."""
 
+STORE_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google")
+"""What object stores are reached through."""
+
 
 class PlsctlGroup(TyperGroup):
     """The commands of `COMMANDS`, loaded by name; every failure becomes one line and a code.
@@ -98,6 +101,9 @@ class PlsctlGroup(TyperGroup):
             if isinstance(error, OSError) and error.errno in REFUSED:
                 refused = _refused(error)
                 _fail(refused.as_dict(), str(refused), 2, as_json)
+            if isinstance(error, PermissionError) or _library(error) in STORE_LIBRARIES:
+                unanswered = _unanswered(error)
+                _fail(unanswered.as_dict(), str(unanswered), 2, as_json)
             if isinstance(error, ModuleNotFoundError) and error.name in TRAINING_LIBRARIES:
                 text = _missing_extra(error.name)
                 _fail(_error("user", text), text, 2, as_json)
@@ -134,6 +140,19 @@ def _refused(error: OSError) -> UserError:
         f"the disk refuses ({error.strerror}).",
         file=error.filename,
         hint="Make room or check the permissions, then run the same command again.",
+    )
+
+
+def _library(error: Exception) -> str:
+    return type(error).__module__.split(".")[0]
+
+
+def _unanswered(error: Exception) -> UserError:
+    """Of a store that is not there, or that refuses: such errors have no number."""
+    return UserError(
+        f"the object store cannot be used ({error}).",
+        hint="Check its address and name, and the credentials (AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL).",
     )
 
 

@@ -35,6 +35,7 @@ from plsctl.process.dataset_files import (
     refuse_existing,
     unfinished_folder,
 )
+from plsctl.process.dataset_format import TABLE_NAME
 from plsctl.process.highres_scale import HighresScale
 from plsctl.process.kept_samples import CutPosition
 from plsctl.process.labels import read_labels
@@ -175,7 +176,13 @@ class _Build:
         """Whether an earlier build was killed while its data set went into an object store."""
         if not is_remote(self._out) or not (self.part / FOLDER).is_dir():
             return False
-        return sealed_as(self.part, self._identity()) == self._closing
+        if sealed_as(self.part, self._identity()) != self._closing:
+            return False
+        # Another one may stand there: data sets of one name share their unfinished folder.
+        return not (self._out / "zarr.json").exists() or all(
+            (self._out / name).read_text("utf-8") == (self.part / name).read_text("utf-8")
+            for name in ("zarr.json", TABLE_NAME)
+        )
 
     def _seal(
         self,

@@ -6,6 +6,7 @@ to the process that writes the data set. A job whose worker is lost is done agai
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -108,6 +109,12 @@ def cluster_workers(address: str) -> Iterator[Workers]:
             field="--scheduler",
             hint="Install it: pip install 'plsctl[distributed]'.",
         ) from None
+    if not re.search(r":\d+/?$", address):  # dask would wait for a minute before it says so
+        raise UserError(
+            f"'{address}' is no address of a Dask scheduler.",
+            field="--scheduler",
+            hint="Give it with its port, such as tcp://10.0.0.5:8786.",
+        )
     try:
         client = Client(address, timeout=WAIT_S, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -52,7 +52,14 @@ def publish(part: Path, path: Path) -> None:
     for lock in part.rglob("*.__lock"):
         lock.unlink()
     if is_remote(path):
-        _copy_to_store(part, path)
+        try:
+            _copy_to_store(part, path)
+        except OSError as error:
+            raise UserError(
+                f"cannot be written ({error}).",
+                file=str(path),
+                hint="Check its name and your rights there, then run the same command again.",
+            ) from None
         return
     replaced = path.with_name(path.name + ".replaced")
     if path.exists():
