@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from plsctl.acquire.errors import UserError
 from plsctl.process.alike import Taken, exposures_that_differ, light, refuse_other_optics
 from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.splits import part_overlaps
 
 BATCH = 64
 SAME_CELL_UM = 5.0
@@ -86,10 +87,22 @@ def merge_datasets(
             for start in range(0, len(data), BATCH):
                 _copy(data, range(start, min(start + BATCH, len(data))), mine, writer)
                 progress(len(writer), len(table))
-        writer.seal(
-            writer.table if divide is None else writer.table.assign(split=divide(writer.table))
-        )
+        joined = writer.table
+        if divide is not None:
+            joined = joined.assign(split=divide(joined))
+        elif {"split", "slide", "x_um", "y_um"} <= set(joined.columns):
+            joined = _parted(joined, first.reach_um, say)
+        writer.seal(joined)
     return Dataset.open(writer.publish())
+
+
+def _parted(table: pd.DataFrame, reach_um: float, say: Callable[[str], None]) -> pd.DataFrame:
+    """Splits as they were, but for crops that show what a crop of another split shows too."""
+    split = part_overlaps(table, reach_um)
+    count = int((split != table["split"].fillna("")).sum())
+    if count:
+        say(f"{count} samples are in no split any more: they overlap samples of another.")
+    return table.assign(split=split)
 
 
 def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetWriter) -> None:

@@ -114,6 +114,20 @@ def assign_splits(
     return pd.Series(split, index=table.index, name="split")
 
 
+def part_overlaps(table: pd.DataFrame, reach_um: float) -> pd.Series[str]:
+    """The column `split`, without crops that overlap one of another split, as `assign_splits` does.
+
+    For data sets that were divided by themselves and hold fields of one slide.
+    """
+    split = table["split"].fillna("").astype(object)
+    side = split.map({name: number for number, name in enumerate(SPLITS)}).fillna(-1).to_numpy(int)
+    pairs = _overlapping(table, reach_um)
+    one, other = side[pairs[:, 0]], side[pairs[:, 1]]
+    across = (one != other) & (one >= 0) & (other >= 0)
+    split.iloc[_earlier(pairs[across], side)] = ""
+    return split
+
+
 def left_out(table: pd.DataFrame) -> pd.Series[bool]:
     """Samples that quality control excludes and no review took back, or that a review dropped."""
     none = pd.Series("", index=table.index)

@@ -15,6 +15,7 @@ from plsctl.acquire.recipes import recipe
 from plsctl.cli.app import app
 from plsctl.process.dataset import Dataset, DatasetWriter
 from plsctl.process.dataset_merge import merge_datasets
+from plsctl.process.dataset_rewrite import rewrite_table
 from plsctl.process.labels import join_labels, read_labels
 
 FRAMES = [
@@ -132,6 +133,17 @@ def test_a_cell_in_two_data_sets_is_refused_and_other_light_is_said(tmp_path: Pa
     merge_datasets([one.path, two.path], tmp_path / "c.zarr", say=said.append)
     assert len(said) == 1
     assert "4 of 4 images were exposed differently from a.zarr (1.50 to 1.50" in said[0]
+
+
+def test_fields_of_one_slide_that_overlap_are_on_one_side(tmp_path: Path) -> None:
+    one, two = (_write(tmp_path / f"{name}.zarr", name, pixel_um=3.0) for name in ("S1", "S2"))
+    rewrite_table(one, one.table.assign(split="train"))
+    beside = two.table.assign(slide="S1", split="test", x_um=two.table["x_um"] + 1910.0)
+    rewrite_table(two, beside.assign(y_um=one.table["y_um"].iloc[19]))
+    said: list[str] = []
+    merged = merge_datasets([one.path, two.path], tmp_path / "c.zarr", say=said.append)
+    assert merged.table["split"].tolist() == ["train"] * 19 + [""] + ["test"] * 20
+    assert said == ["1 samples are in no split any more: they overlap samples of another."]
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, object]]:
