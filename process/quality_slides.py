@@ -49,7 +49,7 @@ def judge_slides(
     doubts: Mapping[str, Sequence[str]],
     settings: QualitySettings,
 ) -> list[SlideVerdict]:
-    """Judge every slide of a table whose samples have their flags.
+    """Judge every slide of a table whose samples have their flags, and such as gave none.
 
     Parameters
     ----------
@@ -60,16 +60,19 @@ def judge_slides(
     doubts
         What was found of each slide's frames as a whole (`FrameReference.doubts`).
     """
-    others = table.groupby("slide")["nucleus_green"].median() if "nucleus_green" in table else None
+    slides = table["slide"].astype(str)
+    others = table.groupby(slides)["nucleus_green"].median() if "nucleus_green" in table else None
     verdicts = []
-    for slide, rows in table.groupby("slide", sort=True):
-        name = str(slide)
+    for name in sorted({*slides, *dropped}):
+        rows = table[slides == name]
         reasons = list(doubts.get(name, ()))
         reasons += _mismatch(len(rows), dropped.get(name, {}), settings.slides)
+        if not len(rows):
+            reasons += _empty(dropped[name])
         if len(rows) >= FEW:
             reasons += _frames(rows, settings.slides) + _focus(rows, settings.slides)
             if others is not None:
-                reasons += _stain(rows, others.drop(slide), settings.slides)
+                reasons += _stain(rows, others.drop(name), settings.slides)
                 reasons += _light(rows, settings.slides)
         verdicts.append(
             SlideVerdict(
@@ -112,6 +115,11 @@ def _mismatch(samples: int, dropped: Mapping[str, int], limits: SlideLimits) -> 
     if lost + samples < FEW or share <= limits.mismatched:
         return []
     return [f"mismatch: {_percent(share)} of the cells were not found again in another pass"]
+
+
+def _empty(dropped: Mapping[str, int]) -> list[str]:
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    return [f"empty: none of its cells gave a sample ({counts or 'no cell was found'})"]
 
 
 def _frames(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:

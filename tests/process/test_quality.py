@@ -295,12 +295,14 @@ def test_slides_are_judged_with_reasons() -> None:
     flickering.loc[:9, "light"] = 120.0
     table = flag_samples(pd.concat([*good, pale, flickering], ignore_index=True))
     settings = QualitySettings()
-    verdicts = judge_slides(table, {"S2": {"match_20x": 30, "border": 2}}, {}, settings)
+    dropped = {"S2": {"match_20x": 30, "border": 2}, "S6": {"no_100x_image": 50}}
+    verdicts = judge_slides(table, dropped, {}, settings)
     reasons = {verdict.slide: " ".join(verdict.reasons) for verdict in verdicts}
     assert [verdict.slide for verdict in verdicts if verdict.accepted] == ["S1", "S3"]
     assert "60 % of the cells" in reasons["S2"]
     assert "misstained" in reasons["S4"]
     assert "light" in reasons["S5"]
+    assert reasons["S6"] == "empty: none of its cells gave a sample (50 no_100x_image)"
     left = exclude_rejected(table, verdicts, settings)
     assert set(left.loc[left["excluded"] == "", "slide"]) == {"S1", "S3"}
     keeping = settings.model_copy(update={"keep_rejected_slides": True})
