@@ -284,7 +284,10 @@ class _Build:
         table = read_table(base)
         parts = self._by_scan(positions)
         for folder, reader, part in zip(self._folders, self._readers, parts, strict=True):
-            note_fates(folder, reader.attributes.slide, table, part)
+            try:
+                note_fates(folder, reader.attributes.slide, table, part)
+            except (OSError, UserError) as error:  # scans may be for reading only
+                self.say(f"What became of the cells of {folder.path} is not noted there: {error}")
         attributes = json.loads((base / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         forget(base, all_of_it=base == self.part)
         return BuildResult(

@@ -30,8 +30,19 @@ def unfinished_folder(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
+def refuse_readonly(path: Path) -> None:
+    """UserError if nothing can be written where the location is."""
+    if is_remote(path) and path.as_posix().startswith(("http://", "https://")):
+        raise UserError(
+            "can only be read.",
+            file=path.as_posix(),
+            hint="Take a folder, or a URL of s3:// or gs://.",
+        )
+
+
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
     """UserError if the name is taken; with `overwrite`, if by anything but a data set."""
+    refuse_readonly(path)
     if not (path / "zarr.json").exists() and (is_remote(path) or not path.exists()):
         return
     if not is_dataset(path):
@@ -100,6 +111,7 @@ def _copy_to_store(part: Path, path: Path) -> None:
 def write_synced(path: Path, text: str) -> None:
     """Replace a text file as a whole; when this returns it is on the disk."""
     if is_remote(path):
+        refuse_readonly(path)
         path.write_text(text, encoding="utf-8")  # stores show whole objects only
         return
     partial = path.with_name(path.name + ".part")

@@ -68,6 +68,20 @@ def test_two_workers_build_what_one_builds(scan_copy: Path, tmp_path: Path) -> N
         assert (one.path / file).read_bytes() == (two.path / file).read_bytes(), file
 
 
+def test_a_scan_for_reading_only_gives_its_data_set(
+    scan_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr("plsctl.process.cell_fates.write_synced", refuse)
+    said: list[str] = []
+    result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
+    assert len(Dataset.open(result.path)) == result.samples
+    assert not (result.path / ".build").exists()
+    assert "is not noted there" in said[-1]
+
+
 def test_without_a_100x_pass_the_target_is_20x(scan_copy: Path, tmp_path: Path) -> None:
     shutil.rmtree(scan_copy / "highres.ome.zarr")
     result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
