@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.locations import is_remote
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
@@ -39,7 +40,8 @@ def open_scan(path: Path) -> ScanFolder:
             file=path,
             hint="Name the folder that plsctl scan wrote, such as scans/S001.",
         )
-    folder = ScanFolder(path)
+    # Workers of a cluster stand in folders of their own.
+    folder = ScanFolder(path if is_remote(path) else path.absolute())
     for name in ("unstained", "stained"):
         folder.open_pass(name)
     load_transform(folder)

@@ -25,6 +25,7 @@ def test_a_cluster_that_loses_a_worker_builds_what_one_process_builds(
     slides: Callable[[int], list[Path]],
     contents: Callable[[Path], dict[str, bytes]],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scans = slides(3)
     build_dataset(scans, tmp_path / "local.zarr", split=UNDIVIDED)
@@ -42,8 +43,9 @@ def test_a_cluster_that_loses_a_worker_builds_what_one_process_builds(
                 os.kill(pids[0], signal.SIGKILL)
             done.append(finished)
 
+        monkeypatch.chdir(tmp_path)  # where the workers are not
         build_dataset(
-            scans,
+            [scan.relative_to(tmp_path) for scan in scans],
             tmp_path / "cluster.zarr",
             split=UNDIVIDED,
             workers=cluster_workers(machines.scheduler_address),
