@@ -64,13 +64,17 @@ def segment(
     or plsctl segment cell.png --method ek-means --crops --masks masks
     or plsctl segment smear.jpg --hue 110 165 --saturation 60 255
     """
+    from plsctl.process.segmentation_settings import LARGEST_PIXEL_UM
+
     if method not in METHODS:
         raise UserError(
             f"there is no method '{method}'.", field="--method", hint="Choose hsv or ek-means."
         )
-    if pixel_um is not None and pixel_um <= 0:
+    if pixel_um is not None and not 0 < pixel_um < LARGEST_PIXEL_UM:
         raise UserError(
-            f"a pixel of {pixel_um:g} um cannot be.", field="--pixel-um", hint="Give it above 0."
+            f"a pixel of {pixel_um:g} um shows no cells.",
+            field="--pixel-um",
+            hint="Give its size in the sample, in micrometres, such as 0.293.",
         )
     limits = _fixed_limits(hue, saturation, value)
     if limits and (crops or method != "hsv"):

@@ -142,7 +142,7 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
     settings = settings or SegmentationSettings()
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
-            f"Cannot segment an image of shape {image.shape} and type {image.dtype}.",
+            f"cannot segment an image of shape {image.shape} and type {image.dtype}.",
             hint="Give an 8-bit colour image, (y, x, rgb).",
         )
     work, red_cell_px = _prepare(image, settings)

@@ -19,6 +19,10 @@ class HsvLimits(BaseModel):
     value: tuple[int, int] = (0, 255)
 
 
+LARGEST_PIXEL_UM = 3.75
+"""Red cells are two of them wide."""
+
+
 class SegmentationSettings(BaseModel):
     """How white cells are told from everything else.
 
@@ -37,7 +41,7 @@ class SegmentationSettings(BaseModel):
     method: Literal["hsv", "ek-means"] = "hsv"
     limits: HsvLimits | None = None
     flat_field: bool = True
-    pixel_um: float | None = Field(default=None, gt=0)
+    pixel_um: float | None = Field(default=None, gt=0, lt=LARGEST_PIXEL_UM)
     red_cell_px: float | None = Field(default=None, gt=2)
     hue: tuple[int, int] = CHROMATIN_HUE
     least_strength: float = Field(default=0.15, gt=0)
