@@ -100,7 +100,7 @@ def read_cells(folder: ScanFolder) -> pd.DataFrame:
     Raises
     ------
     UserError
-        When a column is missing or a value is not a number.
+        When a column is missing, a value is not a number, or two cells have one number.
     """
     try:
         text = folder.cells.read_text(encoding="utf-8")
@@ -126,6 +126,16 @@ def read_cells(folder: ScanFolder) -> pd.DataFrame:
                 hint="Delete the file and run plsctl find-cells.",
             )
         table[name] = values
+    twice = table["cell"].duplicated()
+    if bool(twice.any()):
+        line = int(twice.to_numpy().argmax()) + 2
+        raise UserError(
+            f"the number {table['cell'].iloc[line - 2]} stands there twice.",
+            file=folder.cells,
+            line=line,
+            field="cell",
+            hint="Number the cells anew, or delete the file and run plsctl find-cells.",
+        )
     return table
 
 
@@ -141,7 +151,17 @@ def position_jobs(
     none = cells.iloc[:0]
     places = HighresPlaces(folder)
     jobs = []
-    for name in folder.open_pass("stained").names:
+    names = folder.open_pass("stained").names
+    unknown = cells[~cells["position"].isin(names)]
+    if len(unknown):
+        raise UserError(
+            f"cell {unknown['cell'].iloc[0]} lies in position {unknown['position'].iloc[0]}, which "
+            "the stained pass has not.",
+            file=folder.cells,
+            field="position",
+            hint="Delete the file and run plsctl find-cells.",
+        )
+    for name in names:
         mine = by_position.get(name, none)
         near = places.near(mine) if scale is not None else ()
         jobs.append(PositionJob(folder.path, name, mine, scale, settings, frames, near))

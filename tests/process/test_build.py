@@ -147,3 +147,6 @@ def test_a_damaged_cells_table_names_file_and_line(scan_copy: Path, tmp_path: Pa
     with pytest.raises(UserError) as caught:
         build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
     assert (caught.value.line, caught.value.field) == (3, "x_um")
+    table.write_text("\n".join([*lines, lines[1]]), encoding="utf-8")
+    with pytest.raises(UserError, match="number 1 stands there twice"):
+        build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
