@@ -159,7 +159,7 @@ def _extend(
         raise UserError(
             "a data set goes into another one.", field="--out", hint="Name it NAME.zarr."
         )
-    red, green, blue = _numbers(wavelengths, 3, "--wavelengths", "630,530,460")
+    red_um, green_um, blue_um = _wavelengths_um(wavelengths)
     data = Dataset.open(source)
     began = time.perf_counter()
     with progress("samples") as advance:
@@ -167,7 +167,7 @@ def _extend(
             data,
             out,
             na=na,
-            wavelengths_um=(red / 1000, green / 1000, blue / 1000),
+            wavelengths_um=(red_um, green_um, blue_um),
             workers=workers,
             overwrite=overwrite,
             progress=lambda done, total: advance(completed=done, total=total),
@@ -219,7 +219,7 @@ def _read(
         reader,
         chosen,
         COLOURS.index(colour),
-        _numbers(wavelengths, 3, "--wavelengths", "630,530,460")[COLOURS.index(colour)] / 1000,
+        _wavelengths_um(wavelengths)[COLOURS.index(colour)],
         _window(window, reader.size_px(chosen)),
     )
 
@@ -247,6 +247,17 @@ def _numbers(text: str, count: int, field: str, example: str) -> list[float]:
             f"'{text}' was not understood as {field}.", field=field, hint=f"Such as {example}."
         )
     return [float(part) for part in parts]
+
+
+def _wavelengths_um(text: str) -> list[float]:
+    found = _numbers(text, 3, "--wavelengths", "630,530,460")
+    if not all(200 <= value <= 2000 for value in found):
+        raise UserError(
+            f"{text} are no wavelengths of light in nm.",
+            field="--wavelengths",
+            hint="Such as 630,530,460.",
+        )
+    return [value / 1000 for value in found]
 
 
 def _middle(stack: "LedStack") -> "LedStack":

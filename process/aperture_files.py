@@ -151,7 +151,13 @@ def _table(folder: Path, colour: str) -> pd.DataFrame:
     missing = {"channel", "index0", "u_sin", "v_sin"} - set(table.columns)
     if missing:
         raise UserError(f"lacks the column {sorted(missing)[0]}.", file=path, line=1)
-    return table[table["channel"] == colour]
+    chosen = table[table["channel"] == colour].copy()
+    for name in ("index0", "u_sin", "v_sin"):
+        chosen[name] = pd.to_numeric(chosen[name], errors="coerce")
+        if bool(chosen[name].isna().any()):
+            line = int(chosen.index[chosen[name].isna()][0]) + 2
+            raise UserError(f"{name} is not a number.", file=path, line=line, field=name)
+    return chosen
 
 
 def check_names(image: Path | None, picture: Path | None, table: Path | None) -> None:
