@@ -208,6 +208,12 @@ class _Build:
         writer.add_facts({"quality": judged.facts(self._quality)})
         for sentence in judged.sentences(self._quality):
             self.say(sentence)
+        side = self._settings.crop_px
+        if not 48 < side < 80:
+            self.say(
+                f"Limits of quality control were found for crops of 64 px: with {side} px look at "
+                "what it leaves out, and set others (docs/quality.md)."
+            )
         if self._labels is not None:
             table = with_labels(table, self._labels, self.say)
         reach_um = self._readers[0].attributes.pixel_um * (
