@@ -21,6 +21,7 @@ from plsctl.process.build_inputs import (
     open_scan,
     position_jobs,
     text_hash,
+    unfinished_passes,
 )
 from plsctl.process.build_prepare import prepare
 from plsctl.process.build_progress import FOLDER, BuildProgress, forget, recalled, sealed_as
@@ -148,7 +149,7 @@ class _Build:
     ) -> None:
         self._folders = [open_scan(path) for path in scans]
         self._readers = [folder.open_pass("unstained") for folder in self._folders]
-        for text in check_alike(self._readers):
+        for text in (*check_alike(self._readers), *unfinished_passes(self._folders)):
             say(text)
         self._out, self._settings, self._split, self._shard = out, settings, split, shard
         self._labels, self._quality, self.say = labels, quality, say

@@ -48,6 +48,18 @@ def open_scan(path: Path) -> ScanFolder:
     return folder
 
 
+def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:
+    """A sentence for each pass that was stopped: its cells are not all of the slide's."""
+    return [
+        f"The pass {name} of {folder.path.name} is not finished; its {len(reader.names)} positions "
+        "are used."
+        for folder in folders
+        for name in ("unstained", "stained", "highres")
+        if folder.pass_path(name).is_dir()
+        and not (reader := folder.open_pass(name)).attributes.finished
+    ]
+
+
 def check_alike(readers: Sequence[PassReader]) -> list[str]:
     """One data set holds one recipe from one camera and LED array; others would not compare.
 
