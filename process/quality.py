@@ -54,6 +54,9 @@ EXCLUDING: tuple[Flag, ...] = (
     "duplicate",
 )
 
+REJECTED = "rejected_slide"
+"""What `excluded` says of the samples of a rejected slide, before what they are flagged for."""
+
 FEW = 8
 """With fewer samples than this a slide does not say what is usual on it; all slides together do."""
 
@@ -152,16 +155,22 @@ def flag_samples(table: pd.DataFrame, settings: QualitySettings | None = None) -
     Returns
     -------
     The table with `flags`, the names of the flags joined by ";", and `excluded`, the excluding
-    ones among them: "" for a sample that is used.
+    ones among them: "" for a sample that is used. Slides that were rejected before stay so, unless
+    the settings keep them.
     """
     settings = settings or QualitySettings()
     marks = _marks(table, settings.samples)
     names = [flag for flag in FLAGS if flag in marks]
     raised = np.array([marks[name] for name in names], dtype=bool).reshape(len(names), len(table))
     excluding = np.array([name in settings.exclude for name in names], dtype=bool)
-    return table.assign(
-        flags=_joined(names, raised), excluded=_joined(names, raised & excluding[:, None])
-    )
+    excluded = _joined(names, raised & excluding[:, None])
+    if "excluded" in table and not settings.keep_rejected_slides:
+        rejected = table["excluded"].str.startswith(REJECTED)
+        excluded = [
+            f"{REJECTED};{text}".rstrip(";") if gone else text
+            for gone, text in zip(rejected, excluded, strict=True)
+        ]
+    return table.assign(flags=_joined(names, raised), excluded=excluded)
 
 
 def _joined(names: Iterable[str], raised: Marks) -> list[str]:

@@ -12,10 +12,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from plsctl.process.quality import FEW, QualitySettings, SlideLimits, count_flags
-
-REJECTED = "rejected_slide"
-"""What `excluded` says of the samples of a rejected slide, before what they are flagged for."""
+from plsctl.process.quality import FEW, REJECTED, QualitySettings, SlideLimits, count_flags
 
 MISMATCHES = ("match_20x", "match_100x", "position_unmatched")
 """Reasons for which a cell is dropped that speak against the match of the slide."""

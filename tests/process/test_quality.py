@@ -305,6 +305,8 @@ def test_slides_are_judged_with_reasons() -> None:
     assert reasons["S6"] == "empty: none of its cells gave a sample (50 no_100x_image)"
     left = exclude_rejected(table, verdicts, settings)
     assert set(left.loc[left["excluded"] == "", "slide"]) == {"S1", "S3"}
+    again = flag_samples(left)  # other limits do not take a rejected slide back
+    assert again["excluded"].tolist() == left["excluded"].tolist()
     keeping = settings.model_copy(update={"keep_rejected_slides": True})
     assert (exclude_rejected(table, verdicts, keeping)["excluded"] == "").sum() >= 80
 
