@@ -128,10 +128,12 @@ def write_table(folder: Path, table: pd.DataFrame) -> None:
 
 
 def read_table(folder: Path) -> pd.DataFrame:
-    """The rows of a data set; text stays text ("001"), empty text is ""."""
+    """The rows of a data set; text stays text ("001", "NA"), empty text is ""."""
     content = (folder / TABLE_NAME).read_text(encoding="utf-8")
-    types = dict.fromkeys(TEXT_COLUMNS, str)
-    table = pd.read_csv(io.StringIO(content), dtype=types, keep_default_na=True)
-    text = [name for name in TEXT_COLUMNS if name in table.columns]
-    table[text] = table[text].fillna("")
-    return table
+    names = pd.read_csv(io.StringIO(content), nrows=0).columns
+    return pd.read_csv(
+        io.StringIO(content),
+        dtype=dict.fromkeys(TEXT_COLUMNS, str),
+        keep_default_na=False,
+        na_values={name: [""] for name in names if name not in TEXT_COLUMNS},
+    )

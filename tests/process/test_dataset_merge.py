@@ -167,12 +167,12 @@ def test_commands_merge_divide_and_label(
     table = Dataset.open(out).table
     assert table.loc[table["type"] != "", "type"].tolist() == ["neutrophil", "basophil"]
     assert table["seen by"][0] == "A. B."
-    labels.write_text("slide,cell,seen by,age\nS1,1,D.,43\n")
+    labels.write_text("slide,cell,seen by,age,stain\nS1,1,D.,43,NA\n")
     for _ in range(2):  # mended labels replace those of before, numbers too
         assert _run(capsys, "label", out, str(labels))[0] == 0
     table = Dataset.open(out).table
     assert table["seen by"][[0, 41]].tolist() == ["D.", "C."]
-    assert table["age"][0] == 43
+    assert (table["age"][0], table["stain"][0], table["stain"][1]) == (43, "NA", "")
     assert _run(capsys, "split", out, "--seed", "5")[0] == 0
     table = Dataset.open(out).table
     half = str(tmp_path / "half.zarr")
