@@ -85,7 +85,9 @@ def join_labels(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> Labell
             else "there is no column of labels in it.",
             file=file,
             line=1,
-            hint="Rename or remove the column." if own else "Add one, such as type.",
+            hint="Leave only the columns that name samples, and those of labels."
+            if own
+            else "Add one, such as type.",
         )
     _refuse_twice(labels, keys, file)
     rows = _by_place(table, labels, file) if by_place else _by_keys(table, labels, keys)
