@@ -115,7 +115,7 @@ def _is_label(table: pd.DataFrame, name: str) -> bool:
 
 
 def _as_text(column: pd.Series) -> pd.Series[str]:
-    """Labels as they were given: whole numbers beside empty ones are read back as 43.0."""
+    """A column as it was written: whole numbers beside empty ones are read back as 43.0."""
     return column.convert_dtypes().astype("string").fillna("").astype(object)
 
 
@@ -130,7 +130,7 @@ def _refuse_twice(labels: pd.DataFrame, keys: list[str], file: Path) -> None:
 def _by_keys(table: pd.DataFrame, labels: pd.DataFrame, keys: list[str]) -> np.ndarray:
     """Row of the labels for each sample, -1 where there is none; shape (sample,)."""
     wanted = pd.MultiIndex.from_frame(labels[keys].apply(lambda column: column.str.strip()))
-    return np.asarray(wanted.get_indexer(pd.MultiIndex.from_frame(table[keys].astype(str))))
+    return np.asarray(wanted.get_indexer(pd.MultiIndex.from_frame(table[keys].apply(_as_text))))
 
 
 def _by_place(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> np.ndarray:
