@@ -16,7 +16,7 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.locations import is_remote
-from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, is_dataset
+from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, is_dataset, replaced_folder
 
 NOT_YET = "what is being written has not got its name"
 BEGINS_ANEW = "it begins anew"
@@ -53,7 +53,7 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
     if not overwrite:
         raise UserError(
             f"the data set {path} exists already.",
-            hint="Choose another name or ask for it to be overwritten.",
+            hint="Choose another name, or use --overwrite where the command has it.",
         )
 
 
@@ -72,7 +72,7 @@ def publish(part: Path, path: Path) -> None:
                 hint="Check its name and your rights there, then run the same command again.",
             ) from None
         return
-    replaced = path.with_name(path.name + ".replaced")
+    replaced = replaced_folder(path)
     if path.exists():
         # Aside first: deleting takes a while, and a kill must not leave half under the name.
         shutil.rmtree(replaced, ignore_errors=True)

@@ -86,10 +86,21 @@ def is_dataset(folder: Path) -> bool:
         return False
 
 
+def replaced_folder(folder: Path) -> Path:
+    """Where a data set stands while another one takes its name."""
+    return folder.with_name(folder.name + ".replaced")
+
+
 def read_attributes(folder: Path) -> Mapping[str, object]:
     """The `plsctl` attributes of a finished data set; UserError where it is none."""
     part = folder.with_name(folder.name + ".part")
     exists = (folder / "zarr.json").exists() or folder.exists()
+    replaced = replaced_folder(folder)
+    if not exists and is_dataset(replaced):
+        raise UserError(
+            f"the data set {folder} was being replaced when plsctl was killed.",
+            hint=f"Rename {replaced.name} to {folder.name} and repeat the command.",
+        )
     if folder.name.endswith(".part") or (not exists and part.exists()):
         raise UserError(
             f"the data set {folder} was not finished.", hint="Run `plsctl build-dataset` again."

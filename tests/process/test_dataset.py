@@ -100,6 +100,9 @@ def test_unfinished_foreign_and_other_versions_are_refused(tmp_path: Path) -> No
         Dataset.open(tmp_path / "d.zarr")
     with pytest.raises(UserError, match="exists already"):
         _write(tmp_path / "d.zarr")
+    (tmp_path / "d.zarr").rename(tmp_path / "d.zarr.replaced")
+    with pytest.raises(UserError, match=r"Rename d\.zarr\.replaced to d\.zarr"):
+        Dataset.open(tmp_path / "d.zarr")
 
 
 def test_what_is_no_data_set_is_never_overwritten(tmp_path: Path) -> None:
