@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
 from plsctl.process.aperture_files import read_stack
+from plsctl.process.aperture_image import SyntheticAperture
 from plsctl.process.led_stack import LedStack
-from plsctl.process.synthetic_aperture import ApertureSettings, SyntheticAperture, reconstruct
+from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
 
 COLOURS = ("red", "green", "blue")
 LEFT_OUT = slice(4, None, 9)

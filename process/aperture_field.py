@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from plsctl.acquire.imaging import FloatArray
 from plsctl.process.aberrations import ComplexArray
+from plsctl.process.aperture_image import SyntheticAperture
 from plsctl.process.led_stack import LedStack
-from plsctl.process.synthetic_aperture import ApertureSettings, SyntheticAperture, reconstruct
+from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
 
 
 class TileSettings(BaseModel):

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.aperture_grid import make_grid
+from plsctl.process.aperture_image import SyntheticAperture
 from plsctl.process.led_stack import LedStack
-from plsctl.process.synthetic_aperture import ApertureSettings, SyntheticAperture, reconstruct
+from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
 
 Direction: TypeAlias = NDArray[np.float64]
 

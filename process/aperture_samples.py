@@ -21,9 +21,10 @@ from scipy.ndimage import convolve1d
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import FrameRecord
 from plsctl.process.aberrations import ComplexArray
+from plsctl.process.aperture_image import SyntheticAperture
 from plsctl.process.dataset import Dataset, DatasetWriter
 from plsctl.process.led_stack import Counts, SampleOptics, stack_from_sample
-from plsctl.process.synthetic_aperture import ApertureSettings, SyntheticAperture, reconstruct
+from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
 from plsctl.process.workers import local_workers
 
 PARTS = ("real", "imaginary")

@@ -17,7 +17,6 @@ each image has one free factor; the bright-field LEDs keep a geometric mean of 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -29,17 +28,19 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.imaging import FloatArray
 from plsctl.process.aberrations import ComplexArray, PlacedPupil, PupilEstimate
 from plsctl.process.aperture_grid import ApertureGrid, Window, make_grid
+from plsctl.process.aperture_image import (
+    SyntheticAperture,
+    brightness_factor,
+    exit_wave,
+    rounded_places,
+)
 from plsctl.process.led_stack import LedStack
-
-__all__ = ["ApertureSettings", "SyntheticAperture", "reconstruct", "residual"]
 
 Places: TypeAlias = NDArray[np.float64]
 
 _TINY = np.float32(1e-7)
 _SURELY_BRIGHT = 0.95
 """Share of the NA within which all of an LED's direct light enters the objective."""
-_DIMMEST = 1e-4
-"""Least factor of brightness."""
 _FARTHEST_STEP = 0.2
 """Bins that an LED's direction may move in one round."""
 
@@ -63,149 +64,6 @@ class ApertureSettings(BaseModel):
     aberration_degree: int = Field(default=6, ge=2, le=12)
     recover_brightness: bool = True
     recover_directions: bool = True
-
-
-@dataclass(frozen=True)
-class SyntheticAperture:
-    """The sample as the synthetic aperture sees it.
-
-    Parameters
-    ----------
-    field
-        Complex transmission, shape (y, x) of the field times the upsampling: its modulus is 1 on
-        average under the most central LED, its mean phase 0. Pixel [0, 0] lies on the camera's.
-    pixel_um
-        Spacing of its pixels.
-    pupil
-        Recovered pupil with the known defocus, shape (fy, fx), frequency zero in the middle.
-    pupil_step
-        Frequency steps (y, x) of the pupil in cycles per micrometre.
-    aberrations
-        Zernike terms (n, m) of the pupil's phase beyond the known defocus, radians RMS.
-    brightness
-        Factor on each image's amplitude, one per LED.
-    directions
-        Direction cosines (LED, 2) with which the images were explained, order (x, y).
-    history
-        Relative residual (`residual`) met in each round.
-    scale
-        Mean amplitude of the image under the most central LED, which stands for a modulus of 1.
-    """
-
-    field: ComplexArray
-    pixel_um: float
-    pupil: ComplexArray
-    pupil_step: tuple[float, float]
-    aberrations: dict[tuple[int, int], float]
-    brightness: NDArray[np.float64]
-    directions: NDArray[np.float64]
-    history: tuple[float, ...]
-    scale: float
-    _spectrum: ComplexArray
-    _grid: ApertureGrid
-    _pupil: PupilEstimate
-
-    @property
-    def upsampling(self) -> int:
-        """Pixels of the field along a camera pixel."""
-        return self._grid.upsampling
-
-    @property
-    def amplitude(self) -> FloatArray:
-        """Modulus of the field, shape (y, x)."""
-        return np.abs(self.field)
-
-    @property
-    def phase(self) -> FloatArray:
-        """Phase of the field in radians, within (-pi, pi], shape (y, x)."""
-        return np.angle(self.field)
-
-    def model(self, directions: NDArray[np.float64]) -> FloatArray:
-        """Amplitudes that the reconstruction predicts under other or the same LEDs, (LED, y, x).
-
-        Raises
-        ------
-        UserError
-            An LED is steeper than the spectrum reaches.
-        """
-        made = np.empty((len(directions), *self._grid.field), np.float32)
-        for image, (whole, offset) in zip(made, _rounded(self._grid, directions), strict=True):
-            window = self._grid.seen(whole)
-            passed = self._pupil.at(offset) * self._spectrum[window]
-            image[...] = np.abs(_exit_wave(passed, self._grid)[self._grid.inside])
-        return made * np.float32(self.scale)
-
-    def compare_with(
-        self, image: FloatArray, directions: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Relative residual of one image (amplitudes, (y, x)) for each of several directions.
-
-        A direction that the spectrum does not reach has the residual infinity.
-        """
-        found = np.full(len(directions), np.inf)
-        reached = np.array(
-            [self._grid.reaches(whole) for whole, _ in _rounded(self._grid, directions)]
-        )
-        for place, direction in zip(np.flatnonzero(reached), directions[reached], strict=True):
-            (model,) = self.model(direction[None])
-            found[place] = residual(model, image * np.float32(_brightness(model, image)))
-        return found
-
-    def compare(self, stack: LedStack) -> NDArray[np.float64]:
-        """Relative residual (see `residual`) of each image, its brightness fitted, (LED,).
-
-        The stack may hold LEDs that the reconstruction has not seen; its directions are taken as
-        they are (`LedStack.lit_from` gives it the recovered ones).
-        """
-        return np.array([residual(*pair) for pair in self._fitted(stack)])
-
-    def total_residual(self, stack: LedStack) -> float:
-        """Relative residual of all images of a stack together, each image's brightness fitted."""
-        modelled, measured = zip(*self._fitted(stack), strict=True)
-        return residual(np.stack(modelled), np.stack(measured))
-
-    def _fitted(self, stack: LedStack) -> list[tuple[FloatArray, FloatArray]]:
-        return [
-            (model, image * np.float32(_brightness(model, image)))
-            for model, image in zip(self.model(stack.directions), stack.amplitude, strict=True)
-        ]
-
-
-def residual(modelled: FloatArray, measured: FloatArray) -> float:
-    """Relative residual of amplitude: sum of (modelled - measured)^2 over sum of measured^2.
-
-    Infinite for an image without any light.
-    """
-    light = float(np.square(measured).sum())
-    return float(np.square(modelled - measured).sum()) / light if light else np.inf
-
-
-def _brightness(modelled: FloatArray, measured: FloatArray) -> float:
-    """Factor that brings the measured amplitude to the modelled one (least squares)."""
-    light = float(np.square(measured).sum())
-    return max(float((modelled * measured).sum()) / light, _DIMMEST) if light else 1.0
-
-
-def _rounded(
-    grid: ApertureGrid, directions: NDArray[np.float64]
-) -> list[tuple[NDArray[np.int64], tuple[float, float]]]:
-    """Each LED's window in whole bins and what is left of its place, (y, x)."""
-    found = []
-    for place in grid.places(directions):
-        whole = np.rint(place).astype(np.int64)
-        found.append((whole, (float(place[0] - whole[0]), float(place[1] - whole[1]))))
-    return found
-
-
-def _exit_wave(passed: ComplexArray, grid: ApertureGrid) -> ComplexArray:
-    """Light on the guarded camera field, but for a checkerboard of signs that no image shows.
-
-    Leaving out the shifts of the centred spectrum costs that checkerboard and saves two copies.
-    """
-    spectrum = np.zeros(grid.guarded, dtype=np.complex64)
-    spectrum[grid.pupil_middle] = passed
-    wave: ComplexArray = scipy.fft.ifft2(spectrum, norm="ortho", overwrite_x=True)
-    return wave
 
 
 class _Assembly:
@@ -239,7 +97,7 @@ class _Assembly:
         if start is not None:
             self.brightness, directions = start.brightness.copy(), start.directions
             self.pupil.begin_with(start.aberrations)
-        rounded = _rounded(self.grid, directions)
+        rounded = rounded_places(self.grid, directions)
         self.whole = np.array([whole for whole, _ in rounded])
         self.offset = np.array([offset for _, offset in rounded])
         self.spectrum = self._start_spectrum()
@@ -261,7 +119,7 @@ class _Assembly:
             window = self.grid.seen(self.whole[led])
             placed = self.pupil.place(tuple(self.offset[led]), slopes=directions)
             passed = placed.values * self.spectrum[window]
-            seen = _exit_wave(passed, self.grid)[self.grid.inside]
+            seen = exit_wave(passed, self.grid)[self.grid.inside]
             modelled = np.abs(seen)
             if brightness:
                 self._brighten(led, modelled)
@@ -282,7 +140,7 @@ class _Assembly:
 
     def _brighten(self, led: int, modelled: FloatArray) -> None:
         """Fit an LED's brightness: at once in dark field, which only its neighbours tie down."""
-        best = _brightness(modelled, self.measured[led])
+        best = brightness_factor(modelled, self.measured[led])
         share = 0.5 if self._entering[led] else 1.0
         self.brightness[led] += share * (best - self.brightness[led])
 
