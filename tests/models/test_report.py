@@ -86,9 +86,9 @@ def scan(tmp_path: Path) -> Path:
     (folder / "slide.yaml").write_text("slide: S1\n")
     verdict = {"event": "verdict", "safe_to_stain": False, "problems": ["x"]}
     (folder / "scan.jsonl").write_text(json.dumps(verdict) + "\n")
-    pd.DataFrame({"x_um": [-7.0, 40.0], "y_um": [0.6, 0.6]}).to_csv(
-        folder / "cells.csv", index=False
-    )
+    cells = dict.fromkeys(("pixel_x", "pixel_y", "width_px", "height_px", "area_px"), 20.0)
+    places = {"cell": [0, 1], "position": ["A/1", "A/2"], "x_um": [-7.0, 40.0], "y_um": [0.6, 0.6]}
+    pd.DataFrame(places).assign(**cells).to_csv(folder / "cells.csv", index=False)
     return folder
 
 
