@@ -139,7 +139,7 @@ function add(row) {
   head.append(element("span", {}, [row.slide, row.position, row.type].filter(Boolean).join(" · ")));
   for (const flag of (row.flags || "").split(";").filter(Boolean))
     head.append(element("span", { class: "flag" }, flag));
-  const reason = row.excluded && "left out: " + row.excluded;
+  const reason = row.excluded && "left out: " + row.excluded.replaceAll(";", ", ");
   if (reason) head.append(element("span", { class: "excluded" }, reason));
   const facts = page.facts.filter((name) => typeof row[name] === "number");
   const texts = facts.map((name) => `${name} ${Number(row[name].toPrecision(4))}`);
