@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.evaluate import say_verdict
 
 if TYPE_CHECKING:
     from plsctl.acquire.scan import Scan
@@ -36,19 +37,19 @@ passes:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a demonstration is: the region scanned, the recipe, and how long it trains."""
+    """How large a demonstration is: the region scanned, the recipe, and how much it trains."""
 
     name: str
     x_um: tuple[int, int]
     y_um: tuple[int, int]
     recipe: str
     trained_recipe: str
-    minutes: float
+    steps: int
     focus_points: int
 
 
-FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 3.0, 3)
-QUICK = Size("quick", (10000, 10468), (5800, 6151), "le18deg", "le18deg", 0.5, 1)
+FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 1200, 3)
+QUICK = Size("quick", (10000, 10468), (5800, 6151), "le18deg", "le18deg", 300, 1)
 
 
 @dataclass
@@ -102,11 +103,16 @@ def demo(
             "samples": samples,
             "metrics": scores["metrics"],
             "baselines": scores["baselines"],
+            **{
+                name: scores[name]
+                for name in ("verdict", "baseline", "difference", "nuclei", "verdict_text")
+            },
             "seconds": sum(timing.seconds.values()),
             "steps": timing.seconds,
         },
         json,
     )
+    say_verdict(scores)
     say(f"All done in {sum(timing.seconds.values()) / 60:.1f} min. Open {place.resolve()}")
 
 
@@ -173,30 +179,28 @@ def _train(size: Size, dataset: Path, run: Path) -> None:
     from plsctl.models.training import train
 
     config = TrainingConfig(
-        model="maepfnet",
+        model="fast",
         data=dataset,
         out=run,
         recipe=size.trained_recipe,
-        blocks=1,
-        width=32,
-        minutes=size.minutes,
+        steps=size.steps,
         schedule="cosine",
         learning_rate=1e-3,
         average=0.98,
-        epochs=1000,
-        patience=1000,
+        epochs=size.steps,
+        patience=size.steps,
         batch=4,
         # On a machine that does something else besides, threads that wait for each other cost more
         # than the second one gains.
         threads=1,
     )
-    with progress("training", total=100) as advance:
+    with progress("training") as advance:
         result = train(
             config,
             on_epoch=lambda row: advance(
                 description=f"epoch {row['epoch']:.0f}: SSIM {row['validation_ssim']:.3f}"
             ),
-            on_batch=lambda share: advance(completed=round(100 * share)),
+            on_step=lambda report: advance(completed=report.step, total=report.steps),
         )
     say(f"Trained: {result.epochs} epochs, SSIM {result.metrics['validation_ssim']:.3f}.")
 

@@ -60,7 +60,17 @@ def evaluate(
     _show(result)
     _show_worst(result, run / f"worst_{split}.csv")
     say(f"Best and worst samples: {run / f'gallery_{split}.png'}")
+    say_verdict(result)
     emit(result, as_json)
+
+
+def say_verdict(result: dict[str, Any]) -> None:
+    """Say whether a run is better than what needs no network, and what to do where it is not."""
+    from plsctl.models.verdict import REMEDY
+
+    say(result["verdict_text"])
+    if result["verdict"] != "better":
+        say(REMEDY)
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -117,6 +127,8 @@ def _nuclei_table(nuclei: dict[str, Any]) -> Any:
     for heading in ("", "Dice", "lost, share", "invented, share", "lobes as stained"):
         table.add_column(heading, justify="right" if heading else "left")
     for row, found in nuclei.items():
+        if not isinstance(found, dict):
+            continue
         lost = f"{found['lost']}, {_cell(found['lost_share'])}"
         invented = f"{found['invented']}, {_cell(found['invented_share'])}"
         lobes = _cell(None if found["lobes"] is None else found["lobes"]["same_share"])

@@ -60,6 +60,10 @@ def train(
         typer.Option(help="Largest share of images that a symmetry may leave without light (0.1)."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many epochs.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="At most so many batches, whatever the size of the data set."),
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="At most so long.")] = None,
     batch: Annotated[int | None, typer.Option(help="Samples in a batch: 20, or 12.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's rate (2e-4).")] = None,
@@ -93,6 +97,10 @@ def train(
         typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard too."),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    memory_format: Annotated[
+        str | None,
+        typer.Option(help="auto (what a short timing finds faster), contiguous or channels_last."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw an old run away.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be trained; needs no data.")
@@ -111,12 +119,13 @@ def train(
         "blocks": blocks, "width": width, "perceptual": perceptual,
         "tolerate_shift_px": tolerate_shift_px, "augment": augment,
         "augment_tolerance_deg": augment_tolerance_deg, "augment_mask": augment_mask,
-        "epochs": epochs,
+        "epochs": epochs, "steps": steps,
         "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
         "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
         "patience": patience, "train_share": train_share, "seed": seed, "margin": margin,
         "device": device, "threads": threads,
         "compile": compiled, "tensorboard": tensorboard, "precision": precision,
+        "memory_format": memory_format,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}
     if dry_run:
@@ -171,7 +180,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         return
     if config.perceptual == "classifier" and not (config.out / "facts.json").is_file():
         say("First a classifier learns the types of the stained cells, for the perceptual loss.")
-    with progress("training", total=100) as advance:
+    with progress("training") as advance:
 
         def on_epoch(row: dict[str, float]) -> None:
             text = (
@@ -184,10 +193,11 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
             config,
             fresh=fresh,
             on_epoch=on_epoch,
-            on_batch=lambda share: advance(completed=round(100 * share)),
+            on_step=lambda report: advance(completed=report.step, total=report.steps),
         )
     reasons = {
         "epochs": "all epochs are done",
+        "steps": "all steps are done",
         "time": "the time is used up",
         "patience": "the validation loss no longer falls",
     }

@@ -140,12 +140,12 @@ def _finished_run(
 ) -> Run:
     config = config_from_options(model, options)
 
-    def on_batch(share: float) -> None:
+    def report(share: float) -> None:
         if on_share is not None:
             on_share(config.out.name, share)
 
-    train(config, fresh=fresh, on_batch=on_batch)
-    on_batch(1.0)
+    train(config, fresh=fresh, on_step=lambda step: report(step.share))
+    report(1.0)
     run = Run.open(config.out)
     if not _is_evaluated(run, data, split):
         predictor = Predictor(run, device=config.device, precision=config.precision)

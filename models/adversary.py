@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from plsctl.models.device import autocast
 from plsctl.models.discriminator import Discriminator
 from plsctl.models.losses import relativistic_discriminator, relativistic_generator
 from plsctl.models.processes import Processes
@@ -24,6 +25,8 @@ class Adversary:
         Of the initial weights.
     processes
         Those that share the batches.
+    dtype
+        Number format of the convolutions.
     """
 
     def __init__(
@@ -33,18 +36,22 @@ class Adversary:
         seed: int,
         device: torch.device,
         processes: Processes,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         torch.manual_seed(seed)
         self.discriminator = Discriminator(crop_px).to(device)
-        self.optimiser = torch.optim.Adam(self.discriminator.parameters(), betas=betas)
+        self.optimiser = torch.optim.Adam(self.discriminator.parameters(), betas=betas, fused=True)
+        self._device, self._dtype = device, dtype
         self._shared = processes.wrapped(self.discriminator)
 
     def generator_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The generator's relativistic paired loss; the discriminator stays as it is."""
         self.discriminator.eval().requires_grad_(False)
-        with torch.no_grad():
-            real = self.discriminator(target)
-        return relativistic_generator(real, self.discriminator(prediction))
+        with autocast(self._device, self._dtype):
+            with torch.no_grad():
+                real = self.discriminator(target)
+            fake = self.discriminator(prediction)
+        return relativistic_generator(real.float(), fake.float())
 
     def update(self, prediction: Tensor, target: Tensor, rate: float, weight: float) -> Tensor:
         """One step of the discriminator; its loss before the step.
@@ -55,7 +62,8 @@ class Adversary:
             group["lr"] = rate
         self.discriminator.train().requires_grad_(True)
         # Both in one pass: the power iteration of the spectral norm runs once for both.
-        real, fake = self._shared(torch.cat((target, prediction.detach()))).chunk(2)
+        with autocast(self._device, self._dtype):
+            real, fake = self._shared(torch.cat((target, prediction.detach()))).float().chunk(2)
         loss = relativistic_discriminator(real, fake)
         self.optimiser.zero_grad(set_to_none=True)
         (loss * weight).backward()  # type: ignore[no-untyped-call]

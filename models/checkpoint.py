@@ -29,6 +29,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class StepReport:
+    """How far a run has come, after a step.
+
+    `share` of the run is done, in [0, 1]; with a limit on time it may run ahead of
+    `step` / `steps`. `loss` is the last one that was read, None before the first.
+    `samples_per_s` is the mean over the running epoch.
+    """
+
+    step: int
+    steps: int
+    share: float
+    loss: float | None
+    samples_per_s: float
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """The outcome of `train`."""
 

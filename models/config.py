@@ -24,6 +24,7 @@ from plsctl.models.registry import (
 )
 
 Precision = Literal["auto", "float32", "bfloat16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 # What may differ between a run and its continuation: it decides when to stop, where and how fast.
 CONTINUABLE = frozenset(
@@ -31,10 +32,12 @@ CONTINUABLE = frozenset(
         "data",
         "out",
         "epochs",
+        "steps",
         "minutes",
         "patience",
         "device",
         "precision",
+        "memory_format",
         "memory_gb",
         "threads",
         "tensorboard",
@@ -92,6 +95,9 @@ class TrainingConfig(Settings):
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""
     epochs: int = Field(default=200, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    """Stop after so many batches, whatever the size of the data set; the cosine schedule ends with
+    them."""
     minutes: float | None = Field(default=None, gt=0)
     """Stop after this long, over all resumed parts; the cosine schedule ends with it."""
     patience: int = Field(default=20, ge=1)
@@ -99,6 +105,8 @@ class TrainingConfig(Settings):
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "auto"
+    memory_format: MemoryFormat = "auto"
+    """Order of the network's memory; "auto" takes what a short timing finds faster."""
     threads: int | None = Field(default=None, ge=1)
     compile: bool = False
     """Let torch.compile translate the network first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
@@ -71,13 +71,15 @@ class Batch(NamedTuple):
     """Stacks (B, C, H, W) and targets (B, 3, h, w), uint8, on the device.
 
     `size` counts the batch's samples in all processes; `weight` is what makes the mean over the
-    processes' losses the mean over samples.
+    processes' losses the mean over samples. `maps` are the targets' feature maps, where the source
+    keeps them.
     """
 
     stacks: Tensor
     targets: Tensor
     size: int
     weight: float
+    maps: tuple[Tensor, ...] | None = None
 
 
 def some_of(numbers: NDArray[np.int64], share: float) -> NDArray[np.int64]:
@@ -135,6 +137,7 @@ class SampleSource:
         self._side = data.crop_px + 2 * margin_px
         self._held: tuple[Counts, Counts] | None = None
         self._on_device: tuple[Tensor, Tensor] | None = None
+        self._maps: tuple[Tensor, ...] | None = None
         _require_8_bit(data, int(self.numbers[0]))
         size = len(self.numbers) * (3 * len(images) * self._side**2 + 3 * data.crop_px**2)
         if device.type == "cuda" and size <= DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]:
@@ -151,6 +154,37 @@ class SampleSource:
         if self._on_device is not None:
             return "device"
         return "disk" if self._held is None else "memory"
+
+    @torch.no_grad()
+    def keep_maps(self, features: Callable[[Tensor], tuple[Tensor, ...]], memory_gb: float) -> None:
+        """Compute the targets' feature maps once for all epochs, where they fit into memory.
+
+        All at once and in one order: a run that is continued compares with the very same numbers.
+
+        Parameters
+        ----------
+        features
+            Maps of colours (B, 3, h, w) in [-1, 1].
+        """
+        kept: list[Tensor] = []
+        for part in self._blocks():
+            places = np.arange(part.start, min(part.stop, len(self)))
+            maps = features(to_colour(self._targets(places)))
+            if not kept:
+                size = len(self) * sum(each[0].nbytes for each in maps)
+                if size > memory_gb * 1e9:
+                    return
+                kept = [each.new_empty((len(self), *each.shape[1:])) for each in maps]
+            for held, found in zip(kept, maps, strict=True):
+                held[part] = found
+        self._maps = tuple(kept)
+
+    def _targets(self, places: NDArray[np.int64]) -> Tensor:
+        if self._on_device is not None:
+            return self._on_device[1].index_select(0, self._sent(places))
+        if self._held is not None:
+            return self._sent(self._held[1][places])
+        return self._sent(self._data.read_target(self._target, self.numbers[places]))
 
     def _hold(self) -> tuple[Counts, Counts]:
         # Channels last as the network wants them, so that a batch is one gather of memory.
@@ -180,16 +214,15 @@ class SampleSource:
 
     def take(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Stacks (B, C, H, W) and targets (B, 3, h, w) at places within the split, uint8."""
+        targets = self._targets(places)
         if self._on_device is not None:
-            chosen = torch.from_numpy(places).to(self._device)
-            stacks, targets = (held.index_select(0, chosen) for held in self._on_device)
-            return stacks.permute(0, 3, 1, 2), targets
+            return self._on_device[0].index_select(0, self._sent(places)).permute(
+                0, 3, 1, 2
+            ), targets
         if self._held is not None:
             # NumPy copies whole samples at memory speed; torch takes uint8 value by value.
-            stacks, targets = (self._sent(held[places]) for held in self._held)
-            return stacks.permute(0, 3, 1, 2), targets
+            return self._sent(self._held[0][places]).permute(0, 3, 1, 2), targets
         numbers = self.numbers[places]
-        targets = self._sent(self._data.read_target(self._target, numbers))
         stacks = self._sent(self._data.read_images(numbers, self._images, self._margin_px))
         return stacks.flatten(1, 2).contiguous(memory_format=torch.channels_last), targets
 
@@ -211,8 +244,16 @@ class SampleSource:
         shares = [processes.share(part) for part in parts]
         weights = [processes.weight(part) for part in parts]
         taken = map(self.take, shares) if self.kept == "device" else self._ahead(shares)
-        for part, weight, (stacks, targets) in zip(parts, weights, taken, strict=True):
-            yield Batch(stacks, targets, len(part), weight)
+        for part, share, weight, (stacks, targets) in zip(
+            parts, shares, weights, taken, strict=True
+        ):
+            yield Batch(stacks, targets, len(part), weight, self._maps_at(share))
+
+    def _maps_at(self, places: NDArray[np.int64]) -> tuple[Tensor, ...] | None:
+        if self._maps is None:
+            return None
+        chosen = self._sent(places)
+        return tuple(each.index_select(0, chosen) for each in self._maps)
 
     def _ahead(self, shares: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
         coming: deque[Future[tuple[Tensor, Tensor]]] = deque()

@@ -30,6 +30,8 @@ class EpochLog:
         self._waiting: tuple[int, int, tuple[str, ...], Tensor] | None = None
         self._sums: dict[str, float] = {}
         self._samples = 0
+        self.loss: float | None = None
+        """The last loss that was read."""
 
     def add(self, step: int, terms: dict[str, Tensor], size: int, weight: float) -> None:
         """Take the terms of a step; those of the step before are read and checked.
@@ -59,6 +61,7 @@ class EpochLog:
         found = dict(zip(names, values.tolist(), strict=True))
         if not math.isfinite(found["loss"]):
             raise self._diverged(found["loss"], step)
+        self.loss = found["loss"]
         for name, value in found.items():
             self._sums[name] = self._sums.get(name, 0.0) + value * size
         self._samples += size

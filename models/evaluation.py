@@ -19,6 +19,7 @@ from plsctl.models.metrics import METRICS, bootstrap_interval
 from plsctl.models.nuclei import NucleusJudge, NucleusScores, join_scores
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
+from plsctl.models.verdict import judge_run
 from plsctl.models.worst import count_categories, keep_corrections, worst_samples, write_worst
 from plsctl.models.worst_picture import draw_worst
 from plsctl.process.dataset import Dataset
@@ -69,8 +70,10 @@ def evaluate(
         `paired` {baseline: the same, of the differences sample by sample} and `nuclei` {prediction
         or baseline: agreement of nuclei, see `NucleusScores.summary`}; with a 100x target
         `marks_left` {the same: share of dark rims and rings that is left, see
-        `plsctl.models.marks`}; with `types` also `cell_types` {prediction or `unstained`: see
-        `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples}.
+        `plsctl.models.marks`}; `verdict`, `baseline`, `difference` and `verdict_text`: the run
+        beside the best row without a network, see `plsctl.models.verdict`, with `true`, `lost` and
+        `invented` among the `nuclei`; with `types` also `cell_types` {prediction or `unstained`:
+        see `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples}.
 
     Raises
     ------
@@ -108,6 +111,11 @@ def evaluate(
     }
     counted = {name: join_scores(blocks) for name, blocks in nuclei.items()}
     found = joined.pop("prediction")
+    verdict = judge_run(
+        found["ssim"],
+        {name: values["ssim"] for name, values in joined.items()},
+        counted["prediction"].counts(),
+    )
     result: dict[str, object] = {
         "data": str(data.path),
         "split": split,
@@ -118,7 +126,9 @@ def evaluate(
             name: _summary({m: found[m] - values[m] for m in METRICS})
             for name, values in joined.items()
         },
-        "nuclei": {name: values.summary() for name, values in counted.items()},
+        "nuclei": vars(verdict.nuclei)
+        | {name: values.summary() for name, values in counted.items()},
+        **verdict.as_dict(),
     }
     columns = {**found, **counted["prediction"].columns()}
     if marks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,25 @@ class Normalisation(Settings):
         )
 
 
+class ComputeFacts(Settings):
+    """Where and in which format a run is trained; kept, so that a continued run is the same one."""
+
+    device: str
+    processor: str
+    threads: int
+    precision: Literal["float32", "bfloat16"]
+    """Number format of the convolutions; weights and losses are float32."""
+    memory_format: Literal["contiguous", "channels_last"]
+    """Order of the network's memory."""
+    timed_ms: dict[str, float] = Field(default_factory=dict)
+    """What forward and backward took in each format that was tried, of a short network."""
+
+    def describe(self) -> str:
+        """One line for people."""
+        layout = self.memory_format.replace("_", "-")
+        return f"{self.precision}, {layout}, {self.threads} threads, {self.processor}"
+
+
 class RunFacts(Settings):
     """What a run learned about its data, and what prediction needs to know."""
 
@@ -67,6 +87,8 @@ class RunFacts(Settings):
     augmentation: tuple[dict[str, object], ...] = ()
     """Symmetries of the LED array that were used, with their errors and masked images."""
     versions: dict[str, str]
+    compute: ComputeFacts | None = None
+    """None in runs that were made before it was recorded."""
 
     @property
     def labels(self) -> tuple[str, ...]:

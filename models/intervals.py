@@ -1,11 +1,14 @@
-"""Confidence intervals of counts: exact, so that nothing seen in few cells does not pass for never.
+"""Confidence intervals of counts and of means.
 
-Drawing samples again (the bootstrap) says that what was never seen never happens.
+Those of counts are exact, so that nothing seen in few cells does not pass for never: drawing
+samples again (the bootstrap) says that what was never seen never happens.
 """
 
 from __future__ import annotations
 
-from scipy.stats import beta, chi2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import beta, chi2, t
 
 LEVEL = 0.95
 
@@ -30,6 +33,19 @@ def rate_interval(count: int, of: int, level: float = LEVEL) -> tuple[float, flo
     low = chi2.ppf(tail, 2 * count) / 2 if count else 0.0
     high = chi2.ppf(1 - tail, 2 * count + 2) / 2
     return float(low) / of, float(high) / of
+
+
+def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float] | None:
+    """Student's interval for the mean of values (n,); None for fewer than two.
+
+    Of a handful of values the bootstrap's percentiles are too narrow.
+    """
+    count = len(values)
+    if count < 2:
+        return None
+    half = float(t.ppf((1 + level) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
+    mean = float(values.mean())
+    return mean - half, mean + half
 
 
 def measured_share(count: int, of: int) -> dict[str, object] | None:

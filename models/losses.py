@@ -5,7 +5,6 @@ Both are (B, 3, H, W) with colours in [-1, 1]; every loss is a scalar tensor.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -15,12 +14,24 @@ from torch.nn import functional
 from plsctl.models.registry import LossWeights
 from plsctl.models.shifts import match_shifts, move_targets
 
+Maps = tuple[Tensor, ...]
+"""Feature maps of a batch, each (B, C, h, w)."""
+
 
 class FeatureNetwork(Protocol):
     """A frozen network whose feature maps are compared by the perceptual loss."""
 
-    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
+    def __call__(self, image: Tensor) -> Maps:
         """Feature maps of (B, 3, H, W) colours in [-1, 1]."""
+
+
+class WeightedLoss(Protocol):
+    """The weighted terms of a training loss by name, and their sum as "loss"."""
+
+    def __call__(
+        self, prediction: Tensor, target: Tensor, wanted: Maps | None = None
+    ) -> dict[str, Tensor]:
+        """Of (B, 3, H, W) colours in [-1, 1]; `wanted` are the target's maps where known."""
 
 
 def mean_absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
@@ -29,13 +40,22 @@ def mean_absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
     return (prediction - target).abs().mean()
 
 
-def perceptual(prediction: Tensor, target: Tensor, features: FeatureNetwork) -> Tensor:
-    """Mean absolute difference of feature maps, averaged over the maps (equation 2.9)."""
+def perceptual(
+    prediction: Tensor,
+    target: Tensor,
+    features: FeatureNetwork,
+    wanted: Maps | None = None,
+) -> Tensor:
+    """Mean absolute difference of feature maps, averaged over the maps (equation 2.9).
+
+    `wanted` are the target's maps where they are known; they are computed where they are not.
+    """
     _same_shape(prediction, target)
-    with torch.no_grad():
-        wanted = features(target)
+    if wanted is None:
+        with torch.no_grad():
+            wanted = features(target)
     found = features(prediction)
-    terms = [(f - w).abs().mean() for f, w in zip(found, wanted, strict=True)]
+    terms = [(f.float() - w.float()).abs().mean() for f, w in zip(found, wanted, strict=True)]
     return torch.stack(terms).mean()
 
 
@@ -74,7 +94,7 @@ def relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 def weighted_loss(
     weights: LossWeights, features: FeatureNetwork | None, tolerate_shift_px: int = 0
-) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
+) -> WeightedLoss:
     """A function that gives the weighted terms by name, and their sum as "loss".
 
     With `tolerate_shift_px` each target may lie shifted by so much: the absolute error is that of
@@ -89,7 +109,7 @@ def weighted_loss(
     if weights.perceptual and features is None:
         raise ValueError("a perceptual loss needs a feature network")
 
-    def terms(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def terms(prediction: Tensor, target: Tensor, wanted: Maps | None = None) -> dict[str, Tensor]:
         aligned = target
         if tolerate_shift_px:
             _same_shape(prediction, target)
@@ -99,7 +119,9 @@ def weighted_loss(
         else:
             found = {"mae": weights.mae * mean_absolute_error(prediction, target)}
         if weights.perceptual and features is not None:
-            found["perceptual"] = weights.perceptual * perceptual(prediction, aligned, features)
+            found["perceptual"] = weights.perceptual * perceptual(
+                prediction, aligned, features, wanted
+            )
         if weights.fourier:
             found["fourier"] = weights.fourier * fourier_amplitude(prediction, target)
         return {"loss": torch.stack(list(found.values())).sum(), **found}

@@ -34,6 +34,15 @@ BACKGROUND_PERCENTILE = 95
 
 
 @dataclass(frozen=True)
+class NucleusCounts:
+    """Whole nuclei of the stained images, and of these how many the predictions lose or invent."""
+
+    true: int
+    lost: int
+    invented: int
+
+
+@dataclass(frozen=True)
 class NucleusScores:
     """One value per sample, (n,).
 
@@ -62,6 +71,10 @@ class NucleusScores:
             "lobes_shown": self.lobes_shown,
         }
 
+    def counts(self) -> NucleusCounts:
+        """Whole nuclei over all samples, and how many are lost or invented."""
+        return NucleusCounts(*(int(x.sum()) for x in (self.stained, self.lost, self.invented)))
+
     def summary(self) -> dict[str, object]:
         """Means with intervals over samples; None where there is nothing to measure.
 
@@ -69,7 +82,8 @@ class NucleusScores:
         mean number in a stained nucleus, the mean difference (prediction less stained, of samples)
         and the share of nuclei with equally many.
         """
-        nuclei, lost, invented = (int(x.sum()) for x in (self.stained, self.lost, self.invented))
+        counts = self.counts()
+        nuclei, lost, invented = counts.true, counts.lost, counts.invented
         return {
             "dice": _mean(self.dice[np.isfinite(self.dice)]),
             "nuclei": nuclei,

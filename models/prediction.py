@@ -72,7 +72,8 @@ class Predictor(FrameStainer):
         self.dtype = choose_precision(precision, self.device)
         self.batch = batch
         with memory_errors(OTHER_DEVICE):
-            self._network = network.to(self.device)
+            # For frames, a forward pass in windows, this order of memory is the faster one.
+            self._network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._scale = InputScale(run.facts.normalisation).to(self.device)
 
     def predict(self, stacks: Images) -> Images:

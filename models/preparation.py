@@ -10,10 +10,12 @@ import numpy as np
 
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.models.augmentation import array_symmetries
+from plsctl.models.compute_choice import choose_compute
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import measure_normalisation
+from plsctl.models.device import choose_device
 from plsctl.models.discriminator import SHRINKING
-from plsctl.models.facts import RunFacts, write_text
+from plsctl.models.facts import ComputeFacts, RunFacts, write_text
 from plsctl.models.learned import learned_samples, read_learned, require_unseen, write_learned
 from plsctl.models.registry import LossWeights
 from plsctl.models.run import Run
@@ -82,7 +84,27 @@ def _continued(config: TrainingConfig, data: Dataset) -> Run:
             hint="Give the same data set to continue it, another --out, or --fresh.",
         )
     write_text(config.out / "config.yaml", config.to_yaml())
-    return Run(config.out, config, run.facts)
+    facts = run.facts
+    if not _still_fits(facts.compute, config):
+        compute = _choose_compute(config, data, facts.channels)
+        facts = facts.model_copy(update={"compute": compute})
+        write_text(config.out / "facts.json", facts.model_dump_json(indent=1))
+    return Run(config.out, config, facts)
+
+
+def _still_fits(compute: ComputeFacts | None, config: TrainingConfig) -> bool:
+    """Whether a continued run can go on in the format that it was begun in."""
+    return (
+        compute is not None
+        and compute.device == choose_device(config.device).type
+        and config.precision in ("auto", compute.precision)
+        and config.memory_format in ("auto", compute.memory_format)
+    )
+
+
+def _choose_compute(config: TrainingConfig, data: Dataset, channels: int) -> ComputeFacts:
+    margin = data.margin_px if config.margin is None else config.margin
+    return choose_compute(config, channels, data.crop_px + 2 * margin, choose_device(config.device))
 
 
 def _gather_facts(
@@ -115,6 +137,7 @@ def _gather_facts(
             for symmetry in array_symmetries(config, data)
         ),
         versions={name: _version(name) for name in ("plsctl", "torch", "numpy")},
+        compute=_choose_compute(config, data, channels),
     )
 
 

@@ -92,6 +92,7 @@ def _nucleus_section(scores: dict[str, Any]) -> Section:
             _optional(types.get(key, {}).get("agreement")),
         )
         for key, found in scores["nuclei"].items()
+        if isinstance(found, dict)
     ]
     note = (
         f"Beside the {scores['nuclei']['prediction']['nuclei']} whole nuclei of the stained "

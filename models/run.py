@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import save
@@ -92,11 +91,10 @@ class Run:
 
 
 def build_network(config: TrainingConfig, channels: int) -> Generator:
-    """The untrained network of a run, weights in channels-last order."""
-    network = make_network(
+    """The untrained network of a run."""
+    return make_network(
         config.spec.network, channels, config.depth, config.growth_channels, config.inner_width
     )
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> None:

@@ -15,7 +15,15 @@ from plsctl.acquire.errors import UserError
 from plsctl.models.adversary import Adversary
 from plsctl.models.augmentation import LightAugmentation, array_symmetries
 from plsctl.models.averaging import update_average
-from plsctl.models.checkpoint import Progress, Row, TrainingResult, load_checkpoint, save_checkpoint
+from plsctl.models.checkpoint import (
+    Progress,
+    Row,
+    StepReport,
+    TrainingResult,
+    load_checkpoint,
+    save_checkpoint,
+)
+from plsctl.models.compute_choice import LAYOUTS, PRECISIONS
 from plsctl.models.config import TrainingConfig
 from plsctl.models.curves import CurveFiles
 from plsctl.models.data import (
@@ -26,14 +34,11 @@ from plsctl.models.data import (
     to_colour,
     without_margin,
 )
-from plsctl.models.device import (
-    autocast,
-    choose_device,
-    choose_precision,
-)
+from plsctl.models.device import autocast, choose_device
 from plsctl.models.divergence import diverged
 from plsctl.models.epoch_log import EpochLog
-from plsctl.models.losses import weighted_loss
+from plsctl.models.losses import FeatureNetwork, Maps, weighted_loss
+from plsctl.models.perceptual import VggFeatures
 from plsctl.models.processes import Processes
 from plsctl.models.run import Run, write_tensors
 from plsctl.models.run_features import run_features
@@ -52,37 +57,37 @@ class Trainer:
         data: Dataset,
         run: Run,
         processes: Processes,
-        on_batch: Callable[[float], None] | None = None,
+        on_step: Callable[[StepReport], None] | None = None,
     ) -> None:
+        if run.facts.compute is None:
+            raise ValueError("the run was not prepared for training")
         self.config = config
         self.run = run
         self.processes = processes
         self.device = processes.device(choose_device(config.device))
-        self.dtype = choose_precision(config.precision, self.device)
+        self.dtype = PRECISIONS[run.facts.compute.precision]
+        self.layout = LAYOUTS[run.facts.compute.memory_format]
         self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
         self.scale = InputScale(run.facts.normalisation).to(self.device)
-        features = run_features(run)
-        self.losses = weighted_loss(
-            config.losses,
-            None if features is None else features.to(self.device),
-            config.tolerate_shift_px,
-        )
         symmetries = array_symmetries(config, data)
         self.augmentation = LightAugmentation(symmetries) if symmetries else None
+        self.losses = weighted_loss(
+            config.losses, self._perceptual_network(), config.tolerate_shift_px
+        )
         self.random = torch.Generator()
         network = first_network(config, run.facts.channels, self._last.is_file())
-        self.network = network.to(self.device)
+        self.network = network.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network) if config.average else None
         self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=config.learning_rate, betas=config.betas
+            self.network.parameters(), lr=config.learning_rate, betas=config.betas, fused=True
         )
         self.adversary = (
-            Adversary(data.crop_px, config.betas, config.seed, self.device, processes)
+            Adversary(data.crop_px, config.betas, config.seed, self.device, processes, self.dtype)
             if config.losses.adversarial
             else None
         )
         self.progress = Progress()
-        self._on_batch = on_batch
+        self._on_step = on_step
         if self._last.is_file():
             self.progress = load_checkpoint(
                 self._last, self.network, self.average, self.optimiser, self.adversary
@@ -96,6 +101,27 @@ class Trainer:
             if processes.first
             else None
         )
+
+    def _perceptual_network(self) -> FeatureNetwork | None:
+        """The network of the perceptual loss; maps of targets that stay as they are are kept."""
+        network = run_features(self.run)
+        if network is None:
+            return None
+        # Forward and the gradient of the image: this order measures faster on every processor.
+        network.to(self.device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def features(image: Tensor) -> Maps:
+            with autocast(self.device, self.dtype):
+                found: Maps = network(image)
+            return found
+
+        # Other networks than VGG19 take less time than their maps take to be read.
+        moved = self.augmentation is not None or self.config.tolerate_shift_px
+        if isinstance(network, VggFeatures) and not moved:
+            for source in (self.train_data, self.validation):
+                source.keep_maps(features, self.config.memory_gb / 2)
+        return features
 
     def _source(self, data: Dataset, split: str) -> SampleSource:
         config, facts = self.config, self.run.facts
@@ -138,8 +164,16 @@ class Trainer:
             {name: value for name, value in best.items() if name.startswith("validation")},
         )
 
+    @property
+    def _all_steps(self) -> int:
+        """Steps of the whole run, unless time or patience end it before."""
+        steps = self.config.epochs * self._steps_per_epoch
+        return steps if self.config.steps is None else min(steps, self.config.steps)
+
     def _finished(self) -> str | None:
         done = self.progress
+        if self.config.steps is not None and done.step >= self.config.steps:
+            return "steps"
         if done.epoch >= self.config.epochs:
             return "epochs"
         if self.config.minutes is not None and done.seconds >= 60 * self.config.minutes:
@@ -150,7 +184,7 @@ class Trainer:
 
     def _share(self, began: float) -> float:
         """How much of the run is done, by steps or by time, whichever ends first."""
-        share = self.progress.step / (self.config.epochs * self._steps_per_epoch)
+        share = self.progress.step / self._all_steps
         if self.config.minutes is not None:
             seconds = self.processes.from_first(time.perf_counter() - began, self.device)
             share = max(share, seconds / (60 * self.config.minutes))
@@ -167,7 +201,7 @@ class Trainer:
         torch.manual_seed(seed + self.processes.rank)
         log = EpochLog(self.processes, self._diverged)
         self.network.train()
-        rate, first = 0.0, progress.step
+        rate, first, taken, started = 0.0, progress.step, 0, time.perf_counter()
         for batch in self.train_data.batches(order, config.batch_size, self.processes):
             share = self._share(began)
             if share >= 1 and progress.step > first:  # one step at least: it cannot be for nothing
@@ -175,11 +209,15 @@ class Trainer:
             rate = learning_rate(config, share)
             terms = self._step(batch, rate)
             progress.step += 1
+            taken += batch.size
             log.add(progress.step, terms, batch.size, batch.weight)
             if self.average is not None:
                 update_average(self.average, self.network, config.average, progress.step)
-            if self._on_batch is not None:
-                self._on_batch(share)
+            if self._on_step is not None:
+                spent = time.perf_counter() - started
+                self._on_step(
+                    StepReport(progress.step, self._all_steps, share, log.loss, taken / spent)
+                )
         trained = log.means()
         progress.epoch += 1
         row: Row = {"epoch": progress.epoch, "learning_rate": rate}
@@ -204,7 +242,7 @@ class Trainer:
             prediction = self._predict(self.shared, scaled)
             # What a turn brought in is not asked for.
             prediction = torch.where(valid, prediction, wanted)
-        terms = self.losses(prediction, wanted)
+        terms = self.losses(prediction, wanted, batch.maps)
         if self.adversary is not None:
             weight = self.config.losses.adversarial
             terms["adversarial"] = weight * self.adversary.generator_loss(prediction, wanted)
@@ -222,7 +260,7 @@ class Trainer:
     def _predict(self, network: Callable[[Tensor], Tensor], scaled: Tensor) -> Tensor:
         """Colours of the crop without its margin."""
         with autocast(self.device, self.dtype):
-            prediction = network(scaled)
+            prediction = network(scaled.contiguous(memory_format=self.layout))
         return without_margin(prediction, self.run.facts.margin_px).float()
 
     def _validate(self) -> dict[str, float]:

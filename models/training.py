@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from plsctl.models.checkpoint import Row, TrainingResult
+from plsctl.models.checkpoint import Row, StepReport, TrainingResult
 from plsctl.models.config import TrainingConfig
 from plsctl.models.device import (
     choose_device,
@@ -27,7 +27,7 @@ def train(
     *,
     fresh: bool = False,
     on_epoch: Callable[[Row], None] | None = None,
-    on_batch: Callable[[float], None] | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
 ) -> TrainingResult:
     """Train a model, or go on with a run that was stopped.
 
@@ -45,8 +45,8 @@ def train(
         Throw a run of the same name away instead of continuing it.
     on_epoch
         Called with the row of the curve after each epoch, in the first process.
-    on_batch
-        Called with the share of the run that is done, in [0, 1], in the first process.
+    on_step
+        Called after each step with how far the run has come, in the first process.
 
     Raises
     ------
@@ -75,5 +75,5 @@ def train(
             # One writes; the others would tear each other's files apart.
             run = prepare_run(config, data, fresh) if processes.first else Run.open(config.out)
         if not processes.first:
-            on_epoch = on_batch = None
-        return Trainer(config, data, run, processes, on_batch).fit(on_epoch)
+            on_epoch = on_step = None
+        return Trainer(config, data, run, processes, on_step).fit(on_epoch)

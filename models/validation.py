@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from plsctl.models.data import SampleSource, to_colour, to_counts
+from plsctl.models.losses import WeightedLoss
 from plsctl.models.metrics import K1, K2, WINDOW_RADIUS_PX, WINDOW_SIGMA_PX
 from plsctl.models.processes import Processes
 
@@ -19,7 +20,7 @@ from plsctl.models.processes import Processes
 def validate(
     source: SampleSource,
     predict: Callable[[Tensor], Tensor],
-    losses: Callable[[Tensor, Tensor], dict[str, Tensor]],
+    losses: WeightedLoss,
     batch: int,
     processes: Processes,
 ) -> dict[str, float]:
@@ -32,12 +33,12 @@ def validate(
     """
     total: dict[str, Tensor] = {}
     order = np.arange(len(source))
-    for stacks, targets, size, weight in source.batches(order, batch, processes):
-        prediction = predict(stacks)
-        terms = losses(prediction, to_colour(targets))
-        terms["ssim"] = similarity(to_counts(prediction), targets)
+    for taken in source.batches(order, batch, processes):
+        prediction = predict(taken.stacks)
+        terms = losses(prediction, to_colour(taken.targets), taken.maps)
+        terms["ssim"] = similarity(to_counts(prediction), taken.targets)
         for name, value in terms.items():
-            share = value.double() * (weight * size / len(order))
+            share = value.double() * (taken.weight * taken.size / len(order))
             total[name] = total[name] + share if name in total else share
     means = processes.mean(torch.stack(list(total.values())))
     return dict(zip(total, means.tolist(), strict=True))

@@ -53,7 +53,8 @@ def test_train_evaluate_and_stain_by_command(dataset: Path, tmp_path: Path) -> N
     assert scores["split"] == "validation" and scores["samples"] == 6
     assert set(scores["metrics"]) == {"ssim", "ssim_grey", "ssim_shifted", "mae"}
     assert set(scores["paired"]["unstained"]) == set(scores["metrics"])
-    assert set(scores["nuclei"]) == {"prediction", *scores["baselines"]}
+    counts = {"true", "lost", "invented"}
+    assert set(scores["nuclei"]) == {"prediction", *scores["baselines"], *counts}
     assert set(scores["metrics"]["ssim"]) == {"mean", "ci95"}
     np.save(tmp_path / "stack.npy", np.zeros((4, 40, 40, 3), np.uint8))
     stained = _json("stain", run, tmp_path / "stack.npy", "-o", tmp_path / "out.ome.zarr")
