@@ -16,8 +16,8 @@ from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
+    from plsctl.acquire.clock import Clock
     from plsctl.acquire.hardware import Hardware
-    from plsctl.acquire.protocols import Clock
 
 Result = TypeVar("Result")
 RawImage = NDArray[np.uint8 | np.uint16]

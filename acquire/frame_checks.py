@@ -145,8 +145,8 @@ class FrameInspector:
             problems |= self._unlike(frames, facts)
         if self._checks.direction:
             directions = {i: d for i, f in enumerate(frames) if (d := f.direction) is not None}
-            rotation_deg = self._attributes.camera_rotation_deg
-            problems |= wrong_shading(dict(sorted(self._blocks.items())), directions, rotation_deg)
+            orientation = self._attributes.orientation
+            problems |= wrong_shading(dict(sorted(self._blocks.items())), directions, orientation)
         problems = problems or self._doubts(frames, facts)
         if not problems:
             self._expected = self._means(facts)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Container
 from pathlib import Path
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.geometry import number, read_table
 from plsctl.acquire.journal import read_journal
@@ -18,7 +19,6 @@ from plsctl.acquire.plan import (
     frame_records,
     grid_positions,
 )
-from plsctl.acquire.protocols import SlideTransform
 from plsctl.acquire.scan_files import load_transform, write_settings
 from plsctl.acquire.slide import PASSES, PassName, Slide, load_slide, settings_hash
 from plsctl.acquire.store import FrameRecord, PassAttributes, ScanFolder, is_begun

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.hardware import Hardware
-from plsctl.acquire.protocols import SlideTransform
 from plsctl.acquire.slide import PASSES, Slide
 from plsctl.acquire.store import PassReader, ScanFolder, is_begun
 from plsctl.acquire.whole_files import sync_file, sync_folder, whole_file

@@ -12,7 +12,7 @@ import numpy as np
 from plsctl.acquire.errors import PlsctlError
 from plsctl.acquire.ome_zarr import LEVELS
 from plsctl.acquire.position_files import halved
-from plsctl.acquire.protocols import FocusJudge
+from plsctl.acquire.roles import FocusJudge
 from plsctl.acquire.store import FrameRecord, PassReader, RawImage, checksum
 
 MAX_SATURATED_BRIGHT = 0.02

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import ALIGNED, CameraOrientation, rotate
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import rotate
 
 MASKED = -1
 
@@ -88,7 +88,7 @@ def plane_map(angle_deg: float, mirrored: bool) -> NDArray[np.float64]:
 def lights_of(
     frames: Sequence[Mapping[str, object]],
     every_frame: Sequence[Mapping[str, object]],
-    camera_rotation_deg: float = 0.0,
+    orientation: CameraOrientation = ALIGNED,
 ) -> tuple[Light, ...]:
     """The light of each frame, from what a data set stores of its frames.
 
@@ -98,7 +98,7 @@ def lights_of(
         The frames of the stack.
     every_frame
         All frames of the data set; a pattern's LEDs are looked up among them.
-    camera_rotation_deg
+    orientation
         Of the camera against the axes in which the directions were stored.
 
     Raises
@@ -117,7 +117,7 @@ def lights_of(
                 field="augment",
                 hint="Build it again from scans with all single-LED images, or use --augment none.",
             )
-        turned = [rotate(*_pair(pair), -camera_rotation_deg) for pair in known]
+        turned = [orientation.to_image(*_pair(pair)) for pair in known]
         lights.append(Light(str(frame["label"]), str(frame.get("variant", "")), np.array(turned)))
     return tuple(lights)
 

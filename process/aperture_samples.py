@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import FrameRecord
 from plsctl.process.aberrations import ComplexArray
@@ -130,7 +131,7 @@ def _optics(data: Dataset, na: float, wavelengths_um: tuple[float, float, float]
         frames=tuple(frames),
         black_level=float(str(data.attributes.get("black_level", 0.0))),
         full_scale=float(str(data.attributes.get("full_scale", 255))),
-        camera_rotation_deg=float(str(data.attributes.get("camera_rotation_deg", 0.0))),
+        orientation=CameraOrientation(float(str(data.attributes.get("camera_rotation_deg", 0.0)))),
         pixel_um=data.pixel_um,
         na=na,
         wavelengths_um=wavelengths_um,

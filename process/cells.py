@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, about
-from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
 from plsctl.process.dataset_files import write_synced
@@ -105,6 +105,7 @@ def _position_rows(
 ) -> list[tuple[object, ...]]:
     image = reader.brightfield(position.name)
     height, width = image.shape[:2]
+    axes = reader.attributes.stage_axes(position, (width, height))
     rows: list[tuple[object, ...]] = []
     with about(reader.path / position.name):
         found = segment(image, settings).cells
@@ -113,22 +114,12 @@ def _position_rows(
         border = min(x, y, width - 1 - x, height - 1 - y)
         if border < CROP_PX / 2 + MARGIN_PX:
             continue
-        stage = pixel_to_stage(reader, position, x, y, (height, width))
+        stage = axes.to_um(x, y)
         place = (*transform.invert(*stage), *stage, x, y)
         rows.append(
             (position.name, *place, cell.width, cell.height, cell.area, cell.strength, border)
         )
     return rows
-
-
-def pixel_to_stage(
-    reader: PassReader, position: PositionRecord, x: float, y: float, shape: tuple[int, int]
-) -> tuple[float, float]:
-    """Stage micrometres of a pixel of a position's image, shape (height, width)."""
-    scale = reader.attributes.pixel_um
-    dx, dy = (x - (shape[1] - 1) / 2) * scale, (y - (shape[0] - 1) / 2) * scale
-    dx, dy = rotate(dx, dy, reader.attributes.camera_rotation_deg)
-    return position.x_um + dx, position.y_um + dy
 
 
 def _once(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.imaging import FloatArray
-from plsctl.acquire.protocols import rotate
 from plsctl.acquire.store import FrameRecord, PassReader
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
@@ -136,7 +136,7 @@ def stack_from_pass(
         image[...] = np.sqrt(_combine(taken, light, black, 255))
     return LedStack(
         amplitude=amplitude,
-        directions=_directions(attributes.frames, groups, attributes.camera_rotation_deg),
+        directions=_directions(attributes.frames, groups, attributes.orientation),
         wavelength_um=wavelength_um,
         pixel_um=attributes.pixel_um,
         na=attributes.na,
@@ -155,7 +155,7 @@ class SampleOptics:
     frames: tuple[FrameRecord, ...]
     black_level: float
     full_scale: float
-    camera_rotation_deg: float
+    orientation: CameraOrientation
     pixel_um: float
     na: float
     wavelengths_um: tuple[float, float, float]
@@ -195,7 +195,7 @@ def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedS
     ]
     return LedStack(
         amplitude=np.stack(amplitude),
-        directions=_directions(optics.frames, groups, optics.camera_rotation_deg),
+        directions=_directions(optics.frames, groups, optics.orientation),
         wavelength_um=optics.wavelengths_um[colour],
         pixel_um=optics.pixel_um,
         na=optics.na,
@@ -215,11 +215,13 @@ def _frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
 
 
 def _directions(
-    frames: Sequence[FrameRecord], groups: Mapping[str, list[int]], rotation_deg: float
+    frames: Sequence[FrameRecord],
+    groups: Mapping[str, list[int]],
+    orientation: CameraOrientation,
 ) -> NDArray[np.float64]:
     """Direction cosines of each LED in the axes of the image, (LED, 2)."""
     table = [frames[indices[0]].direction or (0.0, 0.0) for indices in groups.values()]
-    return np.array([rotate(*direction, -rotation_deg) for direction in table], np.float64)
+    return np.array([orientation.to_image(*direction) for direction in table], np.float64)
 
 
 def _box(size_px: tuple[int, int], window: tuple[slice, slice]) -> tuple[int, int, int, int]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plsctl.acquire.protocols import SlideTransform
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.store import ScanFolder
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.field_match import FieldAligner, match_position, turned_crop

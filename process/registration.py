@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import FieldPair, FieldView, SlideTransform
+from plsctl.acquire.roles import FieldPair, FieldView
 from plsctl.process.matching import edge_image, grey_image, soft_edges
 from plsctl.process.overlap import ANGLES_DEG, Overlap, find_overlap
 from plsctl.process.similarity import Points, Similarity, fit_similarity

@@ -11,10 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import CameraOrientation, rotate
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.geometry import standard_array
 from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
-from plsctl.acquire.protocols import rotate
 from plsctl.acquire.recipes import recipe
 from plsctl.models.augmentation import LightAugmentation, map_images, map_stack
 from plsctl.models.config import config_from_options
@@ -89,7 +89,7 @@ def test_a_square_array_has_every_mirror_and_quarter_turn() -> None:
 
 
 def test_a_turned_camera_turns_the_directions() -> None:
-    lights = lights_of(frames("full-nohe"), frames(), camera_rotation_deg=0.7)
+    lights = lights_of(frames("full-nohe"), frames(), CameraOrientation(0.7))
     assert find_symmetries(lights, turns=False, tolerance_deg=0.5, most_masked=0) == ()
     (mirror,) = find_symmetries(lights, turns=False, tolerance_deg=1.5, most_masked=0)
     assert mirror.error_deg == pytest.approx(1.4 * np.sin(np.radians(57)), abs=0.03)
