@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.errors import KEPT, UserError, disk_errors
 from plsctl.models.data import InputScale, to_counts
 from plsctl.models.exported import INPUT, METADATA_KEY, OUTPUT, ExportedModel, ModelCard
-from plsctl.models.facts import KEPT
 from plsctl.models.networks import Generator
 from plsctl.models.perceptual import file_digest
 from plsctl.models.prediction import Predictor

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from plsctl.acquire.config import Settings
-from plsctl.acquire.errors import disk_errors
-
-KEPT = "what was written before is kept"
 
 FORMAT = "plsctl-run"
 VERSION = 1
@@ -72,11 +67,3 @@ class RunFacts(Settings):
     def labels(self) -> tuple[str, ...]:
         """Frame labels in the order of the network's input."""
         return tuple(str(frame["label"]) for frame in self.frames)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file at once; `UserError` where the disk does not take it."""
-    partial = path.with_name(path.name + ".part")
-    with disk_errors(path, KEPT):
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)

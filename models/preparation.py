@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.augmentation import array_symmetries
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import measure_normalisation
 from plsctl.models.discriminator import SHRINKING
-from plsctl.models.facts import RunFacts, write_text
+from plsctl.models.facts import RunFacts
 from plsctl.models.learned import learned_samples, read_learned, require_unseen, write_learned
 from plsctl.models.registry import LossWeights
 from plsctl.models.run import Run
@@ -48,12 +49,12 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
         raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another --out.")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", config.to_yaml())
+    write_whole(folder / "config.yaml", config.to_yaml())
     write_learned(folder, samples)
     counts = {name: len(numbers) for name, numbers in samples.items()}
     facts = _gather_facts(config, data, start, counts)
     # Last: a folder with facts is a run that can be continued.
-    write_text(folder / "facts.json", facts.model_dump_json(indent=1))
+    write_whole(folder / "facts.json", facts.model_dump_json(indent=1))
     return Run(folder, config, facts)
 
 
@@ -81,7 +82,7 @@ def _continued(config: TrainingConfig, data: Dataset) -> Run:
             field="data",
             hint="Give the same data set to continue it, another --out, or --fresh.",
         )
-    write_text(config.out / "config.yaml", config.to_yaml())
+    write_whole(config.out / "config.yaml", config.to_yaml())
     return Run(config.out, config, run.facts)
 
 

@@ -11,7 +11,7 @@ from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, about
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
-from plsctl.process.dataset_files import write_synced
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.segmentation import segment, slide_settings
 from plsctl.process.segmentation_settings import SegmentationSettings
 
@@ -66,7 +66,7 @@ class StainedCellFinder:
                 file=folder.path,
                 hint="Look at its images: is the slide stained, in focus and of the right region?",
             )
-        write_synced(folder.cells, table.to_csv(index=False, float_format="%.3f"))
+        write_whole(folder.cells, table.to_csv(index=False, float_format="%.3f"))
         return len(table)
 
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import RESUMES, UserError, disk_error
 from plsctl.acquire.locations import location
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.dataset_files import (
     BEGINS_ANEW,
     NOT_YET,
     publish,
     refuse_existing,
     unfinished_folder,
-    write_synced,
     write_table,
 )
 from plsctl.process.dataset_format import (
@@ -262,10 +262,11 @@ class DatasetWriter:
             )
         if self._count > self.written:
             self._flush(self._count - self.written)
-        write_table(self._part, table)
+        write_table(self._part, table, NOT_YET, self._again)
         attributes = {"plsctl": {**self._attributes, "complete": True}}
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        write_synced(self._part / "zarr.json", json.dumps(group, indent=1))
+        text = json.dumps(group, indent=1)
+        write_whole(self._part / "zarr.json", text, NOT_YET, self._again)
 
     def add_facts(self, facts: Mapping[str, object]) -> None:
         """Put further entries into the attributes, before the data set is sealed."""

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_files import read_table, write_table
 from plsctl.process.dataset_format import TABLE_NAME
@@ -208,10 +209,7 @@ class Review:
         """
         columns = [name for name in (*NAMING, "keep") if name in self._table.columns]
         decided = self._table.loc[self._table["keep"] != "", columns]
-        try:
-            decided.to_csv(path, index=False)
-        except OSError as error:
-            raise UserError(f"cannot be written ({error.strerror}).", file=path) from None
+        write_whole(path, decided.to_csv(index=False))
         return len(decided)
 
     def _fresh(self) -> pd.DataFrame:
@@ -222,14 +220,7 @@ class Review:
         return self._table
 
     def _store(self, table: pd.DataFrame) -> None:
-        try:
-            write_table(self.data.path, table)
-        except OSError as error:
-            raise UserError(
-                f"the decision cannot be written ({error.strerror}).",
-                file=str(self.data.path / TABLE_NAME),
-                hint="Make the data set writable and its disk not full.",
-            ) from None
+        write_table(self.data.path, table)
         self._table, self._seen = table, _stamp(self.data.path)
 
 

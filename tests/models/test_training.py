@@ -215,7 +215,7 @@ def test_a_full_disk_keeps_the_last_epoch_and_damaged_files_are_named(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="the disk is full; what was written before is kept"):
         train(_config(dataset, run, epochs=2))
     monkeypatch.undo()

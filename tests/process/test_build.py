@@ -74,7 +74,7 @@ def test_a_scan_for_reading_only_gives_its_data_set(
     def refuse(path: Path, text: str) -> None:
         raise OSError(30, "Read-only file system", str(path))
 
-    monkeypatch.setattr("plsctl.process.cell_fates.write_synced", refuse)
+    monkeypatch.setattr("plsctl.process.cell_fates.write_whole", refuse)
     said: list[str] = []
     result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
     assert len(Dataset.open(result.path)) == result.samples
