@@ -42,6 +42,11 @@ class FrameRecord(BaseModel):
     bright_field: bool
     """Whether direct light enters the objective."""
 
+    @property
+    def light(self) -> float:
+        """Exposure (ms) x gain x brightness: what the signal above black is proportional to."""
+        return self.exposure_ms * self.gain * self.brightness
+
 
 class PassAttributes(BaseModel):
     """What holds for all images of a pass."""

@@ -50,7 +50,7 @@ def write_dataset(
     highres = frame_records("brightfield", tables[1], geometry, na)[0]
     writer = DatasetWriter(
         out,
-        [frame.model_dump(mode="json") for frame in frames],
+        frames,
         recipe=recipe,
         pixel_um=hardware.pixel_um(low),
         crop_px=CROP_PX,

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig
 from plsctl.models.symmetry import MASKED, Symmetry, find_symmetries, lights_of
@@ -26,9 +25,8 @@ def array_symmetries(config: TrainingConfig, data: Dataset) -> tuple[Symmetry, .
     if config.augment == "none":
         return ()
     frames = [data.frames[index] for index in data.channels_for(config.recipe)]
-    orientation = CameraOrientation(float(str(data.attributes.get("camera_rotation_deg", 0.0))))
     found = find_symmetries(
-        lights_of(frames, data.frames, orientation),
+        lights_of(frames, data.frames, data.attributes.orientation),
         turns=config.augment == "turns",
         tolerance_deg=config.augment_tolerance_deg,
         most_masked=config.augment_mask,

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from plsctl.acquire.config import Settings
+from plsctl.process.dataset_records import DatasetFrame
 
 FORMAT = "plsctl-run"
 VERSION = 1
@@ -43,7 +44,7 @@ class RunFacts(Settings):
     model: str
     recipe: str
     target: str
-    frames: tuple[dict[str, object], ...]
+    frames: tuple[DatasetFrame, ...]
     """Frames in the order of the network's input, with exposure, gain and brightness."""
     channels: int
     parameters: int
@@ -66,4 +67,4 @@ class RunFacts(Settings):
     @property
     def labels(self) -> tuple[str, ...]:
         """Frame labels in the order of the network's input."""
-        return tuple(str(frame["label"]) for frame in self.frames)
+        return tuple(frame.label for frame in self.frames)

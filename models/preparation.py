@@ -105,7 +105,7 @@ def _gather_facts(
         pixel_um=data.pixel_um,
         crop_px=data.crop_px,
         margin_px=data.margin_px if config.margin is None else config.margin,
-        black_level=float(str(data.attributes.get("black_level", 0))),
+        black_level=data.attributes.black,
         data=str(data.path),
         samples=samples,
         slides=tuple(sorted(set(data.table.get("slide", [])))),

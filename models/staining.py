@@ -178,7 +178,7 @@ class _PassStaining:
             )
         require_same_pixel(stainer.facts, reader.attributes.pixel_um, str(reader.path))
         self._images = matching_frames(stainer, reader.labels, str(reader.path))
-        frames = [reader.attributes.frames[index].model_dump() for index in self._images]
+        frames = [reader.attributes.frames[index] for index in self._images]
         self._scale = exposure_scale(stainer.facts, frames)
         self._cells = (
             CellPlaces(reader.path.parent, stainer.facts.crop_px) if options.cells_only else None

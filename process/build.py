@@ -266,7 +266,7 @@ class _Build:
         measured = [asdict(scale) for scale in scales if scale is not None]
         return DatasetWriter(
             self._out,
-            [frame.model_dump(mode="json") for frame in attributes.frames],
+            attributes.frames,
             recipe=attributes.recipe,
             pixel_um=attributes.pixel_um,
             crop_px=self._settings.crop_px,

@@ -102,7 +102,7 @@ def _taken(reader: PassReader) -> Taken:
         attributes.pixel_um,
         attributes.camera_rotation_deg,
         attributes.black_level / attributes.full_scale,
-        [frame.model_dump() for frame in attributes.frames],
+        attributes.frames,
     )
 
 

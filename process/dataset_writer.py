@@ -28,10 +28,10 @@ from plsctl.process.dataset_format import (
     FORMAT,
     VERSION,
     Compression,
-    FrameFacts,
     create_array,
     open_array,
 )
+from plsctl.process.dataset_records import DatasetFrame, FrameLike
 
 
 class DatasetWriter:
@@ -47,9 +47,8 @@ class DatasetWriter:
         The data set to write, a folder ending in `.zarr`, on this machine or in an object store
         (see `plsctl.acquire.locations`).
     frames
-        One mapping per image of the stack, bright field first, with at least `label`
-        ("brightfield", "plate-1", "arm1-24:low"); also led, variant, exposure_ms, gain,
-        brightness and direction.
+        One frame of a scan or of a data set per image of the stack, bright field first, or a
+        mapping with at least `label` ("brightfield", "plate-1", "arm1-24:low").
     recipe
         Name of the recipe the frames are.
     pixel_um
@@ -77,7 +76,7 @@ class DatasetWriter:
     def __init__(
         self,
         path: str | Path,
-        frames: Sequence[FrameFacts],
+        frames: Sequence[FrameLike],
         *,
         recipe: str,
         pixel_um: float,
@@ -97,14 +96,14 @@ class DatasetWriter:
         if self._part.exists() and kept is None:
             shutil.rmtree(self._part)
         self._part.mkdir(parents=True, exist_ok=True)
-        self.frames = [dict(frame) for frame in frames]
+        self.frames = tuple(DatasetFrame.of(frame) for frame in frames)
         self.targets = tuple(targets)
         self._attributes: dict[str, object] = {
             "format": FORMAT,
             "version": VERSION,
             "axes": list(AXES),
             "recipe": recipe,
-            "frames": self.frames,
+            "frames": [frame.model_dump(mode="json") for frame in self.frames],
             "targets": list(self.targets),
             "pixel_um": pixel_um,
             "crop_px": crop_px,

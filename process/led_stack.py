@@ -132,7 +132,7 @@ def stack_from_pass(
     amplitude = np.empty((len(groups), bottom - top, right - left), np.float32)
     for image, indices in zip(amplitude, groups.values(), strict=True):
         taken = [reader.windows(position, index, [box])[0][..., colour] for index in indices]
-        light = [_light(attributes.frames[index]) for index in indices]
+        light = [attributes.frames[index].light for index in indices]
         image[...] = np.sqrt(_combine(taken, light, black, 255))
     return LedStack(
         amplitude=amplitude,
@@ -186,7 +186,7 @@ def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedS
         np.sqrt(
             _combine(
                 [images[index, colour] for index in indices],
-                [_light(optics.frames[index]) for index in indices],
+                [optics.frames[index].light for index in indices],
                 optics.black_level,
                 optics.full_scale,
             )
@@ -210,7 +210,7 @@ def _frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
         if frame.direction is not None:
             groups[frame.led].append(index)
     for indices in groups.values():
-        indices.sort(key=lambda index: _light(frames[index]))
+        indices.sort(key=lambda index: frames[index].light)
     return groups
 
 
@@ -230,10 +230,6 @@ def _box(size_px: tuple[int, int], window: tuple[slice, slice]) -> tuple[int, in
         part.indices(size) for part, size in zip(window, reversed(size_px), strict=True)
     )
     return left, top, right, bottom
-
-
-def _light(frame: FrameRecord) -> float:
-    return frame.exposure_ms * frame.gain * frame.brightness
 
 
 def _combine(

@@ -227,9 +227,9 @@ class Review:
 def _chosen(data: Dataset) -> list[str]:
     """Bright field, and images under single LEDs spread over the angles."""
     steepness = {
-        str(frame["label"]): math.hypot(*direction)
+        frame.label: math.hypot(*frame.direction)
         for frame in data.frames
-        if isinstance(direction := frame.get("direction"), list | tuple)
+        if frame.direction is not None
     }
     single = sorted(steepness, key=lambda label: steepness[label])
     count = min(SHOWN_IMAGES - 1, len(single))
