@@ -10,7 +10,7 @@ import pandas as pd
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.models.tiling import Place
-from plsctl.process.build_inputs import read_cells
+from plsctl.process.cell_table import read_cells
 
 
 class CellPlaces:

@@ -8,34 +8,19 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import UserError, about
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
-from plsctl.acquire.whole_files import write_whole
+from plsctl.process.cell_table import COLUMNS, write_cells
 from plsctl.process.segmentation import segment, slide_settings
 from plsctl.process.segmentation_settings import SegmentationSettings
 
 SAME_CELL_UM = 5.0
 """Two finds closer than this, in overlapping fields, are one cell."""
 
-CROP_PX = 64
 MARGIN_PX = 5
 """Room for the fine alignment, beyond the crop (papers/002 section 3.1.3)."""
-
-COLUMNS = (
-    "cell",
-    "position",
-    "x_um",
-    "y_um",
-    "stage_x_um",
-    "stage_y_um",
-    "pixel_x",
-    "pixel_y",
-    "width_px",
-    "height_px",
-    "area_px",
-    "strength",
-)
 
 FIELDS_FOR_STAIN = 8
 """So many fields, spread over the slide, say how strongly it is stained."""
@@ -66,7 +51,7 @@ class StainedCellFinder:
                 file=folder.path,
                 hint="Look at its images: is the slide stained, in focus and of the right region?",
             )
-        write_whole(folder.cells, table.to_csv(index=False, float_format="%.3f"))
+        write_cells(folder, table)
         return len(table)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import RESUMES, UserError, disk_error
 from plsctl.acquire.locations import location
 from plsctl.acquire.whole_files import write_whole
@@ -80,7 +81,7 @@ class DatasetWriter:
         *,
         recipe: str,
         pixel_um: float,
-        crop_px: int = 64,
+        crop_px: int = CROP_PX,
         margin_px: int = 0,
         targets: Sequence[str] = ("20x",),
         facts: Mapping[str, object] | None = None,

@@ -16,7 +16,7 @@ from plsctl.acquire.journal import read_journal
 from plsctl.acquire.slide import PASSES
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.background import fit_background, flatten_background
-from plsctl.process.build_inputs import read_cells
+from plsctl.process.cell_table import read_cells
 from plsctl.process.chromatin import chromatin_strength
 from plsctl.process.report_charts import colour_cloud, led_map, points
 from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
