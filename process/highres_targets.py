@@ -16,7 +16,7 @@ from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.highres import find_highres, reduce_highres
 from plsctl.process.highres_scale import HighresScale
-from plsctl.process.matched_cells import MatchedCell
+from plsctl.process.matched_cells import MatchedCell, Reasons
 
 MARGIN_PX = 24
 """Room around the search in a 100x image for its filters and for the corners of turned crops."""
@@ -54,23 +54,20 @@ def add_highres_targets(
     places: Sequence[PositionRecord],
     scale: HighresScale,
     settings: BuildSettings,
-    fates: dict[int, str],
-) -> list[MatchedCell]:
-    """Add the 100x target to the samples that have one; the others are dropped.
+) -> tuple[list[MatchedCell], Reasons]:
+    """Add the 100x target to the samples that have one; these, and why the others are dropped.
 
     Parameters
     ----------
     places
         The 100x images that may show one of the cells.
-    fates
-        By number of the cell: why it was dropped is put there.
     """
     if not places:
-        fates.update({int(sample.cell["cell"]): "no_100x_image" for sample in samples})
-        return []
+        return [], {int(sample.cell["cell"]): "no_100x_image" for sample in samples}
     reader = folder.open_pass("highres", one_core=True)
     transform = load_transform(folder)
-    kept = []
+    kept: list[MatchedCell] = []
+    dropped: Reasons = {}
     for sample in samples:
         choice = _best_image(reader, places, sample, transform)
         reason: str | None = "no_100x_image"
@@ -79,8 +76,8 @@ def add_highres_targets(
         if reason is None:
             kept.append(sample)
         else:
-            fates[int(sample.cell["cell"])] = reason
-    return kept
+            dropped[int(sample.cell["cell"])] = reason
+    return kept, dropped
 
 
 def _best_image(

@@ -66,6 +66,8 @@ class Review:
         names = list(images) if images is not None else _chosen(data)
         self._places = data.channels_of(names, wanted="the review")
         self.captions = [*names, *(f"stained {target}" for target in data.targets)]
+        # Tables are replaced and never changed: who reads takes the present one, once; the lock
+        # keeps those who write from undoing each other's decisions.
         self._lock = Lock()
         self._seen = _stamp(data.path)
         self._table = _with_keep(data.table)
@@ -73,11 +75,7 @@ class Review:
     @property
     def measures(self) -> list[str]:
         """Columns of numbers by which samples can be put in order."""
-        return [
-            str(name)
-            for name, column in self._table.items()
-            if name not in _NO_MEASURES and pd.api.types.is_numeric_dtype(column)
-        ]
+        return _measures(self._table)
 
     @property
     def slides(self) -> list[str]:
@@ -115,8 +113,7 @@ class Review:
         UserError
             There is no such measure.
         """
-        with self._lock:
-            table = self._table
+        table = self._table
         chosen = pd.Series(True, index=table.index)
         if query.slide:
             chosen &= table["slide"] == query.slide
@@ -128,13 +125,13 @@ class Review:
             chosen &= table["keep"] == {"kept": "yes", "dropped": "no", "open": ""}[query.state]
         if query.order == FLAGS_FIRST:
             values = table["flags"].map(lambda flags: len(flags.split(";")) if flags else 0)
-        elif query.order in self.measures:
+        elif query.order in _measures(table):
             values = table[query.order]
         else:
             raise UserError(
                 f"the data set has no measure '{query.order}'.",
                 field="--order",
-                hint=f"Choose {', '.join([FLAGS_FIRST, *self.measures])}.",
+                hint=f"Choose {', '.join([FLAGS_FIRST, *_measures(table)])}.",
             )
         ordered = values[chosen].sort_values(
             ascending=not query.largest_first, kind="stable", na_position="last"
@@ -207,8 +204,9 @@ class Review:
         UserError
             The file cannot be written.
         """
-        columns = [name for name in (*NAMING, "keep") if name in self._table.columns]
-        decided = self._table.loc[self._table["keep"] != "", columns]
+        table = self._table
+        columns = [name for name in (*NAMING, "keep") if name in table.columns]
+        decided = table.loc[table["keep"] != "", columns]
         write_whole(path, decided.to_csv(index=False))
         return len(decided)
 
@@ -236,6 +234,14 @@ def _chosen(data: Dataset) -> list[str]:
     spread = [single[round(place)] for place in np.linspace(0, len(single) - 1, count)]
     rest = [label for label in data.labels if label not in steepness]
     return [*rest[:1], *spread] or list(data.labels[:SHOWN_IMAGES])
+
+
+def _measures(table: pd.DataFrame) -> list[str]:
+    return [
+        str(name)
+        for name, column in table.items()
+        if name not in _NO_MEASURES and pd.api.types.is_numeric_dtype(column)
+    ]
 
 
 def _stamp(folder: Path) -> tuple[int, int]:
