@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.backend import first_line
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from plsctl.acquire.hardware import Hardware
 
 Result = TypeVar("Result")
-RawImage = NDArray[np.uint8 | np.uint16]
 
 POLL_S = 0.0005
 """How often a series is asked for its next image: a fraction of any exposure with readout."""

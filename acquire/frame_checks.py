@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.hardware import Hardware
 from plsctl.acquire.shading import blocks, wrong_shading
-from plsctl.acquire.store import FrameRecord, PassAttributes, RawImage, checksum
+from plsctl.acquire.store import FrameRecord, PassAttributes, checksum
 
 DARK_SHARE = 0.05
 """A bright-field frame whose median lies below this share of full scale had no light."""

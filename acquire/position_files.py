@@ -12,9 +12,9 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError
 from plsctl.acquire.ome_zarr import LEVELS, create_array
-from plsctl.acquire.store import RawImage
 
 Planes = NDArray[np.uint8 | np.uint16]
 

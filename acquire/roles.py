@@ -10,12 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
-
-Image = NDArray[np.uint8]
 
 
 class FocusJudge(Protocol):

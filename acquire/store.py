@@ -12,16 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorstore
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.ome_zarr import one_core as one_core_context
 from plsctl.acquire.ome_zarr import open_array, read_group, row_number
 
-Image = NDArray[np.uint8]
-RawImage = NDArray[np.uint8 | np.uint16]
 Box = tuple[int, int, int, int]
 
 

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.whole_files import write_whole
-from plsctl.models.error_model import ErrorModel, FloatArray
+from plsctl.models.error_model import ErrorModel
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run

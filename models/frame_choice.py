@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.facts import RunFacts
 from plsctl.models.tiling import FrameStainer
 from plsctl.process.alike import Frames
 from plsctl.process.dataset import Dataset
-
-Images = NDArray[np.uint8]
 
 SAME_PIXEL = 0.1
 """Pixels may differ by this share: cells of one type differ as much."""

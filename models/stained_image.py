@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError, disk_error
 from plsctl.acquire.ome_zarr import LEVELS, create_array, image_metadata, read_group, write_group
 from plsctl.acquire.position_files import halved
-
-Images = NDArray[np.uint8]
 
 FORMAT = "plsctl-stained"
 PASS_NAME = "virtually-stained"

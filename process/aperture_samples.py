@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
+from plsctl.acquire.arrays import ComplexArray
 from plsctl.acquire.errors import UserError
-from plsctl.process.aberrations import ComplexArray
 from plsctl.process.aperture_image import SyntheticAperture
 from plsctl.process.dataset import Dataset, DatasetWriter
 from plsctl.process.dataset_records import DatasetFrame

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image, Mask
 from plsctl.acquire.errors import UserError
 from plsctl.process.background import BACKGROUND_LEVEL
 from plsctl.process.chromatin import chromatin_strength
@@ -39,8 +40,6 @@ _OFF_CENTRE = 0.15
 _MOST_OBLONG = 1.25
 _SECOND_NUCLEUS = 0.5  # of the area of the one in the middle
 
-Image: TypeAlias = NDArray[np.uint8]
-Mask: TypeAlias = NDArray[np.bool_]
 Method: TypeAlias = Literal["ek-means", "hsv"]
 
 

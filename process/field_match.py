@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image
 from plsctl.process.fine_alignment import (
     FineMatch,
     align_crop,
@@ -23,8 +24,6 @@ from plsctl.process.matching import MARGIN_SHARE, grey_image, wide_edges
 from plsctl.process.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
 from plsctl.process.similarity import Similarity, robust_similarity
 from plsctl.process.tiles import TileSettings, tile_places
-
-Image = NDArray[np.uint8]
 
 NARROW_UM = 15.0
 """How far a field may lie from where the transform says: stage, backlash and the transform."""

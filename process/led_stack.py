@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.imaging import FloatArray
 from plsctl.acquire.store import FrameRecord, PassReader
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]

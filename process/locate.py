@@ -20,7 +20,7 @@ from plsctl.process.matching import grey_image, wide_edges
 from plsctl.process.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
 from plsctl.process.similarity import Points, Similarity, robust_similarity
 from plsctl.process.stain_contrast import averaged, reduced_contrast, stain_contrast
-from plsctl.process.tiles import Image, Prepare, TileSettings, tile_places
+from plsctl.process.tiles import AnyImage, Prepare, TileSettings, tile_places
 
 MOST_SECOND_RATIO = 0.75
 MOST_SECOND_RATIO_OF_MANY = 0.95
@@ -168,8 +168,8 @@ def _similarity(
 
 
 def _refined(
-    template: Image,
-    other: Image,
+    template: AnyImage,
+    other: AnyImage,
     guess: Similarity,
     rough: Overlap,
     prepare: Prepare,
@@ -226,10 +226,10 @@ def _is_coloured(image: NDArray[np.uint8]) -> bool:
     return image.ndim == 3 and float(stain_contrast(image[::4, ::4]).std()) > _COLOURED
 
 
-def _as_it_is(image: Image) -> NDArray[np.float32]:
+def _as_it_is(image: AnyImage) -> NDArray[np.float32]:
     return np.asarray(image, np.float32)
 
 
-def _shrunk(image: Image, shrink: float) -> NDArray[np.float32]:
+def _shrunk(image: AnyImage, shrink: float) -> NDArray[np.float32]:
     size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)).astype(np.float32)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.store import ScanFolder
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.field_match import FieldAligner, match_position, turned_crop
 from plsctl.process.fine_alignment import FineMatch
 from plsctl.process.highres import HighresPlace
-
-Image = NDArray[np.uint8]
 
 Reasons = dict[int, str]
 """Why cells were dropped, by the number of the cell."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
 from plsctl.process.build_settings import BuildSettings
@@ -21,8 +21,6 @@ from plsctl.process.matched_cells import MatchedCell, match_cells
 from plsctl.process.quality_frames import FrameReference
 from plsctl.process.quality_measures import measure_position
 from plsctl.process.sample_rows import room_around, sample_row
-
-Image = NDArray[np.uint8]
 
 EVIDENCE = 4
 """Stacks by which a position's frames are judged, at least: cells, and other places beside."""

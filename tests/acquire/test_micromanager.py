@@ -20,6 +20,7 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
 from plsctl.acquire import store_writer
+from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.clock import WallClock
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.device_check import DeviceCheck
@@ -35,7 +36,6 @@ from plsctl.acquire.position_files import PositionFiles
 from plsctl.acquire.roles import FieldPair, Roles
 from plsctl.acquire.scan import Scan, open_scan
 from plsctl.acquire.slide import load_slide
-from plsctl.acquire.store import Image, RawImage
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import serve_pty, serve_tcp
 
