@@ -8,9 +8,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from plsctl.acquire.clock import Clock, WallClock
 from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import HardwareError, UserError
-from plsctl.acquire.protocols import Clock, Operator, WallClock
+from plsctl.acquire.roles import Operator
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus

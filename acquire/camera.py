@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.backend import first_line
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
+    from plsctl.acquire.clock import Clock
     from plsctl.acquire.hardware import Hardware
-    from plsctl.acquire.protocols import Clock
 
 Result = TypeVar("Result")
-RawImage = NDArray[np.uint8 | np.uint16]
 
 POLL_S = 0.0005
 """How often a series is asked for its next image: a fraction of any exposure with readout."""

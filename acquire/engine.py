@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from psygnal import EmitLoopError, Signal, SignalInstance
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.frame_checks import FrameFacts, FrameInspector
 from plsctl.acquire.frame_desk import FrameDesk
@@ -25,7 +26,7 @@ from plsctl.acquire.journal import Journal
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.plan import PassPlan, Position
 from plsctl.acquire.stack import open_stack
-from plsctl.acquire.store import FrameRecord, PassReader, RawImage
+from plsctl.acquire.store import FrameRecord, PassReader
 from plsctl.acquire.store_writer import PassWriter, PositionWriter, check_disk
 
 TAKES = 3

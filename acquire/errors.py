@@ -100,6 +100,7 @@ def about(file: str | Path) -> Iterator[None]:
         raise
 
 
+KEPT = "what was written before is kept"
 POSITIONS = "the positions finished so far are kept"
 RESUMES = "it goes on where it stopped"
 
@@ -133,7 +134,8 @@ def disk_error(
         )
     reason = text.splitlines()[0][:200] if text else repr(error)
     return UserError(
-        f"the disk does not take what is written ({reason}).",
+        f"this cannot be written: the disk does not take it ({reason}).",
         file=folder,
-        hint="Check the disk and its permissions, then run the same command again.",
+        hint="Check the disk and its permissions, or choose another place, and run the same "
+        "command again.",
     )

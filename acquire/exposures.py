@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.geometry import number, read_table
 from plsctl.acquire.recipes import Frame
-from plsctl.acquire.whole_files import whole_file
+from plsctl.acquire.whole_files import write_whole
 
 COLUMNS = ("led", "variant", "exposure_ms", "gain", "brightness")
 
@@ -89,16 +90,17 @@ def _check(exposure: Exposure, path: Path, line: int) -> None:
 
 def save_exposures(table: ExposureTable, path: Path) -> None:
     """Write the table that `load_exposures` reads."""
-    with disk_errors(path), whole_file(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for frame, exposure in table.rows.items():
-            writer.writerow(
-                [
-                    frame.led,
-                    frame.variant,
-                    f"{exposure.exposure_ms:g}",
-                    f"{exposure.gain:g}",
-                    f"{exposure.brightness:g}",
-                ]
-            )
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for frame, exposure in table.rows.items():
+        writer.writerow(
+            [
+                frame.led,
+                frame.variant,
+                f"{exposure.exposure_ms:g}",
+                f"{exposure.gain:g}",
+                f"{exposure.brightness:g}",
+            ]
+        )
+    write_whole(path, text.getvalue())

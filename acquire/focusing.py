@@ -12,7 +12,7 @@ from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Event, Journal
 from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.plan import Position
-from plsctl.acquire.protocols import FocusJudge
+from plsctl.acquire.roles import FocusJudge
 from plsctl.acquire.slide import FocusSettings
 from plsctl.acquire.store import develop_mosaic
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.hardware import Hardware
 from plsctl.acquire.shading import blocks, wrong_shading
-from plsctl.acquire.store import FrameRecord, PassAttributes, RawImage, checksum
+from plsctl.acquire.store import FrameRecord, PassAttributes, checksum
 
 DARK_SHARE = 0.05
 """A bright-field frame whose median lies below this share of full scale had no light."""
@@ -145,8 +146,8 @@ class FrameInspector:
             problems |= self._unlike(frames, facts)
         if self._checks.direction:
             directions = {i: d for i, f in enumerate(frames) if (d := f.direction) is not None}
-            rotation_deg = self._attributes.camera_rotation_deg
-            problems |= wrong_shading(dict(sorted(self._blocks.items())), directions, rotation_deg)
+            orientation = self._attributes.orientation
+            problems |= wrong_shading(dict(sorted(self._blocks.items())), directions, orientation)
         problems = problems or self._doubts(frames, facts)
         if not problems:
             self._expected = self._means(facts)

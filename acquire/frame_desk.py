@@ -6,11 +6,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.frame_checks import FrameFacts, FrameInspector, measure
 from plsctl.acquire.frame_groups import Wanted
 from plsctl.acquire.interrupt import LOOK_S
 from plsctl.acquire.stack import Boundary, StackTaker, TakenFrame
-from plsctl.acquire.store import FrameRecord, PassAttributes, RawImage
+from plsctl.acquire.store import FrameRecord, PassAttributes
 
 FRAMES_IN_HAND = 6
 """Frames that wait to be checked and written while the next are taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.config import suggest
-from plsctl.acquire.errors import UserError, disk_errors
-from plsctl.acquire.whole_files import whole_file
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.whole_files import write_whole
 
 COLUMNS = ("led", "name", "x_mm", "y_mm", "z_mm", "group")
 
@@ -175,12 +176,13 @@ def standard_array() -> LedGeometry:
 
 def save_geometry(geometry: LedGeometry, path: Path) -> None:
     """Write the table that `load_geometry` reads."""
-    with disk_errors(path), whole_file(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for led in geometry.leds:
-            place = (f"{value:.4f}" for value in (led.x_mm, led.y_mm, led.z_mm))
-            writer.writerow([led.led, led.name, *place, led.group])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for led in geometry.leds:
+        place = (f"{value:.4f}" for value in (led.x_mm, led.y_mm, led.z_mm))
+        writer.writerow([led.led, led.name, *place, led.group])
+    write_whole(path, text.getvalue())
 
 
 def read_table(path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:

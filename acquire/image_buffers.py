@@ -9,8 +9,8 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.imaging import FloatArray, Imaging, ObjectGrid
-from plsctl.acquire.wave_optics import ComplexArray
+from plsctl.acquire.arrays import ComplexArray, FloatArray
+from plsctl.acquire.imaging import Imaging, ObjectGrid
 
 InverseFFT: TypeAlias = Callable[[ComplexArray], ComplexArray]
 

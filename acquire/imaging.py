@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
-
-FloatArray: TypeAlias = NDArray[np.float32]
 
 GUARD_UM = 40.0
 """Least width of the guard band; its outer half fades to an empty slide."""

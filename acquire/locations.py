@@ -60,6 +60,16 @@ def is_remote(path: Path) -> bool:
     return not isinstance(path, Path)
 
 
+def refuse_readonly(path: Path) -> None:
+    """UserError if nothing can be written where the location is."""
+    if is_remote(path) and path.as_posix().startswith(("http://", "https://")):
+        raise UserError(
+            "can only be read.",
+            file=path.as_posix(),
+            hint="Take a folder, or a URL of s3:// or gs://.",
+        )
+
+
 def kvstore(path: Path) -> dict[str, Any]:
     """How tensorstore opens a location."""
     if not is_remote(path):

@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.backend import Backend, open_backend
-from plsctl.acquire.camera import Camera, RawImage, attempt
+from plsctl.acquire.camera import Camera, attempt
+from plsctl.acquire.clock import Clock
 from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.led_array import LedArray, open_led_array
-from plsctl.acquire.protocols import Clock, Operator
+from plsctl.acquire.roles import Operator
 from plsctl.acquire.stage import Stage
 
 

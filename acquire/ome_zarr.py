@@ -13,9 +13,9 @@ import numpy as np
 import tensorstore
 from numpy.typing import DTypeLike
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import POSITIONS, UserError
 from plsctl.acquire.locations import kvstore
-from plsctl.acquire.whole_files import whole_file
+from plsctl.acquire.whole_files import write_whole
 
 AXES = ("led", "c", "z", "y", "x")
 LEVELS = 3
@@ -51,8 +51,7 @@ def read_group(folder: Path) -> Metadata:
 
 def write_json(path: Path, document: Metadata) -> None:
     """Replace a JSON file: readers see the old one or the new one."""
-    with whole_file(path) as file:
-        json.dump(document, file, indent=1)
+    write_whole(path, json.dumps(document, indent=1), kept=POSITIONS)
 
 
 def row_name(row: int) -> str:

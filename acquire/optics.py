@@ -26,6 +26,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import ComplexArray, FloatArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.image_buffers import (
     ImageBuffers,
@@ -34,15 +35,8 @@ from plsctl.acquire.image_buffers import (
     forward_fft,
     numpy_inverse_fft,
 )
-from plsctl.acquire.imaging import (
-    FloatArray,
-    Imaging,
-    ObjectGrid,
-    fast_size,
-    object_grid,
-)
+from plsctl.acquire.imaging import Imaging, ObjectGrid, fast_size, object_grid
 from plsctl.acquire.wave_optics import (
-    ComplexArray,
     Direction,
     Layers,
     is_bright_field,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.hardware import Hardware
 from plsctl.acquire.microscope import Microscope
-from plsctl.acquire.store import FrameRecord, RawImage
+from plsctl.acquire.store import FrameRecord
 
 
 def check_array(frames: Sequence[FrameRecord], microscope: Microscope) -> None:

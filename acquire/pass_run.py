@@ -15,7 +15,7 @@ from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.journal import Journal
 from plsctl.acquire.microscope import open_microscope
 from plsctl.acquire.pass_steps import PassSteps
-from plsctl.acquire.protocols import FocusJudge, Operator, Roles
+from plsctl.acquire.roles import FocusJudge, Operator, Roles
 from plsctl.acquire.scan import Progress, Scan, silent
 from plsctl.acquire.slide import PassName
 from plsctl.acquire.verdict import Verdict, judge_pass

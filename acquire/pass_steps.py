@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
+from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.engine import Engine, PassTotals
 from plsctl.acquire.errors import PlsctlError, UserError, disk_errors
 from plsctl.acquire.focus import FocusPlane, spread_points
@@ -17,12 +19,12 @@ from plsctl.acquire.microscope import Microscope
 from plsctl.acquire.ome_zarr import write_json
 from plsctl.acquire.pass_checks import check_array, check_image
 from plsctl.acquire.plan import Position
-from plsctl.acquire.protocols import Image, Roles, SlideTransform
 from plsctl.acquire.returned_slide import SlideSearch
+from plsctl.acquire.roles import Roles
 from plsctl.acquire.scan import Progress, Scan
 from plsctl.acquire.scan_files import load_transform, write_positions
 from plsctl.acquire.slide import PassName
-from plsctl.acquire.store import RawImage, develop
+from plsctl.acquire.store import develop
 from plsctl.acquire.store_writer import PassWriter, check_disk
 
 SAME_PLACE_UM = 0.01

@@ -12,9 +12,9 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError
 from plsctl.acquire.ome_zarr import LEVELS, create_array
-from plsctl.acquire.store import RawImage
 
 Planes = NDArray[np.uint8 | np.uint16]
 
@@ -116,7 +116,7 @@ def _planes(image: RawImage) -> Planes:
 
 
 def halved(image: RawImage) -> RawImage:
-    """Means of blocks of 2 x 2 pixels; of a mosaic, the superpixels' brightness.
+    """Means of blocks of 2 x 2 pixels, halves rounded up; of a mosaic, the superpixels' brightness.
 
     An odd last row or column belongs to no block and is left out, so that every pixel is the mean
     of its own block.

@@ -14,15 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plsctl.acquire.arrays import Image
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.focus import spread_points
-from plsctl.acquire.protocols import (
-    FieldPair,
-    FieldView,
-    Image,
-    SlideRegistrar,
-    SlideTransform,
-)
+from plsctl.acquire.roles import FieldPair, FieldView, SlideRegistrar
 from plsctl.acquire.slide import ReturnSettings
 from plsctl.acquire.store import PassAttributes, PassReader, PositionRecord
 

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable, Container
 from pathlib import Path
 
+from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.crops import CROP_PX, SLACK_UM
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.geometry import number, read_table
 from plsctl.acquire.journal import read_journal
@@ -18,7 +20,6 @@ from plsctl.acquire.plan import (
     frame_records,
     grid_positions,
 )
-from plsctl.acquire.protocols import SlideTransform
 from plsctl.acquire.scan_files import load_transform, write_settings
 from plsctl.acquire.slide import PASSES, PassName, Slide, load_slide, settings_hash
 from plsctl.acquire.store import FrameRecord, PassAttributes, ScanFolder, is_begun
@@ -27,13 +28,6 @@ from plsctl.acquire.whole_files import sync_folder
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and how much there is."""
-
-CELL_CROP_PX = 64
-"""Side of what is cut around a cell, in low-power pixels; a 100x field must hold all of it, ..."""
-
-CELL_SLACK_UM = 6.0
-"""... and this much more, for what stage and slide are off by."""
-
 
 _BEGINNINGS = ("pass_started", "pass_resumed", "pass_put_aside")
 """After these a verdict on the pass no longer holds."""
@@ -232,7 +226,7 @@ class Scan:
                 Position(p.row, p.column, p.slide_x_um, p.slide_y_um) for p in reader.positions
             )
         cells = self._cells()
-        around_um = CELL_CROP_PX * self.hardware.pixel_um(self.hardware.low_power) + CELL_SLACK_UM
+        around_um = CROP_PX * self.hardware.pixel_um(self.hardware.low_power) + SLACK_UM
         window = (max(width - around_um, 0.0), max(height - around_um, 0.0))
         return cell_positions(cells, window)
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from pathlib import Path
 
 import yaml
 
-from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.errors import POSITIONS, UserError
 from plsctl.acquire.hardware import Hardware
-from plsctl.acquire.protocols import SlideTransform
 from plsctl.acquire.slide import PASSES, Slide
 from plsctl.acquire.store import PassReader, ScanFolder, is_begun
-from plsctl.acquire.whole_files import sync_file, sync_folder, whole_file
+from plsctl.acquire.whole_files import sync_file, sync_folder, write_whole
 
 
 def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
@@ -54,16 +55,17 @@ def write_positions(folder: ScanFolder) -> None:
     UserError
         The disk does not take it.
     """
-    with disk_errors(folder.positions), whole_file(folder.positions) as file:
-        writer = csv.writer(file)
-        writer.writerow(["pass", "position", "x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"])
-        for name in PASSES:
-            path = folder.pass_path(name)
-            if not is_begun(path):
-                continue
-            for p in PassReader(path).positions:
-                place = (p.x_um, p.y_um, p.z_um, p.slide_x_um, p.slide_y_um)
-                writer.writerow([name, p.name, *(f"{value:.3f}" for value in place)])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["pass", "position", "x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"])
+    for name in PASSES:
+        path = folder.pass_path(name)
+        if not is_begun(path):
+            continue
+        for p in PassReader(path).positions:
+            place = (p.x_um, p.y_um, p.z_um, p.slide_x_um, p.slide_y_um)
+            writer.writerow([name, p.name, *(f"{value:.3f}" for value in place)])
+    write_whole(folder.positions, text.getvalue(), kept=POSITIONS)
 
 
 def load_transform(folder: ScanFolder) -> SlideTransform:

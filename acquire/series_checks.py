@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from plsctl.acquire.camera import RawImage, SeriesImage
+from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.camera import SeriesImage
 from plsctl.acquire.frame_groups import Shot
 from plsctl.acquire.hardware import CameraSettings
 

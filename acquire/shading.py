@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.protocols import rotate
+from plsctl.acquire.coordinates import CameraOrientation
 
 BIN_PX = 4
 """Images are looked at in blocks of so many pixels: shading spans whole cell edges."""
@@ -99,7 +99,7 @@ def find_shading(
 def wrong_shading(
     images: Mapping[int, NDArray[np.float32]],
     directions: Mapping[int, tuple[float, float]],
-    camera_rotation_deg: float,
+    orientation: CameraOrientation,
 ) -> dict[int, str]:
     """Why frames cannot be what they should be, by their index; empty where shading is not seen.
 
@@ -107,11 +107,13 @@ def wrong_shading(
     ----------
     images, directions
         By the frame's index: `blocks` of it, and its LED's direction cosines in the array's axes.
+    orientation
+        Of the camera against the axes of the array.
     """
     indices = [index for index in images if np.hypot(*directions[index]) > 0]
     if len(indices) < FEWEST:
         return {}
-    turned = np.array([rotate(*directions[index], -camera_rotation_deg) for index in indices])
+    turned = np.array([orientation.to_image(*directions[index]) for index in indices])
     if np.linalg.matrix_rank(turned, tol=0.02) < 2:
         return {}
     sines = np.hypot(turned[:, 0], turned[:, 1])

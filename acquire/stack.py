@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from plsctl.acquire.camera import RawImage
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.frame_groups import FrameGroup, Wanted, group_frames
 from plsctl.acquire.led_array import SequenceTiming

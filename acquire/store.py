@@ -12,15 +12,14 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorstore
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.coordinates import CameraOrientation, ImageAxes
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.ome_zarr import one_core as one_core_context
 from plsctl.acquire.ome_zarr import open_array, read_group, row_number
 
-Image = NDArray[np.uint8]
-RawImage = NDArray[np.uint8 | np.uint16]
 Box = tuple[int, int, int, int]
 
 
@@ -40,6 +39,11 @@ class FrameRecord(BaseModel):
     """Direction cosines of a single LED; None for a pattern."""
     bright_field: bool
     """Whether direct light enters the objective."""
+
+    @property
+    def light(self) -> float:
+        """Exposure (ms) x gain x brightness: what the signal above black is proportional to."""
+        return self.exposure_ms * self.gain * self.brightness
 
 
 class PassAttributes(BaseModel):
@@ -66,6 +70,26 @@ class PassAttributes(BaseModel):
     frames: tuple[FrameRecord, ...]
     settings_hash: str
     finished: bool = False
+
+    @property
+    def orientation(self) -> CameraOrientation:
+        """Of the camera against the axes of stage and LED array."""
+        return CameraOrientation(self.camera_rotation_deg)
+
+    def stage_axes(self, place: PositionRecord, size_px: tuple[int, int]) -> ImageAxes:
+        """Pixels of a position's images (width, height), and micrometres of the stage."""
+        return ImageAxes((place.x_um, place.y_um), size_px, self.pixel_um, self.orientation)
+
+    def slide_axes(
+        self, place: PositionRecord, size_px: tuple[int, int], slide_rotation_deg: float = 0.0
+    ) -> ImageAxes:
+        """Pixels of a position's images (width, height), and micrometres of the slide.
+
+        `slide_rotation_deg` is how the slide lay on the stage: turned since the unstained pass.
+        """
+        centre_um = (place.slide_x_um, place.slide_y_um)
+        orientation = self.orientation.on_slide(slide_rotation_deg)
+        return ImageAxes(centre_um, size_px, self.pixel_um, orientation)
 
 
 @dataclass(frozen=True)

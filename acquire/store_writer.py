@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.disk_queue import DiskQueue, Job
 from plsctl.acquire.errors import PlsctlError, UserError, disk_error, disk_errors
 from plsctl.acquire.ome_zarr import (
@@ -24,7 +25,7 @@ from plsctl.acquire.ome_zarr import (
     write_group,
 )
 from plsctl.acquire.position_files import PositionFiles
-from plsctl.acquire.store import PassAttributes, RawImage, is_begun
+from plsctl.acquire.store import PassAttributes, is_begun
 from plsctl.acquire.whole_files import sync_folder
 
 QUEUED_POSITIONS = 1

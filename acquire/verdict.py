@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError
 from plsctl.acquire.ome_zarr import LEVELS
 from plsctl.acquire.position_files import halved
-from plsctl.acquire.protocols import FocusJudge
-from plsctl.acquire.store import FrameRecord, PassReader, RawImage, checksum
+from plsctl.acquire.roles import FocusJudge
+from plsctl.acquire.store import FrameRecord, PassReader, checksum
 
 MAX_SATURATED_BRIGHT = 0.02
 """Share of saturated values a bright-field frame may have before detail is lost for good."""

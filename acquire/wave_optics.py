@@ -8,9 +8,9 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.imaging import FloatArray, Imaging
+from plsctl.acquire.arrays import ComplexArray, FloatArray
+from plsctl.acquire.imaging import Imaging
 
-ComplexArray: TypeAlias = NDArray[np.complex64]
 Direction: TypeAlias = tuple[float, float]
 
 REFERENCE_INDEX = 1.55

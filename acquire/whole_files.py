@@ -3,26 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+
+from plsctl.acquire.errors import KEPT, RESUMES, disk_errors
+from plsctl.acquire.locations import is_remote, refuse_readonly
 
 
-@contextmanager
-def whole_file(path: Path) -> Iterator[TextIO]:
-    """Text (UTF-8, line ends as written) that replaces a file once the block has ended well.
+def write_whole(path: Path, content: str | bytes, kept: str = KEPT, again: str = RESUMES) -> None:
+    """Replace a file: readers see the old one or the new one, and the disk has it on return.
+
+    Parameters
+    ----------
+    path
+        Also in an object store.
+    content
+        Bytes, or text that is written as UTF-8 with its line ends as they are.
+    kept, again
+        For who reads of a full disk: what stays as it is, what the same command does then.
 
     Raises
     ------
-    OSError
+    UserError
         The disk is full or does not take it; what stood there before still does.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with disk_errors(path, kept, again):
+        if is_remote(path):
+            refuse_readonly(path)
+            path.write_bytes(data)  # stores show whole objects only
+        else:
+            _replace(path, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
     partial = path.with_name(path.name + ".part")
     try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            yield file
+        with partial.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
@@ -47,5 +66,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks sync files only.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

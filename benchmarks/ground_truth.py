@@ -133,7 +133,7 @@ def built_and_compared(scan: Scan, path: Path) -> Comparison:
     """The data set of one slide, held against the truth."""
     result = build_dataset([scan.folder.path], path, overwrite=True)
     dataset = Dataset.open(path)
-    scale = HighresScale(**dataset.attributes["highres_scales"][0])  # type: ignore[index]
+    scale = HighresScale(**dataset.attributes.highres_scales[0])  # type: ignore[arg-type]
     print(
         f"{scan.slide.slide}: {result.samples} samples in {result.seconds:.0f} s, dropped "
         f"{result.dropped}; scale {scale.ratio:.4f} "

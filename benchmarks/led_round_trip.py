@@ -9,9 +9,9 @@ from __future__ import annotations
 import statistics
 import time
 
+from plsctl.acquire.clock import WallClock
 from plsctl.acquire.geometry import standard_array
 from plsctl.acquire.led_array import LedArraySettings, open_led_array
-from plsctl.acquire.protocols import WallClock
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import register, serve_pty, serve_tcp
 

@@ -24,8 +24,8 @@ from matching import TRUE_RATIO, View, take
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.protocols import SlideTransform
 from plsctl.process.field_match import CellMatch, FieldAligner, match_position, turned_crop
 from plsctl.process.fine_alignment import (
     REACH_PX,

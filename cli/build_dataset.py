@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import UserError
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 from plsctl.cli.splitting import SeedOption, SplitByOption, SplitOption, parse_split
@@ -34,7 +35,7 @@ def build_dataset(
             metavar="ADDRESS", help="Cut on a Dask cluster instead, such as tcp://10.0.0.5:8786."
         ),
     ] = None,
-    crop: Annotated[int, typer.Option(help="Side of the crops in pixels.", min=16)] = 64,
+    crop: Annotated[int, typer.Option(help="Side of the crops in pixels.", min=16)] = CROP_PX,
     margin: Annotated[
         int,
         typer.Option(help="Surroundings that stacks have on every side of the crop, in px.", min=0),

@@ -1,7 +1,7 @@
 """Who judges and acts during a scan: the processing methods, and the person at the keyboard."""
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import Operator, Roles
+from plsctl.acquire.roles import Operator, Roles
 from plsctl.cli.common import say
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.judge import BrightfieldJudge

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
+from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.exposures import load_exposures
 from plsctl.acquire.hardware import Hardware, find_file
@@ -15,8 +16,6 @@ from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.splits import assign_splits
 from plsctl.sim.backend import open_world
 from plsctl.sim.rendering import RenderedCell, render_cells
-
-CROP_PX = 64
 
 
 def write_dataset(
@@ -50,7 +49,7 @@ def write_dataset(
     highres = frame_records("brightfield", tables[1], geometry, na)[0]
     writer = DatasetWriter(
         out,
-        [frame.model_dump(mode="json") for frame in frames],
+        frames,
         recipe=recipe,
         pixel_um=hardware.pixel_um(low),
         crop_px=CROP_PX,

@@ -18,9 +18,9 @@ from scipy.stats import t as student_t
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.recipes import RECIPES
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
-from plsctl.models.facts import write_text
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.paper_tables import Arm
 from plsctl.models.prediction import Predictor
@@ -125,8 +125,8 @@ def ablate(
         rows.append(_row(arm, runs, tables, scores[arm.name], means[arm.name]))
     _compare(rows, scores, means, base)
     result = AblationResult(out, target, split, rows)
-    write_text(out / "ablation.json", json.dumps(result.as_dict(), indent=1))
-    write_text(out / "ablation.csv", _flat(rows).to_csv(index=False))
+    write_whole(out / "ablation.json", json.dumps(result.as_dict(), indent=1))
+    write_whole(out / "ablation.csv", _flat(rows).to_csv(index=False))
     return result
 
 

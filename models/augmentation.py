@@ -25,9 +25,8 @@ def array_symmetries(config: TrainingConfig, data: Dataset) -> tuple[Symmetry, .
     if config.augment == "none":
         return ()
     frames = [data.frames[index] for index in data.channels_for(config.recipe)]
-    rotation = float(str(data.attributes.get("camera_rotation_deg", 0.0)))
     found = find_symmetries(
-        lights_of(frames, data.frames, rotation),
+        lights_of(frames, data.frames, data.attributes.orientation),
         turns=config.augment == "turns",
         tolerance_deg=config.augment_tolerance_deg,
         most_masked=config.augment_mask,

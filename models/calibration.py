@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from plsctl.models.error_model import ErrorModel, FloatArray
-from plsctl.models.facts import write_text
+from plsctl.acquire.arrays import FloatArray
+from plsctl.acquire.whole_files import write_whole
+from plsctl.models.error_model import ErrorModel
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
@@ -75,7 +76,7 @@ def measure_calibration(
         "coverage": {share: _coverage(both, limit) for share, limit in model.facts.limits.items()},
         **_ranks(both),
     }
-    write_text(run.path / f"uncertainty_{split}.json", json.dumps(result, indent=1))
+    write_whole(run.path / f"uncertainty_{split}.json", json.dumps(result, indent=1))
     what = f"{len(found.stacks)} {split} samples"
     draw_curve(run.path / f"uncertainty_{split}.png", curve, what)
     draw_maps(run.path / f"uncertainty_maps_{split}.png", found, both.predicted)

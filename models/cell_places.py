@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import rotate
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.models.tiling import Place
-from plsctl.process.build_inputs import read_cells
+from plsctl.process.cell_table import read_cells
 
 
 class CellPlaces:
@@ -46,15 +45,11 @@ class CellPlaces:
 
         Windows are moved inside the image; cells that lie outside of it have none.
         """
-        attributes, place = reader.attributes, reader.position(name)
         height, width = shape
+        axes = reader.attributes.slide_axes(reader.position(name), (width, height))
         windows = []
         for x_um, y_um in self._cells[["x_um", "y_um"]].to_numpy(dtype=float):
-            dx, dy = rotate(
-                x_um - place.slide_x_um, y_um - place.slide_y_um, -attributes.camera_rotation_deg
-            )
-            x = dx / attributes.pixel_um + (width - 1) / 2
-            y = dy / attributes.pixel_um + (height - 1) / 2
+            x, y = axes.to_px(x_um, y_um)
             if 0 <= x <= width - 1 and 0 <= y <= height - 1:
                 windows.append((self._window(y, height), self._window(x, width)))
         return windows

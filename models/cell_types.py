@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.data import to_colour
 from plsctl.models.intervals import measured_share
 from plsctl.process.dataset import Dataset
-
-Images = NDArray[np.uint8]
 
 FEWEST_OF_A_TYPE = 8
 """Types with fewer labelled training cells cannot be learned and are left out."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from plsctl.models.facts import write_text
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.tensorboard import EventWriter
 
 DRAW_EVERY_S = 30
@@ -58,7 +58,7 @@ def write_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_text(file, text.getvalue())
+    write_whole(file, text.getvalue())
 
 
 def draw_curves(file: Path, history: Sequence[dict[str, float]]) -> None:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from plsctl.acquire.arrays import FloatArray, Images
 from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
 from plsctl.models.data import InputScale, to_colour
@@ -23,9 +23,6 @@ from plsctl.models.device import choose_device
 from plsctl.models.fast import FastNet
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run, read_tensors
-
-FloatArray = NDArray[np.float32]
-Images = NDArray[np.uint8]
 
 WEIGHTS, FACTS = "uncertainty.safetensors", "uncertainty.json"
 

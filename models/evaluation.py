@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.cell_types import CellTypeReader, types_of
 from plsctl.models.data import spread
-from plsctl.models.facts import write_text
 from plsctl.models.learned import require_unseen
 from plsctl.models.marks import marks_left
 from plsctl.models.metrics import METRICS, bootstrap_interval
@@ -210,7 +210,7 @@ def _write(
     columns: Mapping[str, NDArray[np.generic]],
     result: dict[str, object],
 ) -> None:
-    write_text(folder / "metrics.json", json.dumps(result, indent=1))
+    write_whole(folder / "metrics.json", json.dumps(result, indent=1))
     rows = data.table.set_index("sample").loc[numbers].reset_index()
     rows.assign(**columns).to_csv(folder / f"samples_{split}.csv", index=False)
 

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.arrays import Images
+from plsctl.acquire.errors import KEPT, UserError, disk_errors
 from plsctl.models.data import InputScale, to_counts
 from plsctl.models.exported import INPUT, METADATA_KEY, OUTPUT, ExportedModel, ModelCard
-from plsctl.models.facts import KEPT
 from plsctl.models.networks import Generator
 from plsctl.models.perceptual import file_digest
 from plsctl.models.prediction import Predictor
 from plsctl.models.registry import FAST_DEPTH, FAST_WINDOW_CELLS
 from plsctl.models.run import Run
-from plsctl.models.tiling import Images, image_major
+from plsctl.models.tiling import image_major
 
 CHECKED_PX = 128
 """Side of the window on which an exported model is compared with its run."""

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
 from plsctl.models.facts import RunFacts
 from plsctl.models.tiling import FrameStainer, image_major
 
-Images = NDArray[np.uint8]
 Engine = Literal["onnxruntime", "openvino"]
 
 FORMAT = "plsctl-onnx"

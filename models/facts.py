@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,9 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from plsctl.acquire.config import Settings
-from plsctl.acquire.errors import disk_errors
-
-KEPT = "what was written before is kept"
+from plsctl.process.dataset_records import DatasetFrame
 
 FORMAT = "plsctl-run"
 VERSION = 1
@@ -68,7 +65,7 @@ class RunFacts(Settings):
     model: str
     recipe: str
     target: str
-    frames: tuple[dict[str, object], ...]
+    frames: tuple[DatasetFrame, ...]
     """Frames in the order of the network's input, with exposure, gain and brightness."""
     channels: int
     parameters: int
@@ -93,12 +90,4 @@ class RunFacts(Settings):
     @property
     def labels(self) -> tuple[str, ...]:
         """Frame labels in the order of the network's input."""
-        return tuple(str(frame["label"]) for frame in self.frames)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file at once; `UserError` where the disk does not take it."""
-    partial = path.with_name(path.name + ".part")
-    with disk_errors(path, KEPT):
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        return tuple(frame.label for frame in self.frames)

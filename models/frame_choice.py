@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.facts import RunFacts
 from plsctl.models.tiling import FrameStainer
+from plsctl.process.alike import Frames
 from plsctl.process.dataset import Dataset
-
-Images = NDArray[np.uint8]
 
 SAME_PIXEL = 0.1
 """Pixels may differ by this share: cells of one type differ as much."""
@@ -49,19 +49,13 @@ def require_same_pixel(facts: RunFacts, pixel_um: float, source: str) -> None:
         )
 
 
-def exposure_scale(facts: RunFacts, frames: Sequence[Mapping[str, object]]) -> NDArray[np.float64]:
+def exposure_scale(facts: RunFacts, frames: Frames) -> NDArray[np.float64]:
     """Factor per frame that brings its signal to the exposures of the training data.
 
     1 where either does not say how it was exposed.
     """
-    lights = [(_light(then), _light(now)) for then, now in zip(facts.frames, frames, strict=True)]
+    lights = [(then.light, now.light) for then, now in zip(facts.frames, frames, strict=True)]
     return np.array([then / now if then and now else 1.0 for then, now in lights])
-
-
-def _light(frame: Mapping[str, object]) -> float | None:
-    values = [frame.get(name) for name in ("exposure_ms", "gain", "brightness")]
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
-    return float(np.prod(numbers)) if len(numbers) == len(values) else None
 
 
 def rescale(stack: Images, scale: NDArray[np.float64], black_level: float) -> Images:
@@ -102,5 +96,4 @@ def read_stacks(
 def as_trained(facts: RunFacts, data: Dataset, stacks: Images) -> Images:
     """What `read_stacks` gave, brought to the exposures of the run's own training data."""
     frames = [data.frames[index] for index in data.channels_of(facts.labels)]
-    black_level = float(str(data.attributes.get("black_level", 0)))
-    return rescale(stacks, exposure_scale(facts, frames), black_level)
+    return rescale(stacks, exposure_scale(facts, frames), data.attributes.black)

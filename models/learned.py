@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import some_of
-from plsctl.models.facts import write_text
 from plsctl.models.run import Run
 from plsctl.process.dataset import Dataset
 
@@ -29,7 +29,7 @@ def learned_samples(config: TrainingConfig, data: Dataset) -> dict[str, NDArray[
 def write_learned(folder: Path, samples: dict[str, NDArray[np.int64]]) -> None:
     """Note them in a run folder, a row a sample."""
     parts = [pd.DataFrame({"sample": numbers, "split": name}) for name, numbers in samples.items()]
-    write_text(folder / FILE, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
+    write_whole(folder / FILE, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
 
 
 def read_learned(folder: Path) -> dict[str, NDArray[np.int64]] | None:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from skimage.morphology import local_maxima, reconstruction
 
-Mask = NDArray[np.bool_]
+from plsctl.acquire.arrays import Mask
 
 NECK = 0.85
 """A neck is at most this share of the width of the lobes that it divides."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Images = NDArray[np.uint8]
+from plsctl.acquire.arrays import Images
+
 Values = NDArray[np.float64]
 
 CLEARLY = 0.15

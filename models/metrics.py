@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import correlate1d
 
-Images = NDArray[np.uint8]
+from plsctl.acquire.arrays import Images
+
 Values = NDArray[np.float64]
 
 WINDOW_SIGMA_PX = 1.5

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images, Mask
 from plsctl.models.intervals import measured_rate, measured_share
 from plsctl.models.lobes import count_lobes
 from plsctl.models.metrics import bootstrap_interval
@@ -20,9 +21,6 @@ from plsctl.process.background import BACKGROUND_LEVEL
 from plsctl.process.cell_scale import RED_CELL_UM
 from plsctl.process.segmentation import segment, slide_settings
 from plsctl.process.segmentation_settings import SegmentationSettings
-
-Images = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 
 PRESENT_SHARE = 0.25
 """A nucleus of which less than this is covered by nuclei of the other image is not in it."""

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plsctl.acquire.arrays import Images
 from plsctl.models.config import Precision
 from plsctl.models.data import InputScale, to_counts, without_margin
 from plsctl.models.device import (
@@ -24,8 +25,6 @@ from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run
 from plsctl.models.tiling import FrameStainer, image_major
 from plsctl.process.dataset import Dataset
-
-Images = NDArray[np.uint8]
 
 GPU_TILE_SHAPE_PX = (2048, 2048)
 

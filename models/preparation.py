@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.augmentation import array_symmetries
 from plsctl.models.compute_choice import choose_compute
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import measure_normalisation
 from plsctl.models.device import choose_device
 from plsctl.models.discriminator import SHRINKING
-from plsctl.models.facts import ComputeFacts, RunFacts, write_text
+from plsctl.models.facts import ComputeFacts, RunFacts
 from plsctl.models.learned import learned_samples, read_learned, require_unseen, write_learned
 from plsctl.models.registry import LossWeights
 from plsctl.models.run import Run
@@ -50,12 +51,12 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
         raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another --out.")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", config.to_yaml())
+    write_whole(folder / "config.yaml", config.to_yaml())
     write_learned(folder, samples)
     counts = {name: len(numbers) for name, numbers in samples.items()}
     facts = _gather_facts(config, data, start, counts)
     # Last: a folder with facts is a run that can be continued.
-    write_text(folder / "facts.json", facts.model_dump_json(indent=1))
+    write_whole(folder / "facts.json", facts.model_dump_json(indent=1))
     return Run(folder, config, facts)
 
 
@@ -83,12 +84,12 @@ def _continued(config: TrainingConfig, data: Dataset) -> Run:
             field="data",
             hint="Give the same data set to continue it, another --out, or --fresh.",
         )
-    write_text(config.out / "config.yaml", config.to_yaml())
+    write_whole(config.out / "config.yaml", config.to_yaml())
     facts = run.facts
     if not _still_fits(facts.compute, config):
         compute = _choose_compute(config, data, facts.channels)
         facts = facts.model_copy(update={"compute": compute})
-        write_text(config.out / "facts.json", facts.model_dump_json(indent=1))
+        write_whole(config.out / "facts.json", facts.model_dump_json(indent=1))
     return Run(config.out, config, facts)
 
 
@@ -126,7 +127,7 @@ def _gather_facts(
         pixel_um=data.pixel_um,
         crop_px=data.crop_px,
         margin_px=data.margin_px if config.margin is None else config.margin,
-        black_level=float(str(data.attributes.get("black_level", 0))),
+        black_level=data.attributes.black,
         data=str(data.path),
         samples=samples,
         slides=tuple(sorted(set(data.table.get("slide", [])))),

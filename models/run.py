@@ -20,9 +20,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from plsctl.acquire.config import load_settings
-from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.config import TrainingConfig
-from plsctl.models.facts import KEPT, VERSION, RunFacts
+from plsctl.models.facts import VERSION, RunFacts
 from plsctl.models.networks import Generator, make_network
 
 
@@ -135,13 +136,9 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, objec
     UserError
         If the disk is full or does not take it.
     """
-    partial = path.with_name(path.name + ".part")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # The library's own writing of files leaves them readable to nobody else on a shared disk.
-    content = save(plain, metadata={"state": json.dumps(state)})
-    with disk_errors(path, KEPT):
-        partial.write_bytes(content)
-        partial.replace(path)
+    write_whole(path, save(plain, metadata={"state": json.dumps(state)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:

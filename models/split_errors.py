@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import FloatArray, Images
 from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.learned import require_unseen
 from plsctl.models.prediction import Predictor
 from plsctl.process.dataset import Dataset
-
-FloatArray = NDArray[np.float32]
-Images = NDArray[np.uint8]
 
 BLOCK = 64
 """Samples read and predicted at once."""

@@ -9,12 +9,11 @@ import tensorstore as ts
 from numpy.typing import NDArray
 from skimage.io import imread
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.ome_zarr import LEVELS
 from plsctl.acquire.recipes import recipe as frames_of
 from plsctl.models.facts import RunFacts
-
-Images = NDArray[np.uint8]
 
 SMALLEST_PX = 2 ** (LEVELS - 1)
 """One pixel is left of it at the coarsest level of the stained image."""

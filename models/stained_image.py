@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError, disk_error
 from plsctl.acquire.ome_zarr import LEVELS, create_array, image_metadata, read_group, write_group
-
-Images = NDArray[np.uint8]
+from plsctl.acquire.position_files import halved
 
 FORMAT = "plsctl-stained"
 PASS_NAME = "virtually-stained"
@@ -36,18 +35,11 @@ def write_image(out: Path, images: Images, pixel_um: float, origin: Mapping[str,
 def _write_levels(folder: Path, images: Images) -> None:
     for level in range(LEVELS):
         if level:
-            images = np.stack([_halved(image) for image in images])
+            images = np.stack([halved(image) for image in images])
         count, height, width = images.shape[:3]
         array = create_array(folder / str(level), (count, 3, 1, height, width), np.uint8)
         for index, image in enumerate(images):
             array[index, :, 0].write(np.moveaxis(image, -1, 0)).result()
-
-
-def _halved(image: Images) -> Images:
-    height, width = (length // 2 * 2 for length in image.shape[:2])
-    blocks = image[:height, :width].reshape(height // 2, 2, width // 2, 2, 3)
-    halved: Images = np.rint(blocks.mean(axis=(1, 3))).astype(np.uint8)
-    return halved
 
 
 def stained_facts(out: Path) -> Mapping[str, object] | None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.ome_zarr import read_group
 from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
@@ -31,8 +31,6 @@ from plsctl.models.frame_choice import (
 from plsctl.models.stacks import read_stack
 from plsctl.models.stained_image import PASS_NAME, remove_stained, stained_facts, write_image
 from plsctl.models.tiling import FrameStainer, Halo
-
-Images = NDArray[np.uint8]
 
 ERROR_LABEL = "expected-error"
 """The second frame of a stained pass with uncertainty: grey values of 255 that it may be off."""
@@ -178,7 +176,7 @@ class _PassStaining:
             )
         require_same_pixel(stainer.facts, reader.attributes.pixel_um, str(reader.path))
         self._images = matching_frames(stainer, reader.labels, str(reader.path))
-        frames = [reader.attributes.frames[index].model_dump() for index in self._images]
+        frames = [reader.attributes.frames[index] for index in self._images]
         self._scale = exposure_scale(stainer.facts, frames)
         self._cells = (
             CellPlaces(reader.path.parent, stainer.facts.crop_px) if options.cells_only else None

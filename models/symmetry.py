@@ -7,14 +7,15 @@ the map exchanges the LEDs. Directions are cosines in the axes of the image (x r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import ALIGNED, CameraOrientation, rotate
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import rotate
+from plsctl.process.dataset_records import DatasetFrame
 
 MASKED = -1
 
@@ -86,9 +87,9 @@ def plane_map(angle_deg: float, mirrored: bool) -> NDArray[np.float64]:
 
 
 def lights_of(
-    frames: Sequence[Mapping[str, object]],
-    every_frame: Sequence[Mapping[str, object]],
-    camera_rotation_deg: float = 0.0,
+    frames: Sequence[DatasetFrame],
+    every_frame: Sequence[DatasetFrame],
+    orientation: CameraOrientation = ALIGNED,
 ) -> tuple[Light, ...]:
     """The light of each frame, from what a data set stores of its frames.
 
@@ -98,7 +99,7 @@ def lights_of(
         The frames of the stack.
     every_frame
         All frames of the data set; a pattern's LEDs are looked up among them.
-    camera_rotation_deg
+    orientation
         Of the camera against the axes in which the directions were stored.
 
     Raises
@@ -106,19 +107,21 @@ def lights_of(
     UserError
         If directions are not stored.
     """
-    single = {_led_number(f): f["direction"] for f in every_frame if f.get("direction")}
+    single = {
+        f.leds[0] if len(f.leds) == 1 else MASKED: f.direction for f in every_frame if f.direction
+    }
     lights = []
     for frame in frames:
-        direction, leds = frame.get("direction"), frame.get("leds")
-        known = [direction] if direction else [single.get(n) for n in _numbers(leds)]
-        if not known or None in known:
+        found = [frame.direction] if frame.direction else [single.get(n) for n in frame.leds]
+        known = [direction for direction in found if direction is not None]
+        if not known or len(known) < len(found):
             raise UserError(
-                f"the data set does not say from where the light of '{frame['label']}' came.",
+                f"the data set does not say from where the light of '{frame.label}' came.",
                 field="augment",
                 hint="Build it again from scans with all single-LED images, or use --augment none.",
             )
-        turned = [rotate(*_pair(pair), -camera_rotation_deg) for pair in known]
-        lights.append(Light(str(frame["label"]), str(frame.get("variant", "")), np.array(turned)))
+        turned = [orientation.to_image(*direction) for direction in known]
+        lights.append(Light(frame.label, frame.variant, np.array(turned)))
     return tuple(lights)
 
 
@@ -208,18 +211,3 @@ def _angles_deg(first: Directions, second: Directions) -> NDArray[np.float64]:
 def _upright(directions: Directions) -> NDArray[np.float64]:
     height = np.sqrt(np.maximum(1 - (directions**2).sum(axis=1), 0))
     return np.column_stack([directions, height])
-
-
-def _numbers(leds: object) -> list[int]:
-    return [int(number) for number in leds] if isinstance(leds, list | tuple) else []
-
-
-def _led_number(frame: Mapping[str, object]) -> int:
-    numbers = _numbers(frame.get("leds"))
-    return numbers[0] if len(numbers) == 1 else MASKED
-
-
-def _pair(direction: object) -> tuple[float, float]:
-    if isinstance(direction, list | tuple) and len(direction) == 2:
-        return float(direction[0]), float(direction[1])
-    raise UserError(f"{direction!r} is not a direction (x, y).", field="augment")

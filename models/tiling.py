@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.facts import RunFacts
 
-Images = NDArray[np.uint8]
 Place = tuple[slice, slice]
 
 TILE_SHAPE_PX = (1536, 384)

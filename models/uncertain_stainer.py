@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Images
 from plsctl.models.device import is_memory_error
 from plsctl.models.error_model import ErrorModel
 from plsctl.models.prediction import Predictor
 from plsctl.models.registry import alignment_px
 from plsctl.models.tiling import FrameStainer
-
-Images = NDArray[np.uint8]
 
 
 class UncertainStainer(FrameStainer):

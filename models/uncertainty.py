@@ -16,19 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import isotonic_regression
 
+from plsctl.acquire.arrays import FloatArray, Images
 from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.whole_files import write_whole
 from plsctl.models.calibration import measure_calibration
-from plsctl.models.error_model import (
-    FACTS,
-    WEIGHTS,
-    ErrorNetwork,
-    FloatArray,
-    Images,
-    UncertaintyFacts,
-    corrected,
-)
-from plsctl.models.facts import write_text
+from plsctl.models.error_model import FACTS, WEIGHTS, ErrorNetwork, UncertaintyFacts, corrected
 from plsctl.models.perceptual import file_digest
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run, write_tensors
@@ -104,7 +97,7 @@ def train_uncertainty(
     # Killed in between, the run has no uncertainty rather than one of two parts.
     (run.path / FACTS).unlink(missing_ok=True)
     write_tensors(run.path / WEIGHTS, network.network.state_dict(), {})
-    write_text(run.path / FACTS, facts.model_dump_json(indent=1))
+    write_whole(run.path / FACTS, facts.model_dump_json(indent=1))
     result = measure_calibration(run, data, device=device)
     on_share(1.0)
     return result

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import ComplexArray
 from plsctl.acquire.errors import UserError
-
-ComplexArray: TypeAlias = NDArray[np.complex64]
 
 
 def zernike_terms(degree: int) -> tuple[tuple[int, int], ...]:

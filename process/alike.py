@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.store import FrameRecord
+from plsctl.process.dataset_records import DatasetFrame
 
-Frames = Sequence[Mapping[str, object]]
+Frames = Sequence[FrameRecord | DatasetFrame]
 
 SAME_SCALE = 0.01
 SAME_ROTATION_DEG = 0.5
@@ -24,7 +26,6 @@ class Taken:
     """How the images of a scan or a data set were taken.
 
     `black` is the share of the full scale that is read without light; None where it is not known.
-    `frames` are the images as a data set's attributes describe them.
     """
 
     name: str
@@ -67,10 +68,10 @@ def refuse_other_optics(first: Taken, other: Taken) -> None:
             hint="Keep different cameras in data sets of their own.",
         )
     for ours, theirs in zip(first.frames, other.frames, strict=True):
-        places = ours.get("direction"), theirs.get("direction")
+        places = ours.direction, theirs.direction
         if all(places) and not np.allclose(*places, atol=SAME_DIRECTION):  # type: ignore[arg-type]
             raise UserError(
-                f"the LED of image {theirs['label']} stands elsewhere than in {first.name}.",
+                f"the LED of image {theirs.label} stands elsewhere than in {first.name}.",
                 file=str(other.place),
                 hint="Keep different LED arrays in data sets of their own.",
             )
@@ -81,7 +82,7 @@ def exposures_that_differ(first: Taken, others: Sequence[Taken]) -> list[str]:
     said = []
     for other in others:
         pairs = [
-            (light(ours), light(theirs))
+            (ours.light, theirs.light)
             for ours, theirs in zip(first.frames, other.frames, strict=True)
         ]
         ratios = [theirs / ours for ours, theirs in pairs if ours and theirs]
@@ -93,11 +94,3 @@ def exposures_that_differ(first: Taken, others: Sequence[Taken]) -> list[str]:
                 "light); pixels are taken over as they are."
             )
     return said
-
-
-def light(frame: Mapping[str, object]) -> float | None:
-    """Exposure, gain and brightness together; None where one is not known."""
-    values = [frame.get(name) for name in ("exposure_ms", "gain", "brightness")]
-    if any(value is None for value in values):
-        return None
-    return float(np.prod([float(str(value)) for value in values])) or None

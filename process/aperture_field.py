@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from plsctl.acquire.imaging import FloatArray
-from plsctl.process.aberrations import ComplexArray
+from plsctl.acquire.arrays import ComplexArray, FloatArray
 from plsctl.process.aperture_image import SyntheticAperture
 from plsctl.process.led_stack import LedStack
 from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct

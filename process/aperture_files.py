@@ -23,8 +23,8 @@ import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.imaging import FloatArray
 from plsctl.acquire.locations import is_remote
 from plsctl.process.aperture_field import ApertureField
 from plsctl.process.aperture_geometry import LedPlace

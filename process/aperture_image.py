@@ -8,8 +8,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from plsctl.acquire.imaging import FloatArray
-from plsctl.process.aberrations import ComplexArray, PupilEstimate
+from plsctl.acquire.arrays import ComplexArray, FloatArray
+from plsctl.process.aberrations import PupilEstimate
 from plsctl.process.aperture_grid import ApertureGrid
 from plsctl.process.led_stack import LedStack
 

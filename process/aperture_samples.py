@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import convolve1d
 
+from plsctl.acquire.arrays import ComplexArray
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store import FrameRecord
-from plsctl.process.aberrations import ComplexArray
 from plsctl.process.aperture_image import SyntheticAperture
 from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset_records import DatasetFrame
 from plsctl.process.led_stack import Counts, SampleOptics, stack_from_sample
 from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
 from plsctl.process.workers import local_workers
@@ -88,7 +88,7 @@ def add_synthetic_aperture(
         crop_px=data.crop_px,
         margin_px=data.margin_px,
         targets=data.targets,
-        facts={name: value for name, value in data.attributes.items() if name not in _OWN},
+        facts=data.attributes.model_dump(mode="json", exclude=_OWN, exclude_unset=True),
         dtype=data.dtype,
         overwrite=overwrite,
     ) as writer:
@@ -117,31 +117,28 @@ _OWN = {
 def _optics(data: Dataset, na: float, wavelengths_um: tuple[float, float, float]) -> SampleOptics:
     frames = []
     for frame in data.frames:
-        known = {"variant": "", "leds": (), "bright_field": False, "direction": None} | frame
-        if known["direction"] is not None and "exposure_ms" not in known:
+        if frame.direction is not None and frame.exposure_ms is None:
             raise UserError(
-                f"the data set {data.path} does not say how image {frame['label']} was exposed.",
+                f"the data set {data.path} does not say how image {frame.label} was exposed.",
                 hint="Build it again with this plsctl.",
             )
-        frames.append(
-            FrameRecord.model_validate({"exposure_ms": 1, "gain": 1, "brightness": 1} | known)
-        )
+        frames.append(frame.record())
     return SampleOptics(
         frames=tuple(frames),
-        black_level=float(str(data.attributes.get("black_level", 0.0))),
-        full_scale=float(str(data.attributes.get("full_scale", 255))),
-        camera_rotation_deg=float(str(data.attributes.get("camera_rotation_deg", 0.0))),
+        black_level=data.attributes.black,
+        full_scale=data.attributes.white,
+        orientation=data.attributes.orientation,
         pixel_um=data.pixel_um,
         na=na,
         wavelengths_um=wavelengths_um,
     )
 
 
-def _new_frames(optics: SampleOptics) -> list[dict[str, object]]:
+def _new_frames(optics: SampleOptics) -> list[DatasetFrame]:
     """The two images as a data set describes images: made of the light of all single LEDs."""
     leds = {led for frame in optics.frames if frame.direction is not None for led in frame.leds}
     return [
-        {"label": label, "led": "synthetic", "variant": part, "leds": sorted(leds)}
+        DatasetFrame(label=label, led="synthetic", variant=part, leds=tuple(sorted(leds)))
         for label, part in zip(LABELS, PARTS, strict=True)
     ]
 

@@ -121,6 +121,9 @@ def build_dataset(
     settings, split = settings or BuildSettings(), split or SplitSettings()
     build = _Build(scans, out, settings, split, labels, quality or QualitySettings(), shard, say)
     crew = local_workers(workers) if isinstance(workers, int) else workers
+    if build.was_finishing():
+        with local_workers(1) as alone:
+            build.find_cells(alone)
     if build.is_published():
         say(f"{out} was whole already; only the last notes were missing.")
         return build.conclude(began)
@@ -161,12 +164,18 @@ class _Build:
             "quality": text_hash([limits]),
         }
         self.part = unfinished_folder(out)
+        # Where a build that was sealed keeps its notes until it is concluded.
+        self._whole = self.part if is_remote(out) else out
         highres = any(folder.pass_path("highres").is_dir() for folder in self._folders)
         self._targets = ("20x", "100x") if highres else ("20x",)
 
+    def was_finishing(self) -> bool:
+        """Whether an earlier build may have been killed at its end; `identity` tells which."""
+        return (self._whole / FOLDER).is_dir()
+
     def is_published(self) -> bool:
         """Whether an earlier build was killed after the data set had got its name."""
-        if is_remote(self._out) or not (self._out / FOLDER).is_dir():
+        if is_remote(self._out) or not self.was_finishing():
             return False
         if sealed_as(self._out, self._identity()) == self._closing:
             return True
@@ -175,7 +184,7 @@ class _Build:
 
     def is_being_copied(self) -> bool:
         """Whether an earlier build was killed while its data set went into an object store."""
-        if not is_remote(self._out) or not (self.part / FOLDER).is_dir():
+        if not is_remote(self._out) or not self.was_finishing():
             return False
         if sealed_as(self.part, self._identity()) != self._closing:
             return False
@@ -224,14 +233,12 @@ class _Build:
         writer.seal(table)
 
     def _identity(self) -> dict[str, str]:
-        for folder in self._folders:
-            if not folder.cells.exists():
-                StainedCellFinder().find(folder.path)
+        """What all samples depend on; the cells must have been found."""
         return identity(self._folders, self._settings, self._shard)
 
     def run(self, workers: Workers, progress: Progress) -> tuple[DatasetWriter, int]:
         """Cut what is not cut yet; everything but the name, and the number of positions kept."""
-        self._find_cells(workers)
+        self.find_cells(workers)
         state = BuildProgress(self.part, self._identity())
         try:
             if state.changed:
@@ -256,7 +263,8 @@ class _Build:
             state.close()
         return writer, resumed
 
-    def _find_cells(self, workers: Workers) -> None:
+    def find_cells(self, workers: Workers) -> None:
+        """Write `cells.csv` of the scans that have none yet."""
         missing = [folder.path for folder in self._folders if not folder.cells.exists()]
         for _ in workers.run(StainedCellFinder().find, missing):
             pass
@@ -266,7 +274,7 @@ class _Build:
         measured = [asdict(scale) for scale in scales if scale is not None]
         return DatasetWriter(
             self._out,
-            [frame.model_dump(mode="json") for frame in attributes.frames],
+            attributes.frames,
             recipe=attributes.recipe,
             pixel_um=attributes.pixel_um,
             crop_px=self._settings.crop_px,
@@ -286,7 +294,7 @@ class _Build:
 
     def conclude(self, began: float, resumed: int = 0) -> BuildResult:
         """Note in every scan what became of its cells, and clear away what a resume needed."""
-        base = self.part if is_remote(self._out) else self._out
+        base = self._whole
         positions = recalled(base)
         table = read_table(base)
         parts = self._by_scan(positions)

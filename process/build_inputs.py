@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
@@ -17,13 +16,11 @@ from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.build_settings import BuildSettings
+from plsctl.process.cell_table import NUMBERS, read_cells
 from plsctl.process.highres_scale import HighresScale
 from plsctl.process.highres_targets import HighresPlaces
 from plsctl.process.quality_frames import FrameReference
 from plsctl.process.samples import PositionJob
-
-CELL_COLUMNS = ("cell", "x_um", "y_um", "pixel_x", "pixel_y", "width_px", "height_px", "area_px")
-"""What cutting needs of `cells.csv`, beside the position."""
 
 
 def open_scan(path: Path) -> ScanFolder:
@@ -102,53 +99,8 @@ def _taken(reader: PassReader) -> Taken:
         attributes.pixel_um,
         attributes.camera_rotation_deg,
         attributes.black_level / attributes.full_scale,
-        [frame.model_dump() for frame in attributes.frames],
+        attributes.frames,
     )
-
-
-def read_cells(folder: ScanFolder) -> pd.DataFrame:
-    """`cells.csv` of a scan.
-
-    Raises
-    ------
-    UserError
-        When a column is missing, a value is not a number, or two cells have one number.
-    """
-    try:
-        text = folder.cells.read_text(encoding="utf-8")
-        table = pd.read_csv(io.StringIO(text), dtype={"position": str})
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error}).", file=folder.cells) from None
-    missing = [name for name in [*CELL_COLUMNS, "position"] if name not in table.columns]
-    if missing:
-        raise UserError(
-            f"the column {missing[0]} is missing.",
-            file=folder.cells,
-            hint="Delete the file and run plsctl find-cells.",
-        )
-    for name in CELL_COLUMNS:
-        values = pd.to_numeric(table[name], errors="coerce")
-        if bool(values.isna().any()):
-            line = int(values.isna().to_numpy().argmax()) + 2
-            raise UserError(
-                f"'{table[name].iloc[line - 2]}' is not a number.",
-                file=folder.cells,
-                line=line,
-                field=name,
-                hint="Delete the file and run plsctl find-cells.",
-            )
-        table[name] = values
-    twice = table["cell"].duplicated()
-    if bool(twice.any()):
-        line = int(twice.to_numpy().argmax()) + 2
-        raise UserError(
-            f"the number {table['cell'].iloc[line - 2]} stands there twice.",
-            file=folder.cells,
-            line=line,
-            field="cell",
-            hint="Number the cells anew, or delete the file and run plsctl find-cells.",
-        )
-    return table
 
 
 def position_jobs(
@@ -182,7 +134,7 @@ def position_jobs(
 
 def _cells(folder: ScanFolder) -> pd.DataFrame:
     """The columns that cutting needs: not what an earlier build noted in `cells.csv`."""
-    return read_cells(folder)[[*CELL_COLUMNS, "position"]]
+    return read_cells(folder)[[*NUMBERS, "position"]]
 
 
 def identity(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from plsctl.acquire.crops import CROP_PX
 from plsctl.process.fine_alignment import REACH_PX
 from plsctl.process.highres import Method
 
@@ -16,7 +17,7 @@ class BuildSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    crop_px: int = Field(default=64, ge=16, multiple_of=2)
+    crop_px: int = Field(default=CROP_PX, ge=16, multiple_of=2)
     margin_px: int = Field(default=0, ge=0)
     reach_px: int = Field(default=REACH_PX, ge=1)
     highres_method: Method = "colour"

@@ -15,10 +15,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image, Mask
 from plsctl.acquire.errors import UserError
 from plsctl.process.background import BACKGROUND_LEVEL
 from plsctl.process.chromatin import chromatin_strength
 from plsctl.process.ek_means import ColourSpace, ek_means
+from plsctl.process.morphology import odd_disc
 
 CLUSTERS = 3
 
@@ -38,8 +40,6 @@ _OFF_CENTRE = 0.15
 _MOST_OBLONG = 1.25
 _SECOND_NUCLEUS = 0.5  # of the area of the one in the middle
 
-Image: TypeAlias = NDArray[np.uint8]
-Mask: TypeAlias = NDArray[np.bool_]
 Method: TypeAlias = Literal["ek-means", "hsv"]
 
 
@@ -155,14 +155,9 @@ def _strongest(labels: NDArray[np.uint8], strength: NDArray[np.float32]) -> Mask
     return np.asarray(labels == mean.argmax())
 
 
-def _disc(diameter: float) -> NDArray[np.uint8]:
-    size = 2 * max(1, round(diameter / 2)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)
-
-
 def _cleaned(mask: Mask) -> Mask:
     """Without specks and pinholes smaller than a thirtieth of the image's height."""
-    disc = _disc(mask.shape[0] / 30)
+    disc = odd_disc(mask.shape[0] / 30, 1)
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc)
     return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, disc)) > 0
 
@@ -194,7 +189,7 @@ def _whole_cell(nucleus: Mask, absorbing: Mask) -> Mask:
     if distance[joined].max() < _CELL_ENDS * diameter:
         return joined
     near = (joined & (distance < _REACH * diameter)).astype(np.uint8) | hull
-    free = np.asarray(cv2.morphologyEx(near, cv2.MORPH_OPEN, _disc(_NECK * diameter))) > 0
+    free = np.asarray(cv2.morphologyEx(near, cv2.MORPH_OPEN, odd_disc(_NECK * diameter, 1))) > 0
     return _touching(nucleus, free)
 
 

@@ -12,13 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.background import BACKGROUND_LEVEL
+from plsctl.process.morphology import odd_disc
 
 _REACH = 0.85  # cytoplasm ends at most this many red-cell diameters from its nucleus
-
-
-def _disc(diameter: float) -> NDArray[np.uint8]:
-    size = 2 * max(1, round(diameter / 2)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)
 
 
 def optical_density(flat: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -101,12 +97,12 @@ def grow_cells(
     far = foreground & (distance > 1.2 * red_cell_px)
     near = distance <= _REACH * red_cell_px
     likeness = _red_cell_likeness(density, far, near)
-    red = cv2.morphologyEx(likeness, cv2.MORPH_OPEN, _disc(0.12 * red_cell_px))
+    red = cv2.morphologyEx(likeness, cv2.MORPH_OPEN, odd_disc(0.12 * red_cell_px, 1))
     core = (labels > 0).astype(np.uint8)
     faint = density[..., 1] > 0.06
     cytoplasm = (near & (faint | foreground) & (red == 0)).astype(np.uint8) | core
     # Opening cuts the rims of red cells off; what is left must hang together with a nucleus.
-    opened = cv2.morphologyEx(cytoplasm, cv2.MORPH_OPEN, _disc(0.3 * red_cell_px))
+    opened = cv2.morphologyEx(cytoplasm, cv2.MORPH_OPEN, odd_disc(0.3 * red_cell_px, 1))
     held = _connected_to(core, np.asarray(opened, dtype=np.uint8)).astype(np.uint8)
-    whole = cv2.morphologyEx(held, cv2.MORPH_CLOSE, _disc(0.25 * red_cell_px))
+    whole = cv2.morphologyEx(held, cv2.MORPH_CLOSE, odd_disc(0.25 * red_cell_px, 1))
     return np.asarray(np.where(whole > 0, nearest, 0), dtype=np.int32)

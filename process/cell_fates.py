@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from plsctl.acquire.store import ScanFolder
-from plsctl.process.build_inputs import read_cells
-from plsctl.process.dataset_files import write_synced
+from plsctl.process.cell_table import read_cells, write_cells
 from plsctl.process.kept_samples import CutPosition
 
 
@@ -33,4 +32,4 @@ def note_fates(
     for name in ("score_20x", "score_100x"):
         if name in mine.columns:
             cells[name] = cells["cell"].map(mine[name])
-    write_synced(folder.cells, cells.to_csv(index=False, float_format="%.4f"))
+    write_cells(folder, cells, decimals=4)

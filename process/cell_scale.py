@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.chromatin import chromatin_strength, estimate_strength
+from plsctl.process.morphology import odd_disc
 from plsctl.process.red_cells import foreground_mask, red_cell_diameter_px
 from plsctl.process.segmentation_settings import SegmentationSettings
 
@@ -53,15 +54,10 @@ def _nuclei_sketch(
     inscribed = 2 * float(cv2.distanceTransform(chromatin, cv2.DIST_L2, 5).max())
     if inscribed < 8:
         return None
-    opened = cv2.morphologyEx(chromatin, cv2.MORPH_OPEN, _disc(0.5 * inscribed))
-    joined = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, _disc(0.7 * inscribed))
+    opened = cv2.morphologyEx(chromatin, cv2.MORPH_OPEN, odd_disc(0.5 * inscribed))
+    joined = cv2.morphologyEx(opened, cv2.MORPH_CLOSE, odd_disc(0.7 * inscribed))
     stats = cv2.connectedComponentsWithStats(joined)[2]
     diameter = float(np.sqrt(4 / np.pi * stats[1:, cv2.CC_STAT_AREA].max()))
-    cells = cv2.dilate(joined, _disc(0.7 * diameter)) > 0
+    cells = cv2.dilate(joined, odd_disc(0.7 * diameter)) > 0
     hidden = np.count_nonzero(foreground & ~cells) < _LEAST_LEFT * foreground.size
     return shrink * diameter, None if hidden else np.asarray(cells)
-
-
-def _disc(diameter: float) -> NDArray[np.uint8]:
-    size = 2 * max(0, round(diameter / 2)) + 1
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), dtype=np.uint8)

@@ -7,35 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import UserError, about
-from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
-from plsctl.process.dataset_files import write_synced
+from plsctl.process.cell_table import COLUMNS, write_cells
 from plsctl.process.segmentation import segment, slide_settings
 from plsctl.process.segmentation_settings import SegmentationSettings
 
 SAME_CELL_UM = 5.0
 """Two finds closer than this, in overlapping fields, are one cell."""
 
-CROP_PX = 64
 MARGIN_PX = 5
 """Room for the fine alignment, beyond the crop (papers/002 section 3.1.3)."""
-
-COLUMNS = (
-    "cell",
-    "position",
-    "x_um",
-    "y_um",
-    "stage_x_um",
-    "stage_y_um",
-    "pixel_x",
-    "pixel_y",
-    "width_px",
-    "height_px",
-    "area_px",
-    "strength",
-)
 
 FIELDS_FOR_STAIN = 8
 """So many fields, spread over the slide, say how strongly it is stained."""
@@ -66,7 +51,7 @@ class StainedCellFinder:
                 file=folder.path,
                 hint="Look at its images: is the slide stained, in focus and of the right region?",
             )
-        write_synced(folder.cells, table.to_csv(index=False, float_format="%.3f"))
+        write_cells(folder, table)
         return len(table)
 
 
@@ -105,6 +90,7 @@ def _position_rows(
 ) -> list[tuple[object, ...]]:
     image = reader.brightfield(position.name)
     height, width = image.shape[:2]
+    axes = reader.attributes.stage_axes(position, (width, height))
     rows: list[tuple[object, ...]] = []
     with about(reader.path / position.name):
         found = segment(image, settings).cells
@@ -113,22 +99,12 @@ def _position_rows(
         border = min(x, y, width - 1 - x, height - 1 - y)
         if border < CROP_PX / 2 + MARGIN_PX:
             continue
-        stage = pixel_to_stage(reader, position, x, y, (height, width))
+        stage = axes.to_um(x, y)
         place = (*transform.invert(*stage), *stage, x, y)
         rows.append(
             (position.name, *place, cell.width, cell.height, cell.area, cell.strength, border)
         )
     return rows
-
-
-def pixel_to_stage(
-    reader: PassReader, position: PositionRecord, x: float, y: float, shape: tuple[int, int]
-) -> tuple[float, float]:
-    """Stage micrometres of a pixel of a position's image, shape (height, width)."""
-    scale = reader.attributes.pixel_um
-    dx, dy = (x - (shape[1] - 1) / 2) * scale, (y - (shape[0] - 1) / 2) * scale
-    dx, dy = rotate(dx, dy, reader.attributes.camera_rotation_deg)
-    return position.x_um + dx, position.y_um + dy
 
 
 def _once(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ recipes are slices of the image axis after reading.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from plsctl.acquire.locations import location
 from plsctl.acquire.recipes import recipe as frames_of
 from plsctl.process.dataset_files import read_table
 from plsctl.process.dataset_format import array_spec, read_attributes
+from plsctl.process.dataset_records import DatasetAttributes
 from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.splits import SPLITS, assign_splits, left_out
 
@@ -31,17 +32,17 @@ __all__ = ["Dataset", "DatasetWriter", "assign_splits"]
 class Dataset:
     """A finished data set, read by sample numbers. Open one with `Dataset.open`."""
 
-    def __init__(self, path: Path, attributes: Mapping[str, object], table: pd.DataFrame) -> None:
+    def __init__(self, path: Path, attributes: DatasetAttributes, table: pd.DataFrame) -> None:
         self.path = path
         self.attributes = attributes
         self.table = table
-        self.recipe = str(attributes["recipe"])
-        self.frames: list[dict[str, object]] = list(attributes["frames"])  # type: ignore[call-overload]
-        self.targets: tuple[str, ...] = tuple(attributes["targets"])  # type: ignore[arg-type]
-        self.pixel_um = float(str(attributes["pixel_um"]))
-        self.crop_px = int(str(attributes["crop_px"]))
+        self.recipe = attributes.recipe
+        self.frames = attributes.frames
+        self.targets = attributes.targets
+        self.pixel_um = attributes.pixel_um
+        self.crop_px = attributes.crop_px
         """Side of the targets, and of the stacks without their margin."""
-        self.margin_px = int(str(attributes.get("margin_px", 0)))
+        self.margin_px = attributes.margin_px
         self._stores: dict[str, ts.TensorStore] = {}
 
     @classmethod
@@ -59,7 +60,7 @@ class Dataset:
     @property
     def labels(self) -> tuple[str, ...]:
         """Frame labels in the order of the image axis."""
-        return tuple(str(frame["label"]) for frame in self.frames)
+        return tuple(frame.label for frame in self.frames)
 
     @property
     def reach_um(self) -> float:
@@ -216,8 +217,7 @@ class Dataset:
     @property
     def verdicts(self) -> list[dict[str, Any]]:
         """What quality control said of each slide: `slide`, `accepted`, `reasons` and more."""
-        quality = self.attributes.get("quality")
-        return list(quality.get("slides", ())) if isinstance(quality, dict) else []
+        return list((self.attributes.quality or {}).get("slides", ()))
 
     @property
     def dropped(self) -> int:

@@ -8,14 +8,14 @@ What stands under a data set's name is whole. A local one is written beside its 
 from __future__ import annotations
 
 import io
-import os
 import shutil
 from pathlib import Path
 
 import pandas as pd
 
-from plsctl.acquire.errors import UserError
-from plsctl.acquire.locations import is_remote
+from plsctl.acquire.errors import KEPT, RESUMES, UserError
+from plsctl.acquire.locations import is_remote, refuse_readonly
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, is_dataset, replaced_folder
 
 NOT_YET = "what is being written has not got its name"
@@ -28,16 +28,6 @@ def unfinished_folder(path: Path) -> Path:
     if is_remote(path):
         return Path.cwd() / f"{path.name}.part"
     return path.with_name(path.name + ".part")
-
-
-def refuse_readonly(path: Path) -> None:
-    """UserError if nothing can be written where the location is."""
-    if is_remote(path) and path.as_posix().startswith(("http://", "https://")):
-        raise UserError(
-            "can only be read.",
-            file=path.as_posix(),
-            hint="Take a folder, or a URL of s3:// or gs://.",
-        )
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
@@ -108,23 +98,10 @@ def _copy_to_store(part: Path, path: Path) -> None:
         shutil.rmtree(part)
 
 
-def write_synced(path: Path, text: str) -> None:
-    """Replace a text file as a whole; when this returns it is on the disk."""
-    if is_remote(path):
-        refuse_readonly(path)
-        path.write_text(text, encoding="utf-8")  # stores show whole objects only
-        return
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def write_table(folder: Path, table: pd.DataFrame) -> None:
-    """Write the rows of a data set."""
-    write_synced(folder / TABLE_NAME, table.to_csv(index=False, lineterminator="\n"))
+def write_table(folder: Path, table: pd.DataFrame, kept: str = KEPT, again: str = RESUMES) -> None:
+    """Write the rows of a data set; `UserError` where the disk does not take them."""
+    text = table.to_csv(index=False, lineterminator="\n")
+    write_whole(folder / TABLE_NAME, text, kept, again)
 
 
 def read_table(folder: Path) -> pd.DataFrame:

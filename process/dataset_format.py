@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +11,7 @@ import tensorstore as ts
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.locations import kvstore
+from plsctl.process.dataset_records import DatasetAttributes, parse_attributes
 
 FORMAT = "plsctl-dataset"
 VERSION = 1
@@ -25,7 +25,6 @@ TEXT_COLUMNS = (
 LAST_COLUMN = "targets"
 """The last column of a row that a writer is given; labels and splits follow it."""
 
-FrameFacts = Mapping[str, object]
 Compression = Literal["lz4", "none"]
 
 
@@ -91,7 +90,7 @@ def replaced_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + ".replaced")
 
 
-def read_attributes(folder: Path) -> Mapping[str, object]:
+def read_attributes(folder: Path) -> DatasetAttributes:
     """The `plsctl` attributes of a finished data set; UserError where it is none."""
     part = folder.with_name(folder.name + ".part")
     exists = (folder / "zarr.json").exists() or folder.exists()
@@ -123,4 +122,4 @@ def read_attributes(folder: Path) -> Mapping[str, object]:
         raise UserError(
             f"the data set {folder} is incomplete.", hint="Run `plsctl build-dataset` again."
         )
-    return dict(attributes)
+    return parse_attributes(attributes, folder / "zarr.json")

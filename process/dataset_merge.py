@@ -10,8 +10,9 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.alike import Taken, exposures_that_differ, light, refuse_other_optics
+from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset_records import DatasetFrame
 from plsctl.process.splits import part_overlaps
 
 BATCH = 64
@@ -122,20 +123,21 @@ def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetW
         )
 
 
-def _taken(data: Dataset, frames: Sequence[dict[str, object]]) -> Taken:
-    black, full = data.attributes.get("black_level"), data.attributes.get("full_scale", 255)
+def _taken(data: Dataset, frames: Sequence[DatasetFrame]) -> Taken:
+    attributes = data.attributes
+    black = attributes.black_level
     return Taken(
         data.path.name,
         data.path,
         data.pixel_um,
-        float(str(data.attributes.get("camera_rotation_deg", 0.0))),
-        None if black is None else float(str(black)) / float(str(full)),
+        attributes.camera_rotation_deg,
+        None if black is None else black / attributes.white,
         frames,
     )
 
 
 def _check_fit(first: Dataset, wanted: Taken, other: Dataset, found: Taken) -> None:
-    labels, others = ([str(frame["label"]) for frame in taken.frames] for taken in (wanted, found))
+    labels, others = ([frame.label for frame in taken.frames] for taken in (wanted, found))
     if labels != others:
         raise UserError(
             f"it holds the {len(others)} images of the recipe {other.recipe}, {first.path.name} "
@@ -148,7 +150,7 @@ def _check_fit(first: Dataset, wanted: Taken, other: Dataset, found: Taken) -> N
         ("margin_px", first.margin_px, other.margin_px),
         ("targets", ", ".join(first.targets), ", ".join(other.targets)),
         ("dtype", first.dtype, other.dtype),
-        ("full_scale", first.attributes.get("full_scale"), other.attributes.get("full_scale")),
+        ("full_scale", first.attributes.full_scale, other.attributes.full_scale),
     ):
         if mine != theirs:
             raise UserError(
@@ -190,16 +192,16 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
 
 def _sources(data: Dataset, images: Sequence[int]) -> list[object]:
     """What is noted of a data set that was merged, or of those that it was merged from."""
-    known = data.attributes.get("sources")
-    if isinstance(known, list):
+    known = data.attributes.sources
+    if known is not None:
         return [source | {"light": _some(source["light"], images)} for source in known]
     return [
         {
             "name": data.path.name,
             "samples": len(data),
             "slides": sorted({str(slide) for slide in data.table["slide"]}),
-            "light": [light(data.frames[index]) for index in images],
-            "highres_scales": data.attributes.get("highres_scales", []),
+            "light": [data.frames[index].light for index in images],
+            "highres_scales": list(data.attributes.highres_scales),
         }
     ]
 
@@ -210,5 +212,5 @@ def _some(lights: Sequence[object], images: Sequence[int]) -> list[object]:
 
 
 def _shared_facts(data: Dataset) -> dict[str, object]:
-    names = ("black_level", "full_scale", "camera_rotation_deg")
-    return {name: data.attributes[name] for name in names if name in data.attributes}
+    names = {"black_level", "full_scale", "camera_rotation_deg"}
+    return data.attributes.model_dump(mode="json", include=names, exclude_unset=True)

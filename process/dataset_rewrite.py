@@ -12,6 +12,7 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.locations import is_remote, location
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_files import (
     BEGINS_ANEW,
@@ -19,7 +20,6 @@ from plsctl.process.dataset_files import (
     publish,
     refuse_existing,
     unfinished_folder,
-    write_synced,
     write_table,
 )
 from plsctl.process.dataset_format import TABLE_NAME
@@ -66,8 +66,9 @@ def rewrite_table(data: Dataset, table: pd.DataFrame, out: Path | str | None = N
         shutil.copytree(data.path, part, copy_function=_link)
         for name in (TABLE_NAME, "zarr.json"):
             (part / name).unlink()
-        write_table(part, table)
-        write_synced(part / "zarr.json", (data.path / "zarr.json").read_text(encoding="utf-8"))
+        write_table(part, table, NOT_YET, BEGINS_ANEW)
+        group = (data.path / "zarr.json").read_text(encoding="utf-8")
+        write_whole(part / "zarr.json", group, NOT_YET, BEGINS_ANEW)
         publish(part, path)
     return Dataset.open(path)
 

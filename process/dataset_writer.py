@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import RESUMES, UserError, disk_error
 from plsctl.acquire.locations import location
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.dataset_files import (
     BEGINS_ANEW,
     NOT_YET,
     publish,
     refuse_existing,
     unfinished_folder,
-    write_synced,
     write_table,
 )
 from plsctl.process.dataset_format import (
@@ -28,10 +29,10 @@ from plsctl.process.dataset_format import (
     FORMAT,
     VERSION,
     Compression,
-    FrameFacts,
     create_array,
     open_array,
 )
+from plsctl.process.dataset_records import DatasetFrame, FrameLike
 
 
 class DatasetWriter:
@@ -47,9 +48,8 @@ class DatasetWriter:
         The data set to write, a folder ending in `.zarr`, on this machine or in an object store
         (see `plsctl.acquire.locations`).
     frames
-        One mapping per image of the stack, bright field first, with at least `label`
-        ("brightfield", "plate-1", "arm1-24:low"); also led, variant, exposure_ms, gain,
-        brightness and direction.
+        One frame of a scan or of a data set per image of the stack, bright field first, or a
+        mapping with at least `label` ("brightfield", "plate-1", "arm1-24:low").
     recipe
         Name of the recipe the frames are.
     pixel_um
@@ -77,11 +77,11 @@ class DatasetWriter:
     def __init__(
         self,
         path: str | Path,
-        frames: Sequence[FrameFacts],
+        frames: Sequence[FrameLike],
         *,
         recipe: str,
         pixel_um: float,
-        crop_px: int = 64,
+        crop_px: int = CROP_PX,
         margin_px: int = 0,
         targets: Sequence[str] = ("20x",),
         facts: Mapping[str, object] | None = None,
@@ -97,14 +97,14 @@ class DatasetWriter:
         if self._part.exists() and kept is None:
             shutil.rmtree(self._part)
         self._part.mkdir(parents=True, exist_ok=True)
-        self.frames = [dict(frame) for frame in frames]
+        self.frames = tuple(DatasetFrame.of(frame) for frame in frames)
         self.targets = tuple(targets)
         self._attributes: dict[str, object] = {
             "format": FORMAT,
             "version": VERSION,
             "axes": list(AXES),
             "recipe": recipe,
-            "frames": self.frames,
+            "frames": [frame.model_dump(mode="json") for frame in self.frames],
             "targets": list(self.targets),
             "pixel_um": pixel_um,
             "crop_px": crop_px,
@@ -262,10 +262,11 @@ class DatasetWriter:
             )
         if self._count > self.written:
             self._flush(self._count - self.written)
-        write_table(self._part, table)
+        write_table(self._part, table, NOT_YET, self._again)
         attributes = {"plsctl": {**self._attributes, "complete": True}}
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        write_synced(self._part / "zarr.json", json.dumps(group, indent=1))
+        text = json.dumps(group, indent=1)
+        write_whole(self._part / "zarr.json", text, NOT_YET, self._again)
 
     def add_facts(self, facts: Mapping[str, object]) -> None:
         """Put further entries into the attributes, before the data set is sealed."""

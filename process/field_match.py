@@ -13,19 +13,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image
 from plsctl.process.fine_alignment import (
     FineMatch,
     align_crop,
     alignment_planes,
     cell_weights,
 )
-from plsctl.process.matching import MARGIN_SHARE, edge_image, grey_image, soft_edges
+from plsctl.process.matching import MARGIN_SHARE, grey_image, wide_edges
 from plsctl.process.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
 from plsctl.process.similarity import Similarity, robust_similarity
-from plsctl.process.tiles import Image as AnyImage
 from plsctl.process.tiles import TileSettings, tile_places
-
-Image = NDArray[np.uint8]
 
 NARROW_UM = 15.0
 """How far a field may lie from where the transform says: stage, backlash and the transform."""
@@ -89,7 +87,7 @@ def match_position(before: Image, after: Image, rotation_deg: float, pixel_um: f
         return found
     # The angles that were tried are half a degree apart: too coarse for the corners.
     settings = TileSettings(_TILE_PX, _TILE_REACH_PX)
-    tiles = tile_places(_edges(greys[1]), greys[0], found.to_unstained, settings, _edges)
+    tiles = tile_places(wide_edges(greys[1]), greys[0], found.to_unstained, settings, wide_edges)
     refined = robust_similarity(*tiles, 2.0, rigid=True)
     return found if refined is None else FieldMatch(refined[0], found.score, found.second_ratio)
 
@@ -106,15 +104,11 @@ def _placed(
     return FieldMatch(motion, found.score, found.second_ratio)
 
 
-def _edges(grey: AnyImage) -> AnyImage:
-    return soft_edges(edge_image(np.asarray(grey, np.uint8)))
-
-
 def _small_edges(grey: Image, shrink: float) -> NDArray[np.float32]:
     """Edges on a grid `shrink` times as coarse, found at half that where it is worth it."""
     factor = max(1.0, shrink / 2)
     half = [round(side / factor) for side in grey.shape[::-1]]
-    edges = _edges(np.asarray(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), np.uint8))
+    edges = wide_edges(np.asarray(cv2.resize(grey, half, interpolation=cv2.INTER_AREA), np.uint8))
     size = [round(side / shrink) for side in grey.shape[::-1]]
     return np.asarray(cv2.resize(edges, size, interpolation=cv2.INTER_AREA)).astype(np.float32)
 

@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
 from plsctl.process.matching import subpixel_peak
-
-Floats = NDArray[np.float32]
 
 REACH_PX = 5
 """Shifts are searched over plus and minus this many pixels."""
@@ -97,7 +96,7 @@ def similarity_map(
     contrast, luminance = ((k * data_range) ** 2 for k in (0.03, 0.01))
     shape = (columns, *one.sums.shape)
 
-    def row_by_row(values: Floats) -> Floats:
+    def row_by_row(values: FloatArray) -> FloatArray:
         valid = (height - window + 1, width - window + 1)
         return np.lib.stride_tricks.sliding_window_view(values, valid)[:, :, ::step, ::step]
 
@@ -131,18 +130,18 @@ def similarity_map(
 class _Statistics:
     """Sums, means and variances over windows, each at its window's top left pixel."""
 
-    sums: Floats
-    means: Floats
-    variances: Floats
+    sums: FloatArray
+    means: FloatArray
+    variances: FloatArray
 
 
-def _statistics(image: Floats, window: int, step: int) -> _Statistics:
+def _statistics(image: FloatArray, window: int, step: int) -> _Statistics:
     count = np.float32(window**2)
     sums, squares = (_box_sums(part[None], window, step)[0] for part in (image, image * image))
     return _Statistics(sums, sums / count + 128, (squares - sums**2 / count) / (count - 1))
 
 
-def _box_sums(stack: Floats, window: int, step: int) -> Floats:
+def _box_sums(stack: FloatArray, window: int, step: int) -> FloatArray:
     """Sums over every `step`-th window of images (n, y, x), from the top left one on."""
     count, height, width = stack.shape
     if step == 1:
@@ -156,14 +155,16 @@ def _box_sums(stack: Floats, window: int, step: int) -> Floats:
     return np.asarray(down @ across.reshape(count, height, -1), np.float32)
 
 
-def _windows(side: int, window: int, step: int) -> Floats:
+def _windows(side: int, window: int, step: int) -> FloatArray:
     """One where a pixel (first axis) belongs to a window (second axis)."""
     starts = np.arange(0, side - window + 1, step)
     offset = np.arange(side)[:, None] - starts
     return ((offset >= 0) & (offset < window)).astype(np.float32)
 
 
-def _shares(weights: Floats | None, shape: tuple[int, int], window: int, step: int) -> Floats:
+def _shares(
+    weights: FloatArray | None, shape: tuple[int, int], window: int, step: int
+) -> FloatArray:
     """Share of each window in the mean, flat."""
     used = np.ones(shape, np.float32) if weights is None else weights
     middle = window // 2
@@ -246,8 +247,8 @@ def align_crop(
 
 
 def _where_it_counts(
-    crop: NDArray[np.uint8], search: NDArray[np.uint8], weights: Floats
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], Floats]:
+    crop: NDArray[np.uint8], search: NDArray[np.uint8], weights: FloatArray
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], FloatArray]:
     """The parts of crop, search image and weights that decide the score."""
     reach = search.shape[-1] - crop.shape[-1]
     sides = []

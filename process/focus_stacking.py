@@ -18,10 +18,10 @@ import pywt
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.errors import UserError
 from plsctl.process.frame_alignment import Transform, align_frames
 
-Image: TypeAlias = NDArray[np.uint8]
 Plane: TypeAlias = NDArray[np.float32]
 Bands: TypeAlias = list[list[Plane]]
 

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.errors import UserError
 
-Image = NDArray[np.uint8]
 Transform = NDArray[np.float64]
 
 _LONG_SIDE_PX = 640

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import rotate
 from plsctl.acquire.scan_files import load_transform
-from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
+from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.locate import place_highres
 
 LEAST_FIELDS, FIELDS = 12, 24
@@ -70,17 +69,19 @@ def scale_fields(folder: ScanFolder) -> list[ScaleField]:
     stained, highres = folder.open_pass("stained"), folder.open_pass("highres")
     if not highres.names or not stained.names:
         return []
-    rotation = load_transform(folder).rotation_deg - stained.attributes.camera_rotation_deg
-    width, height = stained.size_px(stained.names[0])
+    rotation_deg = load_transform(folder).rotation_deg
+    width, height = size_px = stained.size_px(stained.names[0])
     half = _half_px(stained, highres)
-    pixel_um = stained.attributes.pixel_um
+    fields = [
+        (field.name, stained.attributes.slide_axes(field, size_px, rotation_deg))
+        for field in stained.positions
+    ]
     held = []
     for position in highres.positions:
-        for field in stained.positions:
-            dx, dy = _offset(position, field, rotation, pixel_um)
-            x, y = (width - 1) / 2 + dx, (height - 1) / 2 + dy
+        for name, axes in fields:
+            x, y = axes.to_px(position.slide_x_um, position.slide_y_um)
             if half[0] <= x <= width - half[0] and half[1] <= y <= height - half[1]:
-                held.append(ScaleField(folder.path, position.name, field.name, x, y))
+                held.append(ScaleField(folder.path, position.name, name, x, y))
                 break
     wanted = min(FIELDS, max(LEAST_FIELDS, len(stained.names)))
     return held[:: max(1, len(held) // wanted)]
@@ -137,11 +138,3 @@ def _half_px(stained: PassReader, highres: PassReader) -> tuple[float, float]:
     wide, tall = highres.size_px(highres.names[0])
     nominal = _nominal(stained, highres)
     return wide / nominal / 2 + _ROOM_PX, tall / nominal / 2 + _ROOM_PX
-
-
-def _offset(
-    position: PositionRecord, field: PositionRecord, rotation_deg: float, pixel_um: float
-) -> tuple[float, float]:
-    dx, dy = position.slide_x_um - field.slide_x_um, position.slide_y_um - field.slide_y_um
-    dx, dy = rotate(dx, dy, rotation_deg)
-    return dx / pixel_um, dy / pixel_um

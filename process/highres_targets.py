@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.highres import find_highres, reduce_highres
 from plsctl.process.highres_scale import HighresScale
-from plsctl.process.matched_cells import MatchedCell
+from plsctl.process.matched_cells import MatchedCell, Reasons
 
 MARGIN_PX = 24
 """Room around the search in a 100x image for its filters and for the corners of turned crops."""
@@ -54,23 +54,20 @@ def add_highres_targets(
     places: Sequence[PositionRecord],
     scale: HighresScale,
     settings: BuildSettings,
-    fates: dict[int, str],
-) -> list[MatchedCell]:
-    """Add the 100x target to the samples that have one; the others are dropped.
+) -> tuple[list[MatchedCell], Reasons]:
+    """Add the 100x target to the samples that have one; these, and why the others are dropped.
 
     Parameters
     ----------
     places
         The 100x images that may show one of the cells.
-    fates
-        By number of the cell: why it was dropped is put there.
     """
     if not places:
-        fates.update({int(sample.cell["cell"]): "no_100x_image" for sample in samples})
-        return []
+        return [], {int(sample.cell["cell"]): "no_100x_image" for sample in samples}
     reader = folder.open_pass("highres", one_core=True)
     transform = load_transform(folder)
-    kept = []
+    kept: list[MatchedCell] = []
+    dropped: Reasons = {}
     for sample in samples:
         choice = _best_image(reader, places, sample, transform)
         reason: str | None = "no_100x_image"
@@ -79,8 +76,8 @@ def add_highres_targets(
         if reason is None:
             kept.append(sample)
         else:
-            fates[int(sample.cell["cell"])] = reason
-    return kept
+            dropped[int(sample.cell["cell"])] = reason
+    return kept, dropped
 
 
 def _best_image(
@@ -89,18 +86,16 @@ def _best_image(
     sample: MatchedCell,
     transform: SlideTransform,
 ) -> tuple[str, tuple[float, float]] | None:
-    """The 100x image that shows most around the cell, and the cell's offset from its middle."""
-    attributes = reader.attributes
-    width, height = reader.size_px(places[0].name)
+    """The 100x image that shows most around the cell, and the cell's place in it, in pixels."""
+    width, height = size_px = reader.size_px(places[0].name)
     x_um, y_um = float(sample.cell["x_um"]), float(sample.cell["y_um"])
     best: tuple[float, str, tuple[float, float]] | None = None
     for position in places:
-        dx, dy = x_um - position.slide_x_um, y_um - position.slide_y_um
-        dx, dy = rotate(dx, dy, transform.rotation_deg - attributes.camera_rotation_deg)
-        dx, dy = dx / attributes.pixel_um, dy / attributes.pixel_um
+        axes = reader.attributes.slide_axes(position, size_px, transform.rotation_deg)
+        dx, dy = axes.from_middle_px(x_um, y_um)
         clearance = min(width / 2 - abs(dx), height / 2 - abs(dy))
         if clearance > 0 and (best is None or clearance > best[0]):
-            best = (clearance, position.name, (dx, dy))
+            best = (clearance, position.name, axes.to_px(x_um, y_um))
     return None if best is None else best[1:]
 
 
@@ -108,13 +103,12 @@ def _add_highres(
     sample: MatchedCell,
     reader: PassReader,
     name: str,
-    offset: tuple[float, float],
+    expected: tuple[float, float],
     scale: HighresScale,
     settings: BuildSettings,
 ) -> str | None:
     """Match the cell in a 100x image and cut its target; the reason when that fails."""
     width, height = reader.size_px(name)
-    expected = ((width - 1) / 2 + offset[0], (height - 1) / 2 + offset[1])
     reach = round(settings.highres_reach_um / reader.attributes.pixel_um)
     # Wide enough for the search, its filters and a turned crop.
     room = math.ceil(settings.crop_px * scale.ratio / 2) + reach + MARGIN_PX

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import FloatArray
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.imaging import FloatArray
-from plsctl.acquire.protocols import rotate
 from plsctl.acquire.store import FrameRecord, PassReader
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
@@ -132,11 +132,11 @@ def stack_from_pass(
     amplitude = np.empty((len(groups), bottom - top, right - left), np.float32)
     for image, indices in zip(amplitude, groups.values(), strict=True):
         taken = [reader.windows(position, index, [box])[0][..., colour] for index in indices]
-        light = [_light(attributes.frames[index]) for index in indices]
+        light = [attributes.frames[index].light for index in indices]
         image[...] = np.sqrt(_combine(taken, light, black, 255))
     return LedStack(
         amplitude=amplitude,
-        directions=_directions(attributes.frames, groups, attributes.camera_rotation_deg),
+        directions=_directions(attributes.frames, groups, attributes.orientation),
         wavelength_um=wavelength_um,
         pixel_um=attributes.pixel_um,
         na=attributes.na,
@@ -155,7 +155,7 @@ class SampleOptics:
     frames: tuple[FrameRecord, ...]
     black_level: float
     full_scale: float
-    camera_rotation_deg: float
+    orientation: CameraOrientation
     pixel_um: float
     na: float
     wavelengths_um: tuple[float, float, float]
@@ -186,7 +186,7 @@ def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedS
         np.sqrt(
             _combine(
                 [images[index, colour] for index in indices],
-                [_light(optics.frames[index]) for index in indices],
+                [optics.frames[index].light for index in indices],
                 optics.black_level,
                 optics.full_scale,
             )
@@ -195,7 +195,7 @@ def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedS
     ]
     return LedStack(
         amplitude=np.stack(amplitude),
-        directions=_directions(optics.frames, groups, optics.camera_rotation_deg),
+        directions=_directions(optics.frames, groups, optics.orientation),
         wavelength_um=optics.wavelengths_um[colour],
         pixel_um=optics.pixel_um,
         na=optics.na,
@@ -210,16 +210,18 @@ def _frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
         if frame.direction is not None:
             groups[frame.led].append(index)
     for indices in groups.values():
-        indices.sort(key=lambda index: _light(frames[index]))
+        indices.sort(key=lambda index: frames[index].light)
     return groups
 
 
 def _directions(
-    frames: Sequence[FrameRecord], groups: Mapping[str, list[int]], rotation_deg: float
+    frames: Sequence[FrameRecord],
+    groups: Mapping[str, list[int]],
+    orientation: CameraOrientation,
 ) -> NDArray[np.float64]:
     """Direction cosines of each LED in the axes of the image, (LED, 2)."""
     table = [frames[indices[0]].direction or (0.0, 0.0) for indices in groups.values()]
-    return np.array([rotate(*direction, -rotation_deg) for direction in table], np.float64)
+    return np.array([orientation.to_image(*direction) for direction in table], np.float64)
 
 
 def _box(size_px: tuple[int, int], window: tuple[slice, slice]) -> tuple[int, int, int, int]:
@@ -228,10 +230,6 @@ def _box(size_px: tuple[int, int], window: tuple[slice, slice]) -> tuple[int, in
         part.indices(size) for part, size in zip(window, reversed(size_px), strict=True)
     )
     return left, top, right, bottom
-
-
-def _light(frame: FrameRecord) -> float:
-    return frame.exposure_ms * frame.gain * frame.brightness
 
 
 def _combine(

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.highres import NOMINAL_RATIO, log_subtracted
-from plsctl.process.matching import edge_image, grey_image, soft_edges
+from plsctl.process.matching import grey_image, wide_edges
 from plsctl.process.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
 from plsctl.process.similarity import Points, Similarity, robust_similarity
 from plsctl.process.stain_contrast import averaged, reduced_contrast, stain_contrast
-from plsctl.process.tiles import Image, Prepare, TileSettings, tile_places
+from plsctl.process.tiles import AnyImage, Prepare, TileSettings, tile_places
 
 MOST_SECOND_RATIO = 0.75
 MOST_SECOND_RATIO_OF_MANY = 0.95
@@ -90,10 +90,10 @@ def locate_by_edges(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Location:
     _check_sizes(a, b)
     greys = grey_image(a), grey_image(b)
     shrink = max(1.0, max(*a.shape[:2], *b.shape[:2]) / _WORKING_PX)
-    small_a, small_b = (_shrunk(_edges(grey), shrink) for grey in greys)
+    small_a, small_b = (_shrunk(wide_edges(grey), shrink) for grey in greys)
     rough = find_overlap(small_b, small_a)
     guess = _similarity(rough, a.shape, b.shape, shrink)
-    return _location(_refined(_edges(greys[0]), greys[1], guess, rough, _edges, shrink))
+    return _location(_refined(wide_edges(greys[0]), greys[1], guess, rough, wide_edges, shrink))
 
 
 def locate_by_log(
@@ -168,8 +168,8 @@ def _similarity(
 
 
 def _refined(
-    template: Image,
-    other: Image,
+    template: AnyImage,
+    other: AnyImage,
     guess: Similarity,
     rough: Overlap,
     prepare: Prepare,
@@ -226,14 +226,10 @@ def _is_coloured(image: NDArray[np.uint8]) -> bool:
     return image.ndim == 3 and float(stain_contrast(image[::4, ::4]).std()) > _COLOURED
 
 
-def _as_it_is(image: Image) -> NDArray[np.float32]:
+def _as_it_is(image: AnyImage) -> NDArray[np.float32]:
     return np.asarray(image, np.float32)
 
 
-def _edges(grey: Image) -> Image:
-    return soft_edges(edge_image(np.asarray(grey, np.uint8)))
-
-
-def _shrunk(image: Image, shrink: float) -> NDArray[np.float32]:
+def _shrunk(image: AnyImage, shrink: float) -> NDArray[np.float32]:
     size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)).astype(np.float32)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from plsctl.acquire.protocols import SlideTransform
+from plsctl.acquire.arrays import Image
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.store import ScanFolder
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.field_match import FieldAligner, match_position, turned_crop
 from plsctl.process.fine_alignment import FineMatch
 from plsctl.process.highres import HighresPlace
 
-Image = NDArray[np.uint8]
+Reasons = dict[int, str]
+"""Why cells were dropped, by the number of the cell."""
 
 
 @dataclass
@@ -45,36 +45,32 @@ def match_cells(
     cells: pd.DataFrame,
     transform: SlideTransform,
     settings: BuildSettings,
-    fates: dict[int, str],
-) -> list[MatchedCell]:
-    """The cells of a position that are matched for sure; why the others are not goes into `fates`.
+) -> tuple[list[MatchedCell], Reasons]:
+    """The cells of a position that are matched for sure, and why the others are not.
 
     Parameters
     ----------
     cells
         Rows of `cells.csv`.
-    fates
-        By number of the cell.
     """
     unstained = folder.open_pass("unstained", one_core=True)
     stained = folder.open_pass("stained", one_core=True)
     if position not in unstained.names:
-        fates.update({int(cell): "no_unstained_images" for cell in cells["cell"]})
-        return []
+        return [], {int(cell): "no_unstained_images" for cell in cells["cell"]}
     before, after = unstained.brightfield(position), stained.brightfield(position)
     field = match_position(before, after, transform.rotation_deg, unstained.attributes.pixel_um)
     if not field.trusted:
-        fates.update({int(cell): "position_unmatched" for cell in cells["cell"]})
-        return []
+        return [], {int(cell): "position_unmatched" for cell in cells["cell"]}
     aligner = FieldAligner(before, after, field)
-    samples = []
+    samples: list[MatchedCell] = []
+    dropped: Reasons = {}
     for _, cell in cells.iterrows():
         sample = _align_cell(cell, aligner, after, settings)
         if isinstance(sample, str):
-            fates[int(cell["cell"])] = sample
+            dropped[int(cell["cell"])] = sample
         else:
             samples.append(sample)
-    return samples
+    return samples, dropped
 
 
 def _align_cell(

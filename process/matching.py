@@ -129,6 +129,11 @@ def soft_edges(edges: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.GaussianBlur(wide, (3, 3), 0), dtype=np.uint8)
 
 
+def wide_edges(grey: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The edges of a grey image (y, x), three pixels wide: what fields and tiles are found by."""
+    return soft_edges(edge_image(np.asarray(grey, np.uint8)))
+
+
 def match_fields(
     moving: NDArray[np.uint8], reference: NDArray[np.uint8], margin_px: int | None = None
 ) -> Match:
@@ -162,8 +167,8 @@ def match_fields(
         raise UserError(
             f"A margin of {margin} pixels leaves no template of an image of {moving.shape[:2]}."
         )
-    fixed = soft_edges(edge_image(grey_image(reference)))
-    moved = soft_edges(edge_image(grey_image(moving)))
+    fixed = wide_edges(grey_image(reference))
+    moved = wide_edges(grey_image(moving))
     inner = moved[margin : moved.shape[0] - margin, margin : moved.shape[1] - margin]
     found = best_place(_coarse_to_fine(fixed, inner))
     return Match(found.dx - margin, found.dy - margin, found.score, found.second_ratio)

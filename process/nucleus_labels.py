@@ -7,15 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.cell_extent import nearest_label
+from plsctl.process.morphology import odd_disc
 
 _LEAST_APART = 1.1  # red-cell diameters between the middles of nuclei of two cells that touch
-
-
-def odd_disc(diameter: float) -> NDArray[np.uint8]:
-    """Disc with an odd number of pixels across, for morphology."""
-    size = 2 * max(0, round(diameter / 2)) + 1
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-    return np.asarray(disc, dtype=np.uint8)
 
 
 def label_nuclei(

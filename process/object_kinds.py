@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Mask
 from plsctl.process.cell_extent import nearest_label
 
 Kind: TypeAlias = Literal["white cell", "smudge", "platelet", "clump"]
 
-Mask: TypeAlias = NDArray[np.bool_]
 Density: TypeAlias = NDArray[np.float32]
 
 # Measured on real and simulated smears (docs/processing.md): nuclei of white cells have 1.45 times

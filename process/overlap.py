@@ -16,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from plsctl.acquire.arrays import FloatArray
 from plsctl.process.matching import best_place
-
-Floats = NDArray[np.float32]
 
 ANGLES_DEG = tuple(0.5 * step for step in range(-6, 7))
 """Angles that are tried: a slide that a hand puts back is turned by less."""
@@ -52,8 +51,8 @@ class Overlap:
 
 
 def find_overlap(
-    reference: Floats,
-    moving: Floats,
+    reference: FloatArray,
+    moving: FloatArray,
     covered: NDArray[np.bool_] | None = None,
     angles_deg: Sequence[float] = ANGLES_DEG,
     reach_px: float | None = None,
@@ -83,7 +82,7 @@ def find_overlap(
         for a, b in zip(reference.shape, moving.shape, strict=True)
     ]
     correlator = _Correlator(reference, known, moving, (limits[0], limits[1]))
-    best: Floats | None = None
+    best: FloatArray | None = None
     angles = np.zeros(1)
     for angle in angles_deg:
         scores = correlator.scores(_turned(moving, angle))
@@ -107,7 +106,7 @@ def find_overlap(
     )
 
 
-def _turned(moving: Floats, angle_deg: float) -> Floats:
+def _turned(moving: FloatArray, angle_deg: float) -> FloatArray:
     """The moving image turned back by an angle about its middle."""
     if angle_deg == 0:
         return moving
@@ -146,9 +145,9 @@ class _Correlator:
 
     def __init__(
         self,
-        reference: Floats,
+        reference: FloatArray,
         known: NDArray[np.bool_],
-        moving: Floats,
+        moving: FloatArray,
         limits: tuple[int, int],
     ) -> None:
         self._limits = limits
@@ -181,7 +180,7 @@ class _Correlator:
         # The spread of chance correlations falls with the root of what overlaps.
         self._weight = np.where(share >= LEAST_OVERLAP, np.sqrt(np.minimum(share, 1.0)), 0.0)
 
-    def _transform(self, image: Floats) -> NDArray[np.complex64]:
+    def _transform(self, image: FloatArray) -> NDArray[np.complex64]:
         return np.asarray(fft.rfft2(image.astype(np.float32), self._shape), dtype=np.complex64)
 
     def _correlation(
@@ -195,7 +194,7 @@ class _Correlator:
         )
         return np.asarray(full[np.ix_(rows % self._shape[0], columns % self._shape[1])], np.float32)
 
-    def scores(self, moving: Floats) -> Floats:
+    def scores(self, moving: FloatArray) -> FloatArray:
         """Weighted correlation for each shift, shape (y shifts, x shifts)."""
         product = self._correlation(self._fixed, self._transform(moving - moving.mean()))
         plain = (product - self._means) / self._scale

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+from plsctl.acquire.arrays import FloatArray, Image
 
 BACKGROUND_PERCENTILE = 90
 MOVED_PX = 3
@@ -78,7 +76,7 @@ class Grain:
     specks: float
 
 
-def absorbance(image: Image, black_level: float) -> Floats:
+def absorbance(image: Image, black_level: float) -> FloatArray:
     """Natural absorbance against the crop's own background, (y, x, rgb)."""
     light = image.astype(np.float32) - np.float32(black_level)
     background = np.percentile(light[::2, ::2].reshape(-1, 3), BACKGROUND_PERCENTILE, axis=0)
@@ -151,7 +149,7 @@ def measure_grain(bright_field: Image, target: Image, black_level: float) -> Gra
     )
 
 
-def nucleus_absorbance(stain: Floats) -> tuple[float, float, float]:
+def nucleus_absorbance(stain: FloatArray) -> tuple[float, float, float]:
     """Median absorbance (rgb) of the densest quarter of the middle of a crop."""
     height, width = stain.shape[:2]
     middle = stain[height // 4 : height - height // 4, width // 4 : width - width // 4]
@@ -161,20 +159,20 @@ def nucleus_absorbance(stain: Floats) -> tuple[float, float, float]:
     return float(red), float(green_middle), float(blue)
 
 
-def spot_peak(stain: Floats, nucleus: tuple[float, float, float]) -> float:
+def spot_peak(stain: FloatArray, nucleus: tuple[float, float, float]) -> float:
     """Absorbance in red of the densest pixels as a multiple of the nucleus's; 0 without one."""
     if nucleus[0] < 0.1:
         return 0.0
     return _peak(stain[..., 0]) / nucleus[0]
 
 
-def _peak(values: Floats) -> float:
+def _peak(values: FloatArray) -> float:
     """Mean of the largest values of a crop, (y, x)."""
     inner = values[EDGE_PX:-EDGE_PX, EDGE_PX:-EDGE_PX].ravel()
     return float(np.partition(inner, -PEAK_PX)[-PEAK_PX:].mean())
 
 
-def _only_in_input(before: Floats, after: Floats) -> tuple[int, int]:
+def _only_in_input(before: FloatArray, after: FloatArray) -> tuple[int, int]:
     """Areas in which the input is darker than anything near in the target: massive ones, all."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (DIRT_DISC_PX,) * 2)
     massive = (_darker(before, after, DIRT_MOVED_PX) > DARKER).astype(np.uint8)
@@ -183,13 +181,13 @@ def _only_in_input(before: Floats, after: Floats) -> tuple[int, int]:
     return int(np.count_nonzero(dirt)), int(np.count_nonzero(vanished))
 
 
-def _darker(before: Floats, after: Floats, moved_px: int) -> Floats:
+def _darker(before: FloatArray, after: FloatArray, moved_px: int) -> FloatArray:
     """By how much the input absorbs more than anything so near in the target, (y, x)."""
     near = np.ones((2 * moved_px + 1,) * 2, np.uint8)
     return np.asarray((before - cv2.dilate(after, near)).max(axis=2), dtype=np.float32)
 
 
-def _on_glass(before: Floats, stain: Floats) -> tuple[int, int]:
+def _on_glass(before: FloatArray, stain: FloatArray) -> tuple[int, int]:
     """Stained areas, leaked and stray, in regions between rims that hold bare glass."""
     rims = (np.abs(before).max(axis=2) > RIM).astype(np.uint8)
     open_ = cv2.dilate(rims, np.ones((3, 3), np.uint8)) == 0
@@ -205,7 +203,7 @@ def _on_glass(before: Floats, stain: Floats) -> tuple[int, int]:
     return leaked, int(np.count_nonzero(on_glass & (red > STRAY)))
 
 
-def _texture(bright: Image, before: Floats) -> Floats:
+def _texture(bright: Image, before: FloatArray) -> FloatArray:
     """Features of the input by which nucleus, cytoplasm and glass differ, (y, x, feature)."""
     dark = before.mean(axis=2)
     near = np.ones((7, 7), np.uint8)
@@ -226,7 +224,7 @@ def _texture(bright: Image, before: Floats) -> Floats:
     return np.stack(features, axis=-1)
 
 
-def _fine_energy(images: Floats) -> Floats:
+def _fine_energy(images: FloatArray) -> FloatArray:
     """Mean square of the images' detail finer than some pixels, relative to their mean; (y, x)."""
     energy = np.zeros(images.shape[1:], dtype=np.float32)
     for image in images:
@@ -235,7 +233,7 @@ def _fine_energy(images: Floats) -> Floats:
     return energy / np.float32(len(images))
 
 
-def _expected(stain: Floats, features: Floats) -> Floats:
+def _expected(stain: FloatArray, features: FloatArray) -> FloatArray:
     """The stain that the features let expect, by robust quadratic regression in this crop alone."""
     count = features.shape[2]
     columns = features.reshape(-1, count)

@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import FieldPair, FieldView, SlideTransform
-from plsctl.process.matching import edge_image, grey_image, soft_edges
+from plsctl.acquire.roles import FieldPair, FieldView
+from plsctl.process.matching import grey_image, wide_edges
 from plsctl.process.overlap import ANGLES_DEG, Overlap, find_overlap
 from plsctl.process.similarity import Points, Similarity, fit_similarity
-from plsctl.process.tiles import Image, TileSettings, tile_places
+from plsctl.process.tiles import TileSettings, tile_places
 
 _WORKING_UM = 1.0  # edges are correlated as a whole in pixels of about this size
 _TILE_UM = 60.0
@@ -212,12 +213,8 @@ def _apart_px(working_um: float) -> int:
     return max(3, round(_APART_UM / working_um))
 
 
-def _edges(grey: Image) -> Image:
-    return soft_edges(edge_image(np.asarray(grey, np.uint8)))
-
-
 def _small_edges(image: NDArray[np.uint8], shrink: float) -> NDArray[np.float32]:
-    edges = _edges(grey_image(image))
+    edges = wide_edges(grey_image(image))
     size = (round(edges.shape[1] / shrink), round(edges.shape[0] / shrink))
     return np.asarray(cv2.resize(edges, size, interpolation=cv2.INTER_AREA)).astype(np.float32)
 
@@ -261,11 +258,11 @@ def _tiles(pair: FieldPair, motion: Similarity, frame: _Frame) -> tuple[Points, 
         reach_px=round(_TILE_REACH_UM / frame.pixel_um),
     )
     here, there = tile_places(
-        _edges(grey_image(pair.reference.image)),
+        wide_edges(grey_image(pair.reference.image)),
         grey_image(pair.moving.image),
         guess,
         settings,
-        _edges,
+        wide_edges,
     )
     places = to_slide.apply(here)
     return places, to_stage.apply(there) - places

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import disk_errors
+from plsctl.acquire.whole_files import write_whole
 
 Image = NDArray[np.uint8]
 
@@ -88,17 +89,9 @@ class Page:
         UserError
             The file cannot be written.
         """
-        part = path.with_name(path.name + ".part")
-        try:
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(self.html(), encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            raise UserError(
-                f"the report cannot be written ({error.strerror}).",
-                file=path,
-                hint="Choose another place with --out.",
-            ) from None
+        write_whole(path, self.html())
         return path
 
     def html(self) -> str:

@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import ImageAxes
 from plsctl.acquire.journal import read_journal
-from plsctl.acquire.protocols import rotate
 from plsctl.acquire.slide import PASSES
 from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.process.background import fit_background, flatten_background
-from plsctl.process.build_inputs import read_cells
+from plsctl.process.cell_table import read_cells
 from plsctl.process.chromatin import chromatin_strength
 from plsctl.process.report_charts import colour_cloud, led_map, points
 from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
@@ -73,7 +73,7 @@ def mosaic(reader: PassReader, width_px: int = _MAP_PX) -> Mosaic:
     """The bright-field images of a pass put together where they lie on the slide."""
     places = reader.positions
     height, width = reader.brightfield(places[0].name).shape[:2]
-    pixel_um, angle = reader.attributes.pixel_um, reader.attributes.camera_rotation_deg
+    pixel_um, orientation = reader.attributes.pixel_um, reader.attributes.orientation
     half = np.array([width, height]) * pixel_um / 2
     centres = np.array([(p.slide_x_um, p.slide_y_um) for p in places])
     low, high = centres.min(axis=0) - half, centres.max(axis=0) + half
@@ -88,18 +88,12 @@ def mosaic(reader: PassReader, width_px: int = _MAP_PX) -> Mosaic:
             interpolation=cv2.INTER_AREA,
         )
         step = shrink * pixel_um / um_per_px
-        (ax, ay), (bx, by) = rotate(step, 0, angle), rotate(0, step, angle)
-        middle = (centre - low) / um_per_px
-        px, py = (small.shape[1] - 1) / 2, (small.shape[0] - 1) / 2
-        matrix = np.array(
-            [
-                [ax, bx, middle[0] - ax * px - bx * py],
-                [ay, by, middle[1] - ay * px - by * py],
-            ]
-        )
+        x, y = (centre - low) / um_per_px
+        # In pixels of the picture instead of micrometres.
+        axes = ImageAxes((x, y), (small.shape[1], small.shape[0]), step, orientation)
         cv2.warpAffine(
             small,
-            matrix,
+            axes.matrix,
             size,
             dst=canvas,
             flags=cv2.INTER_LINEAR,

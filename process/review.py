@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_files import read_table, write_table
 from plsctl.process.dataset_format import TABLE_NAME
@@ -65,6 +66,8 @@ class Review:
         names = list(images) if images is not None else _chosen(data)
         self._places = data.channels_of(names, wanted="the review")
         self.captions = [*names, *(f"stained {target}" for target in data.targets)]
+        # Tables are replaced and never changed: who reads takes the present one, once; the lock
+        # keeps those who write from undoing each other's decisions.
         self._lock = Lock()
         self._seen = _stamp(data.path)
         self._table = _with_keep(data.table)
@@ -72,11 +75,7 @@ class Review:
     @property
     def measures(self) -> list[str]:
         """Columns of numbers by which samples can be put in order."""
-        return [
-            str(name)
-            for name, column in self._table.items()
-            if name not in _NO_MEASURES and pd.api.types.is_numeric_dtype(column)
-        ]
+        return _measures(self._table)
 
     @property
     def slides(self) -> list[str]:
@@ -114,8 +113,7 @@ class Review:
         UserError
             There is no such measure.
         """
-        with self._lock:
-            table = self._table
+        table = self._table
         chosen = pd.Series(True, index=table.index)
         if query.slide:
             chosen &= table["slide"] == query.slide
@@ -127,13 +125,13 @@ class Review:
             chosen &= table["keep"] == {"kept": "yes", "dropped": "no", "open": ""}[query.state]
         if query.order == FLAGS_FIRST:
             values = table["flags"].map(lambda flags: len(flags.split(";")) if flags else 0)
-        elif query.order in self.measures:
+        elif query.order in _measures(table):
             values = table[query.order]
         else:
             raise UserError(
                 f"the data set has no measure '{query.order}'.",
                 field="--order",
-                hint=f"Choose {', '.join([FLAGS_FIRST, *self.measures])}.",
+                hint=f"Choose {', '.join([FLAGS_FIRST, *_measures(table)])}.",
             )
         ordered = values[chosen].sort_values(
             ascending=not query.largest_first, kind="stable", na_position="last"
@@ -206,12 +204,10 @@ class Review:
         UserError
             The file cannot be written.
         """
-        columns = [name for name in (*NAMING, "keep") if name in self._table.columns]
-        decided = self._table.loc[self._table["keep"] != "", columns]
-        try:
-            decided.to_csv(path, index=False)
-        except OSError as error:
-            raise UserError(f"cannot be written ({error.strerror}).", file=path) from None
+        table = self._table
+        columns = [name for name in (*NAMING, "keep") if name in table.columns]
+        decided = table.loc[table["keep"] != "", columns]
+        write_whole(path, decided.to_csv(index=False))
         return len(decided)
 
     def _fresh(self) -> pd.DataFrame:
@@ -222,29 +218,30 @@ class Review:
         return self._table
 
     def _store(self, table: pd.DataFrame) -> None:
-        try:
-            write_table(self.data.path, table)
-        except OSError as error:
-            raise UserError(
-                f"the decision cannot be written ({error.strerror}).",
-                file=str(self.data.path / TABLE_NAME),
-                hint="Make the data set writable and its disk not full.",
-            ) from None
+        write_table(self.data.path, table)
         self._table, self._seen = table, _stamp(self.data.path)
 
 
 def _chosen(data: Dataset) -> list[str]:
     """Bright field, and images under single LEDs spread over the angles."""
     steepness = {
-        str(frame["label"]): math.hypot(*direction)
+        frame.label: math.hypot(*frame.direction)
         for frame in data.frames
-        if isinstance(direction := frame.get("direction"), list | tuple)
+        if frame.direction is not None
     }
     single = sorted(steepness, key=lambda label: steepness[label])
     count = min(SHOWN_IMAGES - 1, len(single))
     spread = [single[round(place)] for place in np.linspace(0, len(single) - 1, count)]
     rest = [label for label in data.labels if label not in steepness]
     return [*rest[:1], *spread] or list(data.labels[:SHOWN_IMAGES])
+
+
+def _measures(table: pd.DataFrame) -> list[str]:
+    return [
+        str(name)
+        for name, column in table.items()
+        if name not in _NO_MEASURES and pd.api.types.is_numeric_dtype(column)
+    ]
 
 
 def _stamp(folder: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.whole_files import write_whole
 from plsctl.process.review import FLAGS_FIRST, Query, Review
 from plsctl.process.review_decisions import NAMING
 
@@ -254,10 +254,7 @@ def write_page(review: Review, path: Path, query: Query, most: int) -> int:
         "identity": f"{review.data.path.name} {len(review.data)}",
     }
     save = '<button id="save">Save decisions</button>'
-    try:
-        path.write_text(_page(review, _filters(review, {}) + save, content), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot be written ({error.strerror}).", file=path) from None
+    write_whole(path, _page(review, _filters(review, {}) + save, content))
     return len(rows)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from plsctl.acquire.protocols import SlideTransform, rotate
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.store import PassReader, PositionRecord
 from plsctl.process.matched_cells import MatchedCell
 
@@ -18,11 +18,7 @@ def sample_row(
     attributes = reader.attributes
     height, width = sample.field_px
     x, y = sample.unstained
-    dx, dy = (x - (width - 1) / 2), (y - (height - 1) / 2)
-    dx, dy = rotate(
-        dx * attributes.pixel_um, dy * attributes.pixel_um, attributes.camera_rotation_deg
-    )
-    x_um, y_um = place.slide_x_um + dx, place.slide_y_um + dy
+    x_um, y_um = attributes.slide_axes(place, (width, height)).to_um(x, y)
     stage_x_um, stage_y_um = transform.apply(x_um, y_um)
     row: dict[str, object] = {
         "slide": attributes.slide,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
 from plsctl.process.build_settings import BuildSettings
@@ -21,8 +21,6 @@ from plsctl.process.matched_cells import MatchedCell, match_cells
 from plsctl.process.quality_frames import FrameReference
 from plsctl.process.quality_measures import measure_position
 from plsctl.process.sample_rows import room_around, sample_row
-
-Image = NDArray[np.uint8]
 
 EVIDENCE = 4
 """Stacks by which a position's frames are judged, at least: cells, and other places beside."""
@@ -73,16 +71,15 @@ def cut_position(job: PositionJob) -> PositionSamples:
     folder = ScanFolder(job.scan)
     unstained = folder.open_pass("unstained", one_core=True)
     transform = load_transform(folder)
-    fates: dict[int, str] = {}
     settings = job.settings
-    samples = match_cells(folder, job.position, job.cells, transform, settings, fates)
+    samples, fates = match_cells(folder, job.position, job.cells, transform, settings)
     if job.highres is not None and samples:
         places = job.highres_places
-        samples = add_highres_targets(folder, samples, places, job.highres, settings, fates)
+        samples, dropped = add_highres_targets(folder, samples, places, job.highres, settings)
+        fates |= dropped
     side = settings.crop_px + 2 * settings.margin_px
     stacks = _cut_stacks(unstained, job.position, samples, side)
-    for sample in samples:
-        fates[int(sample.cell["cell"])] = "sample"
+    fates |= {int(sample.cell["cell"]): "sample" for sample in samples}
     place = unstained.position(job.position)
     rows = pd.DataFrame([sample_row(sample, unstained, place, transform) for sample in samples])
     targets = _targets(samples, job)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Image, Mask
 from plsctl.acquire.errors import UserError
 from plsctl.process.background import fit_background, flatten_background
 from plsctl.process.cell_extent import grow_cells, optical_density
@@ -46,8 +47,6 @@ _WORKING_DIAMETER_PX = (
     24.0  # images are brought to this red-cell diameter before they are segmented
 )
 
-Image: TypeAlias = NDArray[np.uint8]
-Mask: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[np.int32]
 Strength: TypeAlias = NDArray[np.float32]
 

@@ -9,10 +9,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import Mask
 from plsctl.process.object_kinds import Kind, smudges
 from plsctl.process.segmentation_settings import SegmentationSettings
 
-Mask: TypeAlias = NDArray[np.bool_]
 Labels: TypeAlias = NDArray[np.int32]
 Strength: TypeAlias = NDArray[np.float32]
 

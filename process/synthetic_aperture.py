@@ -24,9 +24,9 @@ import scipy.fft
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from plsctl.acquire.arrays import ComplexArray, FloatArray
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.imaging import FloatArray
-from plsctl.process.aberrations import ComplexArray, PlacedPupil, PupilEstimate
+from plsctl.process.aberrations import PlacedPupil, PupilEstimate
 from plsctl.process.aperture_grid import ApertureGrid, Window, make_grid
 from plsctl.process.aperture_image import (
     SyntheticAperture,

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from plsctl.process.matching import best_place
 from plsctl.process.similarity import Points, Similarity
 
-Image = NDArray[np.uint8] | NDArray[np.float32]
-Prepare = Callable[[Any], Image]
+AnyImage = NDArray[np.uint8] | NDArray[np.float32]
+Prepare = Callable[[Any], AnyImage]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TileSettings:
 
 
 def tile_places(
-    template: Image, other: Image, guess: Similarity, settings: TileSettings, prepare: Prepare
+    template: AnyImage, other: AnyImage, guess: Similarity, settings: TileSettings, prepare: Prepare
 ) -> tuple[Points, Points]:
     """Middles of the tiles of one image, and where they lie in the other; both (n, 2), pixels.
 
@@ -81,7 +81,7 @@ def tile_places(
     return before, guess.apply(np.array(there, dtype=np.float64).reshape(-1, 2))
 
 
-def _like(image: NDArray[np.generic], other: Image) -> Image:
+def _like(image: NDArray[np.generic], other: AnyImage) -> AnyImage:
     if other.dtype == np.uint8:
         return np.asarray(image, np.uint8)
     return np.asarray(image, np.float32)

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 
-from plsctl.acquire.protocols import Clock
+from plsctl.acquire.clock import Clock
 from plsctl.sim.faults import WireFaults
 from plsctl.sim.led_sequence import Pattern, SequencePlan, SequenceRun, TriggerSettings
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from plsctl.acquire.protocols import Clock
+from plsctl.acquire.clock import Clock
 from plsctl.sim.led_board import LedBoard, Lit, Position
 
 Message = dict[str, Any]

@@ -18,8 +18,8 @@ from typing import Protocol, Self
 
 import serial
 
+from plsctl.acquire.clock import Clock
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import Clock
 
 SCHEME = "simled"
 HANDLERS = "plsctl.sim"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from plsctl.acquire.protocols import Clock
+from plsctl.acquire.clock import Clock
 from plsctl.sim.led_board import LedBoard, Lit, Position
 
 COMMAND_BYTES = 8

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransform
 from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
-from plsctl.acquire.protocols import SlideTransform, rotate
 from plsctl.sim.clock import RealClock, SimulatedClock, WorldClock
 from plsctl.sim.faults import FaultCounter
 from plsctl.sim.fourier import fast_inverse_fft
@@ -159,12 +159,10 @@ class World:
 
     def to_slide(self, x_px: float, y_px: float) -> tuple[float, float]:
         """The slide position (micrometres) that a pixel of the camera sees now."""
-        width, height = self.hardware.camera.size_px
-        x = (x_px - (width - 1) / 2) * self.pixel_um
-        y = (y_px - (height - 1) / 2) * self.pixel_um
-        dx, dy = rotate(x, y, self._camera_rotation_deg)
-        centre_x, centre_y = self._centre_um()
-        return self.transform.invert(centre_x + dx, centre_y + dy)
+        axes = ImageAxes(
+            self._centre_um(), self.hardware.camera.size_px, self.pixel_um, self._orientation
+        )
+        return self.transform.invert(*axes.to_um(x_px, y_px))
 
     def _centre_um(self) -> tuple[float, float]:
         truth, objective = self.objective_truth, self.objective
@@ -174,8 +172,9 @@ class World:
         )
 
     @property
-    def _camera_rotation_deg(self) -> float:
-        return self.hardware.camera.rotation_deg + self.objective_truth.rotation_deg
+    def _orientation(self) -> CameraOrientation:
+        camera = self.hardware.camera
+        return CameraOrientation(camera.rotation_deg + self.objective_truth.rotation_deg)
 
     def defocus_um(self) -> float:
         """How far the stage is from focus at the middle of the field."""
@@ -271,7 +270,7 @@ class World:
 
     def direction(self, led: int) -> tuple[float, float]:
         """Direction cosines of an LED in the axes of the camera's image."""
-        return rotate(*self.geometry.numbered(led).direction, -self._camera_rotation_deg)
+        return self._orientation.to_image(*self.geometry.numbered(led).direction)
 
     def _field_key(self) -> tuple[object, ...]:
         return (self._arrived_um, self.objective_name, self.stained, self.transform)
@@ -291,7 +290,7 @@ class World:
         """Where on the slide the points of an object grid lie."""
         column, row = grid.corner_px
         x, y = self.to_slide(column, row)
-        rotation = self._camera_rotation_deg - self.transform.rotation_deg
+        rotation = self._orientation.on_slide(self.transform.rotation_deg).rotation_deg
         return View(x, y, grid.grid_um, rotation, grid.shape)
 
     def _spectrum(self, key: tuple[object, ...]) -> FieldSpectrum:

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 from serial.urlhandler import protocol_socket
 
+from plsctl.acquire.clock import WallClock
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.geometry import standard_array
 from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.led_array import LedArraySettings, SequenceTiming, open_led_array
-from plsctl.acquire.protocols import WallClock
 from plsctl.acquire.squid import LEFT_DOT, LOW_NA
 from plsctl.sim.arduino_firmware import ArduinoFirmware
 from plsctl.sim.clock import SimulatedClock

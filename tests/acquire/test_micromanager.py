@@ -20,6 +20,9 @@ from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
 from plsctl.acquire import store_writer
+from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.clock import WallClock
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.device_check import DeviceCheck
 from plsctl.acquire.engine import Engine
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
@@ -30,10 +33,9 @@ from plsctl.acquire.journal import Event, Journal
 from plsctl.acquire.microscope import Microscope, open_microscope
 from plsctl.acquire.pass_run import judge_unstained, run_pass
 from plsctl.acquire.position_files import PositionFiles
-from plsctl.acquire.protocols import FieldPair, Roles, SlideTransform, WallClock
+from plsctl.acquire.roles import FieldPair, Roles
 from plsctl.acquire.scan import Scan, open_scan
 from plsctl.acquire.slide import load_slide
-from plsctl.acquire.store import Image, RawImage
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import serve_pty, serve_tcp
 

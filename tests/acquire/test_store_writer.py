@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from plsctl.acquire import store_writer
 from plsctl.acquire.disk_queue import DiskQueue
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.position_files import PositionFiles
+from plsctl.acquire.position_files import PositionFiles, halved
 from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
 from plsctl.acquire.store_writer import PassWriter
 
@@ -249,3 +249,9 @@ def test_a_mosaic_is_stored_raw_and_developed_on_reading(tmp_path: Path, bayer: 
     inside = np.abs(developed - scene)[2:-2, 2:-2]
     assert inside.mean() < 1.0
     assert inside.max() < 6.0
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_lower_level_holds_means_with_halves_rounded_up(dtype: type[np.generic]) -> None:
+    image = np.array([[0, 1, 3, 4, 9], [0, 1, 4, 4, 9], [9, 9, 9, 9, 9]], dtype)
+    np.testing.assert_array_equal(halved(image), [[1, 4]])  # of 0.5 and 3.75

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.device_check import DeviceCheck
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
 from plsctl.acquire.exposure_levels import greatest_loss, level_exposures
@@ -177,7 +178,7 @@ def test_two_leds_exchanged_in_the_table_are_noticed(tmp_path: Path) -> None:
         open_stack(microscope, frames).take(list(enumerate(frames)), taken.append, Unhurried())
     single = {t.index: blocks(t.image) for t in taken if frames[t.index].direction is not None}
     directions = {i: d for i in single if (d := frames[i].direction) is not None}
-    wrong = wrong_shading(single, directions, sound.camera.rotation_deg)
+    wrong = wrong_shading(single, directions, CameraOrientation(sound.camera.rotation_deg))
     assert {frames[index].label for index in wrong} == {"arm1-10", "arm3-10"}
 
 

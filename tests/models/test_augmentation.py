@@ -11,10 +11,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import CameraOrientation, rotate
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.geometry import standard_array
 from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
-from plsctl.acquire.protocols import rotate
 from plsctl.acquire.recipes import recipe
 from plsctl.models.augmentation import LightAugmentation, map_images, map_stack
 from plsctl.models.config import config_from_options
@@ -22,6 +22,7 @@ from plsctl.models.run import Run
 from plsctl.models.symmetry import Symmetry, find_symmetries, lights_of
 from plsctl.models.training import train
 from plsctl.process.dataset import Dataset
+from plsctl.process.dataset_records import DatasetFrame
 from plsctl.sim.smear import Layers, Smear, SmearSettings, View
 
 ARRAY = standard_array()
@@ -49,9 +50,13 @@ def frames(name: str = "full") -> list[dict[str, Any]]:
     return found
 
 
+def records(found: list[dict[str, Any]]) -> list[DatasetFrame]:
+    return [DatasetFrame.of(frame) for frame in found]
+
+
 def symmetries(name: str, **changes: Any) -> tuple[Symmetry, ...]:
     options = {"turns": False, "tolerance_deg": 0.1, "most_masked": 0.0} | changes
-    return find_symmetries(lights_of(frames(name), frames()), **options)
+    return find_symmetries(lights_of(records(frames(name)), records(frames())), **options)
 
 
 def test_the_43_leds_have_one_exact_mirror_and_no_turn() -> None:
@@ -83,13 +88,13 @@ def test_a_square_array_has_every_mirror_and_quarter_turn() -> None:
         for x, y in itertools.product((-1, 0, 1), repeat=2)
     ]
     found = find_symmetries(
-        lights_of(square, square), turns=True, tolerance_deg=0.01, most_masked=0
+        lights_of(records(square), records(square)), turns=True, tolerance_deg=0.01, most_masked=0
     )
     assert len(found) == 7 and all(s.keeps_pixels for s in found)
 
 
 def test_a_turned_camera_turns_the_directions() -> None:
-    lights = lights_of(frames("full-nohe"), frames(), camera_rotation_deg=0.7)
+    lights = lights_of(records(frames("full-nohe")), records(frames()), CameraOrientation(0.7))
     assert find_symmetries(lights, turns=False, tolerance_deg=0.5, most_masked=0) == ()
     (mirror,) = find_symmetries(lights, turns=False, tolerance_deg=1.5, most_masked=0)
     assert mirror.error_deg == pytest.approx(1.4 * np.sin(np.radians(57)), abs=0.03)
@@ -97,7 +102,7 @@ def test_a_turned_camera_turns_the_directions() -> None:
 
 def test_unknown_directions_are_said() -> None:
     with pytest.raises(UserError, match="does not say from where the light of 'a' came"):
-        lights_of([{"label": "a"}], [])
+        lights_of(records([{"label": "a"}]), [])
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -206,7 +211,9 @@ def test_training_with_mirrors_resumes_and_records_them(
 
     def with_directions(path: Path) -> Dataset:
         dataset = opened(path)
-        dataset.frames = [frame | known[str(frame["label"])] for frame in dataset.frames]
+        dataset.frames = tuple(
+            DatasetFrame.of(frame.model_dump() | known[frame.label]) for frame in dataset.frames
+        )
         return dataset
 
     options = {

@@ -215,7 +215,7 @@ def test_a_full_disk_keeps_the_last_epoch_and_damaged_files_are_named(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="the disk is full; what was written before is kept"):
         train(_config(dataset, run, epochs=2))
     monkeypatch.undo()
@@ -335,15 +335,17 @@ def test_data_of_other_exposures_are_seen_as_if_exposed_like_the_training_data(
 ) -> None:
     predictor = Predictor(Run.open(trained), device="cpu", precision="float32")
     data = Dataset.open(dataset)
-    longer = [frame | {"exposure_ms": 4.0} for frame in data.frames]  # 2.0 in training
-    other = Dataset(dataset, {**data.attributes, "frames": longer, "black_level": 4.0}, data.table)
+    # 2.0 in training.
+    longer = tuple(frame.model_copy(update={"exposure_ms": 4.0}) for frame in data.frames)
+    changes = {"frames": longer, "black_level": 4.0}
+    other = Dataset(dataset, data.attributes.model_copy(update=changes), data.table)
     numbers = data.split("test")
     stacks = data.read_input(numbers).astype(float)
     wanted = predictor.predict(np.rint((stacks - 4) / 2 + 4).clip(0, 255).astype(np.uint8))
     found, bright = predictor.predict_samples(other, numbers)
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(bright, stacks[:, 0])  # as it is
-    scaled = Dataset(dataset, {**data.attributes, "pixel_um": 0.6}, data.table)
+    scaled = Dataset(dataset, data.attributes.model_copy(update={"pixel_um": 0.6}), data.table)
     with pytest.raises(UserError, match=r"pixels of 0\.6 um"):
         predictor.predict_samples(scaled, numbers)
 

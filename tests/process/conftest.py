@@ -13,10 +13,11 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.hardware import find_file, load_hardware
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.pass_run import run_pass
-from plsctl.acquire.protocols import Operator, Roles, SlideTransform
+from plsctl.acquire.roles import Operator, Roles
 from plsctl.acquire.scan import open_scan
 from plsctl.acquire.slide import PASSES
 from plsctl.process.cells import StainedCellFinder

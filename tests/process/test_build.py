@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.store import ScanFolder
 from plsctl.cli.app import app
 from plsctl.process.build import SplitSettings, build_dataset
 from plsctl.process.build_settings import BuildSettings
@@ -26,8 +27,6 @@ def scan_copy(tiny_scan: Path, tmp_path: Path) -> Path:
 
 
 def test_samples_hold_the_crops_the_table_names(scan_copy: Path, tmp_path: Path) -> None:
-    from plsctl.acquire.store import ScanFolder
-
     result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
     dataset = Dataset.open(result.path)
     assert result.samples == len(dataset) >= 3
@@ -71,10 +70,10 @@ def test_two_workers_build_what_one_builds(scan_copy: Path, tmp_path: Path) -> N
 def test_a_scan_for_reading_only_gives_its_data_set(
     scan_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, text: str) -> None:
-        raise OSError(30, "Read-only file system", str(path))
+    def refuse(folder: ScanFolder, *_: object, **options: object) -> None:
+        raise OSError(30, "Read-only file system", str(folder.cells))
 
-    monkeypatch.setattr("plsctl.process.cell_fates.write_synced", refuse)
+    monkeypatch.setattr("plsctl.process.cell_fates.write_cells", refuse)
     said: list[str] = []
     result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
     assert len(Dataset.open(result.path)) == result.samples

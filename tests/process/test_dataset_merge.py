@@ -61,7 +61,7 @@ def test_merged_samples_are_those_of_the_sources(tmp_path: Path) -> None:
     one, two = _write(tmp_path / "a.zarr", "S1"), _write(tmp_path / "b.zarr", "S2", 30)
     merged = merge_datasets([one.path, two.path], tmp_path / "c.zarr")
     assert len(merged) == 50
-    assert merged.attributes["slides"] == ["S1", "S2"]
+    assert merged.attributes.slides == ("S1", "S2")
     order = [3, 19, 20, 49]
     wanted = np.concatenate([one.read_input([3, 19]), two.read_input([0, 29])])
     assert np.array_equal(merged.read_input(order), wanted)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.protocols import FieldPair, FieldView
+from plsctl.acquire.roles import FieldPair, FieldView
 from plsctl.process.judge import BrightfieldJudge
 from plsctl.process.registration import CoarseRegistrar
 

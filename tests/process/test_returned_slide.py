@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import yaml
 
+from plsctl.acquire.arrays import Image
+from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.hardware import find_file
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.pass_run import run_pass
-from plsctl.acquire.protocols import Image, Operator, Roles, SlideTransform
 from plsctl.acquire.returned_slide import SlideSearch
+from plsctl.acquire.roles import Operator, Roles
 from plsctl.acquire.scan import Scan, open_scan
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.slide import ReturnSettings

@@ -14,9 +14,10 @@ import tifffile
 from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.imaging import FloatArray, Imaging, object_grid
+from plsctl.acquire.imaging import Imaging, object_grid
 from plsctl.acquire.optics import FieldSpectrum
 from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
 from plsctl.acquire.store_writer import PassWriter

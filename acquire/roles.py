@@ -1,43 +1,17 @@
-"""What `acquire` asks of its surroundings: time, judgement and the person at the bench.
+"""What `acquire` asks of its surroundings: judgement and the person at the bench.
 
 Implementations live higher up (`process`, `cli`) or beside (`sim`); they are passed in.
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-Image = NDArray[np.uint8]
-
-
-class Clock(Protocol):
-    """Time as the microscope lives it: the wall clock, or a simulated one."""
-
-    def now(self) -> float:
-        """Seconds since some fixed moment."""
-
-    def sleep(self, seconds: float) -> None:
-        """Let that much time pass."""
-
-
-class WallClock:
-    """Real time."""
-
-    def now(self) -> float:
-        """Seconds of the monotonic clock."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+from plsctl.acquire.arrays import Image
+from plsctl.acquire.coordinates import SlideTransform
 
 
 class FocusJudge(Protocol):
@@ -86,35 +60,6 @@ class FieldPair:
 
     reference: FieldView
     moving: FieldView
-
-
-@dataclass(frozen=True)
-class SlideTransform:
-    """Where the returned slide lies: stage = R(rotation) (slide - centre) + centre + shift."""
-
-    centre_x_um: float
-    centre_y_um: float
-    shift_x_um: float
-    shift_y_um: float
-    rotation_deg: float
-
-    def apply(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """Slide coordinates to the stage's coordinates of now."""
-        dx, dy = rotate(x_um - self.centre_x_um, y_um - self.centre_y_um, self.rotation_deg)
-        return dx + self.centre_x_um + self.shift_x_um, dy + self.centre_y_um + self.shift_y_um
-
-    def invert(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """The stage's coordinates of now to slide coordinates."""
-        dx = x_um - self.shift_x_um - self.centre_x_um
-        dy = y_um - self.shift_y_um - self.centre_y_um
-        dx, dy = rotate(dx, dy, -self.rotation_deg)
-        return dx + self.centre_x_um, dy + self.centre_y_um
-
-
-def rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
-    """A vector (x right, y down) turned by an angle."""
-    cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    return cosine * x - sine * y, sine * x + cosine * y
 
 
 class SlideRegistrar(Protocol):

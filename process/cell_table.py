@@ -1,0 +1,86 @@
+"""`cells.csv` of a scan: the white cells of its stained pass, one in each row."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.store import ScanFolder
+from plsctl.acquire.whole_files import write_whole
+
+COLUMNS = (
+    "cell",
+    "position",
+    "x_um",
+    "y_um",
+    "stage_x_um",
+    "stage_y_um",
+    "pixel_x",
+    "pixel_y",
+    "width_px",
+    "height_px",
+    "area_px",
+    "strength",
+)
+"""What the cell finder writes; builds add what became of each cell."""
+
+NUMBERS = ("cell", "x_um", "y_um", "pixel_x", "pixel_y", "width_px", "height_px", "area_px")
+"""What must be there beside the position, also in a table that was made by hand."""
+
+
+def write_cells(folder: ScanFolder, table: pd.DataFrame, decimals: int = 3) -> None:
+    """Replace `cells.csv` of a scan.
+
+    Raises
+    ------
+    UserError
+        The disk does not take it.
+    """
+    write_whole(folder.cells, table.to_csv(index=False, float_format=f"%.{decimals}f"))
+
+
+def read_cells(folder: ScanFolder) -> pd.DataFrame:
+    """`cells.csv` of a scan.
+
+    Raises
+    ------
+    UserError
+        When a column is missing, a value is not a number, or two cells have one number.
+    """
+    try:
+        text = folder.cells.read_text(encoding="utf-8")
+        table = pd.read_csv(io.StringIO(text), dtype={"position": str})
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot be read ({error}).", file=folder.cells) from None
+    missing = [name for name in [*NUMBERS, "position"] if name not in table.columns]
+    if missing:
+        raise UserError(
+            f"the column {missing[0]} is missing.",
+            file=folder.cells,
+            hint="Delete the file and run plsctl find-cells.",
+        )
+    for name in NUMBERS:
+        values = pd.to_numeric(table[name], errors="coerce")
+        if bool(values.isna().any()):
+            line = int(values.isna().to_numpy().argmax()) + 2
+            raise UserError(
+                f"'{table[name].iloc[line - 2]}' is not a number.",
+                file=folder.cells,
+                line=line,
+                field=name,
+                hint="Delete the file and run plsctl find-cells.",
+            )
+        table[name] = values
+    twice = table["cell"].duplicated()
+    if bool(twice.any()):
+        line = int(twice.to_numpy().argmax()) + 2
+        raise UserError(
+            f"the number {table['cell'].iloc[line - 2]} stands there twice.",
+            file=folder.cells,
+            line=line,
+            field="cell",
+            hint="Number the cells anew, or delete the file and run plsctl find-cells.",
+        )
+    return table

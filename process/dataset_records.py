@@ -1,0 +1,137 @@
+"""What a data set says of itself, typed: its attributes, and the images of its stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
+
+from plsctl.acquire.coordinates import CameraOrientation
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.store import FrameRecord
+
+
+class DatasetFrame(BaseModel):
+    """One image of a stack; but for its label, data sets from elsewhere may say nothing of it.
+
+    Numbers may stand as text. Writing it gives back only what was said.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    label: str
+    led: str | None = None
+    variant: str = ""
+    leds: tuple[int, ...] = ()
+    exposure_ms: float | None = None
+    gain: float | None = None
+    brightness: float | None = None
+    direction: tuple[float, float] | None = None
+    """Direction cosines of a single LED, in the axes of the array; None for a pattern."""
+    bright_field: bool | None = None
+
+    @classmethod
+    def of(cls, frame: FrameLike) -> DatasetFrame:
+        """The frame of a scan, or a mapping with these fields, as an image of a data set."""
+        if isinstance(frame, DatasetFrame):
+            return frame
+        return cls.model_validate(frame.model_dump() if isinstance(frame, BaseModel) else frame)
+
+    def record(self) -> FrameRecord:
+        """As a frame of a scan: exposure, gain and brightness that are not known stand as 1."""
+        return FrameRecord(
+            label=self.label,
+            led=self.led or self.label,
+            variant=self.variant,
+            leds=self.leds,
+            exposure_ms=1.0 if self.exposure_ms is None else self.exposure_ms,
+            gain=1.0 if self.gain is None else self.gain,
+            brightness=1.0 if self.brightness is None else self.brightness,
+            direction=self.direction,
+            bright_field=bool(self.bright_field),
+        )
+
+    @property
+    def light(self) -> float | None:
+        """Exposure x gain x brightness; None where one of them is not known, or is 0."""
+        if None in (self.exposure_ms, self.gain, self.brightness):
+            return None
+        return self.record().light or None
+
+    @model_serializer(mode="wrap")
+    def _as_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: v for name, v in handler(self).items() if name in self.model_fields_set}
+
+
+FrameLike = FrameRecord | DatasetFrame | Mapping[str, object]
+
+
+class DatasetAttributes(BaseModel):
+    """What holds for all samples of a data set."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    format: str
+    version: int
+    axes: tuple[str, ...]
+    recipe: str
+    frames: tuple[DatasetFrame, ...]
+    """In the order of the image axis."""
+    targets: tuple[str, ...]
+    pixel_um: float
+    crop_px: int
+    """Side of the targets, and of the stacks without their margin."""
+    margin_px: int = 0
+    slides: tuple[str, ...] = ()
+    black_level: float | None = None
+    full_scale: int | None = None
+    """In the counts of the stacks, as the black level is; 255 where a data set does not say it."""
+    camera_rotation_deg: float = 0.0
+    highres_scales: tuple[dict[str, float], ...] = ()
+    """Of each scan with a 100x pass: `HighresScale`."""
+    quality: dict[str, Any] | None = None
+    sources: tuple[dict[str, Any], ...] | None = None
+    """The data sets that this one was merged from."""
+
+    @property
+    def orientation(self) -> CameraOrientation:
+        """Of the camera against the axes of the LED array."""
+        return CameraOrientation(self.camera_rotation_deg)
+
+    @property
+    def black(self) -> float:
+        """The black level in counts; 0 where it is not known."""
+        return self.black_level or 0.0
+
+    @property
+    def white(self) -> int:
+        """The full scale in counts."""
+        return 255 if self.full_scale is None else self.full_scale
+
+
+def parse_attributes(content: Mapping[str, object], file: Path) -> DatasetAttributes:
+    """The attributes that stand in a file.
+
+    Raises
+    ------
+    UserError
+        One is missing or has a wrong value.
+    """
+    try:
+        return DatasetAttributes.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(
+            f"the data set cannot be read: {problem['msg'].lower()}, {problem['input']!r:.80}.",
+            file=str(file),
+            field=".".join(str(part) for part in problem["loc"]),
+            hint="Take it from a copy, or build it again.",
+        ) from None
