@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
 from plsctl.process.frame_alignment import Transform, align_frames
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -236,7 +237,8 @@ def focus_stack(
 def _check(frames: Sequence[Image]) -> None:
     if not 2 <= len(frames) <= _MOST_FRAMES:
         raise UserError(
-            f"{len(frames)} frames make no focus stack.", hint=f"Give 2 to {_MOST_FRAMES} images."
+            f"{counted(len(frames), 'frame')} cannot make a focus stack.",
+            hint=f"Give 2 to {_MOST_FRAMES} images.",
         )
     for index, frame in enumerate(frames):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
