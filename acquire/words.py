@@ -14,7 +14,7 @@ def counted(count: int, noun: str) -> str:
 
 def plural(noun: str) -> str:
     """The plural of a noun, or of the last word of several."""
-    return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+    return f"{noun}es" if noun.endswith(("s", "x", "sh", "tch")) else f"{noun}s"
 
 
 def duration(seconds: float) -> str:

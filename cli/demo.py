@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plsctl.acquire.words import counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ def demo(
 
     size = QUICK if quick else FULL
     timing = Timing()
+    say(
+        f"A simulated smear is scanned three times, its cells are matched and learnt; all of it "
+        f"goes into {directory}."
+    )
     scan = _open(directory, size)
     for name in PASSES:
         timing.measure(f"{name} pass", partial(_take, scan, name))
@@ -107,7 +112,7 @@ def demo(
         },
         json,
     )
-    say(f"All done in {sum(timing.seconds.values()) / 60:.1f} min. Open {place.resolve()}")
+    say(f"All done in {duration(sum(timing.seconds.values()))}. Open {place.resolve()}")
 
 
 def _open(directory: Path, size: Size) -> "Scan":
@@ -137,17 +142,16 @@ def _take(scan: "Scan", name: "PassName") -> None:
     if scan.is_finished(name):
         say(f"Pass {name}: taken before.")
         return
-    with stop_on_signals() as stop, progress(f"scan {name}") as advance:
+    with stop_on_signals() as stop, progress("reading the settings") as advance:
         result = run_pass(
             scan,
             name,
             lambda operator: make_roles(operator, assume_yes=True),
             stop,
-            progress=lambda what, done, total: advance(
-                description=what, completed=done, total=total
-            ),
+            progress=advance.steps,
         )
-    say(f"Pass {name}: {result.totals.positions} positions, {result.totals.frames} images.")
+    positions = counted(result.totals.positions, "position")
+    say(f"Pass {name}: {positions}, {counted(result.totals.frames, 'image')}.")
     if result.verdict is not None:
         say(f"Safe to stain: {'yes' if result.verdict.safe else 'no'}.")
 
@@ -157,14 +161,10 @@ def _build(scan: Path, dataset: Path) -> int:
     from plsctl.process.dataset import Dataset
 
     if not dataset.exists():
-        with progress("cutting cells") as advance:
-            result = build_dataset(
-                [scan],
-                dataset,
-                progress=lambda done, total: advance(completed=done, total=total),
-            )
+        with progress("opening the scan") as advance:
+            result = build_dataset([scan], dataset, progress=advance.steps)
         dropped = ", ".join(f"{count} {reason}" for reason, count in result.dropped.items())
-        say(f"Data set: {result.samples} samples; dropped: {dropped or 'none'}.")
+        say(f"Data set: {counted(result.samples, 'sample')}; dropped: {dropped or 'none'}.")
     return len(Dataset.open(dataset))
 
 
@@ -205,7 +205,8 @@ def _evaluate(run: Path) -> dict[str, Any]:
     from plsctl.models.evaluation import evaluate
     from plsctl.models.run import Run
 
-    scores: dict[str, Any] = evaluate(Run.open(run))
+    with progress("comparing samples", unit="sample") as advance:
+        scores: dict[str, Any] = evaluate(Run.open(run), on_samples=advance)
     names = {"prediction": scores["metrics"], **scores["baselines"]}
     for name, values in names.items():
         say(f"  {name:12s} SSIM {values['ssim']['mean']:.3f}, MAE {values['mae']['mean']:.4f}")
@@ -217,7 +218,7 @@ def _stain(scan: "Scan", run: Path, stained: Path) -> None:
     from plsctl.models.run import Run
     from plsctl.models.staining import stain
 
-    with progress("staining virtually") as advance:
+    with progress("staining virtually", unit="position") as advance:
         stain(
             Predictor(Run.open(run)),
             scan.folder.path,
@@ -230,10 +231,12 @@ def _report(place: Path, folders: list[Path], stained: Path) -> None:
     from plsctl.models.report import write_report
     from plsctl.models.report_run import stained_section
 
-    write_report(
-        place,
-        folders,
-        title="From a blood smear to a virtual stain",
-        subtitle="One simulated slide: scanned unstained, stained and at 100x, matched, learnt.",
-        extra=[stained_section(folders[0], stained)],
-    )
+    with progress("drawing the report"):
+        write_report(
+            place,
+            folders,
+            title="From a blood smear to a virtual stain",
+            subtitle="One simulated slide: scanned unstained, stained and at 100x, matched, "
+            "learnt.",
+            extra=[stained_section(folders[0], stained)],
+        )
