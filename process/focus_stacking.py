@@ -237,7 +237,7 @@ def focus_stack(
 def _check(frames: Sequence[Image]) -> None:
     if not 2 <= len(frames) <= _MOST_FRAMES:
         raise UserError(
-            f"{counted(len(frames), 'frame')} cannot make a focus stack.",
+            f"there is no focus stack of {counted(len(frames), 'frame')}.",
             hint=f"Give 2 to {_MOST_FRAMES} images.",
         )
     for index, frame in enumerate(frames):
