@@ -37,12 +37,19 @@ class Answer:
 class DeviceCheck:
     """Opens and tries every part of a microscope; one that fails does not hide the others.
 
-    The stage is asked and not moved; LEDs are dark afterwards.
+    The stage is asked and not moved; LEDs are dark afterwards. `on_part` is called with the name
+    of each part before it is asked.
     """
 
-    def __init__(self, hardware: Hardware, stop: StopRequest) -> None:
+    def __init__(
+        self,
+        hardware: Hardware,
+        stop: StopRequest,
+        on_part: Callable[[str], None] = lambda part: None,
+    ) -> None:
         self._hardware = hardware
         self._stop = stop
+        self._on_part = on_part
         self.answers: list[Answer] = []
 
     @property
@@ -91,6 +98,7 @@ class DeviceCheck:
 
     def _ask(self, part: str, action: Callable[[], str]) -> None:
         self._stop.check()
+        self._on_part(part)
         try:
             self.answers.append(Answer(part, True, action()))
         except PlsctlError as error:
@@ -114,7 +122,7 @@ class DeviceCheck:
 def _stage(microscope: Microscope) -> str:
     x, y, z = microscope.position_um
     microscope.check_limits(x, y, z)
-    return f"at x {x:.1f}, y {y:.1f}, z {z:.1f} um"
+    return f"at x {x:.1f}, y {y:.1f}, z {z:.1f} µm"
 
 
 def _turret(microscope: Microscope) -> str:

@@ -80,7 +80,7 @@ def sweep(
 
 def _no_focus(centre_um: float, half_range_um: float) -> HardwareError:
     return HardwareError(
-        f"no focus was found around z = {centre_um:.1f} um (searched {half_range_um:g} um "
+        f"no focus was found around z = {centre_um:.1f} µm (searched {half_range_um:g} µm "
         "either way and beyond).",
         hint="Focus by hand once and set 'focus_z_um' in the hardware file, check that the slide "
         "has cells there, or widen 'focus.range_um' in the slide file.",

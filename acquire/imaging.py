@@ -159,7 +159,7 @@ def object_grid(
         For a guard below 40 um, directions of 1 or more, or a pixel too coarse for the pupil.
     """
     if guard_um < GUARD_UM:
-        raise UserError(f"a guard band of {guard_um} um is too narrow; give at least {GUARD_UM}")
+        raise UserError(f"a guard band of {guard_um} µm is too narrow; give at least {GUARD_UM}")
     if not 0 <= max_illumination_na < 1:
         raise UserError(f"the direction cosine {max_illumination_na} is not between 0 and 1")
     ratio = _grid_ratio(imaging, max_illumination_na)
@@ -184,7 +184,7 @@ def _grid_ratio(imaging: Imaging, max_illumination_na: float) -> Fraction:
     camera_nyquist = 0.5 / imaging.pixel_um
     if imaging.na / shortest >= camera_nyquist:
         raise UserError(
-            f"a pixel of {imaging.pixel_um} um cannot sample a pupil of NA {imaging.na}",
+            f"a pixel of {imaging.pixel_um} µm cannot sample a pupil of NA {imaging.na}",
             hint="Raise the magnification or lower the NA.",
         )
     oversampled = camera_nyquist >= 2 * imaging.na / shortest
@@ -193,5 +193,5 @@ def _grid_ratio(imaging: Imaging, max_illumination_na: float) -> Fraction:
         if (oversampled or ratio <= Fraction(1, 2)) and camera_nyquist / ratio >= needed:
             return ratio
     raise UserError(
-        f"a pixel of {imaging.pixel_um} um is too coarse for directions of {max_illumination_na}"
+        f"a pixel of {imaging.pixel_um} µm is too coarse for directions of {max_illumination_na}"
     )

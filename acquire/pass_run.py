@@ -92,6 +92,7 @@ def _run_locked(
 ) -> PassResult:
     journal = Journal(scan.folder.journal)
     try:
+        progress("starting the devices", 0, 0)
         with open_microscope(scan.hardware) as microscope:
             people = roles(microscope.operator)
             with stop.at_once():  # a question to a person waits for as long as it takes
@@ -107,6 +108,7 @@ def _run_locked(
             # What was measured before is read back from the file, up to this beginning.
             journal.sync()
             if name == "highres" and not scan.folder.cells.exists():
+                progress("finding white cells", 0, 0)
                 with stop.at_once():
                     people.cells.find(scan.folder.path)
             run = PassSteps(scan, name, microscope, people, journal, stop, force, progress)
@@ -141,6 +143,7 @@ def judge_unstained(
         done += 1
         progress("checking what was written", done, len(reader.names))
 
+    progress("checking what was written", 0, len(reader.names))
     verdict = judge_pass(reader, judge, len(scan.plan("unstained").positions), tick)
     journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
     journal.sync()

@@ -61,6 +61,7 @@ class PassSteps:
     def take(self, watch: Callable[[Engine], None] | None) -> PassTotals:
         """Take the pass, or what is missing of it (errors and `watch` as for `run_pass`)."""
         scan, microscope, plan = self._scan, self._microscope, self.plan
+        self._progress("trying the light", 0, 0)
         check_array(plan.frames, microscope)
         image = self._first_look()
         taken = len(scan.folder.open_pass(self._name).names) if scan.is_begun(self._name) else 0
@@ -85,9 +86,10 @@ class PassSteps:
             height=lambda position: focus.height(order[position.name], position),
             place=self._place,
         )
-        engine.position_finished.connect(lambda position: self._finished(writer, position))
+        engine.position_finished.connect(lambda position: self._report(writer))
         if watch is not None:
             watch(engine)
+        self._report(writer)
         try:
             totals = engine.run(plan, self._enough)
         except BaseException:
@@ -147,7 +149,7 @@ class PassSteps:
             if math.dist(place, (taken.slide_x_um, taken.slide_y_um)) > SAME_PLACE_UM:
                 raise UserError(
                     f"the pass '{self._name}' was begun for other positions: {taken.name} was "
-                    f"taken at ({taken.slide_x_um:.1f}, {taken.slide_y_um:.1f}) um.",
+                    f"taken at ({taken.slide_x_um:.1f}, {taken.slide_y_um:.1f}) µm.",
                     file=self._scan.folder.path,
                     hint="Restore the cells.csv it was begun with, or take it again with --fresh.",
                 )
@@ -184,6 +186,7 @@ class PassSteps:
             done += 1
             self._progress("finding focus", done, total)
 
+        self._progress("finding focus", 0, total)
         earlier = self._earlier_plane()
         if earlier is None:
             start_um = scan.hardware.focus_z_um + offset
@@ -216,6 +219,7 @@ class PassSteps:
         # Before the pass was begun the slide may have been taken out once more.
         if known is not None and self._scan.is_begun(self._name):
             return known
+        self._progress("locating the returned slide", 0, 0)
         reader = self._scan.folder.open_pass("unstained")
         settings = self._scan.slide.slide_return
         if settings.search == "none":
@@ -261,8 +265,9 @@ class PassSteps:
                 hint="Stain it and put it back, or use --force if it is stained only faintly.",
             )
 
-    def _finished(self, writer: PassWriter, position: Position) -> None:
-        self._progress(self._name, len(writer.wells), len(self.plan.positions))
+    def _report(self, writer: PassWriter) -> None:
+        """Say how many positions are taken."""
+        self._progress(f"scanning {self._name}", len(writer.wells), len(self.plan.positions))
 
     def _count_taken(self) -> int:
         """White cells of the positions that an earlier run took, for `stop.white_cells`."""

@@ -168,8 +168,8 @@ def check_limits(positions: Sequence[Position], hardware: Hardware, slide: Slide
         low, high = min(values), max(values)
         if low < limits[0] or high > limits[1]:
             raise UserError(
-                f"the region needs stage positions from {axis[0]} = {low:.0f} to {high:.0f} um, "
-                f"but the stage's limits are {limits[0]:g} to {limits[1]:g} um.",
+                f"the region needs stage positions from {axis[0]} = {low:.0f} to {high:.0f} µm, "
+                f"but the stage's limits are {limits[0]:g} to {limits[1]:g} µm.",
                 file=slide.file,
                 field=f"region.{axis}",
                 hint=f"Choose a region inside the limits of {hardware.file.name}.",

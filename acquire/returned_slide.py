@@ -76,7 +76,7 @@ class SlideSearch:
                 problem = f" ({error})"
         check(seen)
         raise UserError(
-            f"the returned slide was not found within {self.settings.reach_um:g} um of where it "
+            f"the returned slide was not found within {self.settings.reach_um:g} µm of where it "
             f"lay: none of {len(seen)} fields shows what was scanned before{problem}.",
             file=self.before.path.parent,
             hint="Check that it is the same slide, put back as it lay, and in focus; a larger "

@@ -27,7 +27,7 @@ from plsctl.acquire.verdict import verify_pass
 from plsctl.acquire.whole_files import sync_folder
 
 Progress = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, and how much there is."""
+"""What is being done, how much of it is done, and how much there is (0: nothing is counted)."""
 
 _BEGINNINGS = ("pass_started", "pass_resumed", "pass_put_aside")
 """After these a verdict on the pass no longer holds."""
@@ -68,8 +68,8 @@ class Scan:
             (low, high), (first, last) = getattr(stage, axis), getattr(region, axis)
             if first < low or last > high:
                 raise UserError(
-                    f"the region spans {axis[0]} = {first:g} to {last:g} um, but the stage's "
-                    f"limits are {low:g} to {high:g} um.",
+                    f"the region spans {axis[0]} = {first:g} to {last:g} µm, but the stage's "
+                    f"limits are {low:g} to {high:g} µm.",
                     file=self.slide.file,
                     field=f"region.{axis}",
                     hint=f"Choose a region inside the limits of {self.hardware.file.name}.",
@@ -307,8 +307,8 @@ class Scan:
         found: dict[str, list[str]] = {}
         for name in begun:
             if name not in without:
+                progress(f"verifying {name}", 0, 0)
                 found[name] = verify_pass(self.folder.open_pass(name))
-                progress(f"verified {name}", 1, 1)
         return found
 
 

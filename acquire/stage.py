@@ -45,8 +45,8 @@ class Stage:
         ):
             if value is not None and not (low <= value <= high):
                 raise UserError(
-                    f"{axis} = {value:.1f} um lies outside the stage's limits "
-                    f"({low:g} to {high:g} um).",
+                    f"{axis} = {value:.1f} µm lies outside the stage's limits "
+                    f"({low:g} to {high:g} µm).",
                     file=self._file,
                     field=f"stage.{axis}_um",
                     hint="Choose a region inside the limits."
@@ -84,7 +84,7 @@ class Stage:
     def _travel(self, x_um: float, y_um: float) -> tuple[float, float]:
         stage = self._settings
         attempt(
-            f"move the stage to ({x_um:.1f}, {y_um:.1f}) um",
+            f"move the stage to ({x_um:.1f}, {y_um:.1f}) µm",
             lambda: self._core.setXYPosition(stage.xy_device, x_um, y_um),
         )
         self.wait(stage.xy_device)
@@ -92,8 +92,8 @@ class Stage:
         error_um = math.hypot(x - x_um, y - y_um)
         if error_um > stage.tolerance_um:
             raise StoppedElsewhere(
-                f"the stage was sent to ({x_um:.1f}, {y_um:.1f}) um and stopped {error_um:.1f} um "
-                f"away (tolerance {stage.tolerance_um:g} um).",
+                f"the stage was sent to ({x_um:.1f}, {y_um:.1f}) µm and stopped {error_um:.1f} µm "
+                f"away (tolerance {stage.tolerance_um:g} µm).",
                 hint="Check that nothing blocks the stage, then run the same command again.",
             )
         return x, y
@@ -102,12 +102,12 @@ class Stage:
         """Go to a height and verify the arrival (errors as `move_xy`)."""
         stage = self._settings
         self.check_limits(z_um=z_um)
-        attempt(f"move z to {z_um:.2f} um", lambda: self._core.setPosition(stage.z_device, z_um))
+        attempt(f"move z to {z_um:.2f} µm", lambda: self._core.setPosition(stage.z_device, z_um))
         self.wait(stage.z_device)
         arrived = self.position_um[2]
         if abs(arrived - z_um) > stage.tolerance_um:
             raise HardwareError(
-                f"z was sent to {z_um:.2f} um and stopped at {arrived:.2f} um.",
+                f"z was sent to {z_um:.2f} µm and stopped at {arrived:.2f} µm.",
                 hint="Check the focus drive, then run the same command again.",
             )
 

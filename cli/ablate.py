@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, progress, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, one_of, progress, say
 
 
 def ablate(
@@ -55,11 +56,18 @@ def ablate(
 
     Example: plsctl ablate wbc.zarr --out runs/ablation --recipes full-nohe,le18deg,brightfield
     """
-    from plsctl.models.ablation import BASE, chosen_recipes
-    from plsctl.models.ablation import ablate as run_ablation
-    from plsctl.models.paper_tables import Comparison, paper_table, recipe_arms
+    from plsctl.models.paper_tables import (
+        BASE,
+        Comparison,
+        chosen_recipes,
+        paper_table,
+        recipe_arms,
+    )
+    from plsctl.models.registry import model_spec
+    from plsctl.models.run_folder import DEVICES
     from plsctl.process.dataset import Dataset
 
+    one_of("device", device or "auto", DEVICES)
     opened = Dataset.open(data)
     if table is not None:
         for name, value in (("recipes", recipes), ("model", model)):
@@ -68,6 +76,7 @@ def ablate(
         asked = paper_table(table)
     else:
         model = model or "maepnet"
+        model_spec(model)
         asked = Comparison(recipe_arms(chosen_recipes(opened, recipes), model), base=BASE)
     split = split or asked.split
     given = {
@@ -77,11 +86,19 @@ def ablate(
         "patience": patience, "device": device, "precision": precision,
     }  # fmt: skip
     options = {name: value for name, value in given.items() if value is not None}
+    opened.split(split, str(given["target"]))
     runs = [f"{arm.name}-{seed}" for arm in asked.arms for seed in range(seeds)]
-    with progress("training", total=100 * len(runs)) as advance:
+    say(f"Training {counted(len(runs), 'run')} on {data}; first the network library is loaded ...")
+    from plsctl.models.ablation import ablate as run_ablation
+
+    with progress("training and measuring", total=len(runs), unit="run") as advance:
 
         def on_share(run: str, share: float) -> None:
-            advance(completed=100 * (runs.index(run) + share), description=run)
+            number = runs.index(run)
+            advance(
+                completed=number + share,
+                note=f"{run}, {100 * share:.0f} % of its training",
+            )
 
         result = run_ablation(
             opened, out, asked.arms, base=asked.base, seeds=seeds, split=split, options=options,

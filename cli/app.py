@@ -4,7 +4,9 @@ Command modules are imported when they are named, and import what is heavy insid
 `plsctl --help` loads neither NumPy nor Micro-Manager nor torch.
 """
 
+import atexit
 import errno
+import gc
 import importlib
 import sys
 import tempfile
@@ -203,4 +205,7 @@ def plsctl(
 
 def main() -> None:
     """Entry point of the console script."""
+    # At the end Python would look through every object of torch and SciPy for cycles, for seconds
+    # on a busy machine, after the last line was printed; nothing is left to be done for them.
+    atexit.register(gc.freeze)
     app()

@@ -7,7 +7,8 @@ import typer
 
 from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.acquire.words import command_line, counted, duration
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
 from plsctl.cli.splitting import SeedOption, SplitByOption, SplitOption, parse_split
 
 
@@ -69,6 +70,7 @@ def build_dataset(
 
     Example: plsctl build-dataset scans/S001 -o wbc.zarr --workers 4
     """
+    from plsctl.acquire.locations import is_remote
     from plsctl.process.build import build_dataset as build
     from plsctl.process.build_settings import BuildSettings
     from plsctl.process.cluster import cluster_workers
@@ -86,7 +88,8 @@ def build_dataset(
         {"crop_px": crop, "margin_px": margin, "highres_method": highres_method}
     )
     division = parse_split(split, split_by, seed)
-    with progress("positions") as advance:
+    say(f"Cutting the white cells of {counted(len(scans), 'scan')} into {out}.")
+    with progress("opening the scans") as advance:
         result = build(
             scans,
             out,
@@ -96,7 +99,7 @@ def build_dataset(
             quality=load_quality(quality, keep_rejected),
             workers=workers if scheduler is None else cluster_workers(scheduler),
             overwrite=overwrite,
-            progress=lambda done, total: advance(completed=done, total=total),
+            progress=advance.steps,
             say=say,
         )
     emit(
@@ -114,6 +117,10 @@ def build_dataset(
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in result.dropped.items())
     say(
-        f"{result.samples} samples from {result.positions} positions in {result.path}"
-        f" ({result.seconds:.0f} s); dropped: {reasons or 'none'}."
+        f"{counted(result.samples, 'sample')} from {counted(result.positions, 'position')} in "
+        f"{result.path} ({duration(result.seconds)}); dropped: {reasons or 'none'}."
     )
+    if not is_remote(result.path):
+        say(f"To look at the worst first: {command_line('review', result.path)}")
+    runs = Path("runs") / result.path.stem
+    say_next("train", "fast", "--data", result.path, "--out", runs)

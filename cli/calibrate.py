@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import command_line, counted
 from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, emit, progress, say
+
+NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 
 app = typer.Typer(no_args_is_help=True, help="Measure exposures and write tables.")
 
@@ -63,18 +66,20 @@ def exposures(
     frames = (Frame(BRIGHTFIELD),) if brightfield_only else all_frames()
     with (
         stop_on_signals("no table was written") as stop,
+        progress(f"starting the devices of {described.name}") as advance,
         open_microscope(described) as microscope,
-        progress("exposures", len(frames)) as advance,
     ):
         microscope.set_objective(name)
         microscope.move_xy(*microscope.to_stage(*at_um))
         settings = FocusSettings()
         search = FocusSearch(microscope, GradientFocusJudge(), settings, stop)
         guess_um = described.focus_z_um + microscope.objective.offset_z_um
+        advance(description="finding focus")
         z_um, _ = search.find(guess_um, settings.range_um)
         microscope.move_z(z_um)
         calibration = ExposureCalibration(microscope, stop, longest_ms)
-        table = calibration.measure(frames, lambda label: advance(description=label))
+        advance(description="measuring exposures", total=len(frames), unit="image")
+        table = calibration.measure(frames, lambda label: advance())
     save_exposures(table, out)
     emit(
         {
@@ -86,7 +91,8 @@ def exposures(
         },
         json,
     )
-    say(f"{len(table.rows)} exposures written to {out}.")
+    say(f"{counted(len(table.rows), 'exposure')} written to {out}.")
+    say(f"Name the table in the slide file, exposures: {out.name}. {NEXT}")
 
 
 @app.command()
@@ -114,7 +120,10 @@ def levels(
     found = len({(e.exposure_ms, e.gain) for e in after.rows.values()})
     loss = greatest_loss(before, after)
     emit({"table": out, "levels": found, "greatest_loss": loss}, json)
-    say(f"{found} levels in {out}; no frame loses more than {100 * loss:.0f} % of its light.")
+    say(
+        f"{counted(found, 'level')} in {out}; no frame loses more than {100 * loss:.0f} % of its "
+        "light."
+    )
 
 
 def _check_place(table: Path, overwrite: bool) -> None:

@@ -3,15 +3,20 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import command_line
+from plsctl.cli.work import Bar, Lines, Work, WorkState
+
+if TYPE_CHECKING:
+    from plsctl.process.dataset import Dataset
 
 console = Console(stderr=True)
 """Text for people goes to standard error, so that standard output holds data only."""
@@ -77,41 +82,52 @@ def say(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def say_next(*words: object) -> None:
+    """Say which command comes next, so that it can be pasted into the shell."""
+    say(f"Next: {command_line(*words)}")
+
+
+def scan_of(data: "Dataset | Path") -> str:
+    """The scan that a data set was cut from, where it lies at its usual place; else SCAN."""
+    from plsctl.acquire.errors import PlsctlError
+    from plsctl.process.dataset import Dataset
+
+    try:
+        opened = Dataset.open(data) if isinstance(data, Path) else data
+    except PlsctlError:
+        return "SCAN"
+    slides = opened.attributes.slides
+    places = [
+        folder / name for folder in (Path("scans"), opened.path.parent / "scans") for name in slides
+    ]
+    return next((str(place) for place in places if place.is_dir()), "SCAN")
+
+
+def one_of(name: str, value: str, known: Sequence[str]) -> None:
+    """`UserError` where an option has none of its values."""
+    if value not in known:
+        raise UserError(
+            f"there is no {name} '{value}'.",
+            field=name,
+            hint=f"Choose {', '.join(known[:-1])} or {known[-1]}.",
+        )
+
+
 @contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Callable[..., None]]:
-    """Show how far long work has come, its rate and the time left, on standard error.
+def progress(description: str, total: float | None = None, unit: str = "") -> Iterator[Work]:
+    """Show what is done, how much of it, its rate and the time left, on standard error.
 
-    Yields
-    ------
-    advance
-        Call it with the number of finished items (1 by default); `advance(completed=n)` sets the
-        count, `advance(total=n)` the total, `advance(description=text)` the text.
+    A bar on a terminal; elsewhere, in logs and pipes, a line now and then.
+
+    Parameters
+    ----------
+    description
+        What is done; a call of what is yielded may change it.
+    total
+        How much there is to do, where it is known.
+    unit
+        What is counted, in the singular.
     """
-    from rich import progress as bars
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]}"),
-        bars.TimeRemainingColumn(elapsed_when_finished=True),
-    )
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        bar.add_task(description, total=total, rate="")
-        (task,) = bar.tasks
-
-        def advance(
-            items: float = 1,
-            *,
-            completed: float | None = None,
-            total: float | None = None,
-            description: str | None = None,
-        ) -> None:
-            if completed is None:
-                bar.advance(task.id, items if total is None and description is None else 0)
-            rate = f"{task.speed:.1f}/s" if task.speed else ""
-            bar.update(
-                task.id, completed=completed, total=total, description=description, rate=rate
-            )
-
-        yield advance
+    state = WorkState(description, total, unit)
+    with Bar(state, console) if console.is_terminal else Lines(state, say) as display:
+        yield Work(state, display)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 from plsctl.cli.splitting import SeedOption, SplitByOption, parse_split
 
@@ -156,10 +157,7 @@ def label(
     joined = join_labels(data.table, read_labels(labels), labels)
     rewrite_table(data, joined.table)
     emit({"samples": len(data), "labelled": joined.matched, "unused": joined.unused}, json)
-    say(
-        f"{joined.matched} of {len(data)} samples have labels; {joined.unused} labels are of no "
-        "sample."
-    )
+    say(joined.sentence)
 
 
 @app.command()
@@ -180,7 +178,7 @@ def table(
     data = Dataset.open(dataset)
     if out is not None:
         _write_table(data, out)
-        say(f"{len(data)} rows in {out}.")
+        say(f"{counted(len(data), 'row')} in {out}.")
     _report(data, json)
 
 
@@ -216,7 +214,7 @@ def _merge(
     from plsctl.process.dataset_merge import merge_datasets
 
     reach_um = Dataset.open(sources[0]).reach_um
-    with progress("samples") as advance:
+    with progress(f"writing {out}", unit="sample") as advance:
         merged = merge_datasets(
             sources,
             out,
@@ -236,4 +234,4 @@ def _report(data: "Dataset", json: bool) -> None:
         splits = {name or "none": int(count) for name, count in counts.items()}
     emit({"dataset": data.path, "samples": len(data), "splits": splits}, json)
     parts = ", ".join(f"{count} {name}" for name, count in splits.items())
-    say(f"{data.path}: {len(data)} samples ({parts or 'not divided'}).")
+    say(f"{data.path}: {counted(len(data), 'sample')} ({parts or 'not divided'}).")

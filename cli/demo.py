@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plsctl.acquire.words import counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 from plsctl.cli.evaluate import say_verdict
+from plsctl.cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:
     from plsctl.acquire.scan import Scan
@@ -48,7 +50,7 @@ class Size:
     focus_points: int
 
 
-FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 1200, 3)
+FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 800, 3)
 QUICK = Size("quick", (10000, 10468), (5800, 6151), "le18deg", "le18deg", 300, 1)
 
 
@@ -86,6 +88,10 @@ def demo(
 
     size = QUICK if quick else FULL
     timing = Timing()
+    say(
+        f"A simulated smear is scanned three times, its cells are matched and learnt; all of it "
+        f"goes into {directory}."
+    )
     scan = _open(directory, size)
     for name in PASSES:
         timing.measure(f"{name} pass", partial(_take, scan, name))
@@ -113,7 +119,7 @@ def demo(
         json,
     )
     say_verdict(scores)
-    say(f"All done in {sum(timing.seconds.values()) / 60:.1f} min. Open {place.resolve()}")
+    say(f"All done in {duration(sum(timing.seconds.values()))}. Open {place.resolve()}")
 
 
 def _open(directory: Path, size: Size) -> "Scan":
@@ -143,17 +149,16 @@ def _take(scan: "Scan", name: "PassName") -> None:
     if scan.is_finished(name):
         say(f"Pass {name}: taken before.")
         return
-    with stop_on_signals() as stop, progress(f"scan {name}") as advance:
+    with stop_on_signals() as stop, progress("reading the settings") as advance:
         result = run_pass(
             scan,
             name,
             lambda operator: make_roles(operator, assume_yes=True),
             stop,
-            progress=lambda what, done, total: advance(
-                description=what, completed=done, total=total
-            ),
+            progress=advance.steps,
         )
-    say(f"Pass {name}: {result.totals.positions} positions, {result.totals.frames} images.")
+    positions = counted(result.totals.positions, "position")
+    say(f"Pass {name}: {positions}, {counted(result.totals.frames, 'image')}.")
     if result.verdict is not None:
         say(f"Safe to stain: {'yes' if result.verdict.safe else 'no'}.")
 
@@ -163,14 +168,10 @@ def _build(scan: Path, dataset: Path) -> int:
     from plsctl.process.dataset import Dataset
 
     if not dataset.exists():
-        with progress("cutting cells") as advance:
-            result = build_dataset(
-                [scan],
-                dataset,
-                progress=lambda done, total: advance(completed=done, total=total),
-            )
+        with progress("opening the scan") as advance:
+            result = build_dataset([scan], dataset, progress=advance.steps)
         dropped = ", ".join(f"{count} {reason}" for reason, count in result.dropped.items())
-        say(f"Data set: {result.samples} samples; dropped: {dropped or 'none'}.")
+        say(f"Data set: {counted(result.samples, 'sample')}; dropped: {dropped or 'none'}.")
     return len(Dataset.open(dataset))
 
 
@@ -194,22 +195,23 @@ def _train(size: Size, dataset: Path, run: Path) -> None:
         # than the second one gains.
         threads=1,
     )
-    with progress("training") as advance:
+    with progress("reading the data set") as advance:
+        shown = TrainingProgress(advance)
         result = train(
-            config,
-            on_epoch=lambda row: advance(
-                description=f"epoch {row['epoch']:.0f}: SSIM {row['validation_ssim']:.3f}"
-            ),
-            on_step=lambda report: advance(completed=report.step, total=report.steps),
+            config, on_epoch=shown.on_epoch, on_step=shown.on_step, on_phase=shown.on_phase
         )
-    say(f"Trained: {result.epochs} epochs, SSIM {result.metrics['validation_ssim']:.3f}.")
+    say(
+        f"Trained: {counted(result.epochs, 'epoch')} in {duration(result.seconds)}, validation "
+        f"SSIM {result.metrics['validation_ssim']:.3f}."
+    )
 
 
 def _evaluate(run: Path) -> dict[str, Any]:
     from plsctl.models.evaluation import evaluate
     from plsctl.models.run import Run
 
-    scores: dict[str, Any] = evaluate(Run.open(run))
+    with progress("comparing samples", unit="sample") as advance:
+        scores: dict[str, Any] = evaluate(Run.open(run), on_samples=advance)
     names = {"prediction": scores["metrics"], **scores["baselines"]}
     for name, values in names.items():
         say(f"  {name:12s} SSIM {values['ssim']['mean']:.3f}, MAE {values['mae']['mean']:.4f}")
@@ -221,7 +223,7 @@ def _stain(scan: "Scan", run: Path, stained: Path) -> None:
     from plsctl.models.run import Run
     from plsctl.models.staining import stain
 
-    with progress("staining virtually") as advance:
+    with progress("staining virtually", unit="position") as advance:
         stain(
             Predictor(Run.open(run)),
             scan.folder.path,
@@ -234,10 +236,12 @@ def _report(place: Path, folders: list[Path], stained: Path) -> None:
     from plsctl.models.report import write_report
     from plsctl.models.report_run import stained_section
 
-    write_report(
-        place,
-        folders,
-        title="From a blood smear to a virtual stain",
-        subtitle="One simulated slide: scanned unstained, stained and at 100x, matched, learnt.",
-        extra=[stained_section(folders[0], stained)],
-    )
+    with progress("drawing the report"):
+        write_report(
+            place,
+            folders,
+            title="From a blood smear to a virtual stain",
+            subtitle="One simulated slide: scanned unstained, stained and at 100x, matched, "
+            "learnt.",
+            extra=[stained_section(folders[0], stained)],
+        )

@@ -1,8 +1,18 @@
 """`plsctl devices`: open the hardware, say what answers, and how to mend what does not."""
 
+from pathlib import Path
+
 import typer
 
-from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, console, emit
+from plsctl.cli.common import (
+    HardwareOption,
+    JsonFlag,
+    VerboseFlag,
+    console,
+    emit,
+    progress,
+    say_next,
+)
 
 
 def devices(
@@ -19,8 +29,11 @@ def devices(
     from plsctl.acquire.interrupt import stop_on_signals
 
     described = load_hardware(hardware)
-    with stop_on_signals("not every part was asked") as stop:
-        check = DeviceCheck(described, stop)
+    with (
+        stop_on_signals("not every part was asked") as stop,
+        progress(f"asking {described.name}") as advance,
+    ):
+        check = DeviceCheck(described, stop, lambda part: advance(description=f"asking the {part}"))
         answers = check.run()
     stage = described.stage
     emit(
@@ -47,3 +60,9 @@ def devices(
         console.print(table)
     if not check.is_well:
         raise typer.Exit(3)
+    if described.core == "simulator":
+        slide = Path("examples") / "small.yaml"
+        say_next("scan", slide if slide.is_file() else "SLIDE.yaml", "--pass", "unstained")
+    else:
+        name = f"exposures_{described.low_power}.csv"
+        say_next("calibrate", "exposures", "--hardware", hardware, "-o", name)

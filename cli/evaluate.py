@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, progress, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import (
+    JsonFlag,
+    VerboseFlag,
+    console,
+    emit,
+    one_of,
+    progress,
+    say,
+    say_next,
+    scan_of,
+)
 
 
 def evaluate(
@@ -33,34 +44,54 @@ def evaluate(
 
     Example: plsctl evaluate runs/first --split test
     """
+    from plsctl.models.run_folder import DEVICES, read_trained
+    from plsctl.process.dataset import Dataset
+
+    one_of("device", device, DEVICES)
+    config, facts = read_trained(run)
+    chosen = Dataset.open(data or config.data)
+    total = len(chosen.split(split, facts.target))
+    chosen.channels_of(facts.labels)
+    chosen.require_margin(facts.margin_px)
+    say(
+        f"Comparing {run} with the {counted(total, f'{split} sample')} of {chosen.path}; first the "
+        "network library is loaded ..."
+    )
     from plsctl.models.evaluation import evaluate as evaluate_run
     from plsctl.models.prediction import Predictor
     from plsctl.models.run import Run
-    from plsctl.process.dataset import Dataset
 
     opened = Run.open(run)
-    chosen = Dataset.open(data or opened.config.data)
-    total = len(chosen.split(split, opened.facts.target))
     predictor = Predictor(opened, device=device)
     types = None
     if cell_types:
         from plsctl.models.cell_types import CellTypeReader
 
-        with progress("learning cell types", total=100) as advance:
+        with progress("learning cell types", total=100, unit="%") as advance:
             types = CellTypeReader(
                 chosen,
                 opened.facts.target,
                 device=predictor.device,
                 on_share=lambda share: advance(completed=100 * share),
             )
-    with progress("evaluating", total=total) as advance:
+    with progress("comparing samples", total=total, unit="sample") as advance:
+        done = 0
+
+        def on_samples(count: int) -> None:
+            nonlocal done
+            done += count
+            advance(count)
+            if done == total:
+                advance(description="drawing the best and the worst samples")
+
         result = evaluate_run(
-            opened, chosen, split, predictor=predictor, types=types, on_samples=advance
+            opened, chosen, split, predictor=predictor, types=types, on_samples=on_samples
         )
     _show(result)
     _show_worst(result, run / f"worst_{split}.csv")
     say(f"Best and worst samples: {run / f'gallery_{split}.png'}")
     say_verdict(result)
+    say_next("stain", run, scan_of(chosen), "-o", "stained.ome.zarr")
     emit(result, as_json)
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.acquire.errors import UserError
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say, say_next, scan_of
 
 
 def export(
@@ -18,10 +19,17 @@ def export(
 
     Example: plsctl export runs/first --out first.onnx
     """
+    from plsctl.models.run_folder import read_trained
+
+    config, _ = read_trained(run)
+    if out.suffix != ".onnx":
+        raise UserError(f"{out} does not end in .onnx.", field="out", hint="Call it model.onnx.")
+    say(f"Exporting {run} to {out}; first the network library is loaded ...")
     from plsctl.models.export import export_run
     from plsctl.models.run import Run
 
-    difference = export_run(Run.open(run), out)
+    with progress("exporting"):
+        difference = export_run(Run.open(run), out)
     emit({"model": out, "largest_difference_counts": difference}, json)
     say(f"{out}: differs from the run by at most {difference} of 255 on a window of noise.")
-    say(f"Next: plsctl stain {out} SCAN -o stained.ome.zarr")
+    say_next("stain", out, scan_of(config.data), "-o", "stained.ome.zarr")

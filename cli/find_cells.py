@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
 
 
 def find_cells(
@@ -20,6 +21,9 @@ def find_cells(
     Example: plsctl find-cells scans/S001
     """
     from plsctl.acquire.errors import UserError
+    from plsctl.acquire.locations import is_remote
+    from plsctl.acquire.slide import load_slide
+    from plsctl.acquire.store import ScanFolder
     from plsctl.process.cells import StainedCellFinder
 
     if not scan.is_dir():
@@ -28,6 +32,15 @@ def find_cells(
             file=scan,
             hint="Name the folder that plsctl scan wrote, such as scans/S001.",
         )
-    count = StainedCellFinder().find(scan)
+    with progress(f"finding white cells in {scan}"):
+        count = StainedCellFinder().find(scan)
     emit({"cells": count, "table": scan / "cells.csv"}, json)
-    say(f"{count} white cells in {scan / 'cells.csv'}.")
+    say(f"{counted(count, 'white cell')} in {scan / 'cells.csv'}.")
+    if is_remote(scan):
+        return
+    folder = ScanFolder(scan)
+    passes = load_slide(folder.slide_file).passes if folder.slide_file.is_file() else ()
+    if "highres" in passes and not folder.pass_path("highres").exists():
+        say_next("scan", scan, "--pass", "highres")
+    else:
+        say_next("build-dataset", scan, "-o", f"{scan.name}.zarr")

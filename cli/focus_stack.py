@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 METHODS = ("wavelet", "harris")
 
@@ -49,7 +50,8 @@ def focus_stack(
         if path is not None:
             refuse_name(path)
     settings = FocusStackSettings.model_validate({"method": method, "align": align})
-    result = join([read_image(path) for path in images], settings)
+    with progress(f"joining {counted(len(images), 'image')}"):
+        result = join([read_image(path) for path in images], settings)
     write_image(out, result.image)
     if depth is not None:
         grey = result.depth.astype(np.float32) * (255 / (len(images) - 1))
@@ -68,4 +70,4 @@ def focus_stack(
         },
         json,
     )
-    say(f"{out}: {len(images)} images joined by the method {method}.")
+    say(f"{out}: {counted(len(images), 'image')} joined by the method {method}.")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 METHODS = ("canny", "log")
 
@@ -37,7 +37,8 @@ def match(
         )
     one, other = read_image(a), read_image(b)
     by_edges = method == "canny"
-    found = locate_by_edges(one, other) if by_edges else locate_by_log(one, other, ratio)
+    with progress(f"looking for {a.name} in {b.name}"):
+        found = locate_by_edges(one, other) if by_edges else locate_by_log(one, other, ratio)
     emit(asdict(found), json)
     say(
         f"{a.name} lies at ({found.dx:.2f}, {found.dy:.2f}) in {b.name}, scale {found.scale:.4f}, "

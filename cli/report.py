@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, say
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 
 
 def report(
@@ -26,12 +26,19 @@ def report(
     """
     from plsctl.acquire.locations import is_remote
     from plsctl.models.report import kind_of, write_report
+    from plsctl.models.run_folder import read_run
 
-    for path in paths:
-        kind_of(path)
+    kinds = [kind_of(path) for path in paths]
+    for path, kind in zip(paths, kinds, strict=True):
+        if kind == "run":
+            read_run(path)
     first = paths[0]
     name = f"{first.name.split('.')[0]}_report.html"
     place = out or (Path(name) if is_remote(first) else first.with_name(name))
-    write_report(place, paths)
+    names = ", ".join(str(path) for path in paths)
+    first_of_all = "; first the network library is loaded" if "run" in kinds else ""
+    say(f"Drawing the report on {names}{first_of_all} ...")
+    with progress("drawing the report"):
+        write_report(place, paths)
     emit({"report": place, "bytes": place.stat().st_size}, json)
-    say(f"Report written to {place}.")
+    say(f"Report written to {place}. Next: open it in a browser.")

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
     from plsctl.process.review import Query, Review
@@ -84,8 +85,9 @@ def review(
     if decisions is not None:
         result["adopted"] = _adopt(session, decisions)
     if export is not None:
-        result["exported"] = session.export(export)
-        say(f"{result['exported']} decisions written to {export}.")
+        exported = session.export(export)
+        result["exported"] = exported
+        say(f"{counted(exported, 'decision')} written to {export}.")
     if html is not None:
         result["page"], result["shown"] = html, _write(session, html, query, count)
     if decisions is None and export is None and html is None:
@@ -93,8 +95,8 @@ def review(
     counts = session.counts()
     emit(result | counts, json)
     say(
-        f"{counts['samples']} samples: {counts['kept']} kept, {counts['dropped']} dropped, "
-        f"{counts['open']} open."
+        f"{counted(counts['samples'], 'sample')}: {counts['kept']} kept, "
+        f"{counts['dropped']} dropped, {counts['open']} open."
     )
 
 
@@ -103,15 +105,16 @@ def _adopt(session: "Review", decisions: Path) -> int:
 
     with locked(session.data.path, ONE_AT_A_TIME):
         adopted = session.adopt(decisions)
-    say(f"{adopted} decisions taken from {decisions}.")
+    say(f"{counted(adopted, 'decision')} taken from {decisions}.")
     return adopted
 
 
 def _write(session: "Review", html: Path, query: "Query", count: int) -> int:
     from plsctl.process.review_page import write_page
 
-    shown = write_page(session, html, query, count)
-    say(f"{shown} samples in {html}.")
+    with progress("drawing the page"):
+        shown = write_page(session, html, query, count)
+    say(f"{counted(shown, 'sample')} in {html}.")
     return shown
 
 

@@ -1,5 +1,8 @@
 """Who judges and acts during a scan: the processing methods, and the person at the keyboard."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.cli.common import say
@@ -7,6 +10,8 @@ from plsctl.process.cells import StainedCellFinder
 from plsctl.process.judge import BrightfieldJudge
 from plsctl.process.registration import CoarseRegistrar
 from plsctl.process.sharpness import GradientFocusJudge
+
+Paused = Callable[[], AbstractContextManager[None]]
 
 REQUESTS = {
     "unstained": "Put the unstained slide on the stage.",
@@ -16,10 +21,16 @@ REQUESTS = {
 
 
 class ConsoleOperator:
-    """Asks the person at the keyboard; with `assume_yes` everything asked for is taken as done."""
+    """Asks the person at the keyboard; with `assume_yes` everything asked for is taken as done.
 
-    def __init__(self, assume_yes: bool) -> None:
+    Inside `paused` nothing else is written to the terminal.
+    """
+
+    def __init__(
+        self, assume_yes: bool, paused: Callable[[], AbstractContextManager[None]]
+    ) -> None:
         self._assume_yes = assume_yes
+        self._paused = paused
 
     def prepare(self, pass_name: str, resumed: bool) -> None:
         """Ask for the slide in the state the pass needs."""
@@ -27,9 +38,10 @@ class ConsoleOperator:
             return
         import typer
 
-        say(REQUESTS[pass_name])
         try:
-            done = typer.confirm("Done?", default=True, err=True)
+            with self._paused():
+                say(REQUESTS[pass_name])
+                done = typer.confirm("Done?", default=True, err=True)
         except typer.Abort:
             raise UserError(
                 f"nobody said that the slide is ready; the pass '{pass_name}' was not started.",
@@ -55,12 +67,18 @@ class AnnouncedOperator:
         self._operator.prepare(pass_name, resumed)
 
 
-def make_roles(operator: Operator | None, assume_yes: bool) -> Roles:
+def make_roles(
+    operator: Operator | None,
+    assume_yes: bool,
+    paused: Paused = nullcontext,
+) -> Roles:
     """The judges of `process`, and the backend's operator or the person at the keyboard."""
     return Roles(
         focus=GradientFocusJudge(),
         field=BrightfieldJudge(),
         registrar=CoarseRegistrar(),
         cells=StainedCellFinder(),
-        operator=ConsoleOperator(assume_yes) if operator is None else AnnouncedOperator(operator),
+        operator=ConsoleOperator(assume_yes, paused)
+        if operator is None
+        else AnnouncedOperator(operator),
     )

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
     from plsctl.acquire.engine import Engine
     from plsctl.acquire.scan import Progress, Scan
     from plsctl.acquire.slide import PassName
+    from plsctl.acquire.verdict import Verdict
+
+
+SCANS = Path("scans")
 
 
 def scan(
@@ -22,7 +27,7 @@ def scan(
         str | None,
         typer.Option("--pass", help="unstained, stained or highres; without it: go on, or advise."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Scans are written to OUT/SLIDE.")] = Path("scans"),
+    out: Annotated[Path, typer.Option(help="Scans are written to OUT/SLIDE.")] = SCANS,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done: positions, time, disk.")
     ] = False,
@@ -48,16 +53,17 @@ def scan(
     from plsctl.acquire.scan import open_scan
 
     opened = open_scan(slide_file, out)
+    named = [slide_file] if out == SCANS else [slide_file, "--out", out]
     if verify:
         _verify(opened, json)
         return
     name = _choose_pass(opened, pass_name, dry_run)
     if name is None:
-        _advise(opened, json)
+        _advise(opened, named, json)
     elif dry_run:
         _forecast(opened, name, json)
     else:
-        _take(opened, name, fresh=fresh, force=force, yes=yes, as_json=json)
+        _take(opened, name, named, fresh=fresh, force=force, yes=yes, as_json=json)
 
 
 def _choose_pass(opened: "Scan", name: str | None, dry_run: bool) -> "PassName | None":
@@ -72,17 +78,33 @@ def _choose_pass(opened: "Scan", name: str | None, dry_run: bool) -> "PassName |
     return opened.open_pass_name() or (opened.next_pass_name() if dry_run else None)
 
 
-def _advise(opened: "Scan", as_json: bool) -> None:
+def _advise(opened: "Scan", named: list[Any], as_json: bool) -> None:
     following = opened.next_pass_name()
+    text = _what_next(opened, named)
     if following is None:
-        text = f"All passes of slide {opened.slide.slide} are finished."
-    else:
-        text = f"Next: plsctl scan {opened.slide.file} --pass {following}"
-        if following == "stained":
-            answer = {True: "yes", False: "no", None: "not judged yet"}
-            text = f"Safe to stain: {answer[opened.safe_to_stain()]}. {text}"
+        text = f"All passes of slide {opened.slide.slide} are finished. {text}"
+    elif following == "stained":
+        answer = {True: "yes", False: "no", None: "not judged yet"}
+        text = f"Safe to stain: {answer[opened.safe_to_stain()]}. {text}"
     emit({"pass": None, "next": following, "safe_to_stain": opened.safe_to_stain()}, as_json)
     say(text)
+
+
+def _what_next(opened: "Scan", named: list[Any]) -> str:
+    """What to do with the slide now, and the command after it."""
+    from plsctl.cli.roles import REQUESTS
+
+    following = opened.next_pass_name()
+    if following is None:
+        folder = opened.folder.path
+        return f"Next: {command_line('build-dataset', folder, '-o', f'{folder.name}.zarr')}"
+    if following == "stained" and not opened.safe_to_stain():
+        judged = opened.safe_to_stain() is not None
+        again = ["--pass", "unstained", "--fresh"] if judged else ["--verify"]
+        return f"Do not stain it. Next: {command_line('scan', *named, *again)}"
+    # What has to be done at the microscope stands before the command, for it cannot be undone.
+    request = "" if following == "unstained" else f"{REQUESTS[following]} "
+    return f"{request}Next: {command_line('scan', *named, '--pass', following)}"
 
 
 def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
@@ -106,14 +128,11 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     }
     emit(result, as_json)
     say(
-        f"Pass {name}: {cost.positions} positions x {len(plan.frames)} images with "
-        f"{plan.objective}, about {_duration(cost.seconds)} "
+        f"Pass {name}: {counted(cost.positions, 'position')} x "
+        f"{counted(len(plan.frames), 'image')} with "
+        f"{plan.objective}, about {duration(cost.seconds)} at the microscope "
         f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB uncompressed."
     )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
 def _say_pause(paused: bool) -> None:
@@ -121,7 +140,14 @@ def _say_pause(paused: bool) -> None:
 
 
 def _take(
-    opened: "Scan", name: "PassName", *, fresh: bool, force: bool, yes: bool, as_json: bool
+    opened: "Scan",
+    name: "PassName",
+    named: list[Any],
+    *,
+    fresh: bool,
+    force: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     from contextlib import ExitStack
 
@@ -130,29 +156,29 @@ def _take(
     from plsctl.cli.keys import HELP, listening
     from plsctl.cli.roles import make_roles
 
-    with stop_on_signals() as stop, progress(f"scan {name}") as advance:
+    say(f"Pass {name} of slide {opened.slide.slide}, into {opened.folder.path}.")
+    with (
+        stop_on_signals() as stop,
+        progress("reading the settings") as advance,
+        ExitStack() as keys,
+    ):
 
-        def show(what: str, done: int, total: int) -> None:
-            advance(description=what, completed=done, total=total)
+        def watch(engine: "Engine") -> None:
+            say(f"{engine.totals.timing[0].upper()}{engine.totals.timing[1:]}.")
+            if keys.enter_context(listening(stop)):
+                say(HELP)
+            engine.paused.connect(_say_pause)
 
-        with ExitStack() as keys:
-
-            def watch(engine: "Engine") -> None:
-                say(f"{engine.totals.timing[0].upper()}{engine.totals.timing[1:]}.")
-                if keys.enter_context(listening(stop)):
-                    say(HELP)
-                engine.paused.connect(_say_pause)
-
-            result = run_pass(
-                opened,
-                name,
-                lambda operator: make_roles(operator, yes),
-                stop,
-                force=force,
-                fresh=fresh,
-                progress=show,
-                watch=watch,
-            )
+        result = run_pass(
+            opened,
+            name,
+            lambda operator: make_roles(operator, yes, advance.paused),
+            stop,
+            force=force,
+            fresh=fresh,
+            progress=advance.steps,
+            watch=watch,
+        )
     totals, verdict = result.totals, result.verdict
     efficiency = totals.light_seconds / totals.seconds if totals.seconds else 0.0
     emit(
@@ -175,33 +201,39 @@ def _take(
         as_json,
     )
     say(
-        f"Pass {name}: {totals.positions} positions, {totals.frames} images, "
-        f"{totals.seconds:.0f} s at the microscope ({100 * efficiency:.0f} % of it light)."
+        f"Pass {name}: {counted(totals.positions, 'position')}, "
+        f"{counted(totals.frames, 'image')}, {duration(totals.seconds)} at the microscope "
+        f"({100 * efficiency:.0f} % of it light)."
     )
     if verdict is not None:
-        say(f"Safe to stain: {'yes' if verdict.safe else 'NO'}.")
-        for problem in verdict.problems:
-            say(f"  {problem}")
+        _say_verdict(verdict)
+    say(_what_next(opened, named))
+
+
+def _say_verdict(verdict: "Verdict") -> None:
+    say(f"Safe to stain: {'yes' if verdict.safe else 'NO'}.")
+    for problem in verdict.problems:
+        say(f"  {problem}")
 
 
 def _verify(opened: "Scan", as_json: bool) -> None:
     with progress("verifying") as advance:
-
-        def show(what: str, done: int, total: int) -> None:
-            advance(description=what, completed=done, total=total)
-
         # To judge is to verify, and more.
-        found = {"unstained": _judge_again(opened, show)} if opened.is_finished("unstained") else {}
-        found |= opened.verify(show, without=found)
+        found = (
+            {"unstained": _judge_again(opened, advance.steps)}
+            if opened.is_finished("unstained")
+            else {}
+        )
+        found |= opened.verify(advance.steps, without=found)
     problems = [text for texts in found.values() for text in texts]
     emit({"verified": list(found), "problems": problems}, as_json and not problems)
     for name, texts in found.items():
-        say(f"{name}: {'as it was taken' if not texts else f'{len(texts)} problems'}")
+        say(f"{name}: {'as it was taken' if not texts else counted(len(texts), 'problem')}")
         for text in texts:
             say(f"  {text}")
     if problems:
         raise UserError(
-            f"{len(problems)} problems were found: {problems[0]}",
+            f"{counted(len(problems), 'problem')} found: {problems[0]}",
             file=opened.folder.path,
             hint="Take the pass again with --fresh while the slide still allows it.",
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plsctl.acquire.errors import UserError, about
+from plsctl.acquire.words import counted
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def segment(
         )
     if pixel_um is not None and not 0 < pixel_um < LARGEST_PIXEL_UM:
         raise UserError(
-            f"a pixel of {pixel_um:g} um shows no cells.",
+            f"a pixel of {pixel_um:g} µm shows no cells.",
             field="--pixel-um",
             hint="Give its size in the sample, in micrometres, such as 0.293.",
         )
@@ -87,7 +88,8 @@ def segment(
         masks.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
     written: set[Path] = set()
-    with progress("images") as advance:
+    total = None if any(path.is_dir() for path in images) else len(images)
+    with progress("segmenting", total, "image") as advance:
         for name, pixels, scale in _images(images, pixel_um):
             with about(name):
                 if _is_crop(pixels, method, False if limits else crops, scale):
@@ -177,12 +179,11 @@ def _crop_cell(
 
 def _summary(result: dict[str, Any]) -> str:
     """Counts of each kind, in words."""
-    text = f"{len(result['cells'])} white cells"
+    text = counted(len(result["cells"]), "white cell")
     kinds = [item["kind"] for item in result["others"]]
-    plurals = {"smudge": "smudge cells", "platelet": "platelets", "clump": "clumps"}
-    for kind, plural in plurals.items():
+    for kind, noun in {"smudge": "smudge cell", "platelet": "platelet", "clump": "clump"}.items():
         if kind in kinds:
-            text += f", {kinds.count(kind)} {plural}"
+            text += f", {counted(kinds.count(kind), noun)}"
     return text
 
 

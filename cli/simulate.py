@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say, say_next
 from plsctl.cli.simulate_led_array import led_array
 
 app = typer.Typer(no_args_is_help=True, help="Parts of the simulated microscope on their own.")
@@ -42,9 +43,10 @@ def truth(
     world = open_world(slide.load_hardware())
     (x_low, x_high), (y_low, y_high) = slide.region.x_um, slide.region.y_um
     types = WHITE_TYPES if white_only else None
-    cells = cells_in_region(world.smear, (x_low, y_low, x_high, y_high), types)
+    with progress("placing the cells of the smear"):
+        cells = cells_in_region(world.smear, (x_low, y_low, x_high, y_high), types)
     emit({"cells": cells}, json)
-    say(f"{len(cells)} cells in the region of slide {slide.slide}.")
+    say(f"{counted(len(cells), 'cell')} in the region of slide {slide.slide}.")
 
 
 @app.command()
@@ -68,11 +70,11 @@ def dataset(
     Example: plsctl simulate dataset --cells 200 --recipe le18deg -o simulated.zarr
     """
     from plsctl.acquire.hardware import load_hardware
-    from plsctl.cli.common import progress
     from plsctl.cli.simulated_dataset import write_dataset
 
     described = load_hardware(hardware)
-    with progress("rendering cells", cells) as advance:
+    with progress("rendering cells", cells, "cell") as advance:
         count = write_dataset(described, out, cells, recipe, seed, lambda: advance(), margin)
     emit({"samples": count, "dataset": out}, json)
-    say(f"{count} samples written to {out}.")
+    say(f"{counted(count, 'sample')} written to {out}.")
+    say_next("train", "fast", "--data", out, "--out", Path("runs") / out.stem)

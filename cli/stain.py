@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, one_of, progress, say, say_next
 
 ENGINES = ("auto", "torch", "onnxruntime", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -64,18 +65,25 @@ def stain(
 
     Example: plsctl stain runs/first S001 -o S001/stained-by-network.ome.zarr
     """
-    from plsctl.models.staining import StainingOptions
+    from plsctl.models.run_folder import DEVICES, read_trained
+    from plsctl.models.staining import StainingOptions, require_source
     from plsctl.models.staining import stain as stain_source
 
-    _one_of("engine", engine, ENGINES)
-    _one_of("precision", precision, PRECISIONS)
+    one_of("engine", engine, ENGINES)
+    one_of("precision", precision, PRECISIONS)
+    one_of("device", device, DEVICES)
+    exported = run.suffix == ".onnx"
+    trained = None if exported else read_trained(run)
+    require_source(source)
+    first = "" if exported else "; first the network library is loaded"
+    say(f"Staining {source} with {run} into {out}{first} ...")
     stainer = _stainer(run, engine, device, precision, threads)
     if uncertainty:
         stainer = _with_uncertainty(stainer)
     options = StainingOptions(
         tile_px=tile, halo_px=halo, cells_only=cells_only, recipe=recipe, fresh=fresh
     )
-    with progress("staining", total=1) as advance:
+    with progress("staining", unit="position") as advance:
         result = stain_source(
             stainer,
             source,
@@ -83,21 +91,16 @@ def stain(
             options,
             on_position=lambda done, total: advance(completed=done, total=total),
         )
-    ending = "" if result.positions == 1 else "s"
-    say(f"{out}: {result.positions} position{ending}, {result.skipped} there already.")
+    say(f"{out}: {counted(result.positions, 'position')}, {result.skipped} there already.")
     if result.halo is not None:
         say(
             f"Tiles overlap by {result.halo.px} px ({result.halo.exact_px} px is exact); where "
             f"this was tried, it changes the result by at most {result.halo.error_counts} of 255."
         )
     emit(result.as_dict(), as_json)
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(
-            f"there is no {name} '{value}'.", field=name, hint=f"Choose {', '.join(known)}."
-        )
+    if trained is not None and (source / "slide.yaml").is_file():
+        data = trained[0].data
+        say_next("report", source, *([data] if data.exists() else []), run)
 
 
 def _stainer(run: Path, engine: str, device: str, precision: str, threads: int | None) -> Any:

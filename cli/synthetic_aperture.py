@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def synthetic_aperture(
     tiles = TileSettings(side_px=tile, overlap_px=min(32, tile // 4))
     result: dict[str, object] = {"out": out, "picture": picture, "geometry": geometry}
     if geometry is not None:
-        with progress("LEDs") as advance:
+        with progress("checking the LED table", unit="LED") as advance:
             places = check_geometry(
                 _middle(stacks[colours[0]]),
                 settings,
@@ -115,7 +116,7 @@ def synthetic_aperture(
         )
         fields = {}
         began = time.perf_counter()
-        with progress("tiles") as advance:
+        with progress("reconstructing", unit="tile") as advance:
             for name, stack in stacks.items():
                 fields[name] = reconstruct_field(
                     stack,
@@ -140,7 +141,7 @@ def synthetic_aperture(
         residuals = ", ".join(f"{name} {field.residual:.4f}" for name, field in fields.items())
         say(
             f"{out or picture}: {made.field.shape[1]} x {made.field.shape[0]} pixels of "
-            f"{made.pixel_um:.3f} um from {len(stacks[colours[0]])} LEDs in {seconds:.0f} s; "
+            f"{made.pixel_um:.3f} µm from {len(stacks[colours[0]])} LEDs in {seconds:.0f} s; "
             f"relative residual {residuals}."
         )
     emit(result, json)
@@ -162,7 +163,7 @@ def _extend(
     red_um, green_um, blue_um = _wavelengths_um(wavelengths)
     data = Dataset.open(source)
     began = time.perf_counter()
-    with progress("samples") as advance:
+    with progress("reconstructing", unit="sample") as advance:
         made = add_synthetic_aperture(
             data,
             out,
@@ -173,7 +174,10 @@ def _extend(
             progress=lambda done, total: advance(completed=done, total=total),
         )
     seconds = time.perf_counter() - began
-    say(f"{len(made)} samples with {len(made.frames)} images each in {out} ({seconds:.0f} s).")
+    say(
+        f"{counted(len(made), 'sample')} with {counted(len(made.frames), 'image')} each in {out} "
+        f"({duration(seconds)})."
+    )
     return {
         "dataset": out,
         "samples": len(made),

@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.acquire.words import counted, duration
+from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say, say_next
+from plsctl.cli.training_progress import TrainingProgress
 
 MODELS = ("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", "unet", "fast")
 
@@ -173,27 +175,33 @@ def _describe(config: Any, as_json: bool) -> None:
 
 
 def _train(config: Any, fresh: bool, as_json: bool) -> None:
+    from plsctl.models.run_folder import check_request
+    from plsctl.process.dataset import Dataset
+
+    data = Dataset.open(config.data)
+    check_request(config, data, fresh)
+    first_process = os.environ.get("RANK", "0") == "0"
+    if first_process:
+        samples = counted(len(data.split("train", config.target)), "sample")
+        say(
+            f"Training {config.model} on {samples} of {config.data}, into {config.out}; first the "
+            "network library is loaded ..."
+        )
     from plsctl.models.training import train as train_model
 
-    if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
+    if not first_process:  # torchrun: the first process speaks for all
         train_model(config, fresh=fresh)
         return
     if config.perceptual == "classifier" and not (config.out / "facts.json").is_file():
         say("First a classifier learns the types of the stained cells, for the perceptual loss.")
-    with progress("training") as advance:
-
-        def on_epoch(row: dict[str, float]) -> None:
-            text = (
-                f"epoch {row['epoch']:.0f}: validation loss {row['validation_loss']:.4f}, "
-                f"SSIM {row['validation_ssim']:.4f}"
-            )
-            advance(description=text)
-
+    with progress("reading the data set") as advance:
+        shown = TrainingProgress(advance)
         result = train_model(
             config,
             fresh=fresh,
-            on_epoch=on_epoch,
-            on_step=lambda report: advance(completed=report.step, total=report.steps),
+            on_epoch=shown.on_epoch,
+            on_step=shown.on_step,
+            on_phase=shown.on_phase,
         )
     reasons = {
         "epochs": "all epochs are done",
@@ -202,10 +210,11 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         "patience": "the validation loss no longer falls",
     }
     say(
-        f"{config.out}: {result.epochs} epochs in {result.seconds:.0f} s, best {result.best_epoch} "
+        f"{config.out}: {counted(result.epochs, 'epoch')} in {duration(result.seconds)}, best "
+        f"{result.best_epoch} "
         f"(SSIM {result.metrics['validation_ssim']:.4f}); {reasons[result.stopped]}."
     )
-    say(f"Next: plsctl evaluate {config.out}")
+    say_next("evaluate", config.out)
     emit(
         {"model": config.model, "recipe": config.recipe, **result.as_dict()},
         as_json,

@@ -5,7 +5,18 @@ from typing import Annotated, Any
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, progress, say
+from plsctl.acquire.words import counted
+from plsctl.cli.common import (
+    JsonFlag,
+    VerboseFlag,
+    console,
+    emit,
+    one_of,
+    progress,
+    say,
+    say_next,
+    scan_of,
+)
 
 
 def uncertainty(
@@ -28,23 +39,34 @@ def uncertainty(
 
     Example: plsctl uncertainty runs/first
     """
-    from plsctl.models.run import Run
-    from plsctl.models.uncertainty import UncertaintySettings, train_uncertainty
+    from plsctl.models.run_folder import DEVICES, read_trained
     from plsctl.process.dataset import Dataset
 
+    one_of("device", device, DEVICES)
+    config, facts = read_trained(run)
+    chosen = Dataset.open(data or config.data)
+    learnt, measured = (len(chosen.split(name, facts.target)) for name in ("validation", "test"))
+    say(
+        f"Learning the errors of {run} from {counted(learnt, 'validation sample')} of "
+        f"{chosen.path}, measured on {counted(measured, 'test sample')}; first the network "
+        "library is loaded ..."
+    )
+    from plsctl.models.run import Run
+    from plsctl.models.uncertainty import UncertaintySettings, train_uncertainty
+
     opened = Run.open(run)
-    chosen = None if data is None else Dataset.open(data)
-    with progress("learning errors", total=100) as advance:
+    with progress("learning errors", total=steps, unit="step") as advance:
         result = train_uncertainty(
             opened,
             chosen,
             UncertaintySettings(steps=steps, seed=seed),
             device=device,
-            on_share=lambda share: advance(completed=100 * share),
+            on_share=lambda share: advance(completed=round(steps * share)),
         )
     _show(result)
     say(f"Calibration curve: {run / 'uncertainty_test.png'}")
     say(f"Maps of some samples: {run / 'uncertainty_maps_test.png'}")
+    say_next("stain", run, scan_of(chosen), "--uncertainty", "-o", "stained.ome.zarr")
     emit(result, as_json)
 
 

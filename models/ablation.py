@@ -16,13 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from plsctl.acquire.errors import UserError
-from plsctl.acquire.recipes import RECIPES
 from plsctl.acquire.whole_files import write_whole
 from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
 from plsctl.models.metrics import bootstrap_interval
-from plsctl.models.paper_tables import Arm
+from plsctl.models.paper_tables import BASE, Arm
 from plsctl.models.prediction import Predictor
 from plsctl.models.preparation import check_crops
 from plsctl.models.registry import model_spec
@@ -30,9 +28,6 @@ from plsctl.models.report_scores import read_scores
 from plsctl.models.run import Run
 from plsctl.models.training import train
 from plsctl.process.dataset import Dataset
-
-BASE = "brightfield"
-"""The recipe that the others are compared with."""
 
 MEASURES = ("ssim", "ssim_shifted", "mae", "nucleus_dice")
 
@@ -57,12 +52,6 @@ class AblationResult:
             "split": self.split,
             "rows": self.rows,
         }
-
-
-def held_recipes(data: Dataset) -> list[str]:
-    """The recipes of which a data set holds every image, the largest first."""
-    held = set(data.labels)
-    return [name for name, frames in RECIPES.items() if {f.label for f in frames} <= held]
 
 
 def ablate(
@@ -244,24 +233,3 @@ def _flat(rows: Sequence[Row]) -> pd.DataFrame:
                 plain[name] = value
         flat.append(plain)
     return pd.DataFrame(flat)
-
-
-def chosen_recipes(data: Dataset, asked: str | None) -> list[str]:
-    """The recipes of a comma-separated list, or all that the data set holds.
-
-    Raises
-    ------
-    UserError
-        If a name is unknown, or there is none to train.
-    """
-    if asked is None:
-        names = held_recipes(data)
-    else:
-        names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
-    if not names:
-        raise UserError(
-            f"the data set {data.path} holds no whole recipe.", hint=f"There are {list(RECIPES)}."
-        )
-    for name in names:
-        data.channels_for(name)
-    return names

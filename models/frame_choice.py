@@ -43,8 +43,8 @@ def require_same_pixel(facts: RunFacts, pixel_um: float, source: str) -> None:
     """Raise UserError where cells are shown at another scale than the run was trained on."""
     if abs(pixel_um / facts.pixel_um - 1) > SAME_PIXEL:
         raise UserError(
-            f"{source} has pixels of {pixel_um:g} um, the run was trained on pixels of "
-            f"{facts.pixel_um:g} um.",
+            f"{source} has pixels of {pixel_um:g} µm, the run was trained on pixels of "
+            f"{facts.pixel_um:g} µm.",
             hint="Use images of the same magnification, or train a run on images of this one.",
         )
 

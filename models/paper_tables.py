@@ -1,4 +1,4 @@
-"""The thesis's tables as named comparisons: which models, recipes and targets stand in each.
+"""What is compared: recipes that a data set holds, or the thesis's tables by name.
 
 papers/002: tables 4.1 (recipes), 4.2 (losses), 4.4 (20x target), 4.5 (depth and data) and A.1
 (networks). The models of all but the first read the 44 images of `full-nohe`: their number of
@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.recipes import RECIPES
+from plsctl.process.dataset import Dataset
+
+BASE = "brightfield"
+"""The recipe that the others are compared with."""
 
 STACK = "full-nohe"
 HALF = 0.5
@@ -98,3 +102,30 @@ def paper_table(name: str) -> Comparison:
         raise UserError(
             f"there is no table '{name}'.", field="table", hint=suggest(name, TABLES)
         ) from None
+
+
+def held_recipes(data: Dataset) -> list[str]:
+    """The recipes of which a data set holds every image, the largest first."""
+    held = set(data.labels)
+    return [name for name, frames in RECIPES.items() if {f.label for f in frames} <= held]
+
+
+def chosen_recipes(data: Dataset, asked: str | None) -> list[str]:
+    """The recipes of a comma-separated list, or all that the data set holds.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or there is none to train.
+    """
+    if asked is None:
+        names = held_recipes(data)
+    else:
+        names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    if not names:
+        raise UserError(
+            f"the data set {data.path} holds no whole recipe.", hint=f"There are {list(RECIPES)}."
+        )
+    for name in names:
+        data.channels_for(name)
+    return names

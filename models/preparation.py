@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from plsctl.models.learned import learned_samples, read_learned, require_unseen,
 from plsctl.models.registry import LossWeights
 from plsctl.models.run import Run
 from plsctl.models.run_features import check_features, make_features
+from plsctl.models.run_folder import check_request
 from plsctl.models.start import describe_start, open_start
 from plsctl.process.dataset import Dataset
 
@@ -33,9 +33,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     UserError
         If the folder holds a run with other settings or other data, or something else.
     """
-    data.require_target(config.target)
-    data.channels_for(config.recipe)
-    data.require_margin(config.margin or 0)
+    check_request(config, data, fresh)
     check_features(config, data)
     check_crops(config.losses, data)
     array_symmetries(config, data)
@@ -47,8 +45,6 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
         require_unseen(start, data, "validation", samples["validation"])
     if (folder / "facts.json").is_file():
         shutil.rmtree(folder)
-    elif folder.exists() and not _is_free(folder):
-        raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another --out.")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "config.yaml", config.to_yaml())
@@ -58,11 +54,6 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     # Last: a folder with facts is a run that can be continued.
     write_whole(folder / "facts.json", facts.model_dump_json(indent=1))
     return Run(folder, config, facts)
-
-
-def _is_free(folder: Path) -> bool:
-    """Whether a folder is empty, or was left before its run began."""
-    return folder.is_dir() and (not any(folder.iterdir()) or (folder / "config.yaml").is_file())
 
 
 def _continued(config: TrainingConfig, data: Dataset) -> Run:

@@ -65,7 +65,7 @@ def read_stack(path: Path, facts: RunFacts, recipe: str | None = None) -> Images
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    if not path.exists():
+    if not path.exists():  # `require_source` has the same words
         raise UserError("there is no such scan or stack.", file=path, hint="Check the name.")
     try:
         if path.suffix == ".npy":

@@ -116,6 +116,7 @@ def stain(
     stack = read_stack(pass_folder, stainer.facts, options.recipe)
     if stained_facts(out) is not None and not options.fresh:
         raise UserError(f"{out} exists already.", hint="Choose another name, or use --fresh.")
+    on_position(0, 1)
     halo = _halo(stainer, stack, options)
     stained = stainer.stain_frame(stack, tile_px=options.tile_px, halo_px=halo.px)
     write_image(
@@ -126,6 +127,12 @@ def stain(
     )
     on_position(1, 1)
     return StainingResult(out, 1, 0, halo)
+
+
+def require_source(source: Path) -> None:
+    """`UserError` where there is nothing to stain."""
+    if not source.exists():
+        raise UserError("there is no such scan or stack.", file=source, hint="Check the name.")
 
 
 def _is_pass(folder: Path) -> bool:

@@ -28,6 +28,7 @@ def train(
     fresh: bool = False,
     on_epoch: Callable[[Row], None] | None = None,
     on_step: Callable[[StepReport], None] | None = None,
+    on_phase: Callable[[str], None] = lambda phase: None,
 ) -> TrainingResult:
     """Train a model, or go on with a run that was stopped.
 
@@ -47,6 +48,8 @@ def train(
         Called with the row of the curve after each epoch, in the first process.
     on_step
         Called after each step with how far the run has come, in the first process.
+    on_phase
+        Called with what is done next, in words, in the first process.
 
     Raises
     ------
@@ -73,7 +76,14 @@ def train(
     ):
         with processes.first_goes_ahead():
             # One writes; the others would tear each other's files apart.
-            run = prepare_run(config, data, fresh) if processes.first else Run.open(config.out)
+            if processes.first:
+                on_phase("measuring the scale of the images")
+                run = prepare_run(config, data, fresh)
+            else:
+                run = Run.open(config.out)
         if not processes.first:
-            on_epoch = on_step = None
-        return Trainer(config, data, run, processes, on_step).fit(on_epoch)
+            return Trainer(config, data, run, processes).fit()
+        on_phase("reading the samples")
+        trainer = Trainer(config, data, run, processes, on_step)
+        on_phase("training")
+        return trainer.fit(on_epoch)

@@ -46,7 +46,7 @@ def refuse_other_optics(first: Taken, other: Taken) -> None:
     """
     if abs(other.pixel_um / first.pixel_um - 1) > SAME_SCALE:
         raise UserError(
-            f"its pixels of {other.pixel_um:g} um differ from {first.pixel_um:g} um of "
+            f"its pixels of {other.pixel_um:g} µm differ from {first.pixel_um:g} µm of "
             f"{first.name}.",
             file=str(other.place),
             hint="Keep what was taken at different scales in data sets of their own.",

@@ -14,6 +14,7 @@ from pathlib import Path
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.folder_lock import locked
 from plsctl.acquire.locations import is_remote
+from plsctl.acquire.words import counted
 from plsctl.process.build_cutting import cut_positions
 from plsctl.process.build_inputs import (
     check_alike,
@@ -45,9 +46,12 @@ from plsctl.process.quality_frames import FrameReference
 from plsctl.process.splits import SplitSettings
 from plsctl.process.workers import Workers, local_workers
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and how much there is (0: nothing is counted)."""
 
 __all__ = ["BuildResult", "SplitSettings", "build_dataset"]
+
+FINDING = "finding white cells in scans"
 
 SHARD = 128
 """Samples to a file of the data set."""
@@ -83,7 +87,7 @@ def build_dataset(
     workers: int | AbstractContextManager[Workers] = 1,
     overwrite: bool = False,
     shard: int = SHARD,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda what, done, total: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> BuildResult:
     """Cut the white cells of scans into a data set.
@@ -108,7 +112,7 @@ def build_dataset(
     shard
         Samples to a file of the data set.
     progress
-        Called with the number of finished positions and of all positions.
+        Called with what is being done, how much of it is done, and how much there is.
     say
         Called with what a user should know.
 
@@ -123,7 +127,7 @@ def build_dataset(
     crew = local_workers(workers) if isinstance(workers, int) else workers
     if build.was_finishing():
         with local_workers(1) as alone:
-            build.find_cells(alone)
+            build.find_cells(alone, progress)
     if build.is_published():
         say(f"{out} was whole already; only the last notes were missing.")
         return build.conclude(began)
@@ -238,7 +242,7 @@ class _Build:
 
     def run(self, workers: Workers, progress: Progress) -> tuple[DatasetWriter, int]:
         """Cut what is not cut yet; everything but the name, and the number of positions kept."""
-        self.find_cells(workers)
+        self.find_cells(workers, progress)
         state = BuildProgress(self.part, self._identity())
         try:
             if state.changed:
@@ -246,9 +250,10 @@ class _Build:
                     "it starts over.")  # fmt: skip
             resumed = len(state.finished)
             if resumed:
-                self.say(f"{resumed} positions were finished before and are kept.")
+                were = "was" if resumed == 1 else "were"
+                self.say(f"{counted(resumed, 'position')} {were} finished before, and kept.")
             highres = "100x" in self._targets
-            scales, references = prepare(self._folders, workers, state, highres)
+            scales, references = prepare(self._folders, workers, state, highres, progress)
             jobs = [
                 job
                 for folder, scale, frames in zip(self._folders, scales, references, strict=True)
@@ -257,17 +262,20 @@ class _Build:
             with self._writer(scales, state) as writer:
                 state.go_on(writer)
                 cut_positions(workers, jobs, state, writer, progress)
+                progress("judging the samples", 0, 0)
                 self._seal(writer, state.done, references)
             state.note_sealed(self._closing)
         finally:
             state.close()
         return writer, resumed
 
-    def find_cells(self, workers: Workers) -> None:
+    def find_cells(self, workers: Workers, progress: Progress) -> None:
         """Write `cells.csv` of the scans that have none yet."""
         missing = [folder.path for folder in self._folders if not folder.cells.exists()]
-        for _ in workers.run(StainedCellFinder().find, missing):
-            pass
+        if missing:
+            progress(FINDING, 0, len(missing))
+        for done, _ in enumerate(workers.run(StainedCellFinder().find, missing), start=1):
+            progress(FINDING, done, len(missing))
 
     def _writer(self, scales: Sequence[HighresScale | None], state: BuildProgress) -> DatasetWriter:
         attributes = self._readers[0].attributes

@@ -11,13 +11,15 @@ from plsctl.process.kept_samples import FileJob, cut_into_file
 from plsctl.process.samples import PositionJob, PositionSamples, cut_position
 from plsctl.process.workers import Workers
 
+CUTTING = "cutting cells"
+
 
 def cut_positions(
     workers: Workers,
     jobs: Sequence[PositionJob],
     state: BuildProgress,
     writer: DatasetWriter,
-    progress: Callable[[int, int], None],
+    progress: Callable[[str, int, int], None],
 ) -> None:
     """Cut what is not cut yet, as workers take it.
 
@@ -26,10 +28,10 @@ def cut_positions(
     jobs
         All positions of the build, in the order of the data set.
     progress
-        Called with the number of finished positions and of all positions.
+        Called with what is being done, the number of finished positions and of all positions.
     """
     todo = [number for number in range(len(jobs)) if number not in state.finished]
-    progress(len(state.finished), len(jobs))
+    progress(CUTTING, len(state.finished), len(jobs))
     results: Iterator[tuple[int, Path | PositionSamples]]
     if workers.by_file:
         files = [FileJob(jobs[number], state.file(number)) for number in todo]
@@ -45,7 +47,7 @@ def cut_positions(
             if number == len(state.done):
                 state.hand_over(writer, number, found)
         _hand_over_kept(state, writer)
-        progress(len(state.finished), len(jobs))
+        progress(CUTTING, len(state.finished), len(jobs))
     _hand_over_kept(state, writer)
 
 

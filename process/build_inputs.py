@@ -14,6 +14,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.locations import is_remote
 from plsctl.acquire.scan_files import load_transform
 from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.acquire.words import counted
 from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.cell_table import NUMBERS, read_cells
@@ -48,8 +49,8 @@ def open_scan(path: Path) -> ScanFolder:
 def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:
     """A sentence for each pass that was stopped: its cells are not all of the slide's."""
     return [
-        f"The pass {name} of {folder.path.name} is not finished; its {len(reader.names)} positions "
-        "are used."
+        f"The pass {name} of {folder.path.name} is not finished; "
+        f"what is used of it: {counted(len(reader.names), 'position')}."
         for folder in folders
         for name in ("unstained", "stained", "highres")
         if folder.pass_path(name).is_dir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -25,12 +25,18 @@ from plsctl.process.workers import Workers
 if TYPE_CHECKING:  # what a worker need not load
     from plsctl.process.build_progress import BuildProgress
 
+MEASURING = "measuring light and scale"
+
 Scales = list[HighresScale | None]
 References = list[FrameReference | None]
 
 
 def prepare(
-    folders: Sequence[ScanFolder], workers: Workers, state: BuildProgress, highres: bool
+    folders: Sequence[ScanFolder],
+    workers: Workers,
+    state: BuildProgress,
+    highres: bool,
+    progress: Callable[[str, int, int], None],
 ) -> tuple[Scales, References]:
     """The scale of each scan's 100x pass, and how the frames of its unstained pass hang together.
 
@@ -40,6 +46,8 @@ def prepare(
         Keeps the scales for a build that goes on.
     highres
         Whether samples have 100x targets; there are no scales else.
+    progress
+        Called with what is being done, how much of it is done, and how much there is.
     """
     measured = state.prepared is not None or not highres
     fields = [
@@ -49,7 +57,11 @@ def prepare(
     # All at once: a worker that has no field left looks at frames meanwhile.
     jobs: list[Path | ScaleField] = [folder.path for folder in folders]
     jobs += [field for some in fields for field in some]
-    found = dict(workers.run(_prepared, jobs))
+    found: dict[int, Any] = {}
+    progress(MEASURING, 0, len(jobs))
+    for number, result in workers.run(_prepared, jobs):
+        found[number] = result
+        progress(MEASURING, len(found), len(jobs))
     results = [found[number] for number in range(len(jobs))]
     references, located = results[: len(fields)], iter(results[len(fields) :])
     if not measured:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from plsctl.acquire.words import counted
 from plsctl.process.kept_samples import CutPosition
 from plsctl.process.quality import QualitySettings, flag_samples
 from plsctl.process.quality_frames import FrameReference
@@ -30,9 +31,9 @@ class Judged:
 
     def sentences(self, settings: QualitySettings) -> list[str]:
         """What a user should know of rejected slides and excluded samples."""
-        fate = "are used all the same" if settings.keep_rejected_slides else "are left out"
+        fate = "used all the same" if settings.keep_rejected_slides else "left out"
         said = [
-            f"Slide {verdict.slide} is rejected, and its {verdict.samples} samples {fate}: "
+            f"Slide {verdict.slide} is rejected, with {counted(verdict.samples, 'sample')} {fate}: "
             f"{'; '.join(verdict.reasons)}."
             for verdict in self.slides
             if not verdict.accepted

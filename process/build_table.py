@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from plsctl.acquire.words import counted
 from plsctl.process.labels import join_labels, read_labels
 from plsctl.process.splits import SplitSettings
 
@@ -16,10 +17,7 @@ Say = Callable[[str], None]
 def with_labels(table: pd.DataFrame, labels: Path, say: Say) -> pd.DataFrame:
     """The table with a user's labels; says how many samples have one."""
     labelled = join_labels(table, read_labels(labels), labels)
-    say(
-        f"{labelled.matched} of {len(table)} samples have labels; {labelled.unused} labels "
-        "are of no sample."
-    )
+    say(labelled.sentence)
     return labelled.table
 
 
@@ -36,5 +34,6 @@ def with_splits(
     divided = table.assign(split=split.divide(table, reach_um))
     left_out = int((divided["split"] == "").sum())
     if left_out:
-        say(f"{left_out} samples are in no split: they overlap samples of another.")
+        are = "is" if left_out == 1 else "are"
+        say(f"{counted(left_out, 'sample')} {are} in no split: crops of another split overlap.")
     return divided

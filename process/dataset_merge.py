@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
 from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.dataset import Dataset, DatasetWriter
 from plsctl.process.dataset_records import DatasetFrame
@@ -102,7 +103,11 @@ def _parted(table: pd.DataFrame, reach_um: float, say: Callable[[str], None]) ->
     split = part_overlaps(table, reach_um)
     count = int((split != table["split"].fillna("")).sum())
     if count:
-        say(f"{count} samples are in no split any more: they overlap samples of another.")
+        are = "is" if count == 1 else "are"
+        say(
+            f"{counted(count, 'sample')} {are} in no split any more: crops of another split "
+            "overlap."
+        )
     return table.assign(split=split)
 
 
@@ -181,9 +186,10 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
         twice = pairs[order[pairs[:, 0]] != order[pairs[:, 1]]]
         if len(twice):
             one, two = (rows.iloc[place] for place in twice[0])
+            are = "is" if len(twice) == 1 else "are"
             raise UserError(
-                f"{len(twice)} cells are in two of the data sets, such as sample {one['sample']} "
-                f"of {one['source']} and {two['sample']} of {two['source']} (slide "
+                f"{counted(len(twice), 'cell')} {are} in two of the data sets, such as sample "
+                f"{one['sample']} of {one['source']} and {two['sample']} of {two['source']} (slide "
                 f"{one['slide']}).",
                 hint="Name each data set once; a slide that was scanned twice may enter once.",
             )

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
 from plsctl.process.frame_alignment import Transform, align_frames
 
 Plane: TypeAlias = NDArray[np.float32]
@@ -236,7 +237,8 @@ def focus_stack(
 def _check(frames: Sequence[Image]) -> None:
     if not 2 <= len(frames) <= _MOST_FRAMES:
         raise UserError(
-            f"{len(frames)} frames make no focus stack.", hint=f"Give 2 to {_MOST_FRAMES} images."
+            f"there is no focus stack of {counted(len(frames), 'frame')}.",
+            hint=f"Give 2 to {_MOST_FRAMES} images.",
         )
     for index, frame in enumerate(frames):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
 from plsctl.process.dataset_format import LAST_COLUMN, TEXT_COLUMNS
 
 KEYS = ("sample", "slide", "position", "cell")
@@ -30,6 +31,16 @@ class Labelled:
     table: pd.DataFrame
     matched: int
     unused: int
+
+    @property
+    def sentence(self) -> str:
+        """What a user should know of it."""
+        have = "has a label" if self.matched == 1 else "have labels"
+        text = f"{self.matched} of {counted(len(self.table), 'sample')} {have}"
+        if not self.unused:
+            return f"{text}."
+        are = "is" if self.unused == 1 else "are"
+        return f"{text}; {counted(self.unused, 'label')} {are} of no sample."
 
 
 def read_labels(path: Path) -> pd.DataFrame:

@@ -60,7 +60,7 @@ class LedStack:
             raise UserError(f"{len(self.names)} names were given for {len(self)} LEDs.")
         if self.na / self.wavelength_um >= 0.5 / self.pixel_um:
             raise UserError(
-                f"a pixel of {self.pixel_um:g} um cannot sample a pupil of NA {self.na:g}.",
+                f"a pixel of {self.pixel_um:g} µm cannot sample a pupil of NA {self.na:g}.",
                 hint="Raise the magnification or lower the NA.",
             )
 

@@ -145,7 +145,7 @@ class CoarseRegistrar:
         if agreed is None:
             raise UserError(
                 f"The parts of {len(found)} fields disagree on where the returned slide lies "
-                f"(within {self.agreement_um:g} um).",
+                f"(within {self.agreement_um:g} µm).",
                 hint="Check that it is the same slide, lying as before, and in focus.",
             )
         return agreed

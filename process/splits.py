@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
 
 SPLITS = ("train", "validation", "test")
 
@@ -101,7 +102,7 @@ def assign_splits(
     real = np.unique(groups[used] if used.any() else groups)
     if len(real) < len(names):
         raise UserError(
-            f"{len(real)} separate group(s) by {by} cannot fill {len(names)} splits.",
+            f"{counted(len(real), 'separate group')} by {by} cannot fill {len(names)} splits.",
             hint="Scan more positions or with less overlap, split by something finer, or do not "
             "split (--split none).",
         )

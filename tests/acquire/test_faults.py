@@ -148,7 +148,7 @@ def test_a_passing_fault_costs_a_frame_at_most_and_none_is_wrong(
         ("software", {"kind": "dark_led", "led": "arm3-10"}, r"'arm3-10' .* was dark .*this LED"),
         ("hardware", {"kind": "dark_led", "led": "arm3-10"}, r"'arm3-10' .* was dark .*this LED"),
         ("hardware", {"kind": "dropped_frame", "at": 25, "times": 99}, "ended its series"),
-        ("software", {"kind": "stage_overshoots", "at": 4, "times": 99}, "28.3 um away.*blocks"),
+        ("software", {"kind": "stage_overshoots", "at": 4, "times": 99}, "28.3 µm away.*blocks"),
         (
             "software",
             {"kind": "serial_unplugged", "at": 40, "seconds": 1e9},

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.cli import app as frame
-from plsctl.cli.common import JsonFlag, emit, progress
+from plsctl.cli.common import JsonFlag, emit
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP: Any = typer.main.get_command(frame.app)
@@ -124,13 +124,6 @@ def test_emit_prints_plain_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == ""
     emit(result, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"n": 3, "xs": [0, 1], "path": "a", "none": None}
-
-
-def test_progress_says_nothing_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("Counting", total=2) as advance:
-        advance()
-        advance(completed=2, description="Counted")
-    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

@@ -15,9 +15,16 @@ from typer.testing import CliRunner
 import plsctl.models.ablation as ablation
 from plsctl.acquire.errors import UserError
 from plsctl.cli.app import app
-from plsctl.models.ablation import ablate, chosen_recipes, held_recipes
+from plsctl.models.ablation import ablate
 from plsctl.models.evaluation import evaluate
-from plsctl.models.paper_tables import TABLES, Arm, paper_table, recipe_arms
+from plsctl.models.paper_tables import (
+    TABLES,
+    Arm,
+    chosen_recipes,
+    held_recipes,
+    paper_table,
+    recipe_arms,
+)
 from plsctl.models.registry import network_parameters
 from plsctl.models.run import Run
 from plsctl.process.dataset import Dataset

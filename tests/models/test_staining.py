@@ -209,7 +209,7 @@ def test_the_black_level_of_a_camera_of_12_bits_is_brought_to_8(
 
 def test_another_magnification_is_refused(predictor: Predictor, tmp_path: Path) -> None:
     scan = _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", 1, pixel_um=0.146)
-    with pytest.raises(UserError, match=r"pixels of 0\.146 um, the run was trained on .*0\.293"):
+    with pytest.raises(UserError, match=r"pixels of 0\.146 µm, the run was trained on .*0\.293"):
         stain(predictor, scan, tmp_path / "out.ome.zarr")
 
 

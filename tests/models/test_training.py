@@ -346,7 +346,7 @@ def test_data_of_other_exposures_are_seen_as_if_exposed_like_the_training_data(
     np.testing.assert_array_equal(found, wanted)
     np.testing.assert_array_equal(bright, stacks[:, 0])  # as it is
     scaled = Dataset(dataset, data.attributes.model_copy(update={"pixel_um": 0.6}), data.table)
-    with pytest.raises(UserError, match=r"pixels of 0\.6 um"):
+    with pytest.raises(UserError, match=r"pixels of 0\.6 µm"):
         predictor.predict_samples(scaled, numbers)
 
 

@@ -89,7 +89,7 @@ def test_appending_replaces_and_a_smaller_recipe_is_taken_over(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pixel_um": 0.31}, "pixels of 0.31 um"),
+        ({"pixel_um": 0.31}, "pixels of 0.31 µm"),
         ({"targets": ("20x",)}, "its targets is 20x, that of a.zarr 20x, 100x"),
         ({"facts": {"camera_rotation_deg": 90.0}}, "turned by 90 deg"),
         ({"facts": {"black_level": 20.0}}, r"reads 7.8% .* that of a.zarr 2.0%"),
@@ -143,7 +143,7 @@ def test_fields_of_one_slide_that_overlap_are_on_one_side(tmp_path: Path) -> Non
     said: list[str] = []
     merged = merge_datasets([one.path, two.path], tmp_path / "c.zarr", say=said.append)
     assert merged.table["split"].tolist() == ["train"] * 19 + [""] + ["test"] * 20
-    assert said == ["1 samples are in no split any more: they overlap samples of another."]
+    assert said == ["1 sample is in no split any more: crops of another split overlap."]
 
 
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, object]]:

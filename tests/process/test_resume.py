@@ -76,7 +76,7 @@ def test_a_stopped_build_goes_on_and_changed_settings_start_over(
         assert Dataset.open(out).crop_px == settings.crop_px
     about = [text for text in said if "before" in text or "stopped" in text]
     assert about == [
-        "2 positions were finished before and are kept.",
+        "2 positions were finished before, and kept.",
         "the settings changed since the build that was stopped: it starts over.",
     ]
 
@@ -88,8 +88,8 @@ def test_what_several_workers_had_cut_is_kept(
     out = tmp_path / "x.zarr"
     kept = tmp_path / "x.zarr.part" / ".build" / "positions"
 
-    def stop(finished: int, total: int) -> None:
-        if finished == 3:
+    def stop(what: str, finished: int, total: int) -> None:
+        if what == "cutting cells" and finished == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

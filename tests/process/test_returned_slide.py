@@ -79,7 +79,7 @@ def test_another_slide_is_refused(scan: Scan) -> None:
     before = scan.folder.open_pass("unstained")
     settings = ReturnSettings(fields=3, reach_um=150.0)
     search = SlideSearch(before, before.attributes, CoarseRegistrar(), settings)
-    with pytest.raises(UserError, match="not found within 150 um of where it lay"):
+    with pytest.raises(UserError, match="not found within 150 µm of where it lay"):
         search.find(look, check=lambda images: None)
 
 

@@ -1,0 +1,56 @@
+"""How far a training has come: how long it will take, then steps, their rate, loss, similarity."""
+
+import time
+from typing import TYPE_CHECKING
+
+from plsctl.acquire.words import counted, duration
+from plsctl.cli.common import say
+from plsctl.cli.work import Work
+
+if TYPE_CHECKING:
+    from plsctl.models.checkpoint import StepReport
+
+FORECAST_AFTER_S = 2.0
+"""Steps of this long give the rate from which the time of the whole run is foretold."""
+
+
+class TrainingProgress:
+    """Turns the callbacks of `plsctl.models.training.train` into progress."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._similarity = ""
+        self._began: tuple[float, int] | None = None
+        self._foretold = False
+
+    def on_phase(self, phase: str) -> None:
+        """Show what is done now."""
+        self._work(description=phase, unit="step")
+
+    def on_step(self, report: "StepReport") -> None:
+        """Show how far the run has come."""
+        if not self._foretold:
+            self._foretell(report)
+        loss = "" if report.loss is None else f"loss {report.loss:.4f}, "
+        rate = f"{report.samples_per_s:.1f} samples/s"
+        # With a limit on time the share runs ahead of the steps.
+        steps = max(report.step, round(report.step / report.share)) if report.share else None
+        self._work(completed=report.step, total=steps, note=f"{loss}{self._similarity}{rate}")
+
+    def on_epoch(self, row: dict[str, float]) -> None:
+        """Note the similarity that an epoch has reached."""
+        self._similarity = f"validation SSIM {row['validation_ssim']:.3f}, "
+
+    def _foretell(self, report: "StepReport") -> None:
+        """Say once how long the rest takes; the first step also warms up and is not counted."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began = (now, report.step)
+            return
+        began, first = self._began
+        if now - began < FORECAST_AFTER_S or not report.share:
+            return
+        self._foretold = True
+        left = max(0, round(report.step / report.share) - report.step)
+        seconds = left * (now - began) / (report.step - first)
+        say(f"{counted(left, 'step')} to go: about {duration(seconds)} on this machine.")
