@@ -141,12 +141,3 @@ def enlarge(image: Image, zoom: int) -> Image:
         return image
     size = (image.shape[1] * zoom, image.shape[0] * zoom)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-
-
-def fit_width(image: Image, width_px: int) -> Image:
-    """The image, shrunk to a width where it is wider."""
-    if image.shape[1] <= width_px:
-        return image
-    height = round(image.shape[0] * width_px / image.shape[1])
-    shrunk = cv2.resize(image, (width_px, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(shrunk, dtype=np.uint8)

@@ -53,7 +53,8 @@ class Axis:
     def _even(self) -> list[float]:
         rough = (self.high - self.low) / 5
         power = 10.0 ** math.floor(math.log10(rough))
-        step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * (1 - 1e-9))
+        steps = (1, 2, 5, 10) if self.whole else (1, 2, 2.5, 5, 10)
+        step = next(s * power for s in steps if s * power >= rough * (1 - 1e-9))
         if self.whole:
             step = max(1.0, step)
         count = int((self.high - self.low) / step) + 2

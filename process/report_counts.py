@@ -103,7 +103,7 @@ def _found(folder: ScanFolder) -> list[tuple[str, int]]:
 def _out_of_splits(samples: pd.DataFrame) -> tuple[pd.Series[bool], ...]:
     """Left out by quality control; dropped in a review; in no split. Each sample in one."""
     nothing = pd.Series("", index=samples.index)
-    keep, excluded = samples.get("keep", nothing), samples.get("excluded", nothing)
+    keep, excluded = (samples.get(name, nothing).fillna("") for name in ("keep", "excluded"))
     dropped = keep == "no"
     by_quality = (excluded != "") & (keep != "yes") & ~dropped
     split = samples.get("split", pd.Series("train", index=samples.index))
