@@ -118,9 +118,9 @@ def _add_run(page: Page, path: Path, origins: list[str]) -> None:
 def _add_dataset(page: Page, data: Dataset, scans: Sequence[Path], origins: list[str]) -> None:
     page.facts += dataset_facts(data)
     page.sections.append(counts_section(data, _built_from(data, scans)))
-    matched, stack = dataset_sections(data)
     gone = left_out_section(data)
-    page.sections += [matched, *([gone] if gone is not None else []), stack]
+    shown = dataset_sections(data)
+    page.sections += [*shown[:1], *([gone] if gone is not None else []), *shown[1:]]
     origins.append(provenance(f"Data set {data.path.name}", dataset_provenance(data)))
 
 

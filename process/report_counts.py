@@ -111,6 +111,8 @@ def _out_of_splits(samples: pd.DataFrame) -> tuple[pd.Series[bool], ...]:
 
 
 def _reasons(samples: pd.DataFrame, chosen: pd.Series[bool]) -> str:
+    if not chosen.any():
+        return ""
     each = samples.loc[chosen, "excluded"].str.split(";").explode()
     return ", ".join(f"{_plain(str(name))} {count}" for name, count in each.value_counts().items())
 

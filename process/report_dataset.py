@@ -26,7 +26,7 @@ def dataset_facts(data: Dataset) -> list[tuple[str, str]]:
 
 def dataset_sections(data: Dataset) -> list[Section]:
     """What the samples of a data set look like."""
-    return [_matched_section(data), _stack_section(data)]
+    return [_matched_section(data), _stack_section(data)] if len(data) else []
 
 
 def as_image(crop: NDArray[np.generic]) -> Image:
@@ -51,7 +51,8 @@ def used_samples(data: Dataset, count: int) -> list[int]:
         used[:] = True
     if "targets" in data.table.columns:
         lists = data.table["targets"].str.split(";")
-        used &= lists.map(lambda names: set(data.targets) <= set(names))
+        whole = lists.map(lambda names: set(data.targets) <= set(names))
+        used = used & whole if (used & whole).any() else used
     return spread_samples(data, count, [int(n) for n in data.table.loc[used, "sample"]])
 
 
@@ -93,7 +94,8 @@ def _matched_section(data: Dataset) -> Section:
 
 
 def _stack_section(data: Dataset) -> Section:
-    number = used_samples(data, 3)[1 if len(data) > 2 else 0]
+    numbers = used_samples(data, 3)
+    number = numbers[len(numbers) // 2]
     stack = data.read_input([number])[0]
     images = [
         (brightened(as_image(image)), label)
