@@ -16,7 +16,6 @@ from plsctl.process.report_dataset import as_image, sample_crops, used_samples
 from plsctl.process.report_fields import field_layers
 
 _COLUMNS, _ROWS, _ZOOM, _GAP_PX = 4, 3, 3, 4
-_HINT = "Drag the borders, or use the arrow keys."
 
 Crops = NDArray[np.generic]
 
@@ -29,18 +28,18 @@ def field_picture(scans: Sequence[Path], plates: Sequence[Path]) -> str:
         found = field_layers(ScanFolder(scan), None if plate is None else PassReader(plate))
         if found is not None:
             name, layers, um_per_px = found
-            caption = f"Field {name} of slide {scan.name}. {_HINT}"
-            return comparison(layers, caption, um_per_px)
+            return comparison(layers, f"Field {name} of slide {scan.name}.", um_per_px)
     return ""
 
 
 def cell_picture(layers: Mapping[str, Crops], numbers: Sequence[int], pixel_um: float) -> str:
     """Cells in one picture for each of the layers, which are (n, 3, y, x)."""
     count = min(len(numbers), _COLUMNS * _ROWS)
+    count -= count % _COLUMNS if count > _COLUMNS else 0
     images = [(name, _sheet([as_image(crop) for crop in crops[:count]])) for name, crops in
               layers.items()]  # fmt: skip
     shown = ", ".join(f"#{number}" for number in numbers[:count])
-    return comparison(images, f"Cells {shown}. {_HINT}", pixel_um / _ZOOM)
+    return comparison(images, f"Cells {shown}.", pixel_um / _ZOOM)
 
 
 def dataset_picture(data: Dataset) -> str:

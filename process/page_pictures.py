@@ -15,6 +15,9 @@ from plsctl.process.scale_bar import scale_bar
 
 Image = NDArray[np.uint8]
 
+_MOST_PX = 1200
+"""Wider pictures are shrunk: whole frames of a large camera would make a page of many megabytes."""
+
 _QUALITY = 85
 _NUMBERS = count(1)
 
@@ -49,9 +52,12 @@ def picture(
     named_bar
         Whether the bar's length stands beside it.
     """
+    image, factor = _fitted(image)
     height, width = image.shape[:2]
+    if overlay and factor != 1:
+        overlay = f'<g transform="scale({1 / factor:.5f})">{overlay}</g>'
     if um_per_px is not None:
-        overlay += scale_bar(width, height, um_per_px, named=named_bar)
+        overlay += scale_bar(width, height, um_per_px * factor, named=named_bar)
     over = f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">{overlay}</svg>'
     shown = (
         f'<img src="{data_uri(image, lossless)}" width="{width}" height="{height}" '
@@ -74,7 +80,9 @@ def comparison(layers: Sequence[tuple[str, Image]], caption: str, um_per_px: flo
     layers
         Name and image of each, from left to right, all of one size.
     """
-    height, width = layers[0][1].shape[:2]
+    fitted = [(name, _fitted(image)[0]) for name, image in layers]
+    height, width = fitted[0][1].shape[:2]
+    um_per_px *= layers[0][1].shape[1] / width
     bar = (
         f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">'
         f"{scale_bar(width, height, um_per_px)}</svg>"
@@ -82,7 +90,7 @@ def comparison(layers: Sequence[tuple[str, Image]], caption: str, um_per_px: flo
     shown = "".join(
         f'<div class="layer"><img src="{data_uri(image)}" width="{width}" height="{height}" '
         f'alt="{escape(name)}"><span>{escape(name)}</span>{bar}</div>'
-        for name, image in layers
+        for name, image in fitted
     )
     name = f"picture-{next(_NUMBERS)}"
     return (
@@ -90,6 +98,7 @@ def comparison(layers: Sequence[tuple[str, Image]], caption: str, um_per_px: flo
         f'<div class="view"><div class="layers">{shown}</div></div>'
         f'<a class="close" href="#{name}-text">close</a>'
         f'<figcaption id="{name}-text">{escape(caption)} '
+        '<span class="hint">Drag the borders, or use the arrow keys.</span> '
         f'<a class="enlarge" href="#{name}">Enlarge</a></figcaption></figure>'
     )
 
@@ -141,3 +150,13 @@ def enlarge(image: Image, zoom: int) -> Image:
         return image
     size = (image.shape[1] * zoom, image.shape[0] * zoom)
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def _fitted(image: Image) -> tuple[Image, float]:
+    """The image, shrunk where it is too wide, and how many of its pixels make one of the result."""
+    height, width = image.shape[:2]
+    if width <= _MOST_PX:
+        return image, 1.0
+    size = (_MOST_PX, round(height * _MOST_PX / width))
+    shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(shrunk, dtype=np.uint8), width / _MOST_PX

@@ -16,7 +16,6 @@ from plsctl.process.field_match import match_position
 Image = NDArray[np.uint8]
 Layers = list[tuple[str, Image]]
 
-_WIDTH_PX = 1200
 _EDGE_PX = 8
 
 
@@ -62,8 +61,8 @@ def field_layers(
         layers.append(("really stained", moved))
     left, top, right, bottom = _filled(shown)
     pixel_um = unstained.attributes.pixel_um
-    cut = [(text, image[top:bottom, left:right]) for text, image in layers]
-    return name, [(text, _shrunk(image)) for text, image in cut], pixel_um * _factor(cut[0][1])
+    cut = [(text, np.ascontiguousarray(image[top:bottom, left:right])) for text, image in layers]
+    return name, cut, pixel_um
 
 
 def _reader(folder: ScanFolder, name: str) -> PassReader | None:
@@ -103,16 +102,3 @@ def _filled(shown: Image) -> tuple[int, int, int, int]:
         int(columns[-1]) + 1 - edge,
         int(rows[-1]) + 1 - edge,
     )
-
-
-def _factor(image: Image) -> float:
-    width_px: int = image.shape[1]
-    return max(1.0, width_px / _WIDTH_PX)
-
-
-def _shrunk(image: Image) -> Image:
-    factor = _factor(image)
-    if factor == 1.0:
-        return np.ascontiguousarray(image)
-    size = (_WIDTH_PX, round(image.shape[0] / factor))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

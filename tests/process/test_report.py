@@ -55,6 +55,13 @@ def test_pictures_keep_their_colours() -> None:
     assert read[4, 4].tolist() == [0, 0, 200]  # OpenCV's order: blue, green, red
 
 
+def test_wide_pictures_are_shrunk_with_what_is_drawn_over_them() -> None:
+    shown = picture(np.zeros((500, 2400, 3), np.uint8), "", '<path d="M0 0"/>', um_per_px=0.25)
+    assert 'width="1200" height="250"' in shown
+    assert '<g transform="scale(0.50000)"><path d="M0 0"/></g>' in shown
+    assert 'width="200.00"' in shown and "100 µm" in shown  # of 600 um in 1200 px
+
+
 def test_charts_are_well_formed_and_put_points_where_they_belong() -> None:
     drawn = points({"g": [(0.0, 1.0), (10.0, 100.0)]}, "x & y", "z", logarithmic=True)
     circles = list(ElementTree.fromstring(drawn).iter("circle"))
