@@ -51,7 +51,7 @@ class Axis:
         return [step * 10.0**power for power in range(first, last + 1) for step in steps]
 
     def _even(self) -> list[float]:
-        rough = (self.high - self.low) / 5
+        rough = (self.high - self.low) / 6
         power = 10.0 ** math.floor(math.log10(rough))
         steps = (1, 2, 5, 10) if self.whole else (1, 2, 2.5, 5, 10)
         step = next(s * power for s in steps if s * power >= rough * (1 - 1e-9))
@@ -295,7 +295,7 @@ def led_map(
             f"<title>{escape(led)}: {value:.3g} {escape(unit)}</title></circle>"
         )
         if led in named:
-            parts.append(_light_text(at_x, at_y + 22, led, "middle"))
+            parts.append(_light_text(at_x, at_y + (22 if y >= 0 else -13), led, "middle"))
     parts += [_light_text(12, 22, f"dashed: NA {numerical_aperture:g}"), _image_axes(size)]
     parts.append(_colour_bar(axis, f"{name} ({unit})", size))
     return svg(size, size + 56, "".join(parts), f"{name} of every LED")
@@ -315,7 +315,7 @@ def _image_axes(size: int) -> str:
         f'<path d="M{left} {top}h26m-5 -4l5 4l-5 4M{left} {top}v26m-4 -5l4 5l4 -5" fill="none" '
         'stroke="#d5cbed" stroke-width="1.5"/>'
         + _light_text(left + 31, top + 4, "+x")
-        + _light_text(left - 6, top + 42, "+y", "end")
+        + _light_text(left + 8, top + 32, "+y")
     )
 
 
