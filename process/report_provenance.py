@@ -114,9 +114,10 @@ def _version(folder: ScanFolder) -> str:
 
 def _pass(reader: PassReader, table: str) -> str:
     seen = reader.attributes
+    images = "1 image" if len(seen.frames) == 1 else f"{len(seen.frames)} images"
     return (
         f"objective {seen.objective} (NA {seen.na:g}), {seen.pixel_um:.3g} µm a pixel on the "
-        f"slide, {len(reader.names)} positions x {len(seen.frames)} images, exposures {table}: "
+        f"slide, {len(reader.names)} positions x {images}, exposures {table}: "
         f"{exposure_range([frame.model_dump() for frame in seen.frames])}"
     )
 

@@ -288,6 +288,8 @@ def test_keys_and_buttons_of_the_page_decide(path: Path, browser: Any, tmp_path:
     assert write_page(Review(Dataset.open(path)), page, ALL, most=3) == 3
     browser.open(page.as_uri(), ready="document.querySelectorAll('article').length > 0")
     assert browser.value(STATES) == ["no", "yes", ""]
+    browser.resize(600)
+    assert browser.value("document.documentElement.scrollWidth") <= 600
     browser.press("ArrowDown")
     browser.press("ArrowDown")
     browser.press("d")
