@@ -204,8 +204,8 @@ def _exposure_section(reader: PassReader) -> Section:
             f"</div>{listing}"
         )
         beside = (
-            " The map shows where the LEDs stand as one looks at the camera's pictures, +x to the "
-            "right and +y down; it is not mirrored against them."
+            " The map shows the directions of the LEDs as their table gives them, in the axes of "
+            "the camera's pictures: +x to the right, +y down, as one looks at the pictures."
         )
     if any(frame.variant for frame in frames):
         beside += (
