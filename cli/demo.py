@@ -234,14 +234,12 @@ def _stain(scan: "Scan", run: Path, stained: Path) -> None:
 
 def _report(place: Path, folders: list[Path], stained: Path) -> None:
     from plsctl.models.report import write_report
-    from plsctl.models.report_run import stained_section
 
     with progress("drawing the report"):
         write_report(
             place,
-            folders,
+            [*folders, stained],
             title="From a blood smear to a virtual stain",
             subtitle="One simulated slide: scanned unstained, stained and at 100x, matched, "
             "learnt.",
-            extra=[stained_section(folders[0], stained)],
         )

@@ -11,7 +11,9 @@ from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, s
 def report(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Scans, data sets and runs.", parser=location),
+        typer.Argument(
+            metavar="PATH...", help="Scans, data sets, runs, stained plates.", parser=location
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -20,9 +22,9 @@ def report(
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Show a scan, a data set or a run, or several, in one HTML file.
+    """Show scans, data sets, runs and what they stained in one HTML file, the result first.
 
-    Example: plsctl report scans/S001 -o S001.html
+    Example: plsctl report scans/S001 S001.zarr runs/first S001_stained.ome.zarr -o S001.html
     """
     from plsctl.acquire.locations import is_remote
     from plsctl.models.report import kind_of, write_report

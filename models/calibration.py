@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.whole_files import write_whole
+from plsctl.models.crop_axes import bar_text, draw_bar
 from plsctl.models.error_model import ErrorModel
 from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.prediction import Predictor
@@ -79,7 +80,7 @@ def measure_calibration(
     write_whole(run.path / f"uncertainty_{split}.json", json.dumps(result, indent=1))
     what = f"{len(found.stacks)} {split} samples"
     draw_curve(run.path / f"uncertainty_{split}.png", curve, what)
-    draw_maps(run.path / f"uncertainty_maps_{split}.png", found, both.predicted)
+    draw_maps(run.path / f"uncertainty_maps_{split}.png", found, both.predicted, run.facts.pixel_um)
     return result
 
 
@@ -152,7 +153,7 @@ def draw_curve(file: Path, curve: list[dict[str, float]], what: str) -> None:
     figure.savefig(file, dpi=110)
 
 
-def draw_maps(file: Path, found: SplitErrors, predicted: FloatArray) -> None:
+def draw_maps(file: Path, found: SplitErrors, predicted: FloatArray, pixel_um: float) -> None:
     """Samples from the smallest to the largest error, with the errors measured and predicted."""
     order = np.argsort(found.error.mean(axis=(1, 2)))
     count = min(SHOWN, len(order))
@@ -164,6 +165,7 @@ def draw_maps(file: Path, found: SplitErrors, predicted: FloatArray) -> None:
         "error predicted": 255 * predicted,
     }
     highest = 255 * float(np.percentile(found.error[chosen], 99))
+    side_px = found.error.shape[-1]
     figure = Figure(figsize=(1.1 * count + 1.4, 1.15 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), count, squeeze=False)
     scale = ScalarMappable(Normalize(0, highest), "magma")
@@ -174,7 +176,9 @@ def draw_maps(file: Path, found: SplitErrors, predicted: FloatArray) -> None:
             else:
                 axis.imshow(images[place], cmap=scale.cmap, norm=scale.norm)
             axis.set(xticks=[], yticks=[])
+            draw_bar(axis, side_px, pixel_um)
         line[0].set_ylabel(name, fontsize=8)
     figure.colorbar(scale, ax=axes[2:], label="grey values of 255", shrink=0.9)
-    figure.suptitle("smallest to largest error", fontsize=9)
+    bars = bar_text(side_px, pixel_um)
+    figure.suptitle(f"smallest to largest error; {bars}", fontsize=9)
     figure.savefig(file, dpi=110)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from plsctl.acquire.whole_files import write_whole
 from plsctl.models.tensorboard import EventWriter
@@ -74,5 +75,9 @@ def draw_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
     similarity.plot(epochs, [row["validation_ssim"] for row in history], color="C3")
     loss.set(xlabel="epoch", ylabel="weighted loss", yscale="log")
     similarity.set(xlabel="epoch", ylabel="validation SSIM")
-    loss.legend(fontsize=7)
+    for axis in (loss, similarity):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(
+        *loss.get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4
+    )
     figure.savefig(file, dpi=110)

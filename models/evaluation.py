@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.whole_files import write_whole
 from plsctl.models.cell_types import CellTypeReader, types_of
+from plsctl.models.crop_axes import bar_text, draw_bar
 from plsctl.models.data import spread
 from plsctl.models.learned import require_unseen
 from plsctl.models.marks import marks_left
@@ -236,8 +237,14 @@ def draw_gallery(
         for axis, crop in zip(line, crops, strict=True):
             axis.imshow(np.moveaxis(crop, 0, -1))
             axis.set(xticks=[], yticks=[])
+            draw_bar(axis, data.crop_px, data.pixel_um)
         line[0].set_ylabel(name, fontsize=8)
     for axis, place in zip(axes[0], chosen, strict=True):
-        axis.set_title(f"{numbers[place]}: {similarity[place]:.3f}", fontsize=7)
-    figure.suptitle("best to worst by SSIM", fontsize=8)
+        axis.set_title(f"#{numbers[place]}: {similarity[place]:.3f}", fontsize=7)
+    run = predictor.run
+    figure.suptitle(
+        f"{run.path.name} ({run.facts.model}, target {run.facts.target}): best to worst by SSIM; "
+        f"{bar_text(data.crop_px, data.pixel_um)}",
+        fontsize=8,
+    )
     figure.savefig(file, dpi=110)

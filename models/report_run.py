@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.models.prediction import Predictor
-from plsctl.models.report_scores import read_scores, score_sections
 from plsctl.models.run import Run
 from plsctl.process.dataset import Dataset
+from plsctl.process.page_pictures import tile_sets
 from plsctl.process.report_charts import curves
-from plsctl.process.report_dataset import as_image, spread_samples
-from plsctl.process.report_page import Section, picture, row, tiles
-from plsctl.process.report_scan import mosaic, three_views
+from plsctl.process.report_dataset import as_image, bar_note, spread_samples
+from plsctl.process.report_page import Section, row
+from plsctl.process.report_provenance import Pairs, exposure_range
 
 _SHOWN = 16
+_NOT_SHOWN = {"data", "out", "model", "recipe", "target", "seed"}
 
 
-def run_facts(path: Path) -> list[tuple[str, str]]:
-    """Key figures of a run: the network's size, and its scores where it has been evaluated."""
-    facts = Run.open(path).facts
-    found = [("parameters", f"{facts.parameters:,}")]
-    scores = read_scores(path)
-    if scores is not None:
-        found.append((f"SSIM on {scores['split']}", f"{scores['metrics']['ssim']['mean']:.3f}"))
-    return found
+@dataclass(frozen=True)
+class CellImages:
+    """Cells of a split the network has not learned from: images (n, 3, y, x) of each kind."""
+
+    split: str
+    numbers: list[int]
+    layers: dict[str, NDArray[np.generic]]
+    data: Dataset
 
 
-def run_sections(path: Path) -> list[Section]:
-    """The sections of a report on a run; what the run does not have yet is left out."""
-    run = Run.open(path)
-    sections = []
-    if (path / "curve.csv").is_file():
-        sections.append(_curve_section(run))
-    sections += score_sections(path)
-    if (path / "best.safetensors").is_file() and run.config.data.exists():
-        sections.append(_prediction_section(run))
-    return sections
+def predicted_cells(run: Run) -> CellImages | None:
+    """Cells of the test split, unstained, as predicted and stained; None where that cannot be."""
+    if not (run.path / "best.safetensors").is_file() or not run.config.data.exists():
+        return None
+    data = Dataset.open(run.config.data)
+    split = "test" if "test" in set(data.table["split"]) else "validation"
+    among = data.split(split, run.facts.target)
+    numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
+    predicted, bright = Predictor(run).predict_samples(data, numbers)
+    real = data.read_target(run.facts.target, numbers)
+    layers = {"unstained": bright, "virtually stained": predicted, "really stained": real}
+    return CellImages(split, numbers, layers, data)
 
 
-def _curve_section(run: Run) -> Section:
+def curve_section(run: Run) -> Section | None:
+    """Loss and similarity over the epochs; None before the first has ended."""
+    if not (run.path / "curve.csv").is_file():
+        return None
     history = pd.read_csv(run.path / "curve.csv")
     epochs = history["epoch"].tolist()
     best = int(history.loc[history["validation_loss"].idxmin(), "epoch"])
@@ -58,58 +65,44 @@ def _curve_section(run: Run) -> Section:
         f"The dashed line marks the epoch whose weights were kept ({best})."
     )
     body = row(
-        curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best),
-        curves(similarity, "epoch", "SSIM", marked_x=best, names_below=True),
+        curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best, whole_x=True),
+        curves(similarity, "epoch", "SSIM", marked_x=best, names_below=True, whole_x=True),
     )
     return Section("Training", note, body)
 
 
-def _prediction_section(run: Run) -> Section:
-    data = Dataset.open(run.config.data)
-    split = "test" if "test" in set(data.table["split"]) else "validation"
-    among = data.split(split, run.facts.target)
-    numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
-    predicted, bright = Predictor(run).predict_samples(data, numbers)
-    target = data.read_target(run.facts.target, numbers)
-    images = [
-        (as_image(crop), label)
-        for index, number in enumerate(numbers)
-        for crop, label in (
-            (bright[index], f"#{number}"),
-            (predicted[index], "virtual"),
-            (target[index], "real"),
-        )
+def prediction_section(cells: CellImages) -> Section:
+    """Predictions beside what the microscope saw and the real stain."""
+    sets = [
+        (f"#{number}", [(as_image(crops[index]), name) for name, crops in cells.layers.items()])
+        for index, number in enumerate(cells.numbers)
     ]
     note = (
-        f"Cells of the {split} split in threes: what the microscope saw unstained, what the "
-        "network made of it, the real stain."
+        f"Cells of the {cells.split} split, which the network has not learned from, each as "
+        f"{', '.join(cells.layers)}. {bar_note(cells.data)}"
     )
-    return Section("Virtual staining of single cells", note, tiles(images, columns=12))
+    body = tile_sets(sets, 4, um_per_px=cells.data.pixel_um)
+    return Section("Virtual staining of single cells", note, body)
 
 
-def stained_section(scan: Path, stained: Path) -> Section:
-    """Whole frames of a scan that a network stained, beside the real stain.
-
-    Parameters
-    ----------
-    stained
-        What `plsctl stain` wrote for the scan.
-    """
-    virtual, folder = PassReader(stained), ScanFolder(scan)
-    real = folder.open_pass("stained")
-    name = virtual.names[len(virtual.names) // 2]
-    views = [
-        (folder.open_pass("unstained").brightfield(name), f"field {name}, unstained"),
-        (virtual.brightfield(name), "virtually stained"),
-        (real.brightfield(name), "really stained (the slide was taken out and put back)"),
+def run_provenance(run: Run) -> Pairs:
+    """Model, settings, seed and versions of a run."""
+    facts, config = run.facts, run.config
+    changed = {
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if name not in _NOT_SHOWN and value != type(config).model_fields[name].default
+    }
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
+    return [
+        ("model", f"{facts.model}, {facts.parameters:,} parameters"),
+        ("input", f"recipe {facts.recipe}, {len(facts.labels)} images"),
+        ("exposures", exposure_range(facts.frames)),
+        ("target", facts.target),
+        ("data set", config.data.name),
+        ("slides", ", ".join(facts.slides) or "unknown"),
+        ("samples", ", ".join(f"{name} {count}" for name, count in facts.samples.items())),
+        ("settings other than the defaults", settings or "none"),
+        ("seed", str(config.seed)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
     ]
-    maps = row(
-        picture(mosaic(virtual).image, "all fields, virtually stained"),
-        picture(mosaic(real).image, "all fields, really stained"),
-    )
-    note = (
-        "The network is convolutional: trained on crops of white cells, it stains whole fields. "
-        "What it has rarely or never seen in training (red cells in crowds, platelets, dust) is "
-        "a guess."
-    )
-    return Section("Whole fields, virtually stained", note, three_views(views) + maps)

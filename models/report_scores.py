@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from plsctl.acquire.errors import UserError
+from plsctl.process.page_tables import Best, Noted, Score, table
 from plsctl.process.report_charts import curves
-from plsctl.process.report_page import Section, grid, table
+from plsctl.process.report_page import Section, verdict
 
 _NAMES = {
     "unstained": "the unstained image itself",
@@ -33,6 +34,30 @@ def score_sections(path: Path) -> list[Section]:
     if errors is not None:
         sections.append(_error_section(errors))
     return sections
+
+
+def run_verdict(scores: dict[str, Any]) -> str:
+    """Whether the run is better than what needs no network; "" of evaluations that do not say."""
+    text = scores.get("verdict_text")
+    if not text:
+        return ""
+    if scores.get("verdict") == "better":
+        return verdict(str(text), "good", "The result")
+    return verdict(str(text), "warn", f"⚠ Not shown to be of use ({scores.get('verdict')})")
+
+
+def score_facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    """The figures behind the verdict."""
+    facts = [(f"SSIM on {scores['split']}", f"{scores['metrics']['ssim']['mean']:.3f}")]
+    baseline = str(scores.get("baseline"))
+    if baseline in scores["baselines"]:
+        value = scores["baselines"][baseline]["ssim"]["mean"]
+        facts.append((f"SSIM of {_NAMES.get(baseline, baseline)}", f"{value:.3f}"))
+    found = scores.get("nuclei", {}).get("prediction")
+    if isinstance(found, dict):
+        facts.append((f"of {found['nuclei']} nuclei lost", str(found["lost"])))
+        facts.append(("nuclei invented", str(found["invented"])))
+    return facts
 
 
 def read_scores(path: Path) -> dict[str, Any] | None:
@@ -60,29 +85,31 @@ def _read(file: Path, command: str) -> dict[str, Any] | None:
 
 def _score_section(scores: dict[str, Any]) -> Section:
     names = list(scores["metrics"])
-    rows = [("the network", *(_with_interval(scores["metrics"][name]) for name in names))]
+    rows = [("the network", *(_score(scores["metrics"][name]) for name in names))]
     rows += [
-        (_NAMES.get(key, key), *(_with_interval(values[name]) for name in names))
+        (_NAMES.get(key, key), *(_score(values[name]) for name in names))
         for key, values in scores["baselines"].items()
     ]
     note = (
         f"Mean over {scores['samples']} cells of the {scores['split']} split, which the network "
-        "never saw, with the 95 % interval; below it what needs no training at all."
+        "never saw, and below it the 95 % interval. The other rows need no training at all: a "
+        "network is of use where it beats all of them. The best of each column is marked."
     )
     columns = ("prediction", *(_METRICS.get(name, name) for name in names))
-    similarity = [scores["metrics"], *scores["baselines"].values()]
-    best = max(range(len(rows)), key=lambda index: similarity[index]["ssim"]["mean"])
-    return Section("Scores", note, table(columns, rows, best=best))
+    best: list[Best | None] = [None, *("low" if name == "mae" else "high" for name in names)]
+    return Section("Scores", note, table(columns, rows, best))
 
 
-def _with_interval(score: dict[str, Any]) -> str:
-    low, high = score["ci95"]
-    return f"{score['mean']:.3f} ({low:.3f}-{high:.3f})"
+def _score(found: dict[str, Any]) -> Score:
+    low, high = found["ci95"]
+    return Score(float(found["mean"]), (float(low), float(high)))
 
 
 def _nucleus_section(scores: dict[str, Any]) -> Section:
     types = scores.get("cell_types", {})
-    rows = [
+    # Beside the predictions stand counts of the run's own nuclei.
+    nuclei = {key: found for key, found in scores["nuclei"].items() if isinstance(found, dict)}
+    rows: list[tuple[object, ...]] = [
         (
             _NAMES.get(key, "the network"),
             _optional(found["dice"]),
@@ -91,22 +118,26 @@ def _nucleus_section(scores: dict[str, Any]) -> Section:
             _optional((found.get("lobes") or {}).get("same_share")),
             _optional(types.get(key, {}).get("agreement")),
         )
-        for key, found in scores["nuclei"].items()
-        if isinstance(found, dict)
+        for key, found in nuclei.items()
     ]
+    columns = ["", "Dice", "lost", "invented", "lobes as stained", "type as stained"]
+    best: list[Best | None] = [None, "high", None, None, "high", "high"]
+    if not types:
+        rows, columns, best = [line[:-1] for line in rows], columns[:-1], best[:-1]
     note = (
-        f"Beside the {scores['nuclei']['prediction']['nuclei']} whole nuclei of the stained "
-        "images: how far their areas agree, which are lost or invented, how many have as many "
-        "lobes, and how many cells a classifier reads as the same type (where it was asked)."
+        f"Beside the {nuclei['prediction']['nuclei']} whole nuclei of the stained images: how far "
+        "their areas agree (Dice, 1 is all), how many are lost or invented, and the share that "
+        "has as many lobes. Small: the 95 % interval."
     )
+    if types:
+        note += " The last column is the share of cells that a classifier reads as the same type."
     left = scores.get("marks_left", {}).get("prediction")
     if left is not None:
         note += (
             f" Of the darkness of rims and rings in the unstained images "
             f"{100 * left['mean']:.0f} % is left."
         )
-    columns = ("", "Dice", "lost", "invented", "lobes as stained", "type as stained")
-    return Section("Nuclei and types", note, table(columns, rows))
+    return Section("Nuclei and types" if types else "Nuclei", note, table(columns, rows, best))
 
 
 def _error_section(found: dict[str, Any]) -> Section:
@@ -126,13 +157,15 @@ def _error_section(found: dict[str, Any]) -> Section:
     lines = {"as expected": ([0.0, max(predicted)],) * 2, "measured": (predicted, measured)}
     names = ("error expected (of 255)", "error measured (of 255)")
     chart = curves(lines, *names, names_below=True)
-    # Half the page is wide enough.
-    return Section("Expected errors", note, grid(chart, columns=2))
+    return Section("Expected errors", note, f'<div class="half">{chart}</div>')
 
 
-def _optional(score: dict[str, Any] | None) -> str:
-    return "-" if score is None else _with_interval(score)
+def _optional(score: dict[str, Any] | None) -> Score | str:
+    return "–" if score is None else _score(score)
 
 
-def _counted(count: int, share: dict[str, Any] | None) -> str:
-    return f"{count}: {_optional(share)}"
+def _counted(count: int, share: dict[str, Any] | None) -> Noted | str:
+    if share is None:
+        return str(count)
+    low, high = (100 * value for value in share["ci95"])
+    return Noted(f"{count} ({100 * share['mean']:.0f} %)", f"{low:.0f} to {high:.0f} %")

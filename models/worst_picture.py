@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from plsctl.models.crop_axes import bar_text, draw_bar
 from plsctl.models.prediction import Predictor
 from plsctl.process.dataset import Dataset
 
@@ -39,9 +40,14 @@ def draw_worst(file: Path, predictor: Predictor, data: Dataset, worst: pd.DataFr
         axis.set_axis_off()
     for axis, crops, row in zip(axes, joined, worst.itertuples(), strict=False):
         axis.imshow(np.moveaxis(crops, 0, -1))
-        axis.set_title(f"{row.sample}: {row.error:.3f}, {row.category}", fontsize=7)
+        axis.set_title(f"#{row.sample}: {row.error:.3f}, {row.category}", fontsize=7)
+        for place in range(3):
+            draw_bar(axis, data.crop_px, data.pixel_um, left_px=place * data.crop_px)
+    run = predictor.run
     figure.suptitle(
-        "worst first: bright field, prediction, stained; sample: mean absolute error, category",
+        f"{run.path.name} ({run.facts.model}, target {run.facts.target}), worst first: bright "
+        "field, prediction, stained; sample: mean absolute error, category; "
+        f"{bar_text(data.crop_px, data.pixel_um)}",
         fontsize=8,
     )
     figure.savefig(file, dpi=110)

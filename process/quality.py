@@ -12,11 +12,11 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.config import Settings, load_settings
+from plsctl.process.quality_checks import Marks, Measures
 
 Flag = Literal[
     "frame_shift",
@@ -56,11 +56,6 @@ EXCLUDING: tuple[Flag, ...] = (
 
 REJECTED = "rejected_slide"
 """What `excluded` says of the samples of a rejected slide, before what they are flagged for."""
-
-FEW = 8
-"""With fewer samples than this a slide does not say what is usual on it; all slides together do."""
-
-Marks = NDArray[np.bool_]
 
 
 class SampleLimits(Settings):
@@ -187,90 +182,8 @@ def count_flags(flags: pd.Series[str]) -> dict[str, int]:
 
 
 def _marks(table: pd.DataFrame, limits: SampleLimits) -> Mapping[str, Marks]:
-    value = _Measures(table)
-    chromatin = value.share("nucleus_green")
-    spots = value.above("spot_20x", limits.spot_20x) | value.above("spot_100x", limits.spot_100x)
-    specks = value.above("specks_100x", limits.specks_100x) | value.above(
-        "stray_px", limits.stray_px
-    )
-    dense = value.share("peak_20x") > limits.peak_20x_share
-    dense |= value.share("peak_100x") > limits.peak_100x_share
-    dense |= value.share("unexplained") > limits.unexplained_share
-    unstained = value.below("nucleus_green", limits.lost_chromatin)
-    lost = unstained | (chromatin < limits.lost_chromatin_share)
-    weak = value.below("score_20x", limits.least_score) | value.below(
-        "score_100x", limits.least_score
-    )
-    doubtful = value.above("second_20x", limits.most_second_ratio) | value.above(
-        "second_100x", limits.most_second_ratio
-    )
-    return {
-        "frame_shift": value.above("frame_shift_px", limits.frame_shift_px),
-        "frame_swap": value.above("frame_exchange", limits.frame_exchange),
-        "frame_misfit": value.above("frame_misfit", limits.frame_misfit),
-        "frame_light": value.above("frame_light", limits.frame_light),
-        # The sharpness of the 20x target is counted against that of the input.
-        "blurred_input": value.risen("focus_20x", limits.input_blur)
-        | value.fallen("focus_dark", limits.dark_field_blur),
-        "blurred_20x": value.fallen("focus_20x", limits.target_20x_blur),
-        "blurred_100x": value.fallen("focus_100x", limits.target_100x_blur),
-        "saturated": value.above("saturated", limits.saturated),
-        "dirt": value.above("dirt_px", limits.dirt_px),
-        "artefact": spots | specks | dense,
-        "lost_cell": lost,
-        "smudge": ~lost & (chromatin < limits.smudge_chromatin_share),
-        "missing_neighbour": ~lost & value.above("vanished_px", limits.missing_px),
-        "leak": value.above("leak_px", limits.leak_px),
-        "border": value.below("border_px", limits.border_px),
-        "cut_off": value.below("cell_margin_px", 0.0),
-        "duplicate": _duplicates(table, limits.same_cell_um),
-        "weak_match": weak | doubtful,
-    }
-
-
-class _Measures:
-    """Columns of the table as numbers; comparisons with what is missing are false."""
-
-    def __init__(self, table: pd.DataFrame) -> None:
-        self._table = table
-        self._slides = (
-            table["slide"].astype(str) if "slide" in table else pd.Series("", index=table.index)
-        )
-
-    def _column(self, name: str) -> pd.Series[float]:
-        if name not in self._table:
-            return pd.Series(np.nan, index=self._table.index)
-        return pd.to_numeric(self._table[name], errors="coerce")
-
-    def above(self, name: str, limit: float) -> Marks:
-        return np.asarray(self._column(name) > limit)
-
-    def below(self, name: str, limit: float) -> Marks:
-        return np.asarray(self._column(name) < limit)
-
-    def fallen(self, name: str, distance: float) -> Marks:
-        """Farther than this below what is usual on the slide."""
-        values = self._column(name)
-        return np.asarray(values < self._usual(values) - distance)
-
-    def risen(self, name: str, distance: float) -> Marks:
-        """Farther than this above what is usual on the slide."""
-        values = self._column(name)
-        return np.asarray(values > self._usual(values) + distance)
-
-    def share(self, name: str) -> NDArray[np.float64]:
-        """As a multiple of what is usual on the slide; not a number where nothing is."""
-        values = self._column(name)
-        usual = self._usual(values).to_numpy(dtype=float)
-        share = values.to_numpy(dtype=float) / np.where(usual > 0, usual, np.nan)
-        return np.asarray(share, dtype=np.float64)
-
-    def _usual(self, values: pd.Series[float]) -> pd.Series[float]:
-        """The slide's median, that of all slides where one has few samples, else not a number."""
-        overall = values.median() if values.count() >= FEW else np.nan
-        groups = values.groupby(self._slides)
-        own = groups.transform("median")
-        return own.where(groups.transform("count") >= FEW, overall)
+    found = Measures(table, limits.model_dump()).flagged()
+    return found | {"duplicate": _duplicates(table, limits.same_cell_um)}
 
 
 def _duplicates(table: pd.DataFrame, same_cell_um: float) -> Marks:

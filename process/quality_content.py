@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from plsctl.acquire.arrays import FloatArray, Image
+from plsctl.acquire.arrays import FloatArray, Image, Mask
 
 BACKGROUND_PERCENTILE = 90
 MOVED_PX = 3
@@ -97,10 +97,7 @@ def measure_content(bright: Image, target: Image, black_level: float) -> Content
     black_level
         Grey value without light.
     """
-    before, after = (
-        np.asarray(cv2.GaussianBlur(absorbance(image, black_level), (0, 0), 1.0), np.float32)
-        for image in (bright[0], target)
-    )
+    before, after = (_smooth_absorbance(image, black_level) for image in (bright[0], target))
     stain = after - before
     nucleus = nucleus_absorbance(stain)
     # All of it is smooth: every second pixel is enough.
@@ -112,13 +109,39 @@ def measure_content(bright: Image, target: Image, black_level: float) -> Content
     leaked, stray = _on_glass(before, stain)
     return Content(
         nucleus=nucleus,
-        dirt_px=dirt,
-        vanished_px=vanished,
+        dirt_px=int(np.count_nonzero(dirt)),
+        vanished_px=int(np.count_nonzero(vanished)),
         spot=spot_peak(stain, nucleus),
         unexplained=float(red[edge:-edge, edge:-edge].max()),
         peak=_peak(stain[..., 0]),
-        leak_px=leaked,
-        stray_px=stray,
+        leak_px=int(np.count_nonzero(leaked)),
+        stray_px=int(np.count_nonzero(stray)),
+    )
+
+
+def content_masks(bright_field: Image, target: Image, black_level: float) -> dict[str, Mask]:
+    """Where in a sample the areas lie that `measure_content` counts, by their measure.
+
+    Parameters
+    ----------
+    bright_field, target
+        Unstained image and 20x target, (y, x, rgb), uint8.
+    black_level
+        Grey value without light.
+
+    Returns
+    -------
+    Masks (y, x) of `dirt_px`, `vanished_px`, `leak_px` and `stray_px`.
+    """
+    before, after = (_smooth_absorbance(image, black_level) for image in (bright_field, target))
+    dirt, vanished = _only_in_input(before, after)
+    leaked, stray = _on_glass(before, after - before)
+    return {"dirt_px": dirt, "vanished_px": vanished, "leak_px": leaked, "stray_px": stray}
+
+
+def _smooth_absorbance(image: Image, black_level: float) -> FloatArray:
+    return np.asarray(
+        cv2.GaussianBlur(absorbance(image, black_level), (0, 0), 1.0), dtype=np.float32
     )
 
 
@@ -172,13 +195,13 @@ def _peak(values: FloatArray) -> float:
     return float(np.partition(inner, -PEAK_PX)[-PEAK_PX:].mean())
 
 
-def _only_in_input(before: FloatArray, after: FloatArray) -> tuple[int, int]:
+def _only_in_input(before: FloatArray, after: FloatArray) -> tuple[Mask, Mask]:
     """Areas in which the input is darker than anything near in the target: massive ones, all."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (DIRT_DISC_PX,) * 2)
     massive = (_darker(before, after, DIRT_MOVED_PX) > DARKER).astype(np.uint8)
     dirt = cv2.morphologyEx(massive, cv2.MORPH_OPEN, disc)
     vanished = _darker(before, after, MOVED_PX) > VANISHED
-    return int(np.count_nonzero(dirt)), int(np.count_nonzero(vanished))
+    return dirt > 0, vanished
 
 
 def _darker(before: FloatArray, after: FloatArray, moved_px: int) -> FloatArray:
@@ -187,7 +210,7 @@ def _darker(before: FloatArray, after: FloatArray, moved_px: int) -> FloatArray:
     return np.asarray((before - cv2.dilate(after, near)).max(axis=2), dtype=np.float32)
 
 
-def _on_glass(before: FloatArray, stain: FloatArray) -> tuple[int, int]:
+def _on_glass(before: FloatArray, stain: FloatArray) -> tuple[Mask, Mask]:
     """Stained areas, leaked and stray, in regions between rims that hold bare glass."""
     rims = (np.abs(before).max(axis=2) > RIM).astype(np.uint8)
     open_ = cv2.dilate(rims, np.ones((3, 3), np.uint8)) == 0
@@ -199,8 +222,7 @@ def _on_glass(before: FloatArray, stain: FloatArray) -> tuple[int, int]:
     glass = bare > 0.25 * size
     glass[0] = False
     on_glass = glass[regions]
-    leaked = int(np.count_nonzero(on_glass & (green > LEAKED)))
-    return leaked, int(np.count_nonzero(on_glass & (red > STRAY)))
+    return on_glass & (green > LEAKED), on_glass & (red > STRAY)
 
 
 def _texture(bright: Image, before: FloatArray) -> FloatArray:

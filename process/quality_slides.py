@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
-from plsctl.process.quality import FEW, REJECTED, QualitySettings, SlideLimits, count_flags
+from plsctl.process.quality import REJECTED, QualitySettings, SlideLimits, count_flags
+from plsctl.process.quality_checks import FEW
 
 MISMATCHES = ("match_20x", "match_100x", "position_unmatched")
 """Reasons for which a cell is dropped that speak against the match of the slide."""

@@ -1,36 +1,32 @@
-"""What a data set looks like: matched triples, one cell's whole stack, the scores."""
+"""What a data set looks like: matched cells, and one cell's whole stack."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.dataset import Dataset
-from plsctl.process.report_page import Section, table, tiles
-from plsctl.process.splits import SPLITS
+from plsctl.process.page_pictures import tile_sets, tiles
+from plsctl.process.report_page import Section
+from plsctl.process.scale_bar import bar_length_um
+from plsctl.process.splits import left_out
 
 Image = NDArray[np.uint8]
 
-_TRIPLES = 12
+_SHOWN = 12
 
 
-def dataset_facts(path: Path) -> list[tuple[str, str]]:
+def dataset_facts(data: Dataset) -> list[tuple[str, str]]:
     """Key figures of a data set."""
-    data = Dataset.open(path)
-    facts = [("samples", str(len(data))), ("images a sample", str(len(data.frames)))]
-    return [*facts, ("left out as unfit", str(data.dropped))] if data.dropped else facts
+    facts = [("samples", str(len(data)))]
+    return [*facts, ("of the samples left out", str(data.dropped))] if data.dropped else facts
 
 
-def dataset_sections(path: Path) -> list[Section]:
-    """The sections of a report on a data set."""
-    data = Dataset.open(path)
-    sections = [_triples_section(data), _stack_section(data)]
-    if "split" in data.table.columns:
-        sections.append(_table_section(data))
-    return sections
+def dataset_sections(data: Dataset) -> list[Section]:
+    """What the samples of a data set look like."""
+    return [_matched_section(data), _stack_section(data)] if len(data) else []
 
 
 def as_image(crop: NDArray[np.generic]) -> Image:
@@ -48,6 +44,25 @@ def spread_samples(data: Dataset, count: int, among: Sequence[int] | None = None
     return [numbers[round(i)] for i in np.linspace(0, len(numbers) - 1, count)]
 
 
+def used_samples(data: Dataset, count: int) -> list[int]:
+    """Samples with every target, spread over those that are used (over all where none is)."""
+    used = ~left_out(data.table)
+    if not used.any():
+        used[:] = True
+    if "targets" in data.table.columns:
+        lists = data.table["targets"].str.split(";")
+        whole = lists.map(lambda names: set(data.targets) <= set(names))
+        used = used & whole if (used & whole).any() else used
+    return spread_samples(data, count, [int(n) for n in data.table.loc[used, "sample"]])
+
+
+def sample_crops(data: Dataset, numbers: Sequence[int]) -> dict[str, NDArray[np.generic]]:
+    """Bright field and targets of samples, each (n, 3, y, x), by what they show."""
+    first = "brightfield" if "brightfield" in data.labels else data.labels[0]
+    crops = {"unstained": data.read_images(numbers, data.channels_of([first]))[:, 0]}
+    return crops | {f"stained {name}": data.read_target(name, numbers) for name in data.targets}
+
+
 def brightened(image: Image) -> Image:
     """The image with its brightest values brought up to white, at most eight times brighter."""
     top = float(np.percentile(image, 99.8))
@@ -56,61 +71,41 @@ def brightened(image: Image) -> Image:
     return np.asarray(bright, dtype=np.uint8)
 
 
-def _triples_section(data: Dataset) -> Section:
-    numbers = spread_samples(data, _TRIPLES, _with_all_targets(data))
-    brightfield = data.read_images(numbers, data.channels_of(["brightfield"]))[:, 0]
-    columns = {"unstained": brightfield}
-    for target in data.targets:
-        columns[f"stained {target}"] = data.read_target(target, numbers)
-    images = [
-        (as_image(crops[index]), f"{name} #{number}" if place == 0 else name)
+def bar_note(data: Dataset) -> str:
+    """What the bars in crops stand for."""
+    return f"Bars: {bar_length_um(data.crop_px * data.pixel_um)} µm."
+
+
+def _matched_section(data: Dataset) -> Section:
+    numbers = used_samples(data, _SHOWN)
+    crops = sample_crops(data, numbers)
+    sets = [
+        (f"#{number}", [(as_image(images[index]), name) for name, images in crops.items()])
         for index, number in enumerate(numbers)
-        for place, (name, crops) in enumerate(columns.items())
     ]
     note = (
-        f"White cells of {', '.join(sorted(set(data.table['slide'])))}: unstained, then the same "
-        "cell stained, cut out and aligned to the pixel. The 100x image was brought to the grid of "
-        "the 20x camera."
+        f"White cells of {', '.join(sorted(set(data.table['slide'].astype(str))))}, each as "
+        f"{', '.join(crops)}: the same cell, cut out and aligned to the pixel. {bar_note(data)}"
     )
-    return Section("Matched cells", note, tiles(images, columns=3 * len(columns)))
-
-
-def _with_all_targets(data: Dataset) -> list[int]:
-    if "targets" not in data.table.columns:
-        return list(range(len(data)))
-    whole = data.table["targets"].str.split(";").map(lambda names: set(data.targets) <= set(names))
-    return [int(number) for number in data.table.loc[whole, "sample"]]
+    if "100x" in data.targets:
+        note += " The 100x image was brought to the grid of the 20x camera."
+    columns = max(1, 12 // len(crops))
+    return Section("Matched cells", note, tile_sets(sets, columns, um_per_px=data.pixel_um))
 
 
 def _stack_section(data: Dataset) -> Section:
-    number = len(data) // 2
+    numbers = used_samples(data, 3)
+    number = numbers[len(numbers) // 2]
     stack = data.read_input([number])[0]
     images = [
         (brightened(as_image(image)), label)
         for image, label in zip(stack, data.labels, strict=True)
     ]
     note = (
-        f"Everything the network sees of one cell (sample {number}): the bright-field image and "
+        f"Everything that was taken of one cell (sample {number}): the bright-field image and "
         f"one image per LED, {len(images)} in all. Up to 18 degrees light enters directly and the "
         "cell shows in relief; beyond it only scattered light makes an image. Dim images are shown "
-        "brightened, up to eight times."
+        f"brightened, up to eight times. {bar_note(data)}"
     )
-    return Section("One cell under every LED", note, tiles(images, columns=10))
-
-
-def _table_section(data: Dataset) -> Section:
-    rows = [
-        (name, int(count), f"{count / len(data):.0%}")
-        for name, count in data.table["split"].value_counts().reindex(SPLITS).dropna().items()
-    ]
-    body = table(("split", "samples", "share"), rows)
-    scores = [name for name in data.table.columns if name.startswith("score_")]
-    if scores:
-        quantiles = data.table[scores].quantile([0.05, 0.5, 0.95])
-        lines = [
-            (f"match {name.removeprefix('score_')}", *(float(v) for v in quantiles[name]))
-            for name in scores
-        ]
-        body += "<br>" + table(("score", "5 %", "median", "95 %"), lines)
-    note = "No field of view is on both sides of a split."
-    return Section("Splits and scores", note, body)
+    body = tiles(images, columns=10, um_per_px=data.pixel_um)
+    return Section("One cell under every LED", note, body)

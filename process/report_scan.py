@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import ImageAxes
 from plsctl.acquire.journal import read_journal
-from plsctl.acquire.slide import PASSES
-from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.acquire.store import PassReader, ScanFolder, is_begun
 from plsctl.process.background import fit_background, flatten_background
 from plsctl.process.cell_table import read_cells
 from plsctl.process.chromatin import chromatin_strength
+from plsctl.process.page_pictures import picture
+from plsctl.process.page_tables import table
 from plsctl.process.report_charts import colour_cloud, led_map, points
-from plsctl.process.report_page import Section, fit_width, folded, grid, picture, row, table
+from plsctl.process.report_page import Section, folded, grid, row, verdict
 from plsctl.process.segmentation import segment
 from plsctl.process.segmentation_settings import SegmentationSettings
 from plsctl.process.segmented_cells import Segmentation
@@ -44,15 +44,21 @@ class Mosaic:
         return (x_um - self.left_um) / self.um_per_px, (y_um - self.top_um) / self.um_per_px
 
 
+def slide_of(folder: ScanFolder) -> str | None:
+    """The slide that was scanned; None before the unstained pass was begun."""
+    if not is_begun(folder.pass_path("unstained")):
+        return None
+    return folder.open_pass("unstained").attributes.slide
+
+
 def scan_facts(scan: Path) -> list[tuple[str, str]]:
-    """Key figures of a scan: passes, positions, frames, the verdict."""
+    """Key figures of a scan: fields, images of each, and cells."""
     folder = ScanFolder(scan)
-    begun = [name for name in PASSES if folder.pass_path(name).is_dir()]
-    readers = [folder.open_pass(name) for name in begun]
-    frames = sum(len(reader.names) * len(reader.labels) for reader in readers)
-    facts = [("passes", str(len(begun))), ("frames taken", f"{frames:,}")]
-    if readers:
-        facts.insert(1, ("fields at low power", str(len(readers[0].names))))
+    facts = []
+    if is_begun(folder.pass_path("unstained")):
+        reader = folder.open_pass("unstained")
+        facts.append(("fields scanned", str(len(reader.names))))
+        facts.append(("images a field", str(len(reader.labels))))
     if folder.cells.exists():
         facts.append(("white cells found", str(len(read_cells(folder)))))
     return facts
@@ -111,22 +117,24 @@ def _map_section(folder: ScanFolder) -> Section:
             overlay = _fields_overlay(reader, found)
             if name == "stained":
                 overlay += _cells_overlay(folder, found)
-            overlay += _scale_bar(found)
-            figures.append(picture(found.image, f"{name}, bright field", overlay))
+            caption = f"{name}, bright field"
+            figures.append(picture(found.image, caption, overlay, um_per_px=found.um_per_px))
     note = (
         "The fields where they lie on the slide. White cells found in the stained pass are "
         "circled; the 100x pass went to the squares."
     )
-    return Section("The slide", note, _verdict(folder) + row(*figures))
+    return Section("The slide", note, row(*figures))
 
 
-def _verdict(folder: ScanFolder) -> str:
+def scan_verdict(folder: ScanFolder) -> str:
+    """Whether the unstained pass was found good enough to stain the slide; "" before it was."""
     events = [e for e in read_journal(folder.journal) if e["event"] == "verdict"]
     if not events:
         return ""
-    safe = bool(events[-1]["safe_to_stain"])
-    kind, word = ("", "yes") if safe else (" no", "no")
-    return f'<p><span class="verdict{kind}">safe to stain: {word}</span></p>'
+    if events[-1]["safe_to_stain"]:
+        return verdict("Safe to stain: yes.", "", "The unstained pass")
+    problems = "; ".join(str(problem) for problem in events[-1].get("problems", ()))
+    return verdict(f"Safe to stain: no. {problems}".strip(), "warn", "The unstained pass")
 
 
 def _fields_overlay(reader: PassReader, found: Mosaic) -> str:
@@ -164,21 +172,6 @@ def _cells_overlay(folder: ScanFolder, found: Mosaic) -> str:
     return "".join(parts)
 
 
-def _scale_bar(found: Mosaic) -> str:
-    height, width = found.image.shape[:2]
-    wanted = 0.2 * width * found.um_per_px
-    length_um = max(n for n in (10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if n <= wanted)
-    length = length_um / found.um_per_px
-    left, base = width - length - 20, height - 20
-    return (
-        f'<rect x="{left - 12:.1f}" y="{base - 34}" width="{length + 24:.1f}" height="46" rx="6" '
-        f'fill="white" fill-opacity=".8"/><rect x="{left:.1f}" y="{base - 4}" '
-        f'width="{length:.1f}" height="5" fill="#1d2433"/>'
-        f'<text x="{left + length / 2:.1f}" y="{base - 12}" text-anchor="middle" '
-        f'style="font-size:18px">{length_um} um</text>'
-    )
-
-
 def _exposure_section(reader: PassReader) -> Section:
     frames = reader.attributes.frames
     single = [frame for frame in frames if frame.direction is not None]
@@ -188,24 +181,36 @@ def _exposure_section(reader: PassReader) -> Section:
         direction = frame.direction or (0.0, 0.0)
         light = frame.exposure_ms * frame.gain
         angle = math.degrees(math.asin(min(1.0, math.hypot(*direction))))
-        name = {"": "bright field", "low": "dark field, low", "high": "dark field, high"}
+        name = {"": "bright field", "low": "dark field, short", "high": "dark field, long"}
         groups.setdefault(name[frame.variant], []).append((angle, light))
         shortest.setdefault(frame.led, (frame.led, *direction, light))
     rows = [(f.label, f.led, f.variant or "-", f.exposure_ms, f.gain, f.brightness) for f in frames]
     columns = ("frame", "LED", "variant", "exposure (ms)", "gain", "brightness")
     listing = folded(f"All {len(frames)} frames of the stack", table(columns, rows))
-    body = listing
+    body, beside = listing, ""
     if single:
         chart = points(groups, "angle of the LED (deg)", "exposure x gain (ms)", logarithmic=True)
-        array = led_map(list(shortest.values()), reader.attributes.na, lambda v: f"{v:.3g} ms")
-        body = f'<div class="row"><div style="flex:3">{chart}</div>' + (
-            f'<div style="flex:2">{array}</div></div>{listing}'
+        array = led_map(
+            list(shortest.values()), reader.attributes.na, "shortest exposure x gain", "ms"
+        )
+        body = (
+            f'<div class="row"><div class="wide">{chart}</div><div class="narrow">{array}</div>'
+            f"</div>{listing}"
+        )
+        beside = (
+            " The map shows the directions of the LEDs as their table gives them, in the axes of "
+            "the camera's pictures: +x to the right, +y down, as one looks at the pictures."
+        )
+    if any(frame.variant for frame in frames):
+        beside += (
+            " Dark-field images are taken twice: short (<code>:low</code>), so that the bright "
+            "rims of cells are not saturated, and long (<code>:high</code>), so that faint detail "
+            "is above the noise."
         )
     note = (
         f"Recipe {reader.attributes.recipe}: exposure of every LED's image. Inside the objective's "
         "aperture light enters directly; outside it only what the cells scatter, less and less as "
-        "the angle grows. Right: the array as the sample sees it, brighter where exposures are "
-        "longer."
+        f"the angle grows.{beside}"
     )
     return Section("Exposures", note, body)
 
@@ -222,20 +227,34 @@ def _segmentation_section(folder: ScanFolder) -> Section:
         'stroke="#d1495b" stroke-width="3"/>'
         for c in found.cells
     )
+    pixel_um = reader.attributes.pixel_um
     steps = grid(
-        picture(flat, "a) stained field on an even background, and the white cells found", boxes),
+        picture(
+            flat,
+            "a) stained field on an even background, and the white cells found",
+            boxes,
+            um_per_px=pixel_um,
+        ),
         picture(
             np.clip(strength / max(float(strength.max()), 1e-6) * 255, 0, 255).astype(np.uint8),
             "b) how strongly each pixel looks like stained chromatin",
+            um_per_px=pixel_um,
         ),
-        picture(np.where(strength >= least, 255, 0).astype(np.uint8), "c) above the limit"),
-        picture(found.mask_image(), "d) closed and sorted: nuclei white, cytoplasm grey"),
-        columns=2,
+        picture(
+            np.where(strength >= least, 255, 0).astype(np.uint8),
+            "c) above the limit",
+            um_per_px=pixel_um,
+        ),
+        picture(
+            found.mask_image(),
+            "d) closed and sorted: nuclei white, cytoplasm grey",
+            um_per_px=pixel_um,
+        ),
     )
     note = (
         "Stained nuclei have a hue and saturation of their own: above, the pixels of the white "
         "cells and their surroundings, each in its colour; the rectangle holds the hues of "
-        "chromatin. Below, the steps from a field to its white cells (papers/002, appendix A.1)."
+        "chromatin. Below, the steps from a field to its white cells."
     )
     return Section("Finding white cells", note, _hsv_clouds(flat, found, settings.hue) + steps)
 
@@ -278,8 +297,3 @@ def _sample(indices: NDArray[np.integer]) -> NDArray[np.integer]:
     if len(indices) <= _CLOUD_POINTS:
         return indices
     return np.random.default_rng(0).choice(indices, _CLOUD_POINTS, replace=False)
-
-
-def three_views(images: Sequence[tuple[Image, str]], width_px: int = 800) -> str:
-    """Whole frames side by side."""
-    return row(*(picture(fit_width(image, width_px), caption) for image, caption in images))

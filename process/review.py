@@ -24,12 +24,14 @@ from plsctl.process.dataset_files import read_table, write_table
 from plsctl.process.dataset_format import TABLE_NAME
 from plsctl.process.report_dataset import as_image, brightened
 from plsctl.process.review_decisions import NAMING, Decision, read_decisions
+from plsctl.process.review_findings import Findings
 
-Row = dict[str, str | float | int | None]
+Row = dict[str, object]
 
 FLAGS_FIRST = "flags"
 """The order by the number of flags."""
 SHOWN_IMAGES = 5
+_QUALITY, _LOSSLESS = 90, 101  # of WebP
 _NO_MEASURES = {"sample", "cell", "keep"}
 
 
@@ -65,9 +67,11 @@ class Review:
         self.data = data
         names = list(images) if images is not None else _chosen(data)
         self._places = data.channels_of(names, wanted="the review")
+        self.images = [*names, *data.targets]
         self.captions = [*names, *(f"stained {target}" for target in data.targets)]
         # Tables are replaced and never changed: who reads takes the present one, once; the lock
         # keeps those who write from undoing each other's decisions.
+        self._findings = Findings(data)
         self._lock = Lock()
         self._seen = _stamp(data.path)
         self._table = _with_keep(data.table)
@@ -139,22 +143,27 @@ class Review:
         return [int(number) for number in table.loc[ordered.index, "sample"]]
 
     def row(self, sample: int) -> Row:
-        """What the table says of a sample; numbers that are missing are None."""
+        """What the table says of a sample, and under `findings` what is behind its flags.
+
+        Numbers that are missing are left out.
+        """
         found = self._table.iloc[sample]
-        return {
+        row: Row = {
             str(name): value.item() if hasattr(value, "item") else value
             for name, value in found.items()
             if not (isinstance(value, float) and not np.isfinite(value))
         }
+        return row | {"findings": [one.facts() for one in self._findings.of(sample)]}
 
-    def picture(self, sample: int, enlarged: int = 2) -> bytes:
-        """The sample's images side by side in the order of `captions`, as PNG."""
+    def picture(self, sample: int, *, lossless: bool = True) -> bytes:
+        """The sample's images side by side in the order of `captions`, as WebP."""
         stack = self.data.read_images([sample], self._places)[0]
         tiles = [brightened(as_image(image)) for image in stack]
         tiles += [as_image(self.data.read_target(name, [sample])[0]) for name in self.data.targets]
         strip = np.hstack(tiles)
-        larger = cv2.resize(strip, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_NEAREST)
-        _, content = cv2.imencode(".png", cv2.cvtColor(larger, cv2.COLOR_RGB2BGR))
+        quality = _LOSSLESS if lossless else _QUALITY
+        colours = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)
+        _, content = cv2.imencode(".webp", colours, [cv2.IMWRITE_WEBP_QUALITY, quality])
         return content.tobytes()
 
     def decide(self, sample: int, keep: Decision, was: Decision) -> dict[str, int]:

@@ -88,9 +88,9 @@ class _Handler(BaseHTTPRequestHandler):
             return _found("text/html; charset=utf-8", served_page(self.review, self.start).encode())
         if path == "/samples.json":
             return _found("application/json", json.dumps(self._samples(query)).encode())
-        name = path.removeprefix("/picture/").removesuffix(".png")
-        if path == f"/picture/{name}.png" and name.isdigit() and int(name) < len(self.review.data):
-            return _found("image/png", self.review.picture(int(name)))
+        name = path.removeprefix("/picture/").removesuffix(".webp")
+        if path == f"/picture/{name}.webp" and name.isdigit() and int(name) < len(self.review.data):
+            return _found("image/webp", self.review.picture(int(name)))
         return _refused(HTTPStatus.NOT_FOUND, f"there is nothing at {path}.")
 
     def _samples(self, query: dict[str, list[str]]) -> dict[str, Any]:

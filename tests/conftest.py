@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +24,106 @@ def data_folder() -> Path:
     if not folder:
         pytest.skip("PLSCTL_DATA names no folder with the real image sets")
     return Path(folder)
+
+
+AT_3_AND_4 = """
+import fcntl, os, sys
+told, said = (fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3])
+os.dup2(told, 3), os.dup2(said, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Chromium hears on file descriptor 3 and answers on 4."""
+
+
+class Browser:
+    """A headless Chromium that is told what to do through pipes."""
+
+    def __init__(self, folder: Path) -> None:
+        told, tell = os.pipe()
+        hear, said = os.pipe()
+        assert CHROMIUM is not None
+        options = (
+            "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update",
+            "--remote-debugging-pipe", f"--user-data-dir={folder / 'browser'}",
+        )  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", AT_3_AND_4, str(told), str(said), CHROMIUM, *options],
+            pass_fds=(told, said), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        os.close(told)
+        os.close(said)
+        self._tell, self._hear, self._number, self._session = tell, hear, 0, ""
+        self._rest = b""
+
+    def begin(self) -> None:
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+
+    def call(self, method: str, **arguments: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": arguments}
+        if self._session and not method.startswith("Browser."):
+            message["sessionId"] = self._session
+        os.write(self._tell, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self._rest:
+                heard = os.read(self._hear, 1 << 16)
+                assert heard, "the browser has ended"
+                self._rest += heard
+            content, self._rest = self._rest.split(b"\0", 1)
+            answer = json.loads(content)
+            if answer.get("id") == self._number:
+                assert "result" in answer, answer
+                return answer["result"]
+
+    def value(self, script: str) -> Any:
+        found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in found, found
+        return found["result"].get("value")
+
+    def wait(self, script: str) -> None:
+        deadline = time.monotonic() + 30
+        while not self.value(script):
+            assert time.monotonic() < deadline, self.value("document.body.innerText")
+            time.sleep(0.02)
+
+    def open(self, address: str, ready: str = "document.readyState === 'complete'") -> None:
+        self.call("Page.navigate", url=address)
+        self.wait(f"location.href.startsWith({json.dumps(address)}) && ({ready})")
+
+    def resize(self, width_px: int, height_px: int = 900) -> None:
+        """Give the window's inside a size in CSS pixels."""
+        size = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Move the pressed mouse from one place of the window to another."""
+        for kind, (x, y) in (
+            ("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end),
+        ):  # fmt: skip
+            held = {"button": "left", "buttons": 1, "clickCount": 1}
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **held)
+
+    def press(self, key: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._tell)
+        os.close(self._hear)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    if CHROMIUM is None or sys.platform == "win32":
+        pytest.skip("no Chromium is installed (on Debian: apt-get install chromium)")
+    started = Browser(tmp_path)
+    try:
+        started.begin()
+        yield started
+    finally:
+        started.close()

@@ -37,11 +37,16 @@ def test_every_folder_with_an_init_is_packaged() -> None:
     assert not (ROOT / "__init__.py").exists()
 
 
-def test_shipped_tables_are_packaged() -> None:
-    patterns = PROJECT["tool"]["setuptools"]["package-data"]["plsctl.hardware_configs"]
-    suffixes = {pattern.removeprefix("*") for pattern in patterns}
-    files = {path.suffix for path in (ROOT / "hardware_configs").iterdir() if path.is_file()}
-    assert files - {".py"} <= suffixes
+@pytest.mark.parametrize(
+    ("package", "folder"),
+    [("plsctl.hardware_configs", "hardware_configs"), ("plsctl.process", "process/page_files")],
+)
+def test_files_that_are_no_modules_are_packaged(package: str, folder: str) -> None:
+    patterns = PROJECT["tool"]["setuptools"]["package-data"][package]
+    base = ROOT / package.removeprefix("plsctl.")
+    packaged = {path for pattern in patterns for path in base.glob(pattern)}
+    files = {path for path in (ROOT / folder).iterdir() if path.is_file()}
+    assert {path for path in files if path.suffix != ".py"} <= packaged
 
 
 def test_every_dependency_is_pinned_and_used() -> None:

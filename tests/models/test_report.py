@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ import pytest
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.geometry import standard_array
 from plsctl.acquire.recipes import recipe
-from plsctl.acquire.store import FrameRecord, PassAttributes
+from plsctl.acquire.store import FrameRecord, PassAttributes, ScanFolder
 from plsctl.acquire.store_writer import PassWriter
 from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
 from plsctl.models.report import kind_of, write_report
-from plsctl.models.report_run import stained_section
-from plsctl.models.report_scores import score_sections
+from plsctl.models.report_scores import run_verdict, score_sections
 from plsctl.models.run import Run
 from plsctl.models.training import train
+from plsctl.process.report_fields import field_layers
 from plsctl.process.report_scan import mosaic
 
 PIXEL_UM = 0.293
@@ -93,8 +94,6 @@ def scan(tmp_path: Path) -> Path:
 
 
 def test_fields_are_put_where_they_lie(scan: Path) -> None:
-    from plsctl.acquire.store import ScanFolder
-
     found = mosaic(ScanFolder(scan).open_pass("stained"), width_px=256)
     assert found.image.shape == (96, 256, 3)
     purple = found.image[..., 1] < 100
@@ -105,27 +104,109 @@ def test_fields_are_put_where_they_lie(scan: Path) -> None:
     assert (x, y) == pytest.approx((0, 48))
 
 
-def test_a_report_shows_scan_data_set_and_run(
+def test_a_report_shows_the_result_first_and_then_what_it_was_made_from(
     scan: Path, dataset: Path, run: Path, tmp_path: Path
 ) -> None:
-    stained = write_pass(tmp_path, "virtual", "brightfield", [np.zeros((*SHAPE, 3), np.uint8)] * 2)
-    place = write_report(
-        tmp_path / "report.html", [scan, dataset, run], extra=[stained_section(scan, stained)]
-    )
-    text = place.read_text(encoding="utf-8")
-    titles = re.findall(r"<h2>(.*?)</h2>", text)
-    assert titles == [
-        "The slide", "Exposures", "Finding white cells", "Matched cells",
-        "One cell under every LED", "Splits and scores", "Training", "Scores",
-        "Nuclei and types", "Virtual staining of single cells", "Whole fields, virtually stained",
+    plate = virtual_stain(tmp_path)
+    paths = [scan, dataset, run, plate]
+    text = write_report(tmp_path / "report.html", paths).read_text(encoding="utf-8")
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [
+        "Scores", "Nuclei", "Virtual staining of single cells", "Training",
+        "Whole fields, virtually stained", "From cells to samples", "Matched cells",
+        "One cell under every LED", "The slide", "Exposures", "Finding white cells", "Provenance",
     ]  # fmt: skip
-    assert "safe to stain: no" in text
+    assert "Safe to stain: no. x" in text
     assert "mean image of the training targets" in text
-    assert not re.search(r"https?://|<script", text)
+    origin = text[text.rindex("<h2>Provenance") :]
+    for known in ("S1", "20x (NA 0.4)", "0.293 µm", "2 ms", "le8deg", "maenet", "seed", "unknown"):
+        assert known in origin
+    with pytest.raises(UserError, match="slide S1, whose scan is not among the folders"):
+        write_report(tmp_path / "r.html", [run, plate])
+
+
+def virtual_stain(folder: Path) -> Path:
+    """A plate as `plsctl stain` writes it for the scan."""
+    black = [np.zeros((*SHAPE, 3), np.uint8)] * 2
+    return write_pass(folder, "virtually-stained", "brightfield", black)
+
+
+def test_the_result_is_a_picture_with_dividers_that_fits_any_window(
+    scan: Path, dataset: Path, run: Path, tmp_path: Path, browser: Any
+) -> None:
+    scores = json.loads((run / "metrics.json").read_text())
+    scores |= {"verdict": "better", "verdict_text": "Better by 0.1.", "baseline": "unstained"}
+    scores["nuclei"] |= {"true": 3, "lost": 1, "invented": 0}
+    judged = tmp_path / "run"
+    shutil.copytree(run, judged)
+    (judged / "metrics.json").write_text(json.dumps(scores))
+    page = write_report(tmp_path / "report.html", [scan, dataset, judged, virtual_stain(tmp_path)])
+    assert page.stat().st_size < 5_000_000
+    for width_px in (1400, 600):
+        browser.resize(width_px)
+        browser.open(page.as_uri())
+        assert browser.value("document.documentElement.scrollWidth") <= width_px
+        least = (
+            "Math.min(...[...document.querySelectorAll('.set img, .tiles img')].map(i => i.width))"
+        )
+        assert browser.value(least) >= 64
+    # The picture and the verdict stand before everything else, and nothing was asked of a server.
+    first = "document.querySelectorAll('.compare, .verdict, nav, h2')"
+    order = browser.value(f"[...{first}].map(e => e.tagName)")
+    assert order[:3] == ["FIGURE", "P", "P"] and order[3] == "NAV"
+    assert browser.value("document.querySelector('.verdict').className") == "verdict good"
+    assert browser.value("performance.getEntriesByType('resource').length") == 0
+    shown = "[...document.querySelectorAll('.layer')].map(l => l.style.clipPath)"
+    names = "[...document.querySelectorAll('.layer > span')].map(s => s.textContent)"
+    assert browser.value(names) == ["unstained", "virtually stained", "really stained"]
+    begun = browser.value(shown)
+    box = browser.value(
+        "(() => { const b = document.querySelector('.layers').getBoundingClientRect();"
+        " return [b.left, b.top, b.width, b.height]; })()"
+    )
+    middle = box[1] + box[3] / 2
+    browser.drag((box[0] + box[2] / 3, middle), (box[0] + box[2] / 10, middle))
+    dragged = browser.value(shown)
+    assert dragged != begun and "10%" in dragged[1]
+    browser.press("ArrowRight")
+    assert "12%" in browser.value(shown)[1]
+    browser.value("document.querySelectorAll('.choices button')[3].click()")
+    assert browser.value(shown)[2] == "inset(0px 0%)"  # the whole of the third
+    browser.value("document.querySelector('.set a.view').click()")
+    assert browser.value("document.querySelectorAll('figure.large').length") == 1
+    browser.press("Escape")
+    assert browser.value("document.querySelectorAll('figure.large').length") == 0
+
+
+def test_only_a_run_that_is_better_looks_good() -> None:
+    scores = {"verdict": "undecided", "verdict_text": "It may be better."}
+    assert 'class="verdict warn"' in run_verdict(scores)
+    assert 'class="verdict good"' in run_verdict(scores | {"verdict": "better"})
+    assert run_verdict({"metrics": {}}) == ""
+
+
+def test_the_real_stain_is_laid_onto_the_unstained_image(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    wide = np.full((420, 520, 3), 220, np.uint8)
+    for _ in range(160):
+        x, y = (int(rng.integers(0, side)) for side in (520, 420))
+        cv2.circle(wide, (x, y), int(rng.integers(6, 14)), (150, 120, 150), 2)
+    before, after = wide[20:400, 20:500], wide[12:392, 31:511]
+    for name, image in (("unstained", before), ("stained", after)):
+        write_pass(tmp_path, name, "brightfield", [image])
+    (tmp_path / "slide.yaml").write_text("slide: S1\n")
+    found = field_layers(ScanFolder(tmp_path), None)
+    assert found is not None
+    name, ((_, unstained), (_, stained)), um_per_px = found
+    assert name == "A/1" and um_per_px == pytest.approx(PIXEL_UM)
+    assert unstained.shape == stained.shape
+    assert np.abs(unstained.astype(int) - stained).mean() < 3
+    assert np.abs(before.astype(int) - after).mean() > 10
 
 
 def test_kinds_are_told_apart(scan: Path, dataset: Path, run: Path, tmp_path: Path) -> None:
-    assert [kind_of(path) for path in (scan, dataset, run)] == ["scan", "dataset", "run"]
+    plate = virtual_stain(tmp_path)
+    kinds = ["scan", "dataset", "run", "stained"]
+    assert [kind_of(path) for path in (scan, dataset, run, plate)] == kinds
     with pytest.raises(UserError, match="neither a scan, nor a data set, nor a run"):
         kind_of(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
@@ -133,8 +214,6 @@ def test_kinds_are_told_apart(scan: Path, dataset: Path, run: Path, tmp_path: Pa
 
 
 def test_damaged_scores_are_named(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     (copy / "metrics.json").write_text("{")
