@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.arrays import ComplexArray, FloatArray
 from plsctl.acquire.imaging import Imaging, ObjectGrid
 
-InverseFFT: TypeAlias = Callable[[ComplexArray], ComplexArray]
+FFT: TypeAlias = Callable[[ComplexArray], ComplexArray]
 
 CHUNK = 1 << 17
 """Complex numbers worked on at a time: 1 MiB, which stays in a core's cache."""
@@ -24,7 +24,7 @@ def numpy_inverse_fft(rows: ComplexArray) -> ComplexArray:
     return rows
 
 
-def forward_fft(rows: ComplexArray) -> ComplexArray:
+def numpy_forward_fft(rows: ComplexArray) -> ComplexArray:
     """FFT along the last axis divided by its length, in place and in single precision."""
     np.fft.fft(rows, axis=-1, norm="forward", out=_as_stubs_want(rows))
     return rows
@@ -38,7 +38,7 @@ def _as_stubs_want(rows: ComplexArray) -> NDArray[np.complex128]:
 class ImageBuffers:
     """Memory for one image at a time, kept because fresh memory costs as much as a transform."""
 
-    def __init__(self, imaging: Imaging, grid: ObjectGrid, inverse_fft: InverseFFT) -> None:
+    def __init__(self, imaging: Imaging, grid: ObjectGrid, inverse_fft: FFT) -> None:
         self._inverse_fft = inverse_fft
         self._rows, self._columns = imaging.shape
         self._padded_rows, self._padded_columns = grid.camera_shape
@@ -47,7 +47,6 @@ class ImageBuffers:
         self._work = np.empty(widest, dtype=np.complex64)
         reach = math.floor(imaging.na / min(imaging.wavelengths_um) * grid.period_um[1])
         self._lines = np.empty(self._rows * (2 * reach + 1), dtype=np.complex64)
-        self._imaginary = np.empty(self._work.size, dtype=np.float32)
 
     def intensity(self, band: ComplexArray, stop: ComplexArray, out: FloatArray) -> None:
         """Squared modulus of the inverse FFT of band x pupil, on the camera's pixels.
@@ -69,10 +68,9 @@ class ImageBuffers:
             work[:, :width] = lines[part]
             work[:, width:] = 0
             field = self._inverse_fft(work)[:, self._left : self._left + self._columns]
-            imaginary = self._imaginary[: field.size].reshape(field.shape)
-            np.square(field.imag, out=imaginary)
-            np.square(field.real, out=out[part])
-            out[part] += imaginary
+            squares = field.view(np.float32)
+            np.square(squares, out=squares)
+            np.add(squares[:, ::2], squares[:, 1::2], out=out[part])
 
     def _buffer(self, part: slice, length: int) -> ComplexArray:
         rows = part.stop - part.start

@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from plsctl.acquire.arrays import ComplexArray, FloatArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.image_buffers import (
+    FFT,
     ImageBuffers,
-    InverseFFT,
     chunks,
-    forward_fft,
+    numpy_forward_fft,
     numpy_inverse_fft,
 )
 from plsctl.acquire.imaging import Imaging, ObjectGrid, fast_size, object_grid
@@ -46,10 +46,10 @@ from plsctl.acquire.wave_optics import (
 )
 
 __all__ = [
+    "FFT",
     "Direction",
     "FieldSpectrum",
     "Imaging",
-    "InverseFFT",
     "Layers",
     "ObjectGrid",
     "fast_size",
@@ -78,6 +78,8 @@ class FieldSpectrum:
         Objective and camera.
     inverse_fft
         Unnormalised inverse FFT along the last axis of a complex64 array that may be overwritten.
+    forward_fft
+        The same forward, divided by the length.
     threads
         Images made at a time; the FFTs release the interpreter's lock.
 
@@ -93,7 +95,8 @@ class FieldSpectrum:
         grid: ObjectGrid,
         imaging: Imaging,
         *,
-        inverse_fft: InverseFFT = numpy_inverse_fft,
+        inverse_fft: FFT = numpy_inverse_fft,
+        forward_fft: FFT = numpy_forward_fft,
         threads: int = 2,
     ) -> None:
         if transmission.shape != (len(imaging.wavelengths_um), *grid.shape):
@@ -101,9 +104,8 @@ class FieldSpectrum:
                 f"a transmission of shape {transmission.shape} does not lie on the object grid; "
                 f"give {(len(imaging.wavelengths_um), *grid.shape)}"
             )
-        self._prepare(
-            lambda colour, rows: transmission[colour, rows], grid, imaging, inverse_fft, threads
-        )
+        ffts = (forward_fft, inverse_fft)
+        self._prepare(lambda colour, rows: transmission[colour, rows], grid, imaging, ffts, threads)
 
     @classmethod
     def from_layers(
@@ -112,7 +114,8 @@ class FieldSpectrum:
         grid: ObjectGrid,
         imaging: Imaging,
         *,
-        inverse_fft: InverseFFT = numpy_inverse_fft,
+        inverse_fft: FFT = numpy_inverse_fft,
+        forward_fft: FFT = numpy_forward_fft,
         threads: int = 2,
     ) -> FieldSpectrum:
         """The spectrum of rendered layers in the objective's medium (see `optical_path_um`)."""
@@ -130,7 +133,7 @@ class FieldSpectrum:
             return transmission(path, layers.absorbance[colour, rows], wavelength)
 
         field = cls.__new__(cls)
-        field._prepare(rows_of, grid, imaging, inverse_fft, threads)
+        field._prepare(rows_of, grid, imaging, (forward_fft, inverse_fft), threads)
         return field
 
     def _prepare(
@@ -138,21 +141,19 @@ class FieldSpectrum:
         rows_of: Callable[[int, slice], NDArray[np.complexfloating]],
         grid: ObjectGrid,
         imaging: Imaging,
-        inverse_fft: InverseFFT,
+        ffts: tuple[FFT, FFT],
         threads: int,
     ) -> None:
         if grid.pixel_um != imaging.pixel_um:
             raise UserError("the object grid was made for another pixel size")
         self.grid = grid
         self.imaging = imaging
-        self._inverse_fft = inverse_fft
+        self._forward_fft, self._inverse_fft = ffts
         self._threads = threads
         self._spare: deque[ImageBuffers] = deque()
         self._pupils: dict[tuple[int, float], ComplexArray] = {}
         self._pupil_lock = Lock()
-        with ThreadPoolExecutor(threads) as pool:
-            colours = range(len(imaging.wavelengths_um))
-            self._spectra = list(pool.map(lambda c: self._transform(rows_of, c), colours))
+        self._spectra = self._transform(rows_of)
 
     def _reach(self, na: float, colour: int) -> tuple[int, int]:
         """Bins (y, x) from the spectrum's centre out to a numerical aperture."""
@@ -169,27 +170,40 @@ class FieldSpectrum:
         )
 
     def _transform(
-        self, rows_of: Callable[[int, slice], NDArray[np.complexfloating]], colour: int
-    ) -> ComplexArray:
-        """Kept part of the spectrum, (2 reach_x + 1, 2 reach_y + 1), zero in the middle."""
+        self, rows_of: Callable[[int, slice], NDArray[np.complexfloating]]
+    ) -> list[ComplexArray]:
+        """Kept parts of the spectra, (2 reach_x + 1, 2 reach_y + 1), zero in the middle."""
         height, width = self.grid.shape
-        reach_y, reach_x = self._kept(colour)
-        columns = np.empty((2 * reach_x + 1, height), dtype=np.complex64)
         fade_y, fade_x = self.grid.fade(self.imaging.shape)
-        for rows in chunks(height, width):
+        reaches = [self._kept(colour) for colour in range(len(self.imaging.wavelengths_um))]
+        columns = [np.empty((2 * x + 1, height), dtype=np.complex64) for _, x in reaches]
+        spectra = [np.empty((2 * x + 1, 2 * y + 1), dtype=np.complex64) for y, x in reaches]
+
+        def along_x(task: tuple[int, slice]) -> None:
+            colour, rows = task
+            _, reach = reaches[colour]
             sample = np.asarray(rows_of(colour, rows), dtype=np.complex64) - np.complex64(1)
             sample *= fade_y[rows, None]
             sample *= fade_x
             sample += np.complex64(1)
-            sample = forward_fft(sample)
-            columns[reach_x:, rows] = sample[:, : reach_x + 1].T
-            columns[:reach_x, rows] = sample[:, width - reach_x :].T
-        spectrum = np.empty((2 * reach_x + 1, 2 * reach_y + 1), dtype=np.complex64)
-        for part in chunks(len(columns), height):
-            lines = forward_fft(columns[part])
-            spectrum[part, reach_y:] = lines[:, : reach_y + 1]
-            spectrum[part, :reach_y] = lines[:, height - reach_y :]
-        return spectrum
+            sample = self._forward_fft(sample)
+            columns[colour][reach:, rows] = sample[:, : reach + 1].T
+            columns[colour][:reach, rows] = sample[:, width - reach :].T
+
+        def along_y(task: tuple[int, slice]) -> None:
+            colour, part = task
+            reach, _ = reaches[colour]
+            lines = self._forward_fft(columns[colour][part])
+            spectra[colour][part, reach:] = lines[:, : reach + 1]
+            spectra[colour][part, :reach] = lines[:, height - reach :]
+
+        # Parts of all colours in one row: three colours alone leave one of two threads idle.
+        with ThreadPoolExecutor(self._threads) as pool:
+            parts = list(chunks(height, width))
+            list(pool.map(along_x, itertools.product(range(len(reaches)), parts)))
+            tasks = [(c, p) for c, lines in enumerate(columns) for p in chunks(len(lines), height)]
+            list(pool.map(along_y, tasks))
+        return spectra
 
     def image(
         self,
@@ -261,8 +275,6 @@ class FieldSpectrum:
         planes = np.empty(shape, dtype=np.float32) if out is None else out
         if planes.shape != shape or planes.dtype != np.float32:
             raise UserError(f"images need float32 planes of shape {shape}, not {planes.shape}")
-        for colour in range(colours):
-            self._pupil(colour, z_um)
         tasks = list(itertools.product(range(len(directions)), range(colours)))
 
         def make(task: tuple[int, int]) -> None:
@@ -270,6 +282,7 @@ class FieldSpectrum:
             self.image(directions[led], colour, z_um, planes[led, colour])
 
         with ThreadPoolExecutor(self._threads) as pool:
+            list(pool.map(lambda colour: self._pupil(colour, z_um), range(colours)))
             list(pool.map(make, tasks))
         return np.moveaxis(planes, 1, -1)
 
@@ -293,18 +306,23 @@ class FieldSpectrum:
 
     def _pupil(self, colour: int, z_um: float) -> ComplexArray:
         """Pupil on its own square of bins, shape (x, y); kept for one defocus at a time."""
-        key = (colour, z_um)
+        kept = self._pupils.get((colour, z_um))
+        if kept is not None:
+            return kept
+        reach_y, reach_x = self._reach(self.imaging.na, colour)
+        y_um, x_um = self.grid.period_um
+        quarter = pupil(
+            np.arange(reach_x + 1)[:, None] / x_um,
+            np.arange(reach_y + 1) / y_um,
+            self.imaging,
+            self.imaging.wavelengths_um[colour],
+            z_um,
+        )
+        # Round and without aberrations: one quarter is mirrored into the others.
+        half = np.concatenate([quarter[:0:-1], quarter])
+        made: ComplexArray = np.concatenate([half[:, :0:-1], half], axis=1)
         with self._pupil_lock:
-            if key not in self._pupils:
-                if any(z != z_um for _, z in self._pupils):
-                    self._pupils.clear()
-                reach_y, reach_x = self._reach(self.imaging.na, colour)
-                y_um, x_um = self.grid.period_um
-                self._pupils[key] = pupil(
-                    np.arange(-reach_x, reach_x + 1)[:, None] / x_um,
-                    np.arange(-reach_y, reach_y + 1) / y_um,
-                    self.imaging,
-                    self.imaging.wavelengths_um[colour],
-                    z_um,
-                )
-            return self._pupils[key]
+            if any(z != z_um for _, z in self._pupils):
+                self._pupils.clear()
+            self._pupils[colour, z_um] = made
+        return made

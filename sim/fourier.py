@@ -1,4 +1,4 @@
-"""The faster FFT that the simulator hands to the forward model."""
+"""The faster FFTs that the simulator hands to the forward model."""
 
 from __future__ import annotations
 
@@ -14,4 +14,10 @@ def fast_inverse_fft(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
     `plsctl.acquire.optics` does without SciPy and takes this as an argument.
     """
     result: NDArray[np.complex64] = scipy.fft.ifft(rows, norm="forward", overwrite_x=True)
+    return result
+
+
+def fast_forward_fft(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """FFT along the last axis divided by its length, in place."""
+    result: NDArray[np.complex64] = scipy.fft.fft(rows, norm="forward", overwrite_x=True)
     return result

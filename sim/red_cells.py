@@ -6,6 +6,7 @@ Nothing is interpolated, so a view moved by any fraction of a grid step shows th
 from __future__ import annotations
 
 import math
+from concurrent.futures import Executor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ Records = NDArray[np.void]
 
 
 def draw_red_cells(
-    cells: Records, view: View, stained: bool, thickness: Image, dose: Image
+    cells: Records, view: View, stained: bool, thickness: Image, dose: Image, pool: Executor
 ) -> None:
     """Add red cells to a view.
 
@@ -54,6 +55,8 @@ def draw_red_cells(
     thickness, dose
         Added to in place, (y, x): height in micrometres, and amount of haemoglobin, which takes
         the eosin: about 1 in a cell 1 um high.
+    pool
+        Where cells are drawn.
     """
     if stained:
         cells = cells[cells["lost"] == 0]
@@ -69,12 +72,13 @@ def draw_red_cells(
     height, width = view.shape
     seen = np.flatnonzero((left > -size) & (left < width) & (top > -size) & (top < height))
     batch = max(1, BATCH_POINTS // size**2)
-    for start in range(0, len(seen), batch):
-        part = seen[start : start + batch]
-        frame = _CellFrame(
-            cells[part], left[part] - column[part], top[part] - row[part], size, view
-        )
-        heights, doses = frame.draw()
+    parts = [seen[start : start + batch] for start in range(0, len(seen), batch)]
+
+    def draw(part: NDArray[np.int64]) -> tuple[Image, Image]:
+        offsets = (left[part] - column[part], top[part] - row[part])
+        return _CellFrame(cells[part], *offsets, size, view).draw()
+
+    for part, (heights, doses) in zip(parts, pool.map(draw, parts), strict=True):
         for stamp, pigment, x0, y0 in zip(heights, doses, left[part], top[part], strict=True):
             source = (slice(max(0, -y0), height - y0), slice(max(0, -x0), width - x0))
             target = (slice(max(0, y0), y0 + size), slice(max(0, x0), x0 + size))

@@ -7,7 +7,8 @@ small caches, so a slide of any size costs the same memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,7 +22,7 @@ from plsctl.sim.placing import RED, Placement, red_identity
 from plsctl.sim.red_cells import draw_red_cells
 from plsctl.sim.smear_settings import SmearSettings
 from plsctl.sim.stains import HAEMOGLOBIN, make_stain
-from plsctl.sim.stamping import Stamp, add_stamp
+from plsctl.sim.stamping import Place, Stamp, add_stamp
 from plsctl.sim.textures import make_textures
 from plsctl.sim.view import View
 
@@ -34,6 +35,12 @@ RED_GRAIN, FILM_UM = 0.006, 0.002
 """Roughness of red cells (share of their height) and of the film between cells."""
 
 CACHED_CELLS = 160
+
+CELLS_AT_ONCE = 32
+"""Cells drawn before they are added to a view: few enough to stay small."""
+
+THREADS = 2
+"""Red cells, parts of the film and layers worked on at a time."""
 
 FARTHEST_REACH_UM = 25.0
 """Nothing reaches further than this from its centre."""
@@ -89,15 +96,14 @@ class Smear:
         dose = np.zeros(view.shape, np.float32)
         tiles = list(self._placement.tiles(*view.bounds_um(FARTHEST_REACH_UM)))
         red = np.concatenate([np.zeros(0, RED), *(tile.red for _, _, tile in tiles)])
-        draw_red_cells(red, view, stained, thickness, dose)
         excess = np.empty_like(thickness)
         absorbance = np.empty((3, *view.shape), np.float32)
-        self._finish_film(view, stained, dose, Layers(thickness, excess, absorbance))
         layers = Layers(thickness, excess, absorbance)
-        for _, _, tile in tiles:
-            for cell in tile.other:
-                if not (stained and cell.lost):
-                    self._add(cell, view, stained, layers)
+        with ThreadPoolExecutor(THREADS) as pool:
+            draw_red_cells(red, view, stained, thickness, dose, pool)
+            self._finish_film(view, stained, dose, layers, pool)
+            others = [cell for *_, tile in tiles for cell in tile.other]
+            self._add_others(others, view, stained, layers, pool)
         return layers
 
     def density(self, x_um: float, y_um: float) -> float:
@@ -109,11 +115,15 @@ class Smear:
         for _, _, tile in self._placement.tiles(*view.bounds_um(FARTHEST_REACH_UM)):
             yield from tile.other
 
-    def _finish_film(self, view: View, stained: bool, dose: Image, layers: Layers) -> None:
+    def _finish_film(
+        self, view: View, stained: bool, dose: Image, layers: Layers, pool: Executor
+    ) -> None:
         """Grain on red cells and between them; from red cells' dose, absorbance everywhere."""
         colour = HAEMOGLOBIN + (self.stain.red_cell if stained else 0)
         floor = self.stain.background if stained else np.zeros(3, np.float32)
-        for place, grain in film_blocks(self._textures.film, view):
+
+        def finish(block: tuple[tuple[slice, slice], Image]) -> None:
+            place, grain = block
             red = layers.thickness_um[place]
             red *= 1 + np.float32(RED_GRAIN) * grain
             layers.index_excess_um[place] = np.float32(RED_EXCESS) * red
@@ -122,22 +132,33 @@ class Smear:
                 np.multiply(dose[place], np.float32(amount), out=layer[place])
                 layer[place] += ground
 
-    def _add(self, cell: Cell, view: View, stained: bool, layers: Layers) -> None:
-        x, y = cell.position(stained)
-        column, row = view.to_grid(x, y)
-        reach = FARTHEST_REACH_UM / view.grid_um
-        rows, columns = view.shape
-        if not (-reach < row < rows + reach and -reach < column < columns + reach):
-            return
-        stamp = self._stamp(cell.type, cell.shape, cell.diameter_um)
-        where = (float(column), float(row), view.rotation_deg - cell.angle_deg)
-        add_stamp(stamp.phase[0], layers.thickness_um, view.grid_um, where)
-        add_stamp(stamp.phase[1], layers.index_excess_um, view.grid_um, where)
-        for colour in range(3):
-            if stained:
-                add_stamp(stamp.stained[colour], layers.absorbance[colour], view.grid_um, where)
-            if stamp.always is not None:
-                add_stamp(stamp.always, layers.absorbance[colour], view.grid_um, where)
+        list(pool.map(finish, film_blocks(self._textures.film, view)))
+
+    def _add_others(
+        self, cells: Sequence[Cell], view: View, stained: bool, layers: Layers, pool: Executor
+    ) -> None:
+        """Everything but red cells: drawn several at a time, then added one layer per thread."""
+        seen = [
+            (cell, where)
+            for cell in cells
+            if not (stained and cell.lost) and (where := _place(cell, view, stained))
+        ]
+        targets = (layers.thickness_um, layers.index_excess_um, *layers.absorbance)
+        for start in range(0, len(seen), CELLS_AT_ONCE):
+            some = seen[start : start + CELLS_AT_ONCE]
+            stamps = list(pool.map(lambda one: self._stamp_of(one[0]), some))
+            placed = [(stamp, where) for stamp, (_, where) in zip(stamps, some, strict=True)]
+
+            def add(layer: int, placed: Sequence[tuple[Stamp, Place]] = placed) -> None:
+                for stamp, where in placed:
+                    parts = stamp.stained if stained else stamp.plain
+                    for coefficients in parts[layer]:
+                        add_stamp(coefficients, targets[layer], view.grid_um, where)
+
+            list(pool.map(add, range(len(targets))))
+
+    def _stamp_of(self, cell: Cell) -> Stamp:
+        return self._stamp(cell.type, cell.shape, cell.diameter_um)
 
     def draw(self, kind: CellType, shape: int, diameter_um: float) -> CellMaps:
         """A single cell (any but a red one) in its own frame, with what is nucleus and body."""
@@ -146,6 +167,16 @@ class Smear:
 
     def _draw(self, kind: CellType, shape: int, diameter_um: float) -> Stamp:
         return Stamp.of(self.draw(kind, shape, diameter_um))
+
+
+def _place(cell: Cell, view: View, stained: bool) -> Place | None:
+    """Where a cell lies in a view, for `add_stamp`; None where it cannot reach into it."""
+    column, row = view.to_grid(*cell.position(stained))
+    reach = FARTHEST_REACH_UM / view.grid_um
+    rows, columns = view.shape
+    if not (-reach < row < rows + reach and -reach < column < columns + reach):
+        return None
+    return float(column), float(row), view.rotation_deg - cell.angle_deg
 
 
 def _red_cell(ix: int, iy: int, record: np.void) -> Cell:

@@ -14,31 +14,35 @@ from plsctl.sim.textures import MAP_PIXEL_UM
 
 Image = NDArray[np.float32]
 
+Place = tuple[float, float, float]
+"""Column and row of a cell's centre in a view, and rotation of the view in its frame, degrees."""
+
 
 @dataclass(frozen=True)
 class Stamp:
-    """A cell's maps as coefficients of cubic splines, float32 (layer, y, x).
+    """A cell's maps as coefficients of cubic splines, float32 (y, x), without empty maps.
 
-    `phase` holds thickness and index excess, `stained` three colours.
+    `plain` and `stained` hold what the cell adds to each layer: thickness, index excess and three
+    colours of absorbance.
     """
 
-    phase: Image
-    stained: Image
-    always: Image | None
+    plain: tuple[tuple[Image, ...], ...]
+    stained: tuple[tuple[Image, ...], ...]
 
     @classmethod
     def of(cls, maps: CellMaps) -> Stamp:
         """The coefficients of a drawn cell."""
-        return cls(
-            phase=spline_coefficients([maps.thickness, maps.index_excess]),
-            stained=spline_coefficients(list(maps.stained)),
-            always=None if maps.always is None else spline_coefficients([maps.always])[0],
-        )
+        phase = (_unless_empty(maps.thickness), _unless_empty(maps.index_excess))
+        always = () if maps.always is None else _unless_empty(maps.always)
+        colours = (_unless_empty(colour) + always for colour in maps.stained)
+        return cls((*phase, always, always, always), (*phase, *colours))
 
 
-def add_stamp(
-    coefficients: Image, target: Image, grid_um: float, where: tuple[float, float, float]
-) -> None:
+def _unless_empty(image: Image) -> tuple[Image, ...]:
+    return (spline_coefficients([image])[0],) if image.any() else ()
+
+
+def add_stamp(coefficients: Image, target: Image, grid_um: float, where: Place) -> None:
     """Add one layer of a cell to an image in place.
 
     Parameters
@@ -48,7 +52,7 @@ def add_stamp(
     target
         The image (y, x), grid steps of `grid_um`.
     where
-        Column and row of the cell's centre, and rotation of the view in the cell's frame, degrees.
+        Where the cell lies.
     """
     column, row, turn_deg = where
     half = (coefficients.shape[0] - 1) / 2

@@ -18,7 +18,7 @@ from plsctl.acquire.hardware import Hardware, Objective
 from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
 from plsctl.sim.clock import RealClock, SimulatedClock, WorldClock
 from plsctl.sim.faults import FaultCounter
-from plsctl.sim.fourier import fast_inverse_fft
+from plsctl.sim.fourier import fast_forward_fft, fast_inverse_fft
 from plsctl.sim.prepared import PreparedImages
 from plsctl.sim.sensor import Sensor
 from plsctl.sim.settings import ObjectiveTruth, SimulatorSettings
@@ -236,11 +236,12 @@ class World:
         width, height = self.hardware.camera.size_px
         # Colour planes one after the other, as the optics model makes them: adding is quick.
         total = np.zeros((3, height, width), dtype=np.float32)
+        part = np.empty_like(total)
         share = (REFERENCE_MAGNIFICATION / self.objective.magnification) ** 2
         leds = list(shining)
         for led, image in zip(leds, self._led_images(leds), strict=True):
             light = np.float32(shining[led] * self._brightness[led] * share)
-            total += light * np.moveaxis(image, -1, 0)
+            total += np.multiply(np.moveaxis(image, -1, 0), light, out=part)
         return np.moveaxis(total, 0, -1)
 
     def _shining(self) -> dict[int, float]:
@@ -302,7 +303,9 @@ class World:
         highest_na = float(np.max(np.linalg.norm(self.geometry.directions, axis=1)))
         grid = object_grid(imaging, highest_na)
         layers = self.smear.layers(self.view(grid), self.stained)
-        spectrum = FieldSpectrum.from_layers(layers, grid, imaging, inverse_fft=fast_inverse_fft)
+        spectrum = FieldSpectrum.from_layers(
+            layers, grid, imaging, inverse_fft=fast_inverse_fft, forward_fft=fast_forward_fft
+        )
         self._field = (key, spectrum)
         return spectrum
 
