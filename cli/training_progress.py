@@ -33,9 +33,9 @@ class TrainingProgress:
             self._foretell(report)
         loss = "" if report.loss is None else f"loss {report.loss:.4f}, "
         rate = f"{report.samples_per_s:.1f} samples/s"
-        # With a limit on time the share runs ahead of the steps.
-        steps = max(report.step, round(report.step / report.share)) if report.share else None
-        self._work(completed=report.step, total=steps, note=f"{loss}{self._similarity}{rate}")
+        self._work(
+            completed=report.step, total=_all_steps(report), note=f"{loss}{self._similarity}{rate}"
+        )
 
     def on_epoch(self, row: dict[str, float]) -> None:
         """Note the similarity that an epoch has reached."""
@@ -48,9 +48,16 @@ class TrainingProgress:
             self._began = (now, report.step)
             return
         began, first = self._began
-        if now - began < FORECAST_AFTER_S or not report.share:
+        if now - began < FORECAST_AFTER_S:
             return
         self._foretold = True
-        left = max(0, round(report.step / report.share) - report.step)
+        left = _all_steps(report) - report.step
         seconds = left * (now - began) / (report.step - first)
         say(f"{counted(left, 'step')} to go: about {duration(seconds)} on this machine.")
+
+
+def _all_steps(report: "StepReport") -> int:
+    """Steps of the whole run; fewer than it asks for where a limit on time runs ahead of them."""
+    if report.share * report.steps <= report.step:
+        return report.steps
+    return max(report.step, round(report.step / report.share))

@@ -14,17 +14,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from plsctl.acquire.config import load_settings
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.whole_files import write_whole
 from plsctl.models.config import TrainingConfig
-from plsctl.models.facts import VERSION, RunFacts
+from plsctl.models.facts import RunFacts
 from plsctl.models.networks import Generator, make_network
+from plsctl.models.run_folder import read_run
 
 
 class Run:
@@ -45,31 +44,7 @@ class Run:
             If there is none, or another version wrote it.
         """
         folder = Path(path)
-        file = folder / "facts.json"
-        if not file.is_file():
-            raise UserError(f"{folder} is not a run folder.", hint="Make one with `plsctl train`.")
-        try:
-            content = dict(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            raise UserError(
-                "the run cannot be read: this file is damaged.",
-                file=file,
-                hint="Take it from a copy, or train the run again with --fresh.",
-            ) from None
-        if content.get("version") != VERSION:
-            raise UserError(
-                f"the run has version {content.get('version')}, this plsctl reads {VERSION}.",
-                file=file,
-                hint="Train it again, or use the plsctl that wrote it.",
-            )
-        try:
-            facts = RunFacts.model_validate(content)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise UserError(
-                f"the run cannot be read: {problem['loc']}: {problem['msg']}.", file=file
-            ) from None
-        return cls(folder, load_settings(folder / "config.yaml", TrainingConfig), facts)
+        return cls(folder, *read_run(folder))
 
     def network(self) -> Generator:
         """The network with the weights of its best epoch, in evaluation mode, on the CPU.
