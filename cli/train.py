@@ -178,10 +178,10 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
     from plsctl.models.run_folder import check_request
     from plsctl.process.dataset import Dataset
 
-    data = Dataset.open(config.data)
-    check_request(config, data, fresh)
     first_process = os.environ.get("RANK", "0") == "0"
-    if first_process:
+    if first_process:  # of torchrun's processes: it speaks for all
+        data = Dataset.open(config.data)
+        check_request(config, data, fresh)
         samples = counted(len(data.split("train", config.target)), "sample")
         say(
             f"Training {config.model} on {samples} of {config.data}, into {config.out}; first the "
@@ -189,7 +189,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         )
     from plsctl.models.training import train as train_model
 
-    if not first_process:  # torchrun: the first process speaks for all
+    if not first_process:
         train_model(config, fresh=fresh)
         return
     if config.perceptual == "classifier" and not (config.out / "facts.json").is_file():

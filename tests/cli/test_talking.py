@@ -18,6 +18,7 @@ from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli import work
 from plsctl.cli.common import progress, say_next
 from plsctl.cli.training_progress import TrainingProgress
+from plsctl.models.checkpoint import StepReport
 from plsctl.models.config import TrainingConfig
 from plsctl.models.facts import Normalisation, RunFacts
 from plsctl.process.dataset import DatasetWriter
@@ -73,12 +74,22 @@ def test_training_shows_steps_rate_loss_and_similarity() -> None:
     state = work.WorkState("training", clock=clock)
     shown = TrainingProgress(work.Work(state, Shown()))
     shown.on_phase("learning")
-    for step in range(50, 60):  # a run of 100 steps goes on after 50
+    for step in range(51, 61):  # a run of 100 steps goes on after 50
         clock.now_s += 0.25
-        shown.on_batch(step / 100)
-    assert state.line() == "Learning: 10 of 50 steps, 4.0 steps/s, 10 s left"
+        shown.on_step(StepReport(step, 100, (step - 1) / 100, 0.12345, 16.0))
+    assert state.line().startswith("Learning: 60 of 100 steps, 4.0 steps/s, 10 s left")
     shown.on_epoch({"epoch": 3, "train_loss": 0.12345, "validation_ssim": 0.8124})
-    assert state.line().endswith("; epoch 3: loss 0.1235, validation SSIM 0.812")
+    shown.on_step(StepReport(60, 100, 0.59, 0.12345, 16.0))
+    assert state.line().endswith("; loss 0.1235, validation SSIM 0.812, 16.0 samples/s")
+
+
+def test_a_run_that_time_ends_is_counted_to_where_time_ends_it() -> None:
+    clock = Clock()
+    state = work.WorkState("training", clock=clock)
+    shown = TrainingProgress(work.Work(state, Shown()))
+    clock.now_s += 10
+    shown.on_step(StepReport(20, 1000, 0.25, None, 8.0))
+    assert state.line().startswith("Training: 20 of 80; ")
 
 
 def test_without_a_terminal_lines_come_while_nothing_is_reported(
