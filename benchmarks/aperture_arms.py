@@ -16,9 +16,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.imaging import Imaging, ObjectGrid, object_grid
-from plsctl.acquire.optics import FieldSpectrum, optical_path_um, transmission
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
+from plsctl.acquire.optics.waves import optical_path_um, transmission
 from plsctl.process.aperture_field import TileSettings, reconstruct_field
 from plsctl.process.aperture_geometry import check_geometry
 from plsctl.process.led_stack import LedStack

@@ -32,7 +32,7 @@ import numpy as np
 import yaml
 
 if TYPE_CHECKING:
-    from plsctl.acquire.store import FrameRecord
+    from plsctl.acquire.store.reader import FrameRecord
 
 
 def main() -> None:
@@ -113,8 +113,8 @@ def measure(options: argparse.Namespace) -> None:
 
 def read(scans: list[Path]) -> dict[str, float]:
     """Decode every frame of all passes by one thread, and do nothing with it."""
-    from plsctl.acquire.ome_zarr import one_core, open_array
-    from plsctl.acquire.store import ScanFolder
+    from plsctl.acquire.store.ome_zarr import one_core, open_array
+    from plsctl.acquire.store.reader import ScanFolder
 
     began, frames = time.perf_counter(), 0
     for scan in scans:
@@ -130,7 +130,7 @@ def read(scans: list[Path]) -> dict[str, float]:
 
 def prepare_slides(scans: list[Path]) -> dict[str, float]:
     """What a build measures of each slide before its first position."""
-    from plsctl.acquire.store import ScanFolder
+    from plsctl.acquire.store.reader import ScanFolder
     from plsctl.process.frame_places import frames_of_pass
     from plsctl.process.highres_scale import measure_highres_scale
 
@@ -143,7 +143,8 @@ def prepare_slides(scans: list[Path]) -> dict[str, float]:
 
 def build(scans: list[Path], options: argparse.Namespace) -> dict[str, float]:
     """Build the data set of all slides."""
-    from plsctl.process.build import SplitSettings, build_dataset
+    from plsctl.process.build import build_dataset
+    from plsctl.process.splits import SplitSettings
 
     began = time.perf_counter()
     result = build_dataset(
@@ -233,11 +234,11 @@ def rename_slide(folder: Path) -> None:
 
 def scan(options: argparse.Namespace) -> Path:
     """All three passes of a slide on the simulated microscope, recipe le8deg."""
-    from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.interrupt import StopRequest
-    from plsctl.acquire.pass_run import run_pass
-    from plsctl.acquire.scan import open_scan
-    from plsctl.acquire.slide import PASSES
+    from plsctl.acquire.plans.slide import PASSES
+    from plsctl.acquire.scanning.pass_run import run_pass
+    from plsctl.acquire.scanning.scan import open_scan
     from plsctl.cli.roles import make_roles
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -269,9 +270,9 @@ def scan(options: argparse.Namespace) -> Path:
 
 def full_frames(na: float) -> tuple[FrameRecord, ...]:
     """The frames of the recipe `full` on the simulated array."""
-    from plsctl.acquire.exposures import load_exposures
-    from plsctl.acquire.hardware import find_file, load_hardware
-    from plsctl.acquire.plan import frame_records
+    from plsctl.acquire.devices.hardware import find_file, load_hardware
+    from plsctl.acquire.plans.exposures import load_exposures
+    from plsctl.acquire.plans.plan import frame_records
 
     hardware = load_hardware("simulator")
     exposures = load_exposures(find_file("exposures_20x.csv", hardware.file.parent))
@@ -284,8 +285,8 @@ def widen(narrow: Path, wide: Path) -> None:
     Only the first image of a stack is matched, so the others need no more than the size, and the
     noise that decides how well they compress, of real ones.
     """
-    from plsctl.acquire.store import PassReader
-    from plsctl.acquire.store_writer import PassWriter
+    from plsctl.acquire.store.reader import PassReader
+    from plsctl.acquire.store.writer import PassWriter
 
     shutil.copytree(narrow, wide, ignore=shutil.ignore_patterns("unstained.ome.zarr"))
     reader = PassReader(narrow / "unstained.ome.zarr")

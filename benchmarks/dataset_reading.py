@@ -21,9 +21,10 @@ import zarr
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.data import SampleSource
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset import Dataset
+from plsctl.process.dataset_writer import DatasetWriter
 
 BATCH = 20
 

@@ -31,7 +31,7 @@ import numpy as np
 from fault_kills import kill_again_and_again, kill_beside_an_array
 from faulty_scans import Command, Frames, Microscope, Run, scan
 
-from plsctl.acquire.geometry import standard_array
+from plsctl.acquire.leds.geometry import standard_array
 
 SOFTWARE, HARDWARE = "software", "hardware"
 UNTAGGED = {"camera": {"frame_number_tag": None, "timestamp_tag": None}}

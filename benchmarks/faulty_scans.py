@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.store import PassReader, ScanFolder
-from plsctl.acquire.verdict import verify_pass
+from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.scanning.verdict import verify_pass
+from plsctl.acquire.store.reader import PassReader, ScanFolder
 from plsctl.sim.backend import open_world
 
 PLSCTL = (sys.executable, "-c", "from plsctl.cli.app import main; main()")
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
     [
-        "plsctl.acquire.pass_run",
+        "plsctl.acquire.scanning.pass_run",
         "plsctl.cli.app",
         "plsctl.cli.roles",
         "plsctl.cli.scan",

@@ -10,8 +10,8 @@ import statistics
 import time
 
 from plsctl.acquire.clock import WallClock
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.led_array import LedArraySettings, open_led_array
+from plsctl.acquire.leds.array import LedArraySettings, open_led_array
+from plsctl.acquire.leds.geometry import standard_array
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import register, serve_pty, serve_tcp
 

@@ -25,14 +25,9 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.hardware import load_hardware
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.process.field_match import CellMatch, FieldAligner, match_position, turned_crop
-from plsctl.process.fine_alignment import (
-    REACH_PX,
-    align_crop,
-    alignment_planes,
-    cell_weights,
-)
+from plsctl.process.fine_alignment import REACH_PX, align_crop, alignment_planes, cell_weights
 from plsctl.process.highres import HighresPlace, find_highres, match_highres, reduce_highres
 from plsctl.process.matching import grey_image, match_fields, subpixel_peak
 from plsctl.sim.backend import open_world

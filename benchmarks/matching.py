@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.hardware import load_hardware
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.process.field_match import FieldAligner, FieldMatch, match_position
 from plsctl.process.fine_alignment import REACH_PX, align_crop
 from plsctl.process.highres import Method, find_highres

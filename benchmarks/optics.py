@@ -19,16 +19,12 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.optics import (
-    FieldSpectrum,
-    Imaging,
-    Layers,
-    ObjectGrid,
-    numpy_inverse_fft,
-    object_grid,
-)
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.optics.buffers import numpy_inverse_fft
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
+from plsctl.acquire.optics.waves import Layers
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.sim.fourier import fast_inverse_fft
 from plsctl.sim.sensor import Sensor, SensorSettings
 

@@ -22,17 +22,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from quality_faults import MARGIN_PX, Bench, render_samples
 
-from plsctl.acquire.recipes import recipe as frames_of
-from plsctl.acquire.store import FrameRecord, ScanFolder
+from plsctl.acquire.plans.recipes import recipe as frames_of
+from plsctl.acquire.store.reader import FrameRecord, ScanFolder
 from plsctl.process.build_inputs import position_jobs
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.frame_places import frames_of_pass
 from plsctl.process.quality import SampleLimits, flag_samples
-from plsctl.process.quality_frames import (
-    FrameReference,
-    frame_agreement,
-    learn_frames,
-)
+from plsctl.process.quality_frames import FrameReference, frame_agreement, learn_frames
 from plsctl.process.quality_measures import measure_position
 from plsctl.process.samples import cut_position
 

@@ -16,14 +16,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.exposures import load_exposures
-from plsctl.acquire.hardware import Hardware, find_file, load_hardware
-from plsctl.acquire.plan import frame_records
-from plsctl.acquire.store import FrameRecord
+from plsctl.acquire.devices.hardware import Hardware, find_file, load_hardware
+from plsctl.acquire.plans.exposures import load_exposures
+from plsctl.acquire.plans.plan import frame_records
+from plsctl.acquire.store.reader import FrameRecord
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell, CellType
 from plsctl.sim.settings import SimulatorSettings
-from plsctl.sim.smear import Layers, Smear, View
+from plsctl.sim.smear import Layers, Smear
+from plsctl.sim.view import View
 from plsctl.sim.world import World
 
 CROP_PX, MARGIN_PX = 64, 4

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.config import config_from_options
 from plsctl.models.data import InputScale, to_counts
 from plsctl.models.device import keep_freed_memory

@@ -27,14 +27,14 @@ from pymmcore_plus.experimental.unicore import GenericDevice, pymm_property
 from pymmcore_plus.mda import MDAEngine
 
 import plsctl.sim.backend
-from plsctl.acquire.engine import Engine
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import PlsctlError
-from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.led_array import LedArray, open_led_array
-from plsctl.acquire.pass_run import run_pass
-from plsctl.acquire.scan import open_scan
-from plsctl.acquire.store import ScanFolder
+from plsctl.acquire.leds.array import LedArray, open_led_array
+from plsctl.acquire.scanning.engine import Engine
+from plsctl.acquire.scanning.pass_run import run_pass
+from plsctl.acquire.scanning.scan import open_scan
+from plsctl.acquire.store.reader import ScanFolder
 from plsctl.cli.roles import make_roles
 from plsctl.sim.camera import SimulatedCamera
 from plsctl.sim.devices import SimulatedTurret

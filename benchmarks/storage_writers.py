@@ -14,10 +14,10 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
-from plsctl.acquire.frame_checks import FrameFacts, measure
-from plsctl.acquire.position_files import WRITES_IN_FLIGHT
-from plsctl.acquire.store import FrameRecord, PassAttributes
-from plsctl.acquire.store_writer import PassWriter, PositionWriter
+from plsctl.acquire.capture.frame_checks import FrameFacts, measure
+from plsctl.acquire.store.position_files import WRITES_IN_FLIGHT
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes
+from plsctl.acquire.store.writer import PassWriter, PositionWriter
 
 Frame = NDArray[np.uint8]
 

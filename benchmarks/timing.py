@@ -22,15 +22,15 @@ from typing import Any
 
 import yaml
 
-from plsctl.acquire.backend import open_backend
-from plsctl.acquire.engine import Engine
-from plsctl.acquire.frame_groups import group_frames
-from plsctl.acquire.hardware import load_hardware
+from plsctl.acquire.capture.series import group_frames
+from plsctl.acquire.devices.backend import open_backend
+from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.led_array import open_led_array
-from plsctl.acquire.microscope import Microscope
-from plsctl.acquire.pass_run import run_pass
-from plsctl.acquire.scan import Scan, open_scan
+from plsctl.acquire.leds.array import open_led_array
+from plsctl.acquire.scanning.engine import Engine
+from plsctl.acquire.scanning.pass_run import run_pass
+from plsctl.acquire.scanning.scan import Scan, open_scan
 from plsctl.cli.roles import make_roles
 
 SHIPPED = "simulator_realtime"

@@ -20,14 +20,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.config import TrainingConfig, config_from_options
 from plsctl.models.data import SampleSource, epoch_order
 from plsctl.models.device import choose_device
 from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import ALONE
 from plsctl.models.trainer import Trainer
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset import Dataset
+from plsctl.process.dataset_writer import DatasetWriter
 
 EPOCH = 27_000
 Clock = Callable[[], float]

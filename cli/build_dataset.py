@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
 from plsctl.cli.splitting import SeedOption, SplitByOption, SplitOption, parse_split
@@ -70,7 +70,7 @@ def build_dataset(
 
     Example: plsctl build-dataset scans/S001 -o wbc.zarr --workers 4
     """
-    from plsctl.acquire.locations import is_remote
+    from plsctl.acquire.files.locations import is_remote
     from plsctl.process.build import build_dataset as build
     from plsctl.process.build_settings import BuildSettings
     from plsctl.process.cluster import cluster_workers

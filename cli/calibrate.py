@@ -50,14 +50,14 @@ def exposures(
     Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
     """
     _check_place(out, overwrite)
-    from plsctl.acquire.calibrate import ExposureCalibration, all_frames
-    from plsctl.acquire.exposures import save_exposures
-    from plsctl.acquire.focusing import FocusSearch
-    from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.capture.auto_exposure import ExposureCalibration, all_frames
+    from plsctl.acquire.devices.hardware import load_hardware
+    from plsctl.acquire.devices.microscope import open_microscope
+    from plsctl.acquire.focus.focus_map import FocusSearch
     from plsctl.acquire.interrupt import stop_on_signals
-    from plsctl.acquire.microscope import open_microscope
-    from plsctl.acquire.recipes import BRIGHTFIELD, Frame
-    from plsctl.acquire.slide import FocusSettings
+    from plsctl.acquire.plans.exposures import save_exposures
+    from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame
+    from plsctl.acquire.plans.slide import FocusSettings
     from plsctl.process.sharpness import GradientFocusJudge
 
     described = load_hardware(hardware)
@@ -109,8 +109,8 @@ def levels(
     Example: plsctl calibrate levels exposures_20x.csv --levels 12 -o levels_20x.csv
     """
     _check_place(out, overwrite)
-    from plsctl.acquire.exposure_levels import greatest_loss, level_exposures
-    from plsctl.acquire.exposures import load_exposures, save_exposures
+    from plsctl.acquire.plans.exposure_levels import greatest_loss, level_exposures
+    from plsctl.acquire.plans.exposures import load_exposures, save_exposures
 
     if not table.is_file():
         raise UserError("there is no such table.", file=table, hint="Name an exposure table.")

@@ -45,7 +45,7 @@ HardwareOption = Annotated[
 
 def location(text: str) -> Path:
     """A path or URL given on the command line; for options and arguments as `parser=location`."""
-    from plsctl.acquire import locations
+    from plsctl.acquire.files import locations
 
     try:
         return locations.location(text)

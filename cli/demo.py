@@ -15,8 +15,8 @@ from plsctl.cli.evaluate import say_verdict
 from plsctl.cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:
-    from plsctl.acquire.scan import Scan
-    from plsctl.acquire.slide import PassName
+    from plsctl.acquire.plans.slide import PassName
+    from plsctl.acquire.scanning.scan import Scan
 
 SLIDE = """\
 # The slide of `plsctl demo`: a small region under the simulated microscope.
@@ -84,7 +84,7 @@ def demo(
 
     Example: plsctl demo demo --quick
     """
-    from plsctl.acquire.slide import PASSES
+    from plsctl.acquire.plans.slide import PASSES
 
     size = QUICK if quick else FULL
     timing = Timing()
@@ -125,7 +125,7 @@ def demo(
 def _open(directory: Path, size: Size) -> "Scan":
     """Write the slide file, and open its scan."""
     from plsctl.acquire.errors import disk_errors
-    from plsctl.acquire.scan import open_scan
+    from plsctl.acquire.scanning.scan import open_scan
 
     with disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _open(directory: Path, size: Size) -> "Scan":
 
 def _take(scan: "Scan", name: "PassName") -> None:
     from plsctl.acquire.interrupt import stop_on_signals
-    from plsctl.acquire.pass_run import run_pass
+    from plsctl.acquire.scanning.pass_run import run_pass
     from plsctl.cli.roles import make_roles
 
     if scan.is_finished(name):

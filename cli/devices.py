@@ -24,8 +24,8 @@ def devices(
 
     Example: plsctl devices --hardware simulator
     """
-    from plsctl.acquire.device_check import DeviceCheck
-    from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.bench.device_check import DeviceCheck
+    from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.interrupt import stop_on_signals
 
     described = load_hardware(hardware)

@@ -21,9 +21,9 @@ def find_cells(
     Example: plsctl find-cells scans/S001
     """
     from plsctl.acquire.errors import UserError
-    from plsctl.acquire.locations import is_remote
-    from plsctl.acquire.slide import load_slide
-    from plsctl.acquire.store import ScanFolder
+    from plsctl.acquire.files.locations import is_remote
+    from plsctl.acquire.plans.slide import load_slide
+    from plsctl.acquire.store.reader import ScanFolder
     from plsctl.process.cells import StainedCellFinder
 
     if not scan.is_dir():

@@ -8,8 +8,8 @@ import typer
 from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, emit, say
 
 if TYPE_CHECKING:
-    from plsctl.acquire.geometry import LedGeometry
-    from plsctl.acquire.hardware import Hardware
+    from plsctl.acquire.devices.hardware import Hardware
+    from plsctl.acquire.leds.geometry import LedGeometry
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -80,9 +80,9 @@ def _light(
     brightness: float,
     json: bool,
 ) -> None:
-    from plsctl.acquire.backend import open_backend
-    from plsctl.acquire.hardware import load_hardware
-    from plsctl.acquire.led_array import open_led_array
+    from plsctl.acquire.devices.backend import open_backend
+    from plsctl.acquire.devices.hardware import load_hardware
+    from plsctl.acquire.leds.array import open_led_array
 
     described = load_hardware(hardware)
     leds = sorted(set(choose(described, described.geometry())))

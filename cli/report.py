@@ -26,7 +26,7 @@ def report(
 
     Example: plsctl report scans/S001 S001.zarr runs/first S001_stained.ome.zarr -o S001.html
     """
-    from plsctl.acquire.locations import is_remote
+    from plsctl.acquire.files.locations import is_remote
     from plsctl.models.report import kind_of, write_report
     from plsctl.models.run_folder import read_run
 

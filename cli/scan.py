@@ -10,10 +10,10 @@ from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
-    from plsctl.acquire.engine import Engine
-    from plsctl.acquire.scan import Progress, Scan
-    from plsctl.acquire.slide import PassName
-    from plsctl.acquire.verdict import Verdict
+    from plsctl.acquire.plans.slide import PassName
+    from plsctl.acquire.scanning.engine import Engine
+    from plsctl.acquire.scanning.scan import Progress, Scan
+    from plsctl.acquire.scanning.verdict import Verdict
 
 
 SCANS = Path("scans")
@@ -50,7 +50,7 @@ def scan(
 
     Example: plsctl scan examples/small.yaml --pass unstained
     """
-    from plsctl.acquire.scan import open_scan
+    from plsctl.acquire.scanning.scan import open_scan
 
     opened = open_scan(slide_file, out)
     named = [slide_file] if out == SCANS else [slide_file, "--out", out]
@@ -67,8 +67,8 @@ def scan(
 
 
 def _choose_pass(opened: "Scan", name: str | None, dry_run: bool) -> "PassName | None":
-    from plsctl.acquire.config import suggest
-    from plsctl.acquire.slide import PASSES
+    from plsctl.acquire.files.settings import suggest
+    from plsctl.acquire.plans.slide import PASSES
 
     for known in PASSES:
         if name == known:
@@ -108,7 +108,7 @@ def _what_next(opened: "Scan", named: list[Any]) -> str:
 
 
 def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
-    from plsctl.acquire.plan import forecast
+    from plsctl.acquire.plans.plan import forecast
 
     plan = opened.plan(name)
     camera = opened.hardware.camera
@@ -152,7 +152,7 @@ def _take(
     from contextlib import ExitStack
 
     from plsctl.acquire.interrupt import stop_on_signals
-    from plsctl.acquire.pass_run import run_pass
+    from plsctl.acquire.scanning.pass_run import run_pass
     from plsctl.cli.keys import HELP, listening
     from plsctl.cli.roles import make_roles
 
@@ -240,9 +240,9 @@ def _verify(opened: "Scan", as_json: bool) -> None:
 
 
 def _judge_again(opened: "Scan", show: "Progress") -> list[str]:
-    from plsctl.acquire.folder_lock import locked
-    from plsctl.acquire.journal import Journal
-    from plsctl.acquire.pass_run import judge_unstained
+    from plsctl.acquire.files.folder_lock import locked
+    from plsctl.acquire.scanning.pass_run import judge_unstained
+    from plsctl.acquire.store.journal import Journal
     from plsctl.process.sharpness import GradientFocusJudge
 
     with locked(opened.folder.path):

@@ -34,7 +34,7 @@ def truth(
 
     Example: plsctl simulate truth examples/small.yaml --json
     """
-    from plsctl.acquire.slide import load_slide
+    from plsctl.acquire.plans.slide import load_slide
     from plsctl.sim.backend import open_world
     from plsctl.sim.cells import WHITE_TYPES
     from plsctl.sim.truth import cells_in_region
@@ -69,7 +69,7 @@ def dataset(
 
     Example: plsctl simulate dataset --cells 200 --recipe le18deg -o simulated.zarr
     """
-    from plsctl.acquire.hardware import load_hardware
+    from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.cli.simulated_dataset import write_dataset
 
     described = load_hardware(hardware)

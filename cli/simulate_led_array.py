@@ -64,7 +64,7 @@ def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
     """The emulated controller; it says on standard error what shines."""
     from plsctl.acquire.clock import WallClock
     from plsctl.acquire.errors import UserError
-    from plsctl.acquire.geometry import standard_array
+    from plsctl.acquire.leds.geometry import standard_array
     from plsctl.sim.arduino_firmware import ArduinoFirmware
     from plsctl.sim.illuminate_firmware import IlluminateFirmware
     from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware

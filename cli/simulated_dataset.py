@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from plsctl.acquire.crops import CROP_PX
+from plsctl.acquire.devices.hardware import Hardware, find_file
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.exposures import load_exposures
-from plsctl.acquire.hardware import Hardware, find_file
-from plsctl.acquire.plan import frame_records
+from plsctl.acquire.plans.crops import CROP_PX
+from plsctl.acquire.plans.exposures import load_exposures
+from plsctl.acquire.plans.plan import frame_records
 from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.splits import assign_splits
 from plsctl.sim.backend import open_world

@@ -149,7 +149,7 @@ def _config(what: str, asked: dict[str, Any]) -> Any:
 
 
 def _describe(config: Any, as_json: bool) -> None:
-    from plsctl.acquire.recipes import recipe as frames_of
+    from plsctl.acquire.plans.recipes import recipe as frames_of
 
     if config.recipe is None and config.data != Path() and config.data.exists():
         from plsctl.process.dataset import Dataset

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
 from plsctl.models.metrics import bootstrap_interval

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from plsctl.acquire.arrays import FloatArray
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.crop_axes import bar_text, draw_bar
 from plsctl.models.error_model import ErrorModel
 from plsctl.models.metrics import bootstrap_interval

@@ -9,9 +9,9 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from plsctl.acquire.config import Settings, load_settings, suggest
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.recipes import RECIPES
+from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.plans.recipes import RECIPES
 from plsctl.models.registry import (
     MODELS,
     LossWeights,

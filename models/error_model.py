@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from plsctl.acquire.arrays import FloatArray, Images
-from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import Settings
 from plsctl.models.data import InputScale, to_colour
 from plsctl.models.device import choose_device
 from plsctl.models.fast import FastNet

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.cell_types import CellTypeReader, types_of
 from plsctl.models.crop_axes import bar_text, draw_bar
 from plsctl.models.data import spread

@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import ConfigDict, ValidationError
 
 from plsctl.acquire.arrays import Images
-from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import Settings
 from plsctl.models.facts import RunFacts
 from plsctl.models.tiling import FrameStainer, image_major
 

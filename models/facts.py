@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from plsctl.acquire.config import Settings
+from plsctl.acquire.files.settings import Settings
 from plsctl.process.dataset_records import DatasetFrame
 
 FORMAT = "plsctl-run"

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import some_of
 from plsctl.models.run import Run

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.recipes import RECIPES
+from plsctl.acquire.files.settings import suggest
+from plsctl.acquire.plans.recipes import RECIPES
 from plsctl.process.dataset import Dataset
 
 BASE = "brightfield"

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from plsctl.acquire.errors import UserError, disk_errors
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.augmentation import array_symmetries
 from plsctl.models.compute_choice import choose_compute
 from plsctl.models.config import TrainingConfig

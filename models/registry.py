@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from plsctl.acquire.config import suggest
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import suggest
 
 NetworkName = Literal["rrdb", "unet", "fast"]
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.config import TrainingConfig
 from plsctl.models.facts import RunFacts
 from plsctl.models.networks import Generator, make_network

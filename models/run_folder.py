@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from plsctl.acquire.config import load_settings
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import load_settings
 from plsctl.models.config import TrainingConfig
 from plsctl.models.facts import VERSION, RunFacts
 from plsctl.process.dataset import Dataset

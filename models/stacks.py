@@ -11,8 +11,8 @@ from skimage.io import imread
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.ome_zarr import LEVELS
-from plsctl.acquire.recipes import recipe as frames_of
+from plsctl.acquire.plans.recipes import recipe as frames_of
+from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.models.facts import RunFacts
 
 SMALLEST_PX = 2 ** (LEVELS - 1)

@@ -10,8 +10,14 @@ import numpy as np
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError, disk_error
-from plsctl.acquire.ome_zarr import LEVELS, create_array, image_metadata, read_group, write_group
-from plsctl.acquire.position_files import halved
+from plsctl.acquire.store.ome_zarr import (
+    LEVELS,
+    create_array,
+    image_metadata,
+    read_group,
+    write_group,
+)
+from plsctl.acquire.store.position_files import halved
 
 FORMAT = "plsctl-stained"
 PASS_NAME = "virtually-stained"

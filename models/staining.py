@@ -18,16 +18,11 @@ import numpy as np
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.ome_zarr import read_group
-from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
-from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.store.ome_zarr import read_group
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.writer import PassWriter
 from plsctl.models.cell_places import CellPlaces
-from plsctl.models.frame_choice import (
-    exposure_scale,
-    matching_frames,
-    require_same_pixel,
-    rescale,
-)
+from plsctl.models.frame_choice import exposure_scale, matching_frames, require_same_pixel, rescale
 from plsctl.models.stacks import read_stack
 from plsctl.models.stained_image import PASS_NAME, remove_stained, stained_facts, write_image
 from plsctl.models.tiling import FrameStainer, Halo

@@ -8,12 +8,7 @@ import torch
 
 from plsctl.models.checkpoint import Row, StepReport, TrainingResult
 from plsctl.models.config import TrainingConfig
-from plsctl.models.device import (
-    choose_device,
-    compiler_errors,
-    keep_freed_memory,
-    memory_errors,
-)
+from plsctl.models.device import choose_device, compiler_errors, keep_freed_memory, memory_errors
 from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import launched_processes
 from plsctl.models.run import Run

@@ -17,9 +17,9 @@ from pydantic import Field
 from scipy.optimize import isotonic_regression
 
 from plsctl.acquire.arrays import FloatArray, Images
-from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.settings import Settings
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.calibration import measure_calibration
 from plsctl.models.error_model import FACTS, WEIGHTS, ErrorNetwork, UncertaintyFacts, corrected
 from plsctl.models.perceptual import file_digest

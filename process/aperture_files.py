@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.locations import is_remote
+from plsctl.acquire.files.locations import is_remote
 from plsctl.process.aperture_field import ApertureField
 from plsctl.process.aperture_geometry import LedPlace
 from plsctl.process.image_files import write_image

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.imaging import fast_size
+from plsctl.acquire.optics.imaging import fast_size
 from plsctl.process.led_stack import LedStack
 
 Size: TypeAlias = tuple[int, int]

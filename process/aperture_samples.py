@@ -21,8 +21,9 @@ from scipy.ndimage import convolve1d
 from plsctl.acquire.arrays import ComplexArray
 from plsctl.acquire.errors import UserError
 from plsctl.process.aperture_image import SyntheticAperture
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_records import DatasetFrame
+from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.led_stack import Counts, SampleOptics, stack_from_sample
 from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
 from plsctl.process.workers import local_workers

@@ -12,8 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.folder_lock import locked
-from plsctl.acquire.locations import is_remote
+from plsctl.acquire.files.folder_lock import locked
+from plsctl.acquire.files.locations import is_remote
 from plsctl.acquire.words import counted
 from plsctl.process.build_cutting import cut_positions
 from plsctl.process.build_inputs import (
@@ -31,13 +31,9 @@ from plsctl.process.build_settings import BuildSettings
 from plsctl.process.build_table import with_labels, with_splits
 from plsctl.process.cell_fates import note_fates
 from plsctl.process.cells import StainedCellFinder
-from plsctl.process.dataset import DatasetWriter
-from plsctl.process.dataset_files import (
-    read_table,
-    refuse_existing,
-    unfinished_folder,
-)
+from plsctl.process.dataset_files import read_table, refuse_existing, unfinished_folder
 from plsctl.process.dataset_format import TABLE_NAME
+from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.highres_scale import HighresScale
 from plsctl.process.kept_samples import CutPosition
 from plsctl.process.labels import read_labels

@@ -21,7 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from plsctl.acquire.errors import disk_error
-from plsctl.acquire.journal import Journal, read_journal
+from plsctl.acquire.store.journal import Journal, read_journal
 from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.kept_samples import (
     SUFFIX,

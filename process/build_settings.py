@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from plsctl.acquire.crops import CROP_PX
+from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.process.fine_alignment import REACH_PX
 from plsctl.process.highres import Method
 

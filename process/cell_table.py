@@ -7,8 +7,8 @@ import io
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store import ScanFolder
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.store.reader import ScanFolder
 
 COLUMNS = (
     "cell",

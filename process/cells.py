@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import UserError, about
-from plsctl.acquire.scan_files import load_transform
-from plsctl.acquire.store import PassReader, PositionRecord, ScanFolder
+from plsctl.acquire.plans.crops import CROP_PX
+from plsctl.acquire.store.folder import load_transform
+from plsctl.acquire.store.reader import PassReader, PositionRecord, ScanFolder
 from plsctl.process.cell_table import COLUMNS, write_cells
 from plsctl.process.segmentation import segment, slide_settings
 from plsctl.process.segmentation_settings import SegmentationSettings

@@ -18,8 +18,8 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.locations import location
-from plsctl.acquire.recipes import recipe as frames_of
+from plsctl.acquire.files.locations import location
+from plsctl.acquire.plans.recipes import recipe as frames_of
 from plsctl.process.dataset_files import read_table
 from plsctl.process.dataset_format import array_spec, read_attributes
 from plsctl.process.dataset_records import DatasetAttributes

@@ -14,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 
 from plsctl.acquire.errors import KEPT, RESUMES, UserError
-from plsctl.acquire.locations import is_remote, refuse_readonly
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.locations import is_remote, refuse_readonly
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.dataset_format import TABLE_NAME, TEXT_COLUMNS, is_dataset, replaced_folder
 
 NOT_YET = "what is being written has not got its name"

@@ -10,7 +10,7 @@ import numpy as np
 import tensorstore as ts
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.locations import kvstore
+from plsctl.acquire.files.locations import kvstore
 from plsctl.process.dataset_records import DatasetAttributes, parse_attributes
 
 FORMAT = "plsctl-dataset"

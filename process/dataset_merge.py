@@ -12,8 +12,9 @@ from scipy.spatial import cKDTree
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
 from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_records import DatasetFrame
+from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.splits import part_overlaps
 
 BATCH = 64

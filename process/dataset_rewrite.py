@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError, disk_errors
-from plsctl.acquire.locations import is_remote, location
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.locations import is_remote, location
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_files import (
     BEGINS_ANEW,

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plsctl.acquire.crops import CROP_PX
 from plsctl.acquire.errors import RESUMES, UserError, disk_error
-from plsctl.acquire.locations import location
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.locations import location
+from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.process.dataset_files import (
     BEGINS_ANEW,
     NOT_YET,
@@ -46,7 +46,7 @@ class DatasetWriter:
     ----------
     path
         The data set to write, a folder ending in `.zarr`, on this machine or in an object store
-        (see `plsctl.acquire.locations`).
+        (see `plsctl.acquire.files.locations`).
     frames
         One frame of a scan or of a data set per image of the stack, bright field first, or a
         mapping with at least `label` ("brightfield", "plate-1", "arm1-24:low").

@@ -14,12 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import Image
-from plsctl.process.fine_alignment import (
-    FineMatch,
-    align_crop,
-    alignment_planes,
-    cell_weights,
-)
+from plsctl.process.fine_alignment import FineMatch, align_crop, alignment_planes, cell_weights
 from plsctl.process.matching import MARGIN_SHARE, grey_image, wide_edges
 from plsctl.process.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
 from plsctl.process.similarity import Similarity, robust_similarity

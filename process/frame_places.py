@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.ome_zarr import inner_chunk
-from plsctl.acquire.store import PassReader
+from plsctl.acquire.store.ome_zarr import inner_chunk
+from plsctl.acquire.store.reader import PassReader
 from plsctl.process.quality_frames import FrameReference, learn_frames
 
 Stacks = NDArray[np.uint8]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store import FrameRecord, PassReader
+from plsctl.acquire.store.reader import FrameRecord, PassReader
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -30,7 +30,7 @@ class LedStack:
         Square root of the intensity for equal exposure, shape (LED, y, x).
     directions
         Direction cosines of the light in image axes, shape (LED, 2), order (x, y), x to the right
-        and y down: the convention of `plsctl.acquire.optics`.
+        and y down: the convention of `plsctl.acquire.optics.field`.
     wavelength_um, pixel_um, na
         Of the light, the camera pixel in the sample, the objective (in air).
     defocus_um

@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import Field
 from scipy.spatial import cKDTree
 
-from plsctl.acquire.config import Settings, load_settings
+from plsctl.acquire.files.settings import Settings, load_settings
 from plsctl.process.quality_checks import Marks, Measures
 
 Flag = Literal[

@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 
 from plsctl.acquire.errors import disk_errors
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.page_sources import script_element, style_element
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_files import read_table, write_table
 from plsctl.process.dataset_format import TABLE_NAME

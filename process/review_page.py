@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.page_sources import script_element, style_element
 from plsctl.process.report_dataset import bar_note
 from plsctl.process.review import FLAGS_FIRST, Query, Review

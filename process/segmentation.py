@@ -25,13 +25,7 @@ from plsctl.process.cell_scale import resolve_red_cell_px
 from plsctl.process.chromatin import chromatin_strength, estimate_strength
 from plsctl.process.ek_means import ek_means
 from plsctl.process.nucleus_labels import label_nuclei, renumbered
-from plsctl.process.object_kinds import (
-    Kind,
-    RedCellColour,
-    label_platelets,
-    look,
-    red_cell_colour,
-)
+from plsctl.process.object_kinds import Kind, RedCellColour, label_platelets, look, red_cell_colour
 from plsctl.process.red_cells import foreground_mask
 from plsctl.process.segmentation_settings import HsvLimits, SegmentationSettings
 from plsctl.process.segmented_cells import (

@@ -1,8 +1,9 @@
 """Synthetic aperture: one sharp complex image from many single-LED images (Fourier ptychography).
 
-Each LED shows the objective a different part of the sample's spectrum (`plsctl.acquire.optics`);
-neighbouring parts overlap, and the overlap fixes the phases that the camera loses. The parts are
-put together by going through the LEDs from the middle outwards, again and again: the modelled
+Each LED shows the objective a different part of the sample's spectrum
+(`plsctl.acquire.optics.field`); neighbouring parts overlap, and the overlap fixes the phases that
+the camera loses. The parts are put together by going through the LEDs from the middle outwards,
+again and again: the modelled
 amplitude is replaced by the measured one, and the correction goes into the spectrum with the
 weights of a Gauss-Newton step (Zheng, Horstmeyer and Yang 2013; Tian et al. 2014). The last rounds
 take smaller steps, which averages over what the LEDs disagree about. After each round the pupil's
@@ -180,7 +181,7 @@ class _Assembly:
 
 
 def _start_pupil(stack: LedStack, grid: ApertureGrid, degree: int) -> PupilEstimate:
-    """The pupil with the known defocus (as in `plsctl.acquire.optics.pupil`), in its window."""
+    """The pupil with the known defocus (as in `optics.field.pupil`), in its window."""
     y, x = (
         np.arange(-half, half + 1) / radius
         for half, radius in zip(grid.box, grid.pupil_bins, strict=True)

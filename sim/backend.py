@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 
-from plsctl.acquire.backend import Backend, close_core
-from plsctl.acquire.config import validate_section
+from plsctl.acquire.devices.backend import Backend, close_core
+from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import HardwareError
-from plsctl.acquire.hardware import Hardware
+from plsctl.acquire.files.settings import validate_section
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.settings import SimulatorSettings
 from plsctl.sim.world import World

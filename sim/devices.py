@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pymmcore_plus.experimental.unicore import (
-    StageDevice,
-    StateDevice,
-    XYStageDevice,
-)
+from pymmcore_plus.experimental.unicore import StageDevice, StateDevice, XYStageDevice
 
 from plsctl.sim.world import World
 

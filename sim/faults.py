@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from plsctl.acquire.config import Settings
+from plsctl.acquire.files.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ def fast_inverse_fft(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
     """Unnormalised inverse FFT along the last axis, in place.
 
     SciPy transforms several rows at a time with vector instructions, NumPy one after the other;
-    `plsctl.acquire.optics` does without SciPy and takes this as an argument.
+    `plsctl.acquire.optics.field` does without SciPy and takes this as an argument.
     """
     result: NDArray[np.complex64] = scipy.fft.ifft(rows, norm="forward", overwrite_x=True)
     return result

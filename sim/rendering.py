@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.hardware import Hardware
-from plsctl.acquire.store import FrameRecord
+from plsctl.acquire.devices.hardware import Hardware
+from plsctl.acquire.store.reader import FrameRecord
 from plsctl.sim.cells import Cell
 from plsctl.sim.settings import SimulatorSettings
 from plsctl.sim.world import World

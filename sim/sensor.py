@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from plsctl.acquire.config import Settings
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import Settings
 from plsctl.sim.noise import FloatArray, add_noise
 
 Image = NDArray[np.uint8 | np.uint16]

@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from plsctl.acquire.config import Settings
+from plsctl.acquire.files.settings import Settings
 from plsctl.sim.faults import Fault
 from plsctl.sim.sensor import SensorSettings
-from plsctl.sim.smear import SmearSettings
+from plsctl.sim.smear_settings import SmearSettings
 
 
 class MountSettings(Settings):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from plsctl.acquire.config import Settings
+from plsctl.acquire.files.settings import Settings
 
 
 class SmearSettings(Settings):

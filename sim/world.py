@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransform
-from plsctl.acquire.hardware import Hardware, Objective
-from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
+from plsctl.acquire.devices.hardware import Hardware, Objective
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.sim.clock import RealClock, SimulatedClock, WorldClock
 from plsctl.sim.faults import FaultCounter
 from plsctl.sim.fourier import fast_forward_fft, fast_inverse_fft
 from plsctl.sim.prepared import PreparedImages
 from plsctl.sim.sensor import Sensor
 from plsctl.sim.settings import ObjectiveTruth, SimulatorSettings
-from plsctl.sim.smear import Smear, View
+from plsctl.sim.smear import Smear
+from plsctl.sim.view import View
 
 RateImage = NDArray[np.float32]
 

@@ -80,7 +80,7 @@ def test_every_dependency_is_pinned_and_used() -> None:
     ("module", "heavy"),
     [
         ("plsctl.cli.app", {"numpy", "torch", "pymmcore_plus", "pydantic"}),
-        ("plsctl.acquire.optics", {"scipy", "cv2", "torch", "pymmcore_plus"}),
+        ("plsctl.acquire.optics.field", {"scipy", "cv2", "torch", "pymmcore_plus"}),
     ],
 )
 def test_light_modules_load_nothing_heavy(module: str, heavy: set[str]) -> None:
@@ -90,7 +90,7 @@ def test_light_modules_load_nothing_heavy(module: str, heavy: set[str]) -> None:
 
 
 def test_hardware_configurations_load() -> None:
-    from plsctl.acquire.hardware import load_hardware, shipped_configurations
+    from plsctl.acquire.devices.hardware import load_hardware, shipped_configurations
 
     names = shipped_configurations()
     assert "simulator" in names
@@ -101,7 +101,7 @@ def test_hardware_configurations_load() -> None:
 
 
 def test_examples_load() -> None:
-    from plsctl.acquire.slide import load_slide
+    from plsctl.acquire.plans.slide import load_slide
 
     for path in sorted((ROOT / "examples").glob("*.yaml")):
         assert load_slide(path).slide

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import yaml
 
+from plsctl.acquire.capture.frame_checks import FrameInspector, measure
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import HardwareError
-from plsctl.acquire.frame_checks import FrameInspector, measure
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.hardware import load_hardware
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.pass_run import PassResult, run_pass
-from plsctl.acquire.scan import open_scan
-from plsctl.acquire.store import PassReader, ScanFolder
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.scanning.pass_run import PassResult, run_pass
+from plsctl.acquire.scanning.scan import open_scan
+from plsctl.acquire.store.reader import PassReader, ScanFolder
 from plsctl.cli.roles import make_roles
 from plsctl.sim.backend import open_world
 

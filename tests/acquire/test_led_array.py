@@ -12,11 +12,11 @@ import pytest
 from serial.urlhandler import protocol_socket
 
 from plsctl.acquire.clock import WallClock
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import HardwareError, UserError
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.led_array import LedArraySettings, SequenceTiming, open_led_array
-from plsctl.acquire.squid import LEFT_DOT, LOW_NA
+from plsctl.acquire.leds.array import LedArraySettings, SequenceTiming, open_led_array
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.leds.squid import LEFT_DOT, LOW_NA
 from plsctl.sim.arduino_firmware import ArduinoFirmware
 from plsctl.sim.clock import SimulatedClock
 from plsctl.sim.illuminate_firmware import IlluminateFirmware

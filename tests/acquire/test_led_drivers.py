@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import HardwareError, UserError
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.led_array import LedArray, LedArraySettings, driver_options, open_led_array
-from plsctl.acquire.openuc2 import OpenUc2Options
-from plsctl.acquire.squid import LOW_NA, PATTERNS, SquidArray
-from plsctl.acquire.squid_status import Status, crc8, statuses
-from plsctl.acquire.template_settings import TemplateOptions
+from plsctl.acquire.leds.array import LedArray, LedArraySettings, driver_options, open_led_array
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.leds.openuc2 import OpenUc2Options
+from plsctl.acquire.leds.squid import LOW_NA, PATTERNS, SquidArray
+from plsctl.acquire.leds.squid_status import Status, crc8, statuses
+from plsctl.acquire.leds.template_settings import TemplateOptions
 from plsctl.sim.arduino_firmware import ArduinoFirmware
 from plsctl.sim.clock import SimulatedClock
 from plsctl.sim.led_board import LedBoard

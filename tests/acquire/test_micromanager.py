@@ -19,23 +19,23 @@ import zarr
 from ome_zarr.io import parse_url
 from ome_zarr.reader import Reader
 
-from plsctl.acquire import store_writer
 from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.bench.device_check import DeviceCheck
 from plsctl.acquire.clock import WallClock
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.device_check import DeviceCheck
-from plsctl.acquire.engine import Engine
+from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.microscope import Microscope, open_microscope
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
-from plsctl.acquire.focusing import Focus
-from plsctl.acquire.hardware import load_hardware
+from plsctl.acquire.focus.focus_map import Focus
 from plsctl.acquire.interrupt import StopRequest, stop_on_signals
-from plsctl.acquire.journal import Event, Journal
-from plsctl.acquire.microscope import Microscope, open_microscope
-from plsctl.acquire.pass_run import judge_unstained, run_pass
-from plsctl.acquire.position_files import PositionFiles
+from plsctl.acquire.plans.slide import load_slide
 from plsctl.acquire.roles import FieldPair, Roles
-from plsctl.acquire.scan import Scan, open_scan
-from plsctl.acquire.slide import load_slide
+from plsctl.acquire.scanning.engine import Engine
+from plsctl.acquire.scanning.pass_run import judge_unstained, run_pass
+from plsctl.acquire.scanning.scan import Scan, open_scan
+from plsctl.acquire.store import writer as store_writer
+from plsctl.acquire.store.journal import Event, Journal
+from plsctl.acquire.store.position_files import PositionFiles
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import serve_pty, serve_tcp
 

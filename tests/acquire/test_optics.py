@@ -12,17 +12,9 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.optics import (
-    FieldSpectrum,
-    Imaging,
-    ObjectGrid,
-    fast_size,
-    is_bright_field,
-    object_grid,
-    optical_path_um,
-    pupil,
-    transmission,
-)
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, fast_size, object_grid
+from plsctl.acquire.optics.waves import is_bright_field, optical_path_um, pupil, transmission
 
 FloatArray = NDArray[np.float32]
 

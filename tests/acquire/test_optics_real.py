@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plsctl.acquire.optics import FieldSpectrum, Imaging, is_bright_field, object_grid, pupil
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, object_grid
+from plsctl.acquire.optics.waves import is_bright_field, pupil
 
 FloatArray = NDArray[np.float64]
 COLOURS = ("red", "green", "blue")

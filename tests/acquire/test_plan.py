@@ -7,12 +7,12 @@ import itertools
 import numpy as np
 import pytest
 
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import HardwareError, UserError
-from plsctl.acquire.focus import FocusPoint, find_focus, fit_plane, spread_points, sweep
-from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.ome_zarr import plate_metadata, row_name, row_number
-from plsctl.acquire.plan import cell_positions, grid_positions
-from plsctl.acquire.slide import Region
+from plsctl.acquire.focus.plane import FocusPoint, find_focus, fit_plane, spread_points, sweep
+from plsctl.acquire.plans.plan import cell_positions, grid_positions
+from plsctl.acquire.plans.slide import Region
+from plsctl.acquire.store.ome_zarr import plate_metadata, row_name, row_number
 
 
 def test_a_grid_covers_the_region_in_a_snake() -> None:
@@ -78,8 +78,8 @@ def test_focus_points_lie_far_apart() -> None:
 
 
 def test_a_region_outside_the_stage_is_refused() -> None:
-    from plsctl.acquire.plan import check_limits
-    from plsctl.acquire.slide import Slide
+    from plsctl.acquire.plans.plan import check_limits
+    from plsctl.acquire.plans.slide import Slide
 
     hardware = load_hardware("simulator")
     slide = Slide(slide="S", region=Region(x_um=(74000, 75500), y_um=(0, 500)))

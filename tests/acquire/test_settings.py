@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from plsctl.acquire.devices.hardware import load_hardware, shipped_configurations
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.exposures import load_exposures
-from plsctl.acquire.geometry import load_geometry, save_geometry, standard_array
-from plsctl.acquire.hardware import load_hardware, shipped_configurations
-from plsctl.acquire.recipes import RECIPES
-from plsctl.acquire.slide import load_slide
+from plsctl.acquire.leds.geometry import load_geometry, save_geometry, standard_array
+from plsctl.acquire.plans.exposures import load_exposures
+from plsctl.acquire.plans.recipes import RECIPES
+from plsctl.acquire.plans.slide import load_slide
 
 SLIDE = """\
 slide: S001

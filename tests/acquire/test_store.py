@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
-from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.writer import PassWriter
 
 
 def _write(path: Path, image: np.ndarray, bayer: str | None, full_scale: int) -> PassReader:

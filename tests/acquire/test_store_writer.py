@@ -12,12 +12,12 @@ import pytest
 import zarr
 from numpy.typing import NDArray
 
-from plsctl.acquire import store_writer
-from plsctl.acquire.disk_queue import DiskQueue
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.position_files import PositionFiles, halved
-from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
-from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.store import writer as store_writer
+from plsctl.acquire.store.disk_queue import DiskQueue
+from plsctl.acquire.store.position_files import PositionFiles, halved
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.writer import PassWriter
 
 Raw = NDArray[np.uint8 | np.uint16]
 

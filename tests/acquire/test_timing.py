@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import yaml
 
+from plsctl.acquire.bench.device_check import DeviceCheck
+from plsctl.acquire.capture.series import group_frames
+from plsctl.acquire.capture.shading import blocks, wrong_shading
+from plsctl.acquire.capture.stack import HardwareStack, TakenFrame, open_stack
 from plsctl.acquire.coordinates import CameraOrientation
-from plsctl.acquire.device_check import DeviceCheck
+from plsctl.acquire.devices.hardware import Hardware, load_hardware
+from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
-from plsctl.acquire.exposure_levels import greatest_loss, level_exposures
-from plsctl.acquire.exposures import load_exposures
-from plsctl.acquire.frame_groups import group_frames
-from plsctl.acquire.hardware import Hardware, load_hardware
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.microscope import open_microscope
-from plsctl.acquire.pass_run import PassResult, run_pass
-from plsctl.acquire.plan import frame_records
-from plsctl.acquire.scan import open_scan
-from plsctl.acquire.shading import blocks, wrong_shading
-from plsctl.acquire.slide import load_slide
-from plsctl.acquire.stack import HardwareStack, TakenFrame, open_stack
-from plsctl.acquire.store import FrameRecord, ScanFolder
+from plsctl.acquire.plans.exposure_levels import greatest_loss, level_exposures
+from plsctl.acquire.plans.exposures import load_exposures
+from plsctl.acquire.plans.plan import frame_records
+from plsctl.acquire.plans.slide import load_slide
+from plsctl.acquire.scanning.pass_run import PassResult, run_pass
+from plsctl.acquire.scanning.scan import open_scan
+from plsctl.acquire.store.reader import FrameRecord, ScanFolder
 from plsctl.cli.roles import make_roles
 from plsctl.sim.led_board import LedBoard
 from plsctl.sim.serial_ports import REGISTRY

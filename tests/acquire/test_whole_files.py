@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.whole_files import write_whole
+from plsctl.acquire.files.whole_files import write_whole
 
 
 @pytest.mark.parametrize("content", ["a,b\r\nµ,1\n", b"\x00\xff\r\n"])

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from plsctl.acquire.clock import WallClock
-from plsctl.acquire.geometry import standard_array
+from plsctl.acquire.leds.geometry import standard_array
 from plsctl.cli.app import app
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.serial_ports import serve_tcp

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import yaml
 
-from plsctl.acquire.hardware import load_hardware
-from plsctl.acquire.store import ScanFolder
+from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.store.reader import ScanFolder
 
 PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
 

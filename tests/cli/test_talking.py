@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli import work
 from plsctl.cli.common import progress, say_next
@@ -21,7 +21,7 @@ from plsctl.cli.training_progress import TrainingProgress
 from plsctl.models.checkpoint import StepReport
 from plsctl.models.config import TrainingConfig
 from plsctl.models.facts import Normalisation, RunFacts
-from plsctl.process.dataset import DatasetWriter
+from plsctl.process.dataset_writer import DatasetWriter
 
 
 class Clock:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plsctl.acquire.recipes import recipe
-from plsctl.process.dataset import DatasetWriter
+from plsctl.acquire.plans.recipes import recipe
+from plsctl.process.dataset_writer import DatasetWriter
 
 SIDE_PX = 24
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import CameraOrientation, rotate
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.optics import FieldSpectrum, Imaging, ObjectGrid, object_grid
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.augmentation import LightAugmentation, map_images, map_stack
 from plsctl.models.config import config_from_options
 from plsctl.models.run import Run
@@ -23,7 +24,9 @@ from plsctl.models.symmetry import Symmetry, find_symmetries, lights_of
 from plsctl.models.training import train
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_records import DatasetFrame
-from plsctl.sim.smear import Layers, Smear, SmearSettings, View
+from plsctl.sim.smear import Layers, Smear
+from plsctl.sim.smear_settings import SmearSettings
+from plsctl.sim.view import View
 
 ARRAY = standard_array()
 BRIGHT = tuple(led.led for led in ARRAY.within(0.4))

@@ -10,12 +10,7 @@ import pytest
 import torch
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.losses import (
-    fourier_amplitude,
-    mean_absolute_error,
-    perceptual,
-    weighted_loss,
-)
+from plsctl.models.losses import fourier_amplitude, mean_absolute_error, perceptual, weighted_loss
 from plsctl.models.perceptual import StainFeatures, VggFeatures
 from plsctl.models.registry import MODELS, LossWeights
 

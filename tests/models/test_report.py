@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.recipes import recipe
-from plsctl.acquire.store import FrameRecord, PassAttributes, ScanFolder
-from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.plans.recipes import recipe
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes, ScanFolder
+from plsctl.acquire.store.writer import PassWriter
 from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate
 from plsctl.models.report import kind_of, write_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.registry import parameter_count, receptive_radius_px
 from plsctl.models.rrdb import DenseBlock, ResidualDenseBlock, RRDBNet
 

@@ -11,9 +11,9 @@ import pytest
 import yaozarrs
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.recipes import recipe
-from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
-from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.plans.recipes import recipe
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.writer import PassWriter
 from plsctl.models.config import config_from_options
 from plsctl.models.prediction import Predictor
 from plsctl.models.registry import receptive_radius_px

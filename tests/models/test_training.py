@@ -18,14 +18,7 @@ import torch
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig, config_from_file, config_from_options
-from plsctl.models.data import (
-    InputScale,
-    SampleSource,
-    epoch_order,
-    spread,
-    to_colour,
-    to_counts,
-)
+from plsctl.models.data import InputScale, SampleSource, epoch_order, spread, to_colour, to_counts
 from plsctl.models.device import memory_errors
 from plsctl.models.evaluation import evaluate
 from plsctl.models.facts import Normalisation

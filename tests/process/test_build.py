@@ -12,11 +12,12 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store import ScanFolder
+from plsctl.acquire.store.reader import ScanFolder
 from plsctl.cli.app import app
-from plsctl.process.build import SplitSettings, build_dataset
+from plsctl.process.build import build_dataset
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.dataset import Dataset
+from plsctl.process.splits import SplitSettings
 
 UNDIVIDED = SplitSettings(ratios=None)
 

@@ -12,8 +12,9 @@ import pytest
 
 from plsctl.acquire.errors import UserError
 from plsctl.process import cluster
-from plsctl.process.build import SplitSettings, build_dataset
+from plsctl.process.build import build_dataset
 from plsctl.process.cluster import cluster_workers
+from plsctl.process.splits import SplitSettings
 
 distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 UNDIVIDED = SplitSettings(ratios=None)

@@ -11,8 +11,9 @@ import pytest
 import zarr
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.dataset import Dataset, DatasetWriter, assign_splits
-from plsctl.process.splits import thin_training
+from plsctl.process.dataset import Dataset
+from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.splits import assign_splits, thin_training
 
 FRAMES = [{"label": "brightfield"}, {"label": "plate-1"}, {"label": "arm1-24:low"}]
 

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.recipes import recipe
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.cli.app import app
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_merge import merge_datasets
 from plsctl.process.dataset_rewrite import rewrite_table
+from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.labels import join_labels, read_labels
 
 FRAMES = [

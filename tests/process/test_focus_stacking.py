@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.hardware import load_hardware
 from plsctl.cli.app import app
 from plsctl.process.focus_stacking import FocusStackSettings, focus_stack, harris_response
 from plsctl.process.frame_alignment import align_frames

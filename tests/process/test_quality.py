@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from plsctl.acquire.devices.hardware import find_file, load_hardware
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.exposures import load_exposures
-from plsctl.acquire.hardware import find_file, load_hardware
-from plsctl.acquire.plan import frame_records
-from plsctl.acquire.store import FrameRecord
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.acquire.plans.exposures import load_exposures
+from plsctl.acquire.plans.plan import frame_records
+from plsctl.acquire.store.reader import FrameRecord
+from plsctl.process.dataset import Dataset
+from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.frame_statistics import exchange_gain
 from plsctl.process.quality import QualitySettings, flag_samples, load_quality
 from plsctl.process.quality_content import measure_content

@@ -14,11 +14,12 @@ import pytest
 
 from plsctl.acquire.errors import UserError
 from plsctl.process import build_cutting
-from plsctl.process.build import BuildResult, SplitSettings, build_dataset
+from plsctl.process.build import BuildResult, build_dataset
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.dataset import Dataset
 from plsctl.process.kept_samples import read_samples, write_samples
 from plsctl.process.samples import PositionSamples, cut_position
+from plsctl.process.splits import SplitSettings
 
 KILLS = 6
 UNDIVIDED = SplitSettings(ratios=None)

@@ -10,15 +10,15 @@ import yaml
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.devices.hardware import find_file
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.hardware import find_file
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.pass_run import run_pass
-from plsctl.acquire.returned_slide import SlideSearch
+from plsctl.acquire.plans.slide import ReturnSettings
 from plsctl.acquire.roles import Operator, Roles
-from plsctl.acquire.scan import Scan, open_scan
-from plsctl.acquire.scan_files import load_transform
-from plsctl.acquire.slide import ReturnSettings
+from plsctl.acquire.scanning.pass_run import run_pass
+from plsctl.acquire.scanning.scan import Scan, open_scan
+from plsctl.acquire.scanning.slide_search import SlideSearch
+from plsctl.acquire.store.folder import load_transform
 from plsctl.cli.roles import make_roles
 from plsctl.process.registration import CoarseRegistrar
 from plsctl.sim.backend import open_world

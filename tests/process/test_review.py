@@ -20,9 +20,10 @@ import pytest
 from typer.testing import CliRunner
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.folder_lock import locked
+from plsctl.acquire.files.folder_lock import locked
 from plsctl.cli.app import app
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset import Dataset
+from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.review import Query, Review
 from plsctl.process.review_page import write_page
 from plsctl.process.review_server import review_server

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.hardware import load_hardware
 from plsctl.process.background import BACKGROUND_LEVEL, fit_background, flatten_background
 from plsctl.process.image_files import read_image
 from plsctl.process.red_cells import red_cell_diameter_px

@@ -16,17 +16,18 @@ from typer.testing import CliRunner, Result
 
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.geometry import standard_array
-from plsctl.acquire.imaging import Imaging, object_grid
-from plsctl.acquire.optics import FieldSpectrum
-from plsctl.acquire.store import FrameRecord, PassAttributes, PassReader
-from plsctl.acquire.store_writer import PassWriter
+from plsctl.acquire.leds.geometry import standard_array
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, object_grid
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.writer import PassWriter
 from plsctl.cli.app import app
 from plsctl.process.aperture_field import TileSettings, reconstruct_field
 from plsctl.process.aperture_files import read_stack
 from plsctl.process.aperture_geometry import check_geometry
 from plsctl.process.aperture_samples import add_synthetic_aperture, decode
-from plsctl.process.dataset import Dataset, DatasetWriter
+from plsctl.process.dataset import Dataset
+from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.image_files import read_image
 from plsctl.process.led_stack import LedStack, stack_from_pass
 from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct

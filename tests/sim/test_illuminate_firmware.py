@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from plsctl.acquire.geometry import standard_array
+from plsctl.acquire.leds.geometry import standard_array
 from plsctl.sim.clock import SimulatedClock
 from plsctl.sim.illuminate_firmware import IlluminateFirmware
 from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware

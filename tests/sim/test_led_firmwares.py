@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from plsctl.acquire.geometry import standard_array
+from plsctl.acquire.leds.geometry import standard_array
 from plsctl.sim.arduino_firmware import ArduinoFirmware
 from plsctl.sim.clock import SimulatedClock
 from plsctl.sim.led_board import ring_positions

@@ -15,11 +15,13 @@ from pydantic import ValidationError
 from scipy import ndimage
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.imaging import Imaging, object_grid
-from plsctl.acquire.optics import FieldSpectrum
+from plsctl.acquire.optics.field import FieldSpectrum
+from plsctl.acquire.optics.imaging import Imaging, object_grid
 from plsctl.sim import placing, smear, truth
-from plsctl.sim.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES
-from plsctl.sim.smear import Cell, Smear, SmearSettings, View
+from plsctl.sim.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES, Cell
+from plsctl.sim.smear import Smear
+from plsctl.sim.smear_settings import SmearSettings
+from plsctl.sim.view import View
 
 GRID_UM = 0.1465
 BRIGHT = tuple(

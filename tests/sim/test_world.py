@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from plsctl.acquire.hardware import Hardware, load_hardware
-from plsctl.acquire.microscope import Microscope, open_microscope
-from plsctl.acquire.store import develop_mosaic
+from plsctl.acquire.devices.hardware import Hardware, load_hardware
+from plsctl.acquire.devices.microscope import Microscope, open_microscope
+from plsctl.acquire.store.reader import develop_mosaic
 from plsctl.sim.backend import open_world
 
 

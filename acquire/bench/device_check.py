@@ -1,0 +1,206 @@
+"""What answers at the microscope, part by part, and how to mend what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from plsctl.acquire.capture.stack import HardwareStack, lacks_for_hardware
+from plsctl.acquire.devices.backend import Backend, open_backend
+from plsctl.acquire.devices.hardware import Hardware
+from plsctl.acquire.devices.microscope import Microscope
+from plsctl.acquire.errors import HardwareError, PlsctlError
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.leds.array import LedArray, open_led_array
+from plsctl.acquire.store.reader import FrameRecord
+
+Opened = TypeVar("Opened")
+
+SEEN_SHARE = 0.01
+"""All LEDs together must lift the median image above darkness by this share of full scale."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one part of the microscope said, or why it did not, and the remedy."""
+
+    part: str
+    is_well: bool
+    message: str
+    remedy: str = ""
+
+
+class DeviceCheck:
+    """Opens and tries every part of a microscope; one that fails does not hide the others.
+
+    The stage is asked and not moved; LEDs are dark afterwards. `on_part` is called with the name
+    of each part before it is asked.
+    """
+
+    def __init__(
+        self,
+        hardware: Hardware,
+        stop: StopRequest,
+        on_part: Callable[[str], None] = lambda part: None,
+    ) -> None:
+        self._hardware = hardware
+        self._stop = stop
+        self._on_part = on_part
+        self.answers: list[Answer] = []
+
+    @property
+    def is_well(self) -> bool:
+        """Whether everything answered."""
+        return all(answer.is_well for answer in self.answers)
+
+    def run(self) -> list[Answer]:
+        """Ask all parts; `InterruptedScan` when a stop is asked for before all have answered."""
+        with ExitStack() as opened:
+            backend = self._open("core", self._core, lambda core: opened.callback(core.close))
+            leds = self._open("LED array", self._leds, lambda array: opened.callback(array.close))
+            if backend is None or leds is None:
+                return self.answers
+
+            def hand_over(microscope: Microscope) -> None:
+                opened.pop_all()
+                opened.callback(microscope.close)
+
+            microscope = self._open(
+                "devices in the core",
+                lambda: (Microscope(self._hardware, backend, leds), "as the hardware file says"),
+                hand_over,
+            )
+            if microscope is not None:
+                self._ask("stage", lambda: _stage(microscope))
+                self._ask("turret", lambda: _turret(microscope))
+                self._ask("camera", lambda: _camera(microscope))
+                self._ask("light", lambda: _light(microscope))
+                self._ask("trigger cables", lambda: _cables(microscope))
+        return self.answers
+
+    def _open(
+        self, part: str, action: Callable[[], tuple[Opened, str]], keep: Callable[[Opened], object]
+    ) -> Opened | None:
+        found: list[Opened] = []
+
+        def opened() -> str:
+            thing, said = action()
+            found.append(thing)
+            keep(thing)
+            return said
+
+        self._ask(part, opened)
+        return found[0] if found else None
+
+    def _ask(self, part: str, action: Callable[[], str]) -> None:
+        self._stop.check()
+        self._on_part(part)
+        try:
+            self.answers.append(Answer(part, True, action()))
+        except PlsctlError as error:
+            self.answers.append(Answer(part, False, error.message, error.hint or ""))
+
+    def _core(self) -> tuple[Backend, str]:
+        backend = open_backend(self._hardware)
+        labels = [label for label in backend.core.getLoadedDevices() if label != "Core"]
+        return backend, f"{self._hardware.core}: {', '.join(labels)}"
+
+    def _leds(self) -> tuple[LedArray, str]:
+        array = open_led_array(self._hardware.led_array)
+        who = array.identity
+        able = ", ".join(name for name, has in vars(array.capabilities).items() if has)
+        return array, (
+            f"{who.name} ({who.driver} {who.version}), {who.led_count} LEDs at "
+            f"{self._hardware.led_array.port}; can: {able}"
+        )
+
+
+def _stage(microscope: Microscope) -> str:
+    x, y, z = microscope.position_um
+    microscope.check_limits(x, y, z)
+    return f"at x {x:.1f}, y {y:.1f}, z {z:.1f} µm"
+
+
+def _turret(microscope: Microscope) -> str:
+    turret = microscope.hardware.turret
+    if turret.device is None:
+        return f"none; the objective is {microscope.objective_name}"
+    return f"at {microscope.objective_name} of {', '.join(turret.objectives)}"
+
+
+def _camera(microscope: Microscope) -> str:
+    camera = microscope.hardware.camera
+    image = microscope.snap(max(1.0, camera.exposure_range_ms[0]))
+    width, height = camera.size_px
+    if image.shape[:2] != (height, width):
+        raise HardwareError(
+            f"it gives images of {image.shape[1]} x {image.shape[0]} pixels, the hardware file "
+            f"says {width} x {height}.",
+            hint="Correct `camera.size_px`, or the camera's region of interest.",
+        )
+    return f"images of {width} x {height} pixels, {image.dtype}"
+
+
+def _light(microscope: Microscope) -> str:
+    """Whether the camera sees the LEDs."""
+    if not microscope.hardware.checks.brightness:
+        return "not tried: the hardware file says that the camera does not see the LEDs"
+    camera = microscope.hardware.camera
+    exposure_ms = max(1.0, camera.exposure_range_ms[0])
+    microscope.leds_off()
+    dark = float(np.median(microscope.snap(exposure_ms)))
+    microscope.light(microscope.pattern("brightfield"))
+    bright = float(np.median(microscope.snap(exposure_ms)))
+    microscope.leds_off()
+    if bright - dark < SEEN_SHARE * (2**camera.bit_depth - 1):
+        raise HardwareError(
+            f"the camera sees no light: {bright:.0f} with the bright-field LEDs, {dark:.0f} "
+            "without.",
+            hint="Check the LED array's power and place, the shutter, the objective and that the "
+            "light path leads to the camera.",
+        )
+    return f"the camera sees the LEDs (median {bright:.0f}, dark {dark:.0f})"
+
+
+def _cables(microscope: Microscope) -> str:
+    """Whether array and camera step one another: three short images in a series."""
+    lacks = lacks_for_hardware(microscope)
+    if lacks:
+        return f"not used: {lacks}"
+    exposure_ms = max(5.0, microscope.hardware.camera.exposure_range_ms[0])
+    frame = FrameRecord(
+        label="test",
+        led="brightfield",
+        variant="",
+        leds=microscope.pattern("brightfield"),
+        exposure_ms=exposure_ms,
+        gain=1.0,
+        brightness=1.0,
+        direction=None,
+        bright_field=True,
+    )
+    stack = HardwareStack(microscope, [frame])
+    problems = stack.take([(0, frame)], lambda taken: None, _Unhurried())
+    if problems:
+        raise HardwareError(
+            f"the array and the camera do not step one another: {problems[0]}.",
+            hint="Check the cable from the array's trigger output to the camera's trigger input, "
+            "the one from the camera's exposure output to the array's trigger input, common "
+            "ground and polarity; or remove `camera.trigger` from the hardware file.",
+        )
+    return f"array and camera step one another; {stack.how}"
+
+
+class _Unhurried:
+    """Nobody breaks a check off."""
+
+    def check(self) -> None:
+        """Go on."""
+
+    def hold(self) -> bool:
+        """Go on."""
+        return False

@@ -1,0 +1,1 @@
+"""The frames of one position: stack, series, checks, exposure."""

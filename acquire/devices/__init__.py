@@ -1,0 +1,1 @@
+"""The microscope: hardware file, backend, camera, stage."""

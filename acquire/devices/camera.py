@@ -1,0 +1,258 @@
+"""The camera: single images, and series that the LED array's trigger pulses begin one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.devices.backend import first_line
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+
+if TYPE_CHECKING:
+    from pymmcore_plus import CMMCorePlus
+
+    from plsctl.acquire.clock import Clock
+    from plsctl.acquire.devices.hardware import Hardware
+
+Result = TypeVar("Result")
+
+POLL_S = 0.0005
+"""How often a series is asked for its next image: a fraction of any exposure with readout."""
+
+STALLED_S = 60.0
+"""Longest real time without an image, whatever time the devices live in."""
+
+CABLES = "Check the trigger cables and the camera's trigger settings."
+
+
+class NoImage(HardwareError):
+    """An image of a triggered series did not come."""
+
+
+@dataclass(frozen=True)
+class SeriesImage:
+    """One image of a series, (y, x, rgb) or (y, x), with the camera's own count and time.
+
+    `number` and `time_ms` are None where the hardware file names no tag for them.
+    """
+
+    image: RawImage
+    number: int | None
+    time_ms: float | None
+
+
+def attempt(what: str, action: Callable[[], Result]) -> Result:
+    """Run a device call; a failure becomes a `HardwareError` that names what was tried."""
+    try:
+        return action()
+    except PlsctlError:
+        raise
+    except (RuntimeError, ValueError, KeyError, IndexError, OSError) as error:
+        raise HardwareError(
+            f"the microscope could not {what}: {first_line(error)}.",
+            hint="Check the device and its cable, then run the same command again.",
+        ) from error
+
+
+class Camera:
+    """The camera of a hardware file, in the core."""
+
+    def __init__(self, hardware: Hardware, core: CMMCorePlus, clock: Clock) -> None:
+        self._hardware = hardware
+        self._settings = hardware.camera
+        self._core = core
+        self._clock = clock
+        self._armed = False
+        self._sequenced = False
+
+    def prepare(self) -> None:
+        """Make it the core's camera and set the properties that the hardware file gives."""
+        device = self._settings.device
+        self._core.setCameraDevice(device)
+        for name, value in self._settings.properties.items():
+            self._set(name, value)
+        self._listen_to_triggers(False)
+
+    def _set(self, name: str, value: str | int | float) -> None:
+        device = self._settings.device
+        attempt(
+            f"set the camera's property '{name}' to {value}",
+            lambda: self._core.setProperty(device, name, value),
+        )
+
+    # Single images ----------------------------------------------------------------------------
+
+    def expose(self, exposure_ms: float, gain: float = 1.0) -> None:
+        """Expose one image; it is to be `read` before the next. The light may change now already.
+
+        Raises
+        ------
+        UserError
+            The exposure is outside the camera's range, or there is a gain and no gain property.
+        HardwareError
+            The camera fails.
+        """
+        self._set_exposure(exposure_ms)
+        self._set_gain(gain)
+        attempt("take an image", self._core.snapImage)
+
+    def read(self) -> RawImage:
+        """The image exposed last: (y, x, rgb), or (y, x) for grey and Bayer cameras."""
+        return checked_image(attempt("read the image", self._core.getImage))
+
+    def _set_exposure(self, exposure_ms: float) -> None:
+        low, high = self._settings.exposure_range_ms
+        if not low <= exposure_ms <= high:
+            raise UserError(
+                f"an exposure of {exposure_ms:g} ms is outside the camera's range "
+                f"({low:g} to {high:g} ms).",
+                field="exposure_ms",
+                hint="Correct the exposure table.",
+            )
+        device = self._settings.device
+        attempt("set the exposure", lambda: self._core.setExposure(device, exposure_ms))
+
+    def _set_gain(self, gain: float) -> None:
+        if self._settings.gain_property is not None:
+            self._set(self._settings.gain_property, gain)
+        elif gain != 1.0:
+            raise UserError(
+                f"the exposure table asks for gain {gain:g}, but the hardware file names no "
+                "gain property.",
+                file=self._hardware.file,
+                field="camera.gain_property",
+                hint="Name the camera's gain property, or use gain 1.",
+            )
+
+    # Triggered series -------------------------------------------------------------------------
+
+    @property
+    def can_be_triggered(self) -> bool:
+        """Whether the hardware file says how the camera is told to wait for triggers."""
+        return self._settings.trigger is not None
+
+    def longest_exposure_sequence(self) -> int:
+        """How many images of a series can have exposures of their own; 0 for none."""
+        device = self._settings.device
+        if not attempt(
+            "ask the camera for exposure sequences",
+            lambda: self._core.isExposureSequenceable(device),
+        ):
+            return 0
+        return int(self._core.getExposureSequenceMaxLength(device))
+
+    def arm(self, exposures_ms: Sequence[float], gain: float) -> None:
+        """Let the camera wait for as many triggers as there are exposures.
+
+        Exposures that differ need a camera with exposure sequences (`longest_exposure_sequence`).
+        """
+        device, core = self._settings.device, self._core
+        self._set_exposure(max(exposures_ms))
+        self._set_gain(gain)
+        self._armed = True
+        self._listen_to_triggers(True)
+        if len(set(exposures_ms)) > 1:
+            attempt(
+                "load the exposures",
+                lambda: core.loadExposureSequence(device, list(exposures_ms)),
+            )
+            attempt("start the exposures", lambda: core.startExposureSequence(device))
+            self._sequenced = True
+        attempt(
+            "start a series of images",
+            lambda: core.startSequenceAcquisition(device, len(exposures_ms), 0.0, True),
+        )
+
+    def next_image(self, wait_s: float, go_on: Callable[[], None]) -> SeriesImage:
+        """The next image of the series.
+
+        Parameters
+        ----------
+        wait_s
+            Longest wait, by the clock of the devices.
+        go_on
+            Called again and again while nothing has come; raises to break off.
+
+        Raises
+        ------
+        NoImage
+            None came in time.
+        """
+        core, clock = self._core, self._clock
+        deadline, stalled = clock.now() + wait_s, time.monotonic() + STALLED_S
+        while attempt("ask for images", core.getRemainingImageCount) == 0:
+            go_on()
+            if self._series_is_over():
+                raise NoImage(
+                    "the camera ended its series before all images had come.", hint=CABLES
+                )
+            if clock.now() > deadline or time.monotonic() > stalled:
+                raise NoImage(
+                    f"the camera gave no image within {wait_s:.1f} s of its trigger.", hint=CABLES
+                )
+            time.sleep(POLL_S)
+        image, tags = attempt("read an image of the series", core.popNextImageAndMD)
+        number = _number(dict(tags), self._settings.frame_number_tag)
+        return SeriesImage(
+            checked_image(image),
+            None if number is None else round(number),
+            _number(dict(tags), self._settings.timestamp_tag),
+        )
+
+    def _series_is_over(self) -> bool:
+        """Whether the camera has stopped, and everything that it gave has been read."""
+        core, device = self._core, self._settings.device
+        if attempt("ask for images", lambda: core.isSequenceRunning(device)):
+            return False
+        return bool(attempt("ask for images", core.getRemainingImageCount) == 0)
+
+    def disarm(self) -> None:
+        """End a series, whether or not all images came; single images are possible again."""
+        if not self._armed:
+            return
+        device, core = self._settings.device, self._core
+        attempt("end the series of images", lambda: core.stopSequenceAcquisition(device))
+        if self._sequenced:
+            self._sequenced = False
+            attempt("end the exposures", lambda: core.stopExposureSequence(device))
+        self._listen_to_triggers(False)
+        self._armed = False
+
+    def _listen_to_triggers(self, external: bool) -> None:
+        trigger = self._settings.trigger
+        if trigger is not None:
+            self._set(trigger.property, trigger.external if external else trigger.internal)
+
+
+def _number(tags: Mapping[str, str], name: str | None) -> float | None:
+    """A tag that the camera put on an image, as a number; None where it is not asked for."""
+    if name is None:
+        return None
+    try:
+        return float(tags[name])
+    except (KeyError, ValueError):
+        raise UserError(
+            f"the camera's images carry no number '{name}'.",
+            field="camera",
+            hint="Correct `frame_number_tag` and `timestamp_tag` in the hardware file; the camera "
+            f"gives {', '.join(sorted(tags))}.",
+        ) from None
+
+
+def checked_image(image: NDArray[Any]) -> RawImage:
+    """An image as the package wants it; `HardwareError` for anything else."""
+    # Micro-Manager hands 32-bit colour over with a fourth, empty component.
+    colour = image[..., :3] if image.ndim == 3 else image
+    right_kind = colour.dtype in (np.uint8, np.uint16) and colour.ndim in (2, 3)
+    if not right_kind or 0 in colour.shape:
+        raise HardwareError(
+            f"the camera gave an image of shape {image.shape} and type {image.dtype}.",
+            hint="Set it to 8 or 16 bit, grey, Bayer or RGB.",
+        )
+    return colour

@@ -1,0 +1,228 @@
+"""The hardware file: which devices there are and what is known about them."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.leds.array import LedArraySettings
+from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
+
+Range = tuple[float, float]
+PropertyValue = str | int | float
+
+
+class TriggerSettings(Settings):
+    """How the camera is told whether the LED array or the computer begins an exposure.
+
+    Only for a camera whose trigger input and exposure output are wired to the array
+    (docs/timing.md).
+    """
+
+    property: str = "TriggerMode"
+    external: PropertyValue = "External"
+    internal: PropertyValue = "Internal"
+
+
+class CameraSettings(Settings):
+    """The camera: its device in the core and what its pixels mean."""
+
+    device: str = "Camera"
+    shutter: str | None = None
+    """A shutter in the light path: opened with the microscope, closed with it."""
+    pixel_pitch_um: float = Field(gt=0)
+    size_px: tuple[int, int]
+    """Width and height of the images."""
+    bit_depth: int = Field(default=8, ge=8, le=16)
+    bayer: Literal["RGGB", "BGGR", "GRBG", "GBRG"] | None = None
+    black_level: float = Field(default=0.0, ge=0)
+    readout_ms: float = Field(default=0.0, ge=0)
+    rotation_deg: float = 0.0
+    gain_property: str | None = None
+    gain_range: Range = (1.0, 1.0)
+    exposure_range_ms: Range = (0.01, 10_000.0)
+    properties: dict[str, PropertyValue] = Field(default_factory=dict)
+    trigger: TriggerSettings | None = None
+    """Set where the trigger cables to the LED array are there."""
+    frame_number_tag: str | None = None
+    """Name under which the camera's images carry its own count of frames."""
+    timestamp_tag: str | None = None
+    """Name under which they carry the camera's time (milliseconds)."""
+    rolling_shutter: bool = False
+    """The light may only change once such a camera's image has been read out."""
+
+
+class StageSettings(Settings):
+    """XY and Z stage: devices, limits nothing may leave, and how they move."""
+
+    xy_device: str = "XY"
+    z_device: str = "Z"
+    x_um: Range
+    y_um: Range
+    z_um: Range
+    speed_um_per_s: float = Field(default=5000.0, gt=0)
+    settle_ms: float = Field(default=50.0, ge=0)
+    tolerance_um: float = Field(default=1.0, gt=0)
+    backlash_um: float = Field(default=0.0, ge=0)
+    timeout_s: float = Field(default=30.0, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> StageSettings:
+        for name in ("x_um", "y_um", "z_um"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"the limits of {name} must be [low, high]")
+        return self
+
+
+class Objective(Settings):
+    """An objective: what it does to the image and where it sits relative to the first one."""
+
+    label: str | int
+    magnification: float = Field(gt=0)
+    na: float = Field(gt=0)
+    immersion: Literal["air", "water", "oil"] = "air"
+    offset_x_um: float = 0.0
+    offset_y_um: float = 0.0
+    offset_z_um: float = 0.0
+
+    @property
+    def refractive_index(self) -> float:
+        """Of the immersion medium."""
+        return {"air": 1.0, "water": 1.333, "oil": 1.515}[self.immersion]
+
+
+class TurretSettings(Settings):
+    """The objective turret; without a device the one objective is fixed."""
+
+    device: str | None = "Turret"
+    objectives: dict[str, Objective] = Field(min_length=1)
+    retract_z_um: float = Field(default=500.0, ge=0)
+    """How far z withdraws before the turret turns or the stage travels far under immersion."""
+    long_travel_um: float = Field(default=1000.0, gt=0)
+    """Under an immersion lens, z withdraws before the stage travels farther than this."""
+    retract_direction: Literal["down", "up"] = "down"
+    """The direction of the z axis in which slide and objective move apart."""
+
+    @model_validator(mode="after")
+    def _one_when_fixed(self) -> TurretSettings:
+        if self.device is None and len(self.objectives) > 1:
+            raise ValueError("without a turret device there can be only one objective")
+        return self
+
+
+class ChecksSettings(Settings):
+    """What is checked on every frame; off only for devices that do not see the LEDs."""
+
+    brightness: bool = True
+    """The light is as strong as the frame's LED and exposure let expect."""
+    repeats: bool = True
+    """An image differs from the one before it, by its noise at least."""
+    direction: bool = True
+    """Slopes are shaded as the LED's direction lets expect (bright field)."""
+
+
+class Hardware(Settings):
+    """A microscope as its hardware file describes it."""
+
+    name: str = ""
+    core: str
+    camera: CameraSettings
+    stage: StageSettings
+    turret: TurretSettings
+    led_array: LedArraySettings
+    focus_z_um: float
+    """Where the search for focus starts, at the first objective."""
+    timing: Literal["auto", "hardware", "software"] = "auto"
+    """Who steps through a stack: camera and array by their trigger cables, or this computer."""
+    checks: ChecksSettings = ChecksSettings()
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the backend, checked by it."""
+
+    _file: Path = PrivateAttr(default=Path())
+
+    @property
+    def file(self) -> Path:
+        """Where this description was read from."""
+        return self._file
+
+    def objective(self, name: str) -> Objective:
+        """The objective of that name."""
+        try:
+            return self.turret.objectives[name]
+        except KeyError:
+            raise UserError(
+                f"the turret has no objective '{name}'.",
+                file=self.file,
+                field="turret.objectives",
+                hint=suggest(name, self.turret.objectives),
+            ) from None
+
+    @property
+    def low_power(self) -> str:
+        """The objective of lowest magnification.
+
+        Positions are given for it, and its aperture divides the LEDs into bright and dark field.
+        """
+        objectives = self.turret.objectives
+        return min(objectives, key=lambda name: objectives[name].magnification)
+
+    def pixel_um(self, objective: str) -> float:
+        """Size of a camera pixel in the sample."""
+        return self.camera.pixel_pitch_um / self.objective(objective).magnification
+
+    def resolve(self, name: str) -> Path:
+        """A file named in the hardware file: beside it, or shipped with the package."""
+        return find_file(name, self.file.parent)
+
+    def geometry(self) -> LedGeometry:
+        """The LED geometry the hardware file names."""
+        return load_geometry(self.resolve(self.led_array.geometry))
+
+
+def shipped_configurations() -> list[str]:
+    """Names of the hardware configurations that come with the package."""
+    names = [entry.name for entry in files("plsctl.hardware_configs").iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def find_file(name: str, folder: Path) -> Path:
+    """A file beside `folder`, by its own path, or shipped in `hardware_configs`."""
+    shipped = Path(str(files("plsctl.hardware_configs") / Path(name).name))
+    candidates = [folder / name, Path(name)]
+    if Path(name).name == name:
+        candidates.append(shipped)
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate.resolve()
+    return folder / name
+
+
+def load_hardware(name: str, folder: Path = Path()) -> Hardware:
+    """A hardware configuration by name (`simulator`) or path (`lab/our_scope.yaml`).
+
+    Raises
+    ------
+    UserError
+        There is no such configuration, or its file has a mistake.
+    """
+    is_path = name.endswith((".yaml", ".yml"))
+    path = find_file(name if is_path else f"{name}.yaml", folder)
+    if not path.is_file():
+        raise UserError(
+            f"there is no hardware configuration '{name}'.",
+            file=path if is_path else None,
+            field="hardware",
+            hint=suggest(name, shipped_configurations()) + " Or give the path of a YAML file.",
+        )
+    hardware = load_settings(path, Hardware)
+    if not hardware.name:
+        hardware = hardware.model_copy(update={"name": path.stem})
+    hardware._file = path
+    leds = hardware.led_array.read_from(path, hardware.resolve)
+    return hardware.model_copy(update={"led_array": leds})

@@ -1,0 +1,1 @@
+"""Files: settings, whole files, locations, tables."""

@@ -1,0 +1,74 @@
+"""Files that are there as a whole or not at all, also after a kill or a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+
+from plsctl.acquire.errors import KEPT, RESUMES, disk_errors
+from plsctl.acquire.files.locations import is_remote, refuse_readonly
+
+
+def write_whole(path: Path, content: str | bytes, kept: str = KEPT, again: str = RESUMES) -> None:
+    """Replace a file: readers see the old one or the new one, and the disk has it on return.
+
+    Parameters
+    ----------
+    path
+        Also in an object store.
+    content
+        Bytes, or text that is written as UTF-8 with its line ends as they are.
+    kept, again
+        For who reads of a full disk: what stays as it is, what the same command does then.
+
+    Raises
+    ------
+    UserError
+        The disk is full or does not take it; what stood there before still does.
+    """
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    with disk_errors(path, kept, again):
+        if is_remote(path):
+            refuse_readonly(path)
+            path.write_bytes(data)  # stores show whole objects only
+        else:
+            _replace(path, data)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Force a file that another function has written to the disk."""
+    with path.open("rb+") as file:  # Windows syncs only what may be written to
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Force to the disk which names a folder holds, so that a rename survives a power cut."""
+    if os.name == "nt":
+        # Windows opens no folders for this; NTFS writes renames into its own journal.
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network disks sync files only.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

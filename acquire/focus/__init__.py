@@ -1,0 +1,1 @@
+"""Focus: sweeps, the slide's plane, heights over a pass."""

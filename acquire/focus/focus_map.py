@@ -1,0 +1,222 @@
+"""Focus at the microscope: measured at a few places, remembered in the journal, kept up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from plsctl.acquire.capture.auto_exposure import ExposureCalibration
+from plsctl.acquire.devices.microscope import Microscope
+from plsctl.acquire.focus.plane import FocusPlane, FocusPoint, find_focus, fit_plane, spread_points
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.plans.plan import Position
+from plsctl.acquire.plans.slide import FocusSettings
+from plsctl.acquire.roles import FocusJudge
+from plsctl.acquire.store.journal import Event, Journal
+from plsctl.acquire.store.reader import develop_mosaic
+
+NEAR_UM = 8.0
+"""Half range of a sweep where focus is already known to lie close by."""
+
+KNOWN_UM = 12.0
+"""Half range of the first sweep where an earlier pass says where focus lies."""
+
+
+@dataclass(frozen=True)
+class FocusLight:
+    """The light under which focus is sought: LEDs and how long they shine."""
+
+    leds: tuple[int, ...]
+    exposure_ms: float
+    gain: float
+
+
+class FocusSearch:
+    """Finds the height of focus at the present place.
+
+    Under a dry objective by the LEDs just outside its aperture (`LedGeometry.outside_ring`).
+    """
+
+    def __init__(
+        self, microscope: Microscope, judge: FocusJudge, settings: FocusSettings, stop: StopRequest
+    ) -> None:
+        self._microscope = microscope
+        self._judge = judge
+        self._settings = settings
+        self._stop = stop
+        self.light: FocusLight | None = None
+
+    def measure_light(self) -> FocusLight:
+        """Find the exposure for the focus light here; it is kept for all sweeps that follow."""
+        geometry, na = self._microscope.geometry, self._microscope.objective.na
+        ring = geometry.outside_ring(na)
+        inside = not ring
+        if inside:
+            # All light enters an immersion lens; cells absorb it, and are sharpest in focus when
+            # it comes from the rim of what bright field uses.
+            hardware = self._microscope.hardware
+            ring = geometry.inside_ring(hardware.objective(hardware.low_power).na)
+        leds = tuple(led.led for led in ring)
+        calibration = ExposureCalibration(self._microscope, self._stop)
+        found = calibration.search(leds, inside, "the LEDs for focus")
+        self.light = FocusLight(leds, found.exposure_ms, found.gain)
+        return self.light
+
+    def find(self, centre_um: float, half_range_um: float) -> tuple[float, float]:
+        """The height of focus near `centre_um` and the sharpness there.
+
+        Raises
+        ------
+        HardwareError
+            There is no focus in the range or near it.
+        """
+        self._microscope.move_z(centre_um)
+        light = self.light or self.measure_light()
+        self._microscope.light(light.leds)
+        found = find_focus(self._sharpness, centre_um, half_range_um, self._settings.step_um)
+        self._microscope.leds_off()
+        return found
+
+    def _sharpness(self, z_um: float) -> float:
+        self._stop.check()
+        self._microscope.move_z(z_um)
+        light = self.light or self.measure_light()
+        image = self._microscope.snap(light.exposure_ms, light.gain)
+        camera = self._microscope.hardware.camera
+        return self._judge.sharpness(develop_mosaic(image, camera.bayer, 2**camera.bit_depth - 1))
+
+
+class Focus:
+    """Heights of focus for one pass.
+
+    A plane through sweeps at a few places; after every so many positions one sweep more, whose
+    offset from the plane holds for the positions that follow. What was measured stands in the
+    journal, so that a resumed pass uses the same heights.
+    """
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        search: FocusSearch,
+        settings: FocusSettings,
+        pass_name: str,
+        journal: Journal,
+        stop: StopRequest,
+    ) -> None:
+        self._microscope = microscope
+        self._search = search
+        self._settings = settings
+        self._pass_name = pass_name
+        self._journal = journal
+        self._stop = stop
+        self._plane = FocusPlane(0.0, 0.0, 0.0)
+        self._offsets: dict[int, float] = {}
+        self._measured_s = microscope.clock.now()
+
+    def _is_old(self) -> bool:
+        """Whether the slide may have drifted since focus was measured last."""
+        limit_s = 60 * self._settings.refresh_minutes
+        return 0 < limit_s < self._microscope.clock.now() - self._measured_s
+
+    @property
+    def plane(self) -> FocusPlane:
+        """The plane of focus, as far as it has been measured."""
+        return self._plane
+
+    def recall(self, events: Sequence[Event]) -> bool:
+        """Take over what an earlier run of the pass measured; False when it measured nothing."""
+        found = False
+        for event in events:
+            if event["event"] == "focus_plane":
+                self._plane = FocusPlane(event["z0_um"], event["slope_x"], event["slope_y"])
+                light = event["light"]
+                self._search.light = FocusLight(
+                    tuple(light["leds"]), light["exposure_ms"], light["gain"]
+                )
+                self._offsets = {}
+                found = True
+            elif event["event"] == "focus_offset":
+                self._offsets[event["block"]] = event["offset_um"]
+            else:
+                continue
+            age_s = (datetime.now(UTC) - datetime.fromisoformat(event["time"])).total_seconds()
+            self._measured_s = self._microscope.clock.now() - age_s
+        return found
+
+    def measure(
+        self,
+        places: Sequence[tuple[float, float]],
+        guess: Callable[[float, float], float],
+        known: bool,
+        progress: Callable[[], None],
+    ) -> FocusPlane:
+        """Sweep at a few of the places (stage micrometres) and lay a plane through the heights.
+
+        `guess` says where focus may lie. The first sweep searches the whole range about it, or,
+        where an earlier pass of the slide makes the guess a good one (`known`), a smaller one.
+        """
+        points: list[FocusPoint] = []
+        for x, y in spread_points(places, self._settings.points):
+            self._stop.check()
+            if not points:
+                centre = guess(x, y)
+                half_range = KNOWN_UM if known else self._settings.range_um
+            else:
+                # The guess may be off as a whole, its slope hardly: follow what was measured.
+                correction = points[-1].z_um - guess(points[-1].x_um, points[-1].y_um)
+                centre, half_range = guess(x, y) + correction, NEAR_UM
+            points.append(self._point(x, y, centre, half_range))
+            progress()
+        self._plane = fit_plane(points)
+        self._measured_s = self._microscope.clock.now()
+        self._note(points)
+        return self._plane
+
+    def _note(self, points: Sequence[FocusPoint]) -> None:
+        light = self._search.light
+        self._journal.append(
+            "focus_plane",
+            pass_name=self._pass_name,
+            z0_um=self._plane.z0_um,
+            slope_x=self._plane.slope_x,
+            slope_y=self._plane.slope_y,
+            points=[[p.x_um, p.y_um, p.z_um, p.sharpness] for p in points],
+            light=None if light is None else vars(light),
+        )
+        self._journal.sync()
+
+    def fixed(self, z_um: float) -> None:
+        """Use one height everywhere."""
+        self._plane = FocusPlane(z_um, 0.0, 0.0)
+
+    def height(self, index: int, position: Position) -> float:
+        """The height for a position of the plan; the stage has arrived there."""
+        x, y, _ = self._microscope.position_um
+        z = self._plane.z_um(x, y)
+        if self._settings.mode == "fixed":
+            return z
+        every = self._settings.refresh_positions
+        block = index // every if every else 0
+        if (block > 0 and block not in self._offsets) or self._is_old():
+            point = self._point(x, y, z + self._offset(block), NEAR_UM)
+            self._offsets[block] = point.z_um - z
+            self._measured_s = self._microscope.clock.now()
+            self._journal.append(
+                "focus_offset",
+                pass_name=self._pass_name,
+                block=block,
+                offset_um=self._offsets[block],
+            )
+        return z + self._offset(block)
+
+    def _offset(self, block: int) -> float:
+        """The offset of a block, or of the last block before it that has one."""
+        return next((self._offsets[b] for b in range(block, -1, -1) if b in self._offsets), 0.0)
+
+    def _point(self, x_um: float, y_um: float, centre_um: float, half_um: float) -> FocusPoint:
+        x, y = self._microscope.move_xy(x_um, y_um)
+        z, sharpness = self._search.find(centre_um, half_um)
+        # Arriving anew makes what follows independent of how long the search took.
+        self._microscope.move_xy(x_um, y_um)
+        return FocusPoint(x, y, z, sharpness)

@@ -1,0 +1,1 @@
+"""LED arrays: geometry, protocol, drivers."""

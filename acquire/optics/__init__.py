@@ -1,0 +1,1 @@
+"""The forward model of imaging under an LED array."""

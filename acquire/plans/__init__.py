@@ -1,0 +1,1 @@
+"""What will be taken: slide file, recipes, exposures, positions."""

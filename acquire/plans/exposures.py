@@ -1,0 +1,106 @@
+"""The exposure table: how long, with which gain and brightness each LED's image is taken."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.leds.geometry import number, read_table
+from plsctl.acquire.plans.recipes import Frame
+
+COLUMNS = ("led", "variant", "exposure_ms", "gain", "brightness")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How one frame is taken; gain is a linear factor, brightness a share of the LED's light."""
+
+    exposure_ms: float
+    gain: float = 1.0
+    brightness: float = 1.0
+
+
+@dataclass(frozen=True)
+class ExposureTable:
+    """Exposures by frame (LED name or `brightfield`, and variant)."""
+
+    rows: dict[Frame, Exposure]
+    file: Path | None = None
+
+    def exposure(self, frame: Frame) -> Exposure:
+        """The exposure of a frame; `UserError` names the LED that the table lacks."""
+        try:
+            return self.rows[frame]
+        except KeyError:
+            variant = f" (variant '{frame.variant}')" if frame.variant else ""
+            raise UserError(
+                f"the exposure table has no row for the LED '{frame.led}'{variant}, which the "
+                "recipe takes.",
+                file=self.file,
+                field="led",
+                hint="Add the row, or measure the table anew: plsctl calibrate exposures.",
+            ) from None
+
+
+def load_exposures(path: Path) -> ExposureTable:
+    """Read an exposure table (CSV: led, variant, exposure_ms, gain, brightness)."""
+    rows: dict[Frame, Exposure] = {}
+    for line, row in read_table(path, COLUMNS):
+        if row["variant"] not in ("", "low", "high"):
+            raise UserError(
+                f"variant '{row['variant']}' is unknown.",
+                file=path,
+                line=line,
+                field="variant",
+                hint="Allowed: low, high, or nothing.",
+            )
+        frame = Frame(row["led"], row["variant"])  # type: ignore[arg-type]
+        if frame in rows:
+            raise UserError(f"'{frame.label}' stands in the table twice.", file=path, line=line)
+        exposure = Exposure(
+            exposure_ms=number(row, "exposure_ms", path, line),
+            gain=number(row, "gain", path, line),
+            brightness=number(row, "brightness", path, line),
+        )
+        _check(exposure, path, line)
+        rows[frame] = exposure
+    return ExposureTable(rows, path)
+
+
+def _check(exposure: Exposure, path: Path, line: int) -> None:
+    limits = {
+        "exposure_ms": (exposure.exposure_ms, 0.0, 60_000.0),
+        "gain": (exposure.gain, 0.0, 1000.0),
+        "brightness": (exposure.brightness, 0.0, 1.0),
+    }
+    for field, (value, low, high) in limits.items():
+        if not low < value <= high:
+            raise UserError(
+                f"{field} = {value:g} is out of range.",
+                file=path,
+                line=line,
+                field=field,
+                hint=f"It must be above {low:g} and at most {high:g}.",
+            )
+
+
+def save_exposures(table: ExposureTable, path: Path) -> None:
+    """Write the table that `load_exposures` reads."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for frame, exposure in table.rows.items():
+        writer.writerow(
+            [
+                frame.led,
+                frame.variant,
+                f"{exposure.exposure_ms:g}",
+                f"{exposure.gain:g}",
+                f"{exposure.brightness:g}",
+            ]
+        )
+    write_whole(path, text.getvalue())

@@ -1,0 +1,219 @@
+"""The slide file: what is scanned, with what, and how (`slide.yaml`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from plsctl.acquire.devices.hardware import Hardware, find_file, load_hardware
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.plans.exposures import ExposureTable, load_exposures
+from plsctl.acquire.plans.recipes import RECIPES
+
+PassName = Literal["unstained", "stained", "highres"]
+PASSES: tuple[PassName, ...] = ("unstained", "stained", "highres")
+Range = tuple[float, float]
+
+
+class Region(Settings):
+    """The rectangle of the slide that is scanned, in stage micrometres."""
+
+    x_um: Range
+    y_um: Range
+    overlap: float = Field(default=0.05, ge=0, lt=0.9)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Region:
+        for name in ("x_um", "y_um"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"{name} must be [low, high] with low below high")
+        return self
+
+    @property
+    def centre_um(self) -> tuple[float, float]:
+        """The middle of the region (x, y)."""
+        return sum(self.x_um) / 2, sum(self.y_um) / 2
+
+
+class FocusSettings(Settings):
+    """How focus is found: a plane through z sweeps at a few points, or one fixed height."""
+
+    mode: Literal["surface", "fixed"] = "surface"
+    points: int = Field(default=5, ge=1, le=49)
+    range_um: float = Field(default=40.0, gt=0)
+    step_um: float = Field(default=2.0, gt=0)
+    refresh_positions: int = Field(default=20, ge=0)
+    """Measure again after so many positions, against drift; 0: never."""
+    refresh_minutes: float = Field(default=15.0, ge=0)
+    """Measure again after so long, such as after a pause or when a scan goes on; 0: never."""
+
+
+class PassSettings(Settings):
+    """One pass: the objective it is taken with, and its own exposure table where it has one."""
+
+    objective: str
+    exposures: str | None = None
+
+
+class ReturnSettings(Settings):
+    """How the slide is found again after staining."""
+
+    search: Literal["edges", "none"] = "edges"
+    fields: int = Field(default=5, ge=2, le=25)
+    reach_um: float = Field(default=450.0, gt=0, le=3000)
+    """Largest shift along x or y that is looked for, beside a few degrees of rotation."""
+
+
+class StopSettings(Settings):
+    """When a pass may end early."""
+
+    white_cells: int | None = Field(default=None, gt=0)
+
+
+def _default_passes() -> dict[PassName, PassSettings]:
+    return {
+        "unstained": PassSettings(objective="20x"),
+        "stained": PassSettings(objective="20x"),
+        "highres": PassSettings(objective="100x", exposures="exposures_100x.csv"),
+    }
+
+
+class Slide(Settings):
+    """A slide and how it is scanned, as `slide.yaml` says."""
+
+    slide: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    patient: str | None = None
+    stain: str = "Romanowsky"
+    hardware: str = "simulator"
+    region: Region
+    recipe: str = "full"
+    exposures: str = "exposures_20x.csv"
+    focus: FocusSettings = FocusSettings()
+    passes: dict[PassName, PassSettings] = Field(default_factory=_default_passes, min_length=1)
+    slide_return: ReturnSettings = ReturnSettings()
+    stop: StopSettings = StopSettings()
+
+    _file: Path = PrivateAttr(default=Path())
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str) -> str:
+        if name not in RECIPES:
+            raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
+        return name
+
+    @property
+    def file(self) -> Path:
+        """The slide file."""
+        return self._file
+
+    def load_hardware(self) -> Hardware:
+        """The hardware configuration the slide file names."""
+        try:
+            return load_hardware(self.hardware, self.file.parent)
+        except UserError as error:
+            if error.field == "hardware" and error.file is None:
+                error.file = str(self.file)
+            raise
+
+    def load_exposures(self, pass_name: PassName = "unstained") -> ExposureTable:
+        """The exposure table of a pass."""
+        return load_exposures(self.exposures_file(pass_name))
+
+    def exposures_file(self, pass_name: PassName) -> Path:
+        """Where the exposure table of a pass stands.
+
+        A pass that names none has that of the slide, or, where its objective is another one than
+        the first pass's, `exposures_OBJECTIVE.csv`.
+
+        Raises
+        ------
+        UserError
+            A pass with another objective has no table of its own.
+        """
+        settings = self.passes.get(pass_name)
+        first = next(iter(self.passes.values())).objective
+        if settings is None or settings.exposures or settings.objective == first:
+            own = settings.exposures if settings is not None else None
+            return find_file(own or self.exposures, self.file.parent)
+        own = f"exposures_{settings.objective}.csv"
+        path = find_file(own, self.file.parent)
+        if not path.is_file():
+            raise UserError(
+                f"the pass '{pass_name}' is taken at {settings.objective} and has no exposures of "
+                f"its own: there is no {own} beside the slide file.",
+                file=self.file,
+                field=f"passes.{pass_name}.exposures",
+                hint=f"Measure them: plsctl calibrate exposures --objective {settings.objective} "
+                f"--brightfield-only -o {own}.",
+            )
+        return path
+
+    def pass_settings(self, name: PassName) -> PassSettings:
+        """Settings of one pass; `UserError` when the slide file leaves it out."""
+        try:
+            return self.passes[name]
+        except KeyError:
+            raise UserError(
+                f"the slide file has no pass '{name}'.",
+                file=self.file,
+                field="passes",
+                hint=f"It has {', '.join(self.passes)}.",
+            ) from None
+
+
+def load_slide(path: Path) -> Slide:
+    """Read a slide file; every mistake is a `UserError` that points at its line."""
+    slide = load_settings(path, Slide)
+    slide._file = path
+    return slide
+
+
+def settings_hash(slide: Slide, hardware: Hardware) -> str:
+    """A hash of everything that decides what a scan's images are, whatever its files are called.
+
+    A resume with other settings would mix two scans in one; comparing hashes prevents it. Left out
+    is what may have to be changed for a scan to go on: how focus and the returned slide are sought,
+    how the stage moves, ports, names of files.
+    """
+    left_out: dict[str, bool | set[str]] = {
+        "focus": {"points", "range_um", "step_um", "refresh_minutes"},
+        **dict.fromkeys(("slide_return", "stop", "hardware", "exposures", "passes"), True),
+    }
+    moves = {"stage", "focus_z_um", "checks", "timing"}
+    # Of the simulated microscope: how fast and how well it works, not what it sees.
+    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb", "led_log"}
+    leds = hardware.led_array
+    passes = {name: settings.objective for name, settings in slide.passes.items()}
+    tables = {name: slide.load_exposures(name) for name in slide.passes}
+    content = {
+        "slide": slide.model_dump(mode="json", exclude=left_out),
+        "hardware": hardware.model_dump(
+            mode="json",
+            exclude={
+                **dict.fromkeys(("name", "core", "turret", "led_array", *moves), True),
+                "camera": {"trigger", "frame_number_tag", "timestamp_tag", "rolling_shutter"},
+                "options": play,
+            },
+        ),
+        "core": ".cfg" if hardware.core.endswith(".cfg") else hardware.core,
+        "objectives": {
+            name: objective.model_dump(mode="json", exclude={"label", "offset_z_um"})
+            for name, objective in hardware.turret.objectives.items()
+        },
+        "led_array": [leds.driver, leds.options],
+        "leds": [[led.led, led.name, *led.direction] for led in hardware.geometry().leds],
+        "passes": passes,
+        "exposures": {
+            name: [[f.label, e.exposure_ms, e.gain, e.brightness] for f, e in table.rows.items()]
+            for name, table in tables.items()
+        },
+    }
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,316 @@
+"""The strict engine: one transaction per position, and nothing kept that was not checked.
+
+Move, verify the arrival, go to focus, take every frame, check it; then the disk thread flushes,
+moves the position into the plate and writes the journal, while the next one is begun. Whatever
+fails in between, the position counts as not taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from psygnal import EmitLoopError, Signal, SignalInstance
+
+from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.capture.collector import FrameDesk
+from plsctl.acquire.capture.frame_checks import FrameFacts, FrameInspector
+from plsctl.acquire.capture.series import Wanted
+from plsctl.acquire.capture.stack import open_stack
+from plsctl.acquire.devices.microscope import Microscope
+from plsctl.acquire.errors import HardwareError, PlsctlError
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.plans.plan import PassPlan, Position
+from plsctl.acquire.store.journal import Journal
+from plsctl.acquire.store.reader import FrameRecord, PassReader
+from plsctl.acquire.store.writer import PassWriter, PositionWriter, check_disk
+
+TAKES = 3
+"""How often a frame that fails its check is taken before the scan stops."""
+
+Height = Callable[[Position], float]
+Place = Callable[[Position], tuple[float, float]]
+
+
+@dataclass
+class PassTotals:
+    """What a run of the engine did (times by the microscope's clock)."""
+
+    positions: int = 0
+    frames: int = 0
+    retaken: int = 0
+    light_seconds: float = 0.0
+    travel_seconds: float = 0.0
+    stack_seconds: float = 0.0
+    bytes: int = 0
+    seconds: float = 0.0
+    timing: str = ""
+    """Who stepped through the stacks, in words."""
+
+
+class Engine:
+    """Takes the positions of a pass that the plate does not hold yet.
+
+    Parameters
+    ----------
+    height
+        The height of focus at a position (stage micrometres); called after the arrival.
+    place
+        Where the stage must go for a position.
+    """
+
+    sequence_started = Signal(PassPlan)
+    frame_ready = Signal(np.ndarray, FrameRecord, Position)
+    position_finished = Signal(Position)
+    sequence_finished = Signal(PassTotals)
+    paused = Signal(bool)
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        writer: PassWriter,
+        journal: Journal,
+        stop: StopRequest,
+        height: Height,
+        place: Place,
+    ) -> None:
+        self._microscope = microscope
+        self._writer = writer
+        self._journal = journal
+        self._stop = stop
+        self._height = height
+        self._place = place
+        self._stack = open_stack(microscope, writer.attributes.frames)
+        self._inspector = FrameInspector(
+            microscope.hardware, writer.attributes, _last_means(writer)
+        )
+        self._under_way: dict[str, Position] = {}
+        self.totals = PassTotals(timing=self._stack.how)
+
+    def run(
+        self, plan: PassPlan, enough: Callable[[Position, RawImage], bool] | None = None
+    ) -> PassTotals:
+        """Take all positions still missing.
+
+        Parameters
+        ----------
+        enough
+            Asked after every position with its bright-field image whether the pass may end.
+        """
+        clock = self._microscope.clock
+        started = clock.now()
+        self._journal.append("timing", pass_name=plan.pass_name, how=self._stack.how)
+        self._tell(self.sequence_started, plan)
+        try:
+            with self._dark_afterwards():
+                self._take_missing(plan, enough)
+                self._writer.drain()
+        finally:
+            # A position that was taken whole is kept, whatever stopped the next one.
+            self._writer.settle()
+            self._tell_finished()
+            self.totals.seconds = clock.now() - started
+            self._tell(self.sequence_finished, self.totals)
+        return self.totals
+
+    @contextmanager
+    def _dark_afterwards(self) -> Iterator[None]:
+        """All LEDs off when the block has ended, however it ended."""
+        try:
+            yield
+        except BaseException:
+            # Whatever went wrong is what the user must hear of, not that the LEDs are lost too.
+            with contextlib.suppress(PlsctlError):
+                self._microscope.leds_off()
+            raise
+        self._microscope.leds_off()
+
+    def _take_missing(
+        self, plan: PassPlan, enough: Callable[[Position, RawImage], bool] | None
+    ) -> None:
+        brightfield: RawImage | None = None
+        for position in plan.positions:
+            if position.name in self._writer.wells:
+                continue
+            self.check()
+            self.hold()
+            if brightfield is not None:
+                # A stop with room left is cleaner than a disk that fills within a position.
+                frames = len(plan.frames) * (1 + self._writer.queued_positions)
+                check_disk(self._writer.path, brightfield.shape, brightfield.dtype.itemsize, frames)
+            brightfield = self._take(plan, position)
+            if enough is not None and enough(position, brightfield):
+                return
+
+    def check(self) -> None:
+        """Between frames: tell what has been finished, and stop when asked to."""
+        self._tell_finished()
+        self._stop.check()
+
+    def hold(self) -> bool:
+        """Between frames: wait while the scan is paused, all LEDs dark; True when it was."""
+        if not self._stop.is_paused:
+            return False
+        self._microscope.leds_off()
+        self._journal.append("paused")
+        self._journal.sync()
+        self._tell(self.paused, True)
+        self._stop.wait()
+        self._journal.append("went_on")
+        self._tell(self.paused, False)
+        return True
+
+    def _tell(self, signal: SignalInstance, *what: object) -> None:
+        """Inform viewers; one that fails is noted and does not cost the slide."""
+        try:
+            signal.emit(*what)
+        except EmitLoopError as error:
+            self._journal.append("viewer_failed", signal=signal.name, reason=str(error))
+
+    def _take(self, plan: PassPlan, position: Position) -> RawImage:
+        clock = self._microscope.clock
+        before = clock.now()
+        x, y = self._microscope.move_xy(*self._place(position))
+        z = self._height(position)
+        self._microscope.move_z(z)
+        self.totals.travel_seconds += clock.now() - before
+        self._journal.append(
+            "position_started",
+            pass_name=plan.pass_name,
+            position=position.name,
+            stage_x_um=x,
+            stage_y_um=y,
+            z_um=z,
+        )
+        # The plate's place is where the stage was sent: encoders round, and slides are compared.
+        centre = (*self._place(position), z)
+        writing = self._writer.position(position.name, centre)
+        self._under_way[position.name] = position
+        try:
+            frames, brightfield = self._take_frames(plan, position, writing)
+            writing.finish_later(
+                self._facts(position, (x, y, z), frames),
+                lambda: self._note_finished(plan, position),
+            )
+        except BaseException:
+            writing.discard()
+            raise
+        return brightfield
+
+    def _note_finished(self, plan: PassPlan, position: Position) -> None:
+        """Called by the disk thread once the position is in the plate."""
+        self._journal.append("position_finished", pass_name=plan.pass_name, position=position.name)
+        self._journal.sync()
+
+    def _tell_finished(self) -> None:
+        """Count the positions that have reached the disk since the last time, and tell viewers."""
+        for name in self._writer.take_finished():
+            self.totals.positions += 1
+            self._tell(self.position_finished, self._under_way.pop(name))
+
+    def _facts(
+        self,
+        position: Position,
+        arrived_um: tuple[float, float, float],
+        frames: list[FrameFacts],
+    ) -> dict[str, Any]:
+        x, y = self._place(position)
+        return {
+            "position": {
+                "x_um": x,
+                "y_um": y,
+                "z_um": arrived_um[2],
+                "slide_x_um": position.x_um,
+                "slide_y_um": position.y_um,
+                "arrived_x_um": arrived_um[0],
+                "arrived_y_um": arrived_um[1],
+            },
+            "frames": [facts.as_dict() for facts in frames],
+        }
+
+    def _take_frames(
+        self, plan: PassPlan, position: Position, writing: PositionWriter
+    ) -> tuple[list[FrameFacts], RawImage]:
+        """Take the stack, and what is wrong of it again, until all of it is right."""
+
+        def accept(index: int, image: RawImage, facts: FrameFacts) -> None:
+            frame = plan.frames[index]
+            writing.write(index, image)
+            self._note(plan, position, index, facts)
+            self.totals.bytes += image.nbytes
+            self._tell(self.frame_ready, image, frame, position)
+
+        wanted: list[Wanted] = list(enumerate(plan.frames))
+        began_s = self._microscope.clock.now()
+        with FrameDesk(plan.frames, self._writer.attributes, self._inspector, accept) as desk:
+            # Dark before the desk is left: it waits for frames that the disk may not take yet.
+            with self._dark_afterwards():
+                for take in range(1, TAKES + 1):
+                    light_ms = sum(frame.exposure_ms for _, frame in wanted)
+                    self.totals.light_seconds += light_ms / 1000
+                    problems = desk.take(self._stack, wanted, take, self)
+                    if not problems:
+                        break
+                    self._reject(plan, position, problems, take)
+                    wanted = [(index, plan.frames[index]) for index in sorted(problems)]
+                    self.totals.retaken += len(wanted)
+            self.totals.frames += len(plan.frames)
+            if desk.first is None:
+                raise PlsctlError("the plan has no frames.")
+            seconds = self._microscope.clock.now() - began_s
+            self.totals.stack_seconds += seconds
+            self._journal.append(
+                "stack_taken",
+                pass_name=plan.pass_name,
+                position=position.name,
+                seconds=round(seconds, 4),
+            )
+            return [desk.facts[index] for index in range(len(plan.frames))], desk.first
+
+    def _note(self, plan: PassPlan, position: Position, index: int, facts: FrameFacts) -> None:
+        frame = plan.frames[index]
+        self._journal.append(
+            "frame",
+            pass_name=plan.pass_name,
+            position=position.name,
+            index=index,
+            frame=frame.label,
+            leds=list(frame.leds),
+            exposure_ms=frame.exposure_ms,
+            gain=frame.gain,
+            brightness=frame.brightness,
+            **facts.as_dict(),
+        )
+
+    def _reject(
+        self, plan: PassPlan, position: Position, problems: dict[int, str], take: int
+    ) -> None:
+        """Note frames that must be taken again; `HardwareError` when that was tried enough."""
+        for index, reason in sorted(problems.items()):
+            self._journal.append(
+                "frame_rejected",
+                pass_name=plan.pass_name,
+                position=position.name,
+                frame=plan.frames[index].label,
+                take=take,
+                reason=reason,
+            )
+        if take == TAKES:
+            index, reason = min(problems.items())
+            raise HardwareError(
+                f"the frame '{plan.frames[index].label}' was taken {TAKES} times and {reason}.",
+                hint="Check this LED, its cable and the camera; nothing of this position was "
+                "kept. Then run the same command again.",
+            )
+
+
+def _last_means(writer: PassWriter) -> list[float]:
+    """Mean of every frame of the position taken last, above the black level; empty without one."""
+    if not writer.wells:
+        return []
+    facts = PassReader(writer.path).facts(writer.wells[-1])
+    return [frame["mean"] - writer.attributes.black_level for frame in facts["frames"]]

@@ -1,0 +1,181 @@
+"""A pass from its beginning to the verdict: order, lock, journal, what is put aside."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from plsctl.acquire.devices.microscope import open_microscope
+from plsctl.acquire.errors import PlsctlError, UserError
+from plsctl.acquire.files.folder_lock import locked
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.plans.slide import PassName
+from plsctl.acquire.roles import FocusJudge, Operator, Roles
+from plsctl.acquire.scanning.engine import Engine, PassTotals
+from plsctl.acquire.scanning.pass_steps import PassSteps
+from plsctl.acquire.scanning.scan import Progress, Scan, silent
+from plsctl.acquire.scanning.verdict import Verdict, judge_pass
+from plsctl.acquire.store.journal import Journal
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass has come to."""
+
+    pass_name: PassName
+    totals: PassTotals
+    verdict: Verdict | None
+
+
+def run_pass(
+    scan: Scan,
+    name: PassName,
+    roles: Callable[[Operator | None], Roles],
+    stop: StopRequest,
+    *,
+    force: bool = False,
+    fresh: bool = False,
+    progress: Progress = silent,
+    watch: Callable[[Engine], None] | None = None,
+) -> PassResult:
+    """Take a pass, or what is missing of it.
+
+    Parameters
+    ----------
+    roles
+        Makes the judges and the operator; gets the backend's own operator, if it has one.
+    force
+        Take the pass although a check advises against it.
+    fresh
+        Put an earlier attempt at this pass aside (it is renamed, not deleted) and begin anew.
+    watch
+        Called with the engine before it starts, to connect viewers to its signals.
+
+    Raises
+    ------
+    UserError
+        The pass cannot be taken now, or a setting is wrong; nothing was written over.
+    HardwareError
+        A device failed; the positions finished so far are kept.
+    InterruptedScan
+        A stop was asked for; the positions finished so far are kept.
+    """
+    scan.check_order(name, force)
+    resumed = scan.is_begun(name) and not fresh
+    if resumed and scan.is_finished(name):
+        raise UserError(
+            f"the pass '{name}' is finished.",
+            file=scan.folder.path,
+            hint="Take it again with --fresh, or check it with --verify.",
+        )
+    # A setting that does not fit is found before anything is written.
+    for settings_of in scan.slide.passes:
+        scan.frames(settings_of)
+    scan.prepare_folder()
+    with locked(scan.folder.path):
+        return _run_locked(scan, name, roles, stop, force, fresh, resumed, progress, watch)
+
+
+def _run_locked(
+    scan: Scan,
+    name: PassName,
+    roles: Callable[[Operator | None], Roles],
+    stop: StopRequest,
+    force: bool,
+    fresh: bool,
+    resumed: bool,
+    progress: Progress,
+    watch: Callable[[Engine], None] | None,
+) -> PassResult:
+    journal = Journal(scan.folder.journal)
+    try:
+        progress("starting the devices", 0, 0)
+        with open_microscope(scan.hardware) as microscope:
+            people = roles(microscope.operator)
+            with stop.at_once():  # a question to a person waits for as long as it takes
+                people.operator.prepare(name, resumed)
+            if fresh:
+                _put_aside(scan, name, journal)
+            journal.append(
+                "pass_resumed" if resumed else "pass_started",
+                pass_name=name,
+                settings_hash=scan.hash,
+                version=version("plsctl"),
+            )
+            # What was measured before is read back from the file, up to this beginning.
+            journal.sync()
+            if name == "highres" and not scan.folder.cells.exists():
+                progress("finding white cells", 0, 0)
+                with stop.at_once():
+                    people.cells.find(scan.folder.path)
+            run = PassSteps(scan, name, microscope, people, journal, stop, force, progress)
+            totals = run.take(watch)
+            if name == "stained" and totals.positions:
+                # Cells that were sought in a part of the pass are not all of them.
+                _rename_aside(scan.folder.cells)
+        journal.append("pass_finished", pass_name=name, **asdict(totals))
+        verdict = (
+            judge_unstained(scan, people.focus, journal, progress) if name == "unstained" else None
+        )
+        journal.close()
+        return PassResult(name, totals, verdict)
+    except BaseException as error:
+        # Why it stopped is what the user must hear of, not that the disk takes no note of it.
+        with contextlib.suppress(PlsctlError):
+            journal.append("pass_stopped", pass_name=name, reason=str(error) or repr(error))
+        with contextlib.suppress(PlsctlError):
+            journal.close()
+        raise
+
+
+def judge_unstained(
+    scan: Scan, judge: FocusJudge, journal: Journal, progress: Progress = silent
+) -> Verdict:
+    """Whether the slide may be stained; the verdict is written into the journal."""
+    reader = scan.folder.open_pass("unstained")
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        progress("checking what was written", done, len(reader.names))
+
+    progress("checking what was written", 0, len(reader.names))
+    verdict = judge_pass(reader, judge, len(scan.plan("unstained").positions), tick)
+    journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
+    journal.sync()
+    return verdict
+
+
+def _put_aside(scan: Scan, name: PassName, journal: Journal) -> None:
+    """Rename a pass and what rests on it; the pass itself last, so that a crash hides nothing."""
+    folder = scan.folder
+    paths = [folder.pass_path(name)]
+    if name != "highres":
+        paths = [folder.transform, folder.cells, *paths]
+    if name == "unstained":
+        # Slide coordinates are those of the unstained pass: the others no longer fit.
+        paths = [folder.pass_path("highres"), folder.pass_path("stained"), *paths]
+    kept = [aside.name for path in paths if (aside := _rename_aside(path)) is not None]
+    journal.append("pass_put_aside", pass_name=name, kept_as=kept)
+
+
+def _rename_aside(path: Path) -> Path | None:
+    """Add `.old1`, or the next free number, to a name; None when there is no such file."""
+    if not path.exists():
+        return None
+    count = 1
+    while (aside := path.with_name(f"{path.name}.old{count}")).exists():
+        count += 1
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise UserError(
+            f"it cannot be put aside ({error.strerror}).",
+            file=path,
+            hint="Close every program that has it open, then run the same command again.",
+        ) from None
+    return aside

@@ -1,0 +1,285 @@
+"""What is done at the open microscope in one pass: look, focus, find the slide, take positions."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.devices.microscope import Microscope
+from plsctl.acquire.errors import PlsctlError, UserError, disk_errors
+from plsctl.acquire.focus.focus_map import Focus, FocusSearch
+from plsctl.acquire.focus.plane import FocusPlane, spread_points
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.plans.plan import Position
+from plsctl.acquire.plans.slide import PassName
+from plsctl.acquire.roles import Roles
+from plsctl.acquire.scanning.engine import Engine, PassTotals
+from plsctl.acquire.scanning.preflight import check_array, check_image
+from plsctl.acquire.scanning.scan import Progress, Scan
+from plsctl.acquire.scanning.slide_search import SlideSearch
+from plsctl.acquire.store.folder import load_transform, write_positions
+from plsctl.acquire.store.journal import Journal, read_journal, since_begun
+from plsctl.acquire.store.ome_zarr import write_json
+from plsctl.acquire.store.reader import develop
+from plsctl.acquire.store.writer import PassWriter, check_disk
+
+SAME_PLACE_UM = 0.01
+"""Positions nearer than this are the same one, written down and read back."""
+
+
+class PassSteps:
+    """One run of one pass at the open microscope."""
+
+    def __init__(
+        self,
+        scan: Scan,
+        name: PassName,
+        microscope: Microscope,
+        people: Roles,
+        journal: Journal,
+        stop: StopRequest,
+        force: bool,
+        progress: Progress,
+    ) -> None:
+        self._scan = scan
+        self._name = name
+        self._microscope = microscope
+        self._people = people
+        self._journal = journal
+        self._stop = stop
+        self._force = force
+        self._progress = progress
+        self.plan = scan.plan(name)
+        self._attributes = scan.attributes(self.plan)
+        self._transform: SlideTransform | None = None
+        self._white_cells = 0
+
+    def take(self, watch: Callable[[Engine], None] | None) -> PassTotals:
+        """Take the pass, or what is missing of it (errors and `watch` as for `run_pass`)."""
+        scan, microscope, plan = self._scan, self._microscope, self.plan
+        self._progress("trying the light", 0, 0)
+        check_array(plan.frames, microscope)
+        image = self._first_look()
+        taken = len(scan.folder.open_pass(self._name).names) if scan.is_begun(self._name) else 0
+        left = (len(plan.positions) - taken) * len(plan.frames)
+        check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
+        self._check_places()
+        focus = self._focus()
+        if self._name == "unstained":
+            self._check_unstained(focus)
+        else:
+            self._transform = self._find_slide(focus)
+        plan = self.plan = replace(plan, positions=self._within_limits(plan.positions))
+        # Only now is the pass begun: a slide that turned out wrong must not count as stained.
+        writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
+        order = {position.name: index for index, position in enumerate(plan.positions)}
+        self._white_cells = self._count_taken()
+        engine = Engine(
+            microscope,
+            writer,
+            self._journal,
+            self._stop,
+            height=lambda position: focus.height(order[position.name], position),
+            place=self._place,
+        )
+        engine.position_finished.connect(lambda position: self._report(writer))
+        if watch is not None:
+            watch(engine)
+        self._report(writer)
+        try:
+            totals = engine.run(plan, self._enough)
+        except BaseException:
+            with contextlib.suppress(PlsctlError):
+                write_positions(scan.folder)
+            raise
+        write_positions(scan.folder)
+        writer.finish()
+        return totals
+
+    def _check_unstained(self, focus: Focus) -> None:
+        """`UserError` when the slide of an unstained pass is stained already."""
+        if self._scan.is_begun("unstained") or self._force:
+            return
+        first = self.plan.positions[0]
+        if self._people.field.looks_stained(self._look_at(first.x_um, first.y_um, focus)):
+            raise UserError(
+                "the slide looks stained already; an unstained pass of it would teach nothing.",
+                file=self._scan.slide.file,
+                hint="Put an unstained slide on the stage, or use --force if it only looks so.",
+            )
+
+    def _within_limits(self, positions: Sequence[Position]) -> tuple[Position, ...]:
+        """The positions the stage can reach where the slide lies now; the others are noted."""
+        reachable = []
+        for position in positions:
+            try:
+                self._microscope.check_limits(*self._place(position))
+            except UserError as error:
+                self._journal.append(
+                    "position_out_of_reach",
+                    pass_name=self._name,
+                    position=position.name,
+                    reason=error.message,
+                )
+            else:
+                reachable.append(position)
+        return tuple(reachable)
+
+    def _first_look(self) -> RawImage:
+        """Turn the turret, and take one image to know what the camera gives."""
+        self._microscope.set_objective(self.plan.objective)
+        frame = self.plan.frames[0]
+        self._microscope.light(frame.leds, frame.brightness)
+        image = self._microscope.snap(frame.exposure_ms, frame.gain)
+        self._microscope.leds_off()
+        check_image(image, self._scan.hardware)
+        return image
+
+    def _check_places(self) -> None:
+        """`UserError` when what was taken lies elsewhere than planned: positions go by name."""
+        if not self._scan.is_begun(self._name):
+            return
+        planned = {p.name: (p.x_um, p.y_um) for p in self.plan.positions}
+        for taken in self._scan.folder.open_pass(self._name).positions:
+            place = planned.get(taken.name, (math.inf, math.inf))
+            if math.dist(place, (taken.slide_x_um, taken.slide_y_um)) > SAME_PLACE_UM:
+                raise UserError(
+                    f"the pass '{self._name}' was begun for other positions: {taken.name} was "
+                    f"taken at ({taken.slide_x_um:.1f}, {taken.slide_y_um:.1f}) µm.",
+                    file=self._scan.folder.path,
+                    hint="Restore the cells.csv it was begun with, or take it again with --fresh.",
+                )
+
+    def _place(self, position: Position) -> tuple[float, float]:
+        x, y = position.x_um, position.y_um
+        if self._transform is not None:
+            x, y = self._transform.apply(x, y)
+        return self._microscope.to_stage(x, y)
+
+    def _focus(self) -> Focus:
+        scan, settings = self._scan, self._scan.slide.focus
+        focus = Focus(
+            self._microscope,
+            FocusSearch(self._microscope, self._people.focus, settings, self._stop),
+            settings,
+            self._name,
+            self._journal,
+            self._stop,
+        )
+        offset = self._microscope.objective.offset_z_um
+        if settings.mode == "fixed":
+            focus.fixed(scan.hardware.focus_z_um + offset)
+            return focus
+        if focus.recall(since_begun(scan.folder.journal, self._name)):
+            return focus
+        self._transform = load_transform(scan.folder) if self._name == "highres" else None
+        places = [self._place(position) for position in self.plan.positions]
+        total = min(settings.points, len(places))
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            self._progress("finding focus", done, total)
+
+        self._progress("finding focus", 0, total)
+        earlier = self._earlier_plane()
+        if earlier is None:
+            start_um = scan.hardware.focus_z_um + offset
+            focus.measure(places, lambda x, y: start_um, False, tick)
+        else:
+            focus.measure(places, earlier.z_um, True, tick)
+        return focus
+
+    def _earlier_plane(self) -> FocusPlane | None:
+        """The plane of an earlier pass, shifted by the parfocal offset between the objectives."""
+        scan = self._scan
+        planes = [
+            event
+            for event in read_journal(scan.folder.journal)
+            # A plane of this pass would have been recalled, had it not been begun anew.
+            if event["event"] == "focus_plane" and event["pass_name"] != self._name
+        ]
+        if not planes:
+            return None
+        last = planes[-1]
+        before = scan.hardware.objective(scan.slide.pass_settings(last["pass_name"]).objective)
+        offset = self._microscope.objective.offset_z_um - before.offset_z_um
+        return FocusPlane(last["z0_um"] + offset, last["slope_x"], last["slope_y"])
+
+    def _find_slide(self, focus: Focus) -> SlideTransform:
+        """Where the returned slide lies: remembered, or from a few fields taken now."""
+        if self._name == "highres":
+            return load_transform(self._scan.folder)
+        known = self._scan.transform()
+        # Before the pass was begun the slide may have been taken out once more.
+        if known is not None and self._scan.is_begun(self._name):
+            return known
+        self._progress("locating the returned slide", 0, 0)
+        reader = self._scan.folder.open_pass("unstained")
+        settings = self._scan.slide.slide_return
+        if settings.search == "none":
+            places = spread_points(
+                [(p.slide_x_um, p.slide_y_um) for p in reader.positions], settings.fields
+            )
+            self._check_stained([self._look_at(x, y, focus) for x, y in places])
+            x, y = self._scan.slide.region.centre_um
+            found = SlideTransform(x, y, 0.0, 0.0, 0.0)
+        else:
+            search = SlideSearch(reader, self._attributes, self._people.registrar, settings)
+            found = search.find(lambda x, y: self._look_within(x, y, focus), self._check_stained)
+        with disk_errors(self._scan.folder.transform):
+            write_json(self._scan.folder.transform, asdict(found))
+        self._journal.append("slide_found", pass_name=self._name, **asdict(found))
+        self._journal.sync()
+        return found
+
+    def _look_within(self, x_um: float, y_um: float, focus: Focus) -> Image | None:
+        """The image at a place, or None where the stage cannot go."""
+        try:
+            self._microscope.check_limits(*self._microscope.to_stage(x_um, y_um))
+        except UserError:
+            return None
+        return self._look_at(x_um, y_um, focus)
+
+    def _look_at(self, x_um: float, y_um: float, focus: Focus) -> Image:
+        self._stop.check()
+        frame = self.plan.frames[0]
+        x, y = self._microscope.move_xy(*self._microscope.to_stage(x_um, y_um))
+        self._microscope.move_z(focus.plane.z_um(x, y))
+        self._microscope.light(frame.leds, frame.brightness)
+        image = self._microscope.snap(frame.exposure_ms, frame.gain)
+        self._microscope.leds_off()
+        return develop(image, self._attributes)
+
+    def _check_stained(self, images: Sequence[Image]) -> None:
+        stained = sum(self._people.field.looks_stained(image) for image in images)
+        if stained * 2 <= len(images) and not self._force:
+            raise UserError(
+                f"the slide does not look stained ({stained} of {len(images)} fields do).",
+                file=self._scan.folder.path,
+                hint="Stain it and put it back, or use --force if it is stained only faintly.",
+            )
+
+    def _report(self, writer: PassWriter) -> None:
+        """Say how many positions are taken."""
+        self._progress(f"scanning {self._name}", len(writer.wells), len(self.plan.positions))
+
+    def _count_taken(self) -> int:
+        """White cells of the positions that an earlier run took, for `stop.white_cells`."""
+        if self._scan.slide.stop.white_cells is None or self._name != "stained":
+            return 0
+        reader = self._scan.folder.open_pass(self._name)
+        return sum(self._people.field.white_cells(reader.brightfield(n)) for n in reader.names)
+
+    def _enough(self, position: Position, brightfield: RawImage) -> bool:
+        wanted = self._scan.slide.stop.white_cells
+        if wanted is None or self._name != "stained":
+            return False
+        image = develop(brightfield, self._attributes)
+        self._white_cells += self._people.field.white_cells(image)
+        return self._white_cells >= wanted

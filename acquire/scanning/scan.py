@@ -1,0 +1,325 @@
+"""A scan: three passes over one slide, each begun by name, each resumed where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Container
+from pathlib import Path
+
+from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.files.whole_files import sync_folder
+from plsctl.acquire.leds.geometry import number, read_table
+from plsctl.acquire.plans.crops import CROP_PX, SLACK_UM
+from plsctl.acquire.plans.plan import (
+    PassPlan,
+    Position,
+    cell_positions,
+    check_camera,
+    check_limits,
+    frame_records,
+    grid_positions,
+)
+from plsctl.acquire.plans.slide import PASSES, PassName, Slide, load_slide, settings_hash
+from plsctl.acquire.scanning.verdict import verify_pass
+from plsctl.acquire.store.folder import load_transform, write_settings
+from plsctl.acquire.store.journal import read_journal
+from plsctl.acquire.store.reader import FrameRecord, PassAttributes, ScanFolder, is_begun
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and how much there is (0: nothing is counted)."""
+
+_BEGINNINGS = ("pass_started", "pass_resumed", "pass_put_aside")
+"""After these a verdict on the pass no longer holds."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""
+    return None
+
+
+class Scan:
+    """One slide's scan on disk and the passes it has been through.
+
+    Parameters
+    ----------
+    slide
+        The slide file's content.
+    folder
+        The scan's folder, made on the first pass.
+
+    Raises
+    ------
+    UserError
+        The folder holds the scan of another slide, or one begun with other settings.
+    """
+
+    def __init__(self, slide: Slide, folder: Path) -> None:
+        self.slide = slide
+        self.hardware = slide.load_hardware()
+        self.folder = ScanFolder(folder)
+        self.hash = settings_hash(slide, self.hardware)
+        self._check_limits()
+        self._check_folder()
+
+    def _check_limits(self) -> None:
+        stage, region = self.hardware.stage, self.slide.region
+        for axis in ("x_um", "y_um"):
+            (low, high), (first, last) = getattr(stage, axis), getattr(region, axis)
+            if first < low or last > high:
+                raise UserError(
+                    f"the region spans {axis[0]} = {first:g} to {last:g} µm, but the stage's "
+                    f"limits are {low:g} to {high:g} µm.",
+                    file=self.slide.file,
+                    field=f"region.{axis}",
+                    hint=f"Choose a region inside the limits of {self.hardware.file.name}.",
+                )
+
+    def _check_folder(self) -> None:
+        path = self.folder.path
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise UserError(
+                "this is a file, and a scan is a folder.",
+                file=path,
+                hint="Choose another place with --out.",
+            )
+        if not self.folder.slide_file.exists():
+            if any(path.iterdir()):
+                raise UserError(
+                    "this folder is not a scan, and it is not empty.",
+                    file=path,
+                    hint="Choose another one with --out.",
+                )
+            return
+        known = load_slide(self.folder.slide_file)
+        if known.slide != self.slide.slide:
+            raise UserError(
+                f"this folder holds the scan of slide '{known.slide}', not of "
+                f"'{self.slide.slide}'.",
+                file=path,
+                hint="Choose another folder with --out.",
+            )
+        if settings_hash(known, known.load_hardware()) != self.hash:
+            raise UserError(
+                f"the scan of slide '{known.slide}' was begun with other settings.",
+                file=path,
+                hint="Restore the slide, hardware and exposure files it was begun with "
+                f"(as in {self.folder.slide_file}), or scan into another folder with --out.",
+            )
+
+    # State -----------------------------------------------------------------------------------
+
+    def is_finished(self, name: PassName) -> bool:
+        """Whether a pass has been completed."""
+        return self.is_begun(name) and self.folder.open_pass(name).attributes.finished
+
+    def is_begun(self, name: PassName) -> bool:
+        """Whether a pass has been started."""
+        return is_begun(self.folder.pass_path(name))
+
+    def open_pass_name(self) -> PassName | None:
+        """The pass that was started and not completed."""
+        return next((n for n in PASSES if self.is_begun(n) and not self.is_finished(n)), None)
+
+    def next_pass_name(self) -> PassName | None:
+        """The first pass of the slide file that has not been started."""
+        return next((n for n in PASSES if n in self.slide.passes and not self.is_begun(n)), None)
+
+    def safe_to_stain(self) -> bool | None:
+        """The verdict on the unstained pass as it is now; None when there is none yet."""
+        verdict = None
+        for event in read_journal(self.folder.journal):
+            if event["event"] == "verdict":
+                verdict = bool(event["safe_to_stain"])
+            elif event.get("pass_name") == "unstained" and event["event"] in _BEGINNINGS:
+                verdict = None
+        return verdict
+
+    def transform(self) -> SlideTransform | None:
+        """Where the returned slide lies, once the stained pass has found it."""
+        if not self.folder.transform.exists():
+            return None
+        return load_transform(self.folder)
+
+    def check_order(self, name: PassName, force: bool) -> None:
+        """`UserError` when a pass cannot be taken now."""
+        self.slide.pass_settings(name)
+        if name == "unstained" and self.is_begun("stained") and not force:
+            raise UserError(
+                "the slide has been stained; it cannot be scanned unstained again.",
+                file=self.folder.path,
+                hint="Scan another slide, or use --force if the stained pass was a mistake.",
+            )
+        if name in ("unstained", "stained") and self.is_begun("highres") and not force:
+            raise UserError(
+                "there is oil on the slide since the 100x pass; a dry objective must not meet it.",
+                file=self.folder.path,
+                hint="Clean the slide, then use --force.",
+            )
+        if name == "stained":
+            self._check_unstained(force)
+        if name == "highres" and not self.is_finished("stained"):
+            raise UserError(
+                "the stained pass is not finished; the 100x pass goes to the cells found in it.",
+                file=self.folder.path,
+                hint="First: plsctl scan SLIDE.yaml --pass stained.",
+            )
+
+    def _check_unstained(self, force: bool) -> None:
+        if not self.is_finished("unstained"):
+            raise UserError(
+                "the unstained pass is not finished, and once stained it cannot be repeated.",
+                file=self.folder.path,
+                hint="First: plsctl scan SLIDE.yaml --pass unstained.",
+            )
+        safe = self.safe_to_stain()
+        if safe is None and not force:
+            raise UserError(
+                "the unstained pass has not been judged: it was stopped while it was checked.",
+                file=self.folder.path,
+                hint="Judge it now: plsctl scan SLIDE.yaml --verify.",
+            )
+        if not safe and not force:
+            raise UserError(
+                "the unstained pass was judged not safe to stain.",
+                file=self.folder.path,
+                hint="See the reasons with plsctl scan SLIDE.yaml --verify; take it again with "
+                "--pass unstained --fresh, or go on with --force.",
+            )
+
+    # Plans -----------------------------------------------------------------------------------
+
+    def plan(self, name: PassName) -> PassPlan:
+        """Positions and frames of a pass.
+
+        The stained pass visits the finished positions of the unstained one; the 100x pass the
+        cells of `cells.csv`.
+        """
+        objective = self.slide.pass_settings(name).objective
+        frames = self.frames(name)
+        return PassPlan(name, objective, self._positions(name), frames)
+
+    def frames(self, name: PassName) -> tuple[FrameRecord, ...]:
+        """The frames of a pass; `UserError` when an LED lacks an exposure or an objective lacks."""
+        hardware = self.hardware
+        hardware.objective(self.slide.pass_settings(name).objective)
+        frames = frame_records(
+            self.slide.recipe if name == "unstained" else "brightfield",
+            self.slide.load_exposures(name),
+            hardware.geometry(),
+            hardware.objective(hardware.low_power).na,
+        )
+        check_camera(frames, hardware, self.slide.exposures_file(name))
+        return frames
+
+    def _positions(self, name: PassName) -> tuple[Position, ...]:
+        width, height = self.field_um(self.slide.pass_settings(name).objective)
+        if name == "unstained" or (name == "stained" and not self.is_begun("unstained")):
+            positions = grid_positions(self.slide.region, (width, height))
+            check_limits(positions, self.hardware, self.slide)
+            return positions
+        if name == "stained":
+            reader = self.folder.open_pass("unstained")
+            return tuple(
+                Position(p.row, p.column, p.slide_x_um, p.slide_y_um) for p in reader.positions
+            )
+        cells = self._cells()
+        around_um = CROP_PX * self.hardware.pixel_um(self.hardware.low_power) + SLACK_UM
+        window = (max(width - around_um, 0.0), max(height - around_um, 0.0))
+        return cell_positions(cells, window)
+
+    def _cells(self) -> list[tuple[float, float]]:
+        path = self.folder.cells
+        if not path.exists():
+            raise UserError(
+                "the cells for the 100x pass have not been looked for.",
+                file=path,
+                hint=f"Find them in the stained pass: plsctl find-cells {self.folder.path}.",
+            )
+        rows = read_table(path, ("x_um", "y_um"))
+        return [
+            (number(row, "x_um", path, line), number(row, "y_um", path, line)) for line, row in rows
+        ]
+
+    def field_um(self, objective: str) -> tuple[float, float]:
+        """Width and height of a camera field under an objective."""
+        pixel = self.hardware.pixel_um(objective)
+        width, height = self.hardware.camera.size_px
+        return width * pixel, height * pixel
+
+    def attributes(self, plan: PassPlan) -> PassAttributes:
+        """What will hold for all images of a pass."""
+        camera, objective = self.hardware.camera, self.hardware.objective(plan.objective)
+        return PassAttributes(
+            slide=self.slide.slide,
+            patient=self.slide.patient,
+            stain=self.slide.stain,
+            pass_name=plan.pass_name,
+            recipe=self.slide.recipe if plan.pass_name == "unstained" else "brightfield",
+            objective=plan.objective,
+            magnification=objective.magnification,
+            na=objective.na,
+            pixel_um=self.hardware.pixel_um(plan.objective),
+            camera_rotation_deg=camera.rotation_deg,
+            bayer=camera.bayer,
+            bit_depth=camera.bit_depth,
+            black_level=camera.black_level,
+            full_scale=2**camera.bit_depth - 1,
+            frames=plan.frames,
+            settings_hash=self.hash,
+        )
+
+    def prepare_folder(self) -> None:
+        """Write the settings as resolved, so that the folder alone can repeat the scan."""
+        folder = self.folder.path
+        if self.folder.slide_file.exists():
+            return
+        # The folder appears whole: a kill must not leave one that is no scan and not empty.
+        staging = folder.with_name(f".{folder.name}.preparing")
+        with disk_errors(folder):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            write_settings(staging, self.slide, self.hardware)
+            if folder.exists():
+                folder.rmdir()
+            staging.rename(folder)
+            sync_folder(folder.parent)
+
+    def verify(
+        self, progress: Progress = silent, without: Container[str] = ()
+    ) -> dict[str, list[str]]:
+        """Problems found by reading every pass again, but for those left out, by pass.
+
+        Raises
+        ------
+        UserError
+            No pass has been begun, or one is not readable at all.
+        """
+        begun = [name for name in PASSES if self.is_begun(name)]
+        if not begun:
+            raise UserError(
+                "nothing has been scanned yet.",
+                file=self.folder.path,
+                hint="Take a pass first: plsctl scan SLIDE.yaml --pass unstained.",
+            )
+        found: dict[str, list[str]] = {}
+        for name in begun:
+            if name not in without:
+                progress(f"verifying {name}", 0, 0)
+                found[name] = verify_pass(self.folder.open_pass(name))
+        return found
+
+
+def open_scan(slide_file: Path, out: Path) -> Scan:
+    """The scan of a slide file; its folder is `out/SLIDE`, or the slide file's own folder.
+
+    A slide file inside a scan's folder belongs to that scan; the folder may be named for it.
+    """
+    if slide_file.is_dir():
+        slide_file = ScanFolder(slide_file).slide_file
+    slide = load_slide(slide_file)
+    if (slide_file.parent / "scan.jsonl").exists():
+        return Scan(slide, slide_file.parent)
+    return Scan(slide, out / slide.slide)

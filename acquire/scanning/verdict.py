@@ -1,0 +1,183 @@
+"""Safe to stain: yes or no. There is no way back, so everything is read again from the disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.errors import PlsctlError
+from plsctl.acquire.roles import FocusJudge
+from plsctl.acquire.store.ome_zarr import LEVELS
+from plsctl.acquire.store.position_files import halved
+from plsctl.acquire.store.reader import FrameRecord, PassReader, checksum
+
+MAX_SATURATED_BRIGHT = 0.02
+"""Share of saturated values a bright-field frame may have before detail is lost for good."""
+
+BLURRED_SHARE = 0.35
+"""A field this much less sharp than the median of its slide was out of focus."""
+
+
+RING_WIDTH = 0.02
+"""Dark-field LEDs whose direction sines differ by less count as one ring."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a pass may be relied upon, and every reason why not."""
+
+    safe: bool
+    problems: tuple[str, ...]
+    positions: int
+    frames: int
+
+
+def verify_pass(
+    reader: PassReader, planned: int | None = None, progress: Callable[[], None] | None = None
+) -> list[str]:
+    """Read every frame of a pass and compare it with what was noted as it was taken.
+
+    Returns
+    -------
+    list of str
+        One sentence per problem; empty when everything is as it was taken.
+    """
+    found = _verify_positions(reader, progress)
+    return _missing(reader, planned) + [text for texts in found.values() for text in texts]
+
+
+def _missing(reader: PassReader, planned: int | None) -> list[str]:
+    if planned is None or len(reader.names) >= planned:
+        return []
+    return [f"{planned - len(reader.names)} of {planned} positions are missing."]
+
+
+def _verify_positions(
+    reader: PassReader, progress: Callable[[], None] | None
+) -> dict[str, list[str]]:
+    """Problems by position."""
+    found = {}
+    for name in reader.names:
+        found[name] = _verify_position(reader, name)
+        if progress is not None:
+            progress()
+    return found
+
+
+def _verify_position(reader: PassReader, name: str) -> list[str]:
+    problems = []
+    try:
+        noted = reader.facts(name)["frames"]
+    except (PlsctlError, KeyError):
+        return [f"position {name}: what was noted about its frames cannot be read."]
+    if len(noted) != len(reader.labels):
+        return [f"position {name} holds {len(noted)} of {len(reader.labels)} frames."]
+    for index, label in enumerate(reader.labels):
+        try:
+            image = reader.raw_frame(name, index)
+        except PlsctlError as error:
+            problems.append(f"position {name}, frame '{label}': {error.message}")
+            continue
+        if checksum(image) != noted[index]["crc32"]:
+            problems.append(f"position {name}, frame '{label}' differs from what was taken.")
+            continue
+        problems += _verify_lower_levels(reader, name, index, image)
+    return problems
+
+
+def _verify_lower_levels(
+    reader: PassReader, name: str, index: int, image: RawImage
+) -> Iterator[str]:
+    """Lower levels have no checksums of their own: they are made once more and compared."""
+    for level in range(1, LEVELS):
+        image = halved(image)
+        where = f"position {name}, frame '{reader.labels[index]}', level {level}"
+        try:
+            kept = reader.raw_frame(name, index, level)
+        except PlsctlError as error:
+            yield f"{where}: {error.message}"
+            continue
+        # Another version of the library may round means of .5 the other way.
+        if cv2.norm(kept, image, cv2.NORM_INF) > 1:
+            yield f"{where}, differs from the full image, which is as it was taken."
+
+
+def judge_pass(
+    reader: PassReader,
+    judge: FocusJudge,
+    planned: int | None = None,
+    progress: Callable[[], None] | None = None,
+) -> Verdict:
+    """Checksums, missing frames, darkness, saturation and focus of a finished pass."""
+    found = _verify_positions(reader, progress)
+    problems = _missing(reader, planned) + [text for texts in found.values() for text in texts]
+    # What cannot be read as it was taken cannot be judged either.
+    sound = [name for name, texts in found.items() if not texts]
+    problems += _light_problems(reader, sound)
+    problems += _focus_problems(reader, sound, judge)
+    frames = len(reader.names) * len(reader.labels)
+    return Verdict(not problems, tuple(problems), len(reader.names), frames)
+
+
+def _light_problems(reader: PassReader, names: Sequence[str]) -> list[str]:
+    """Bright-field frames that are saturated, or much darker than the same frame elsewhere."""
+    noted = [reader.facts(name)["frames"] for name in names]
+    problems = []
+    for index, frame in enumerate(reader.attributes.frames):
+        if not frame.bright_field:
+            continue
+        medians = np.array([position[index]["median"] for position in noted])
+        medians = medians - reader.attributes.black_level
+        usual = float(np.median(medians)) if len(medians) else 0.0
+        for name, position, median in zip(names, noted, medians, strict=True):
+            if position[index]["saturated"] > MAX_SATURATED_BRIGHT:
+                share = 100 * position[index]["saturated"]
+                problems.append(f"position {name}, frame '{frame.label}': {share:.0f} % saturated.")
+            elif median < 0.5 * usual:
+                problems.append(
+                    f"position {name}, frame '{frame.label}' is dark ({median:.0f} counts, "
+                    f"elsewhere {usual:.0f})."
+                )
+    return problems
+
+
+def _focus_problems(reader: PassReader, names: Sequence[str], judge: FocusJudge) -> list[str]:
+    sharpness = np.array([_sharpness(reader, name, judge) for name in names])
+    if len(sharpness) < 2:
+        return []
+    limit = BLURRED_SHARE * float(np.median(sharpness))
+    return [
+        f"position {name} looks out of focus (sharpness {value:.3g}, limit {limit:.3g})."
+        for name, value in zip(names, sharpness, strict=True)
+        if value < limit
+    ]
+
+
+def _sharpness(reader: PassReader, name: str, judge: FocusJudge) -> float:
+    """By the innermost ring of dark-field frames; without one by the bright field.
+
+    In bright field a dry phase object shows the least detail in focus (physics: contrast of a
+    weak phase object vanishes there), so its sharpness counts the other way round.
+    """
+    ring = _innermost_dark_frames(reader.attributes.frames)
+    if not ring:
+        return 1.0 / max(judge.sharpness(reader.brightfield(name)), 1e-9)
+    frames = [reader.frame(name, index).astype(np.float32) for index in ring]
+    light = np.mean(frames, axis=0) - reader.attributes.black_level
+    return judge.sharpness(np.clip(light, 0, 255).astype(np.uint8))
+
+
+def _innermost_dark_frames(frames: Sequence[FrameRecord]) -> list[int]:
+    """Frames of the dark-field LEDs nearest the aperture, at low exposure."""
+    sines = {
+        index: math.hypot(*frame.direction)
+        for index, frame in enumerate(frames)
+        if not frame.bright_field and frame.variant == "low" and frame.direction is not None
+    }
+    nearest = min(sines.values(), default=0.0)
+    return [index for index, sine in sines.items() if sine <= nearest + RING_WIDTH]

@@ -1,0 +1,91 @@
+"""The journal of a scan: one JSON line for everything that happened, as it happened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from plsctl.acquire.errors import disk_errors
+from plsctl.acquire.files.whole_files import sync_folder
+
+Event = dict[str, Any]
+
+
+class Journal:
+    """Appends events to `scan.jsonl`; what `sync` has returned for survives a crash.
+
+    Only one at a time may be open in a scan's folder (`folder_lock.locked`).
+
+    Raises
+    ------
+    UserError
+        The disk is full or does not take the events.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        with disk_errors(path):
+            _end_torn_line(path)
+            self._file = path.open("a", encoding="utf-8")
+            sync_folder(path.parent)
+
+    def append(self, event: str, **facts: Any) -> None:
+        """Write one event with the time of day (UTC)."""
+        line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        with disk_errors(self.path), self._lock:
+            self._file.write(json.dumps({**line, **facts}) + "\n")
+
+    def sync(self) -> None:
+        """Force what was appended to the disk."""
+        with disk_errors(self.path):
+            with self._lock:
+                self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Sync and close."""
+        if not self._file.closed:
+            try:
+                self.sync()
+            finally:
+                # What could not be written is tried once more here, and fails again.
+                with contextlib.suppress(OSError):
+                    self._file.close()
+
+
+def _end_torn_line(path: Path) -> None:
+    """A killed writer may leave half a line; end it, so that the next event stands alone."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def read_journal(path: Path) -> Iterator[Event]:
+    """The events of a journal in order; a line torn by a crash is passed over."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(event, dict):
+                yield event
+
+
+def since_begun(path: Path, pass_name: str) -> list[Event]:
+    """Events of a pass since it was last begun anew."""
+    events = [event for event in read_journal(path) if event.get("pass_name") == pass_name]
+    starts = [i for i, event in enumerate(events) if event["event"] == "pass_started"]
+    return events[starts[-1] :] if starts else events

@@ -1,0 +1,345 @@
+"""The scan store: a scan's folder, and one OME-Zarr plate for each of its passes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tensorstore
+from pydantic import BaseModel, ConfigDict
+
+from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.coordinates import CameraOrientation, ImageAxes
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.store.ome_zarr import one_core as one_core_context
+from plsctl.acquire.store.ome_zarr import open_array, read_group, row_number
+
+Box = tuple[int, int, int, int]
+
+
+class FrameRecord(BaseModel):
+    """One frame of a pass's recipe and how it is taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    led: str
+    variant: str
+    leds: tuple[int, ...]
+    exposure_ms: float
+    gain: float
+    brightness: float
+    direction: tuple[float, float] | None
+    """Direction cosines of a single LED; None for a pattern."""
+    bright_field: bool
+    """Whether direct light enters the objective."""
+
+    @property
+    def light(self) -> float:
+        """Exposure (ms) x gain x brightness: what the signal above black is proportional to."""
+        return self.exposure_ms * self.gain * self.brightness
+
+
+class PassAttributes(BaseModel):
+    """What holds for all images of a pass."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: str = "plsctl-pass"
+    version: int = 1
+    slide: str
+    patient: str | None
+    stain: str
+    pass_name: str
+    recipe: str
+    objective: str
+    magnification: float
+    na: float
+    pixel_um: float
+    camera_rotation_deg: float
+    bayer: str | None
+    bit_depth: int
+    black_level: float
+    full_scale: int
+    frames: tuple[FrameRecord, ...]
+    settings_hash: str
+    finished: bool = False
+
+    @property
+    def orientation(self) -> CameraOrientation:
+        """Of the camera against the axes of stage and LED array."""
+        return CameraOrientation(self.camera_rotation_deg)
+
+    def stage_axes(self, place: PositionRecord, size_px: tuple[int, int]) -> ImageAxes:
+        """Pixels of a position's images (width, height), and micrometres of the stage."""
+        return ImageAxes((place.x_um, place.y_um), size_px, self.pixel_um, self.orientation)
+
+    def slide_axes(
+        self, place: PositionRecord, size_px: tuple[int, int], slide_rotation_deg: float = 0.0
+    ) -> ImageAxes:
+        """Pixels of a position's images (width, height), and micrometres of the slide.
+
+        `slide_rotation_deg` is how the slide lay on the stage: turned since the unstained pass.
+        """
+        centre_um = (place.slide_x_um, place.slide_y_um)
+        orientation = self.orientation.on_slide(slide_rotation_deg)
+        return ImageAxes(centre_um, size_px, self.pixel_um, orientation)
+
+
+@dataclass(frozen=True)
+class PositionRecord:
+    """A finished position: its well, and where the image's centre lay, in micrometres.
+
+    `x_um, y_um, z_um` is where the stage was sent; `slide_x_um, slide_y_um` the same point in
+    the slide's frame: the stage's frame while the slide was scanned unstained.
+    """
+
+    name: str
+    row: int
+    column: int
+    x_um: float
+    y_um: float
+    z_um: float
+    slide_x_um: float
+    slide_y_um: float
+
+
+class ScanFolder:
+    """The files of a scan."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.slide_file = path / "slide.yaml"
+        self.journal = path / "scan.jsonl"
+        self.positions = path / "positions.csv"
+        self.cells = path / "cells.csv"
+        self.transform = path / "transform.json"
+
+    def pass_path(self, name: str) -> Path:
+        """Where the plate of a pass lies."""
+        return self.path / f"{name}.ome.zarr"
+
+    def open_pass(self, name: str, *, one_core: bool = False) -> PassReader:
+        """Read a pass, on one core or on all; `UserError` when it has not been taken."""
+        path = self.pass_path(name)
+        if not is_begun(path):
+            raise UserError(
+                f"the scan has no pass '{name}'.",
+                file=self.path,
+                hint=f"Take it first: plsctl scan SLIDE.yaml --pass {name}.",
+            )
+        return PassReader(path, one_core=one_core)
+
+
+def is_begun(plate: Path) -> bool:
+    """Whether a pass has been begun: a kill may leave the plate's folder with nothing in it."""
+    return plate.is_dir() and (
+        (plate / "zarr.json").exists() or any(entry.is_dir() for entry in plate.iterdir())
+    )
+
+
+class PassReader:
+    """Reads the images of one pass.
+
+    Raises
+    ------
+    UserError
+        The folder is not a pass that plsctl wrote, or an image of it cannot be read.
+    """
+
+    def __init__(self, path: Path, *, one_core: bool = False) -> None:
+        self.path = path
+        self._context = one_core_context() if one_core else None
+        found = read_group(path)
+        content = found.get("plsctl")
+        if not isinstance(content, dict) or content.get("format") != "plsctl-pass":
+            raise UserError(
+                "this zarr folder is not a pass of a scan.",
+                file=path,
+                hint="Name a folder such as S001/unstained.ome.zarr.",
+            )
+        self.attributes = PassAttributes.model_validate(content)
+        self._wells = [well["path"] for well in found["ome"]["plate"]["wells"]]
+        self._open = lru_cache(maxsize=8)(self._open_uncached)
+        # Thousands of 100x positions are looked through for every cell.
+        self.position = lru_cache(maxsize=None)(self._read_position)
+
+    @property
+    def names(self) -> list[str]:
+        """Wells of the finished positions, in the order they were taken."""
+        return list(self._wells)
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of the frames, in the order of the stack."""
+        return [frame.label for frame in self.attributes.frames]
+
+    @property
+    def positions(self) -> list[PositionRecord]:
+        """The finished positions in the order they were taken."""
+        return [self.position(name) for name in self._wells]
+
+    def _read_position(self, name: str) -> PositionRecord:
+        """One finished position."""
+        facts = self.facts(name)
+        row, column = name.split("/")
+        place = facts["position"]
+        return PositionRecord(
+            name=name,
+            row=row_number(row),
+            column=int(column) - 1,
+            x_um=place["x_um"],
+            y_um=place["y_um"],
+            z_um=place["z_um"],
+            slide_x_um=place["slide_x_um"],
+            slide_y_um=place["slide_y_um"],
+        )
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What was noted about a position and its frames while they were taken."""
+        facts: dict[str, Any] = read_group(self.path / name / "0")["plsctl"]
+        return facts
+
+    def _open_uncached(self, name: str, level: int) -> tensorstore.TensorStore:
+        if name not in self._wells:
+            raise UserError(f"the pass has no position '{name}'.", file=self.path)
+        return open_array(self.path / name / "0" / str(level), self._context)
+
+    def raw_frame(self, name: str, index: int, level: int = 0) -> RawImage:
+        """One frame as the camera gave it: (y, x, rgb) or (y, x)."""
+        array = self._open(name, level)
+        try:
+            planes: RawImage = array[index, :, 0].read().result()
+        except (ValueError, OSError) as error:
+            raise self._unreadable(name, index, error) from None
+        return _interleaved(planes)
+
+    def _unreadable(self, name: str, index: int, error: Exception) -> UserError:
+        return UserError(
+            f"frame {index} of position {name} cannot be read "
+            f"({str(error).splitlines()[0][:200]}).",
+            file=self.path,
+            hint="Check the scan: plsctl scan SLIDE.yaml --verify.",
+        )
+
+    def size_px(self, name: str) -> tuple[int, int]:
+        """Width and height of a position's images."""
+        height, width = self._open(name, 0).shape[3:]
+        return int(width), int(height)
+
+    def windows(self, name: str, index: int, boxes: Sequence[Box]) -> list[Image]:
+        """Parts of one frame, developed: what `frame` gives, cut, without reading the rest.
+
+        Parameters
+        ----------
+        boxes
+            (left, top, right, bottom) in pixels, inside the image.
+
+        Returns
+        -------
+        One (y, x, rgb) uint8 array per box.
+        """
+        array = self._open(name, 0)
+        height, width = array.shape[3:]
+        margin = _DEVELOPING_PX if self.attributes.bayer is not None else 0
+        wider = [_widened(box, margin, (width, height)) for box in boxes]
+        pending = [
+            array[index, :, 0, top:bottom, left:right].read() for left, top, right, bottom in wider
+        ]
+        parts = []
+        for box, read, future in zip(boxes, wider, pending, strict=True):
+            try:
+                raw = _interleaved(future.result())
+            except (ValueError, OSError) as error:
+                raise self._unreadable(name, index, error) from None
+            left, top = box[0] - read[0], box[1] - read[1]
+            image = develop(raw, self.attributes)
+            parts.append(image[top : top + box[3] - box[1], left : left + box[2] - box[0]])
+        return parts
+
+    def planes(self, name: str, index: int, boxes: Sequence[Box]) -> list[Image]:
+        """As `windows`, each part (rgb, y, x): colour of 8 bits comes as it is stored."""
+        array = self._open(name, 0)
+        if array.shape[1] != 3 or array.dtype.name != "uint8":
+            parts = self.windows(name, index, boxes)
+            return [np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in parts]
+        pending = [
+            array[index, :, 0, top:bottom, left:right].read() for left, top, right, bottom in boxes
+        ]
+        try:
+            return [np.asarray(future.result()) for future in pending]
+        except (ValueError, OSError) as error:
+            raise self._unreadable(name, index, error) from None
+
+    def frame(self, name: str, index: int) -> Image:
+        """One frame developed to colour: shape (y, x, rgb), uint8, linear."""
+        return develop(self.raw_frame(name, index), self.attributes)
+
+    def brightfield(self, name: str) -> Image:
+        """The bright-field image of a position: shape (y, x, rgb), uint8."""
+        return self.frame(name, self.labels.index("brightfield"))
+
+    def stack(self, name: str) -> Image:
+        """All frames of a position: shape (frame, y, x, rgb), uint8."""
+        return np.stack([self.frame(name, index) for index in range(len(self.labels))])
+
+
+_DEVELOPING_PX = 8
+"""Room around a part of a mosaic, even: its pixels then have the neighbours of the whole image."""
+
+
+def _widened(box: Box, margin: int, size: tuple[int, int]) -> Box:
+    """A box with a margin inside an image (width, height), starting at even pixels of a mosaic."""
+    if not margin:
+        return box
+    left, top, right, bottom = box
+    return (
+        max(0, left - left % 2 - margin),
+        max(0, top - top % 2 - margin),
+        min(size[0], right + margin),
+        min(size[1], bottom + margin),
+    )
+
+
+def _interleaved(planes: RawImage) -> RawImage:
+    """Colour planes as an image (y, x, rgb), a single one as (y, x)."""
+    if planes.shape[0] == 1:
+        grey: RawImage = planes[0]
+        return grey
+    return np.asarray(cv2.merge(list(planes)))  # ten times as fast as transposing in NumPy
+
+
+_BAYER = {
+    "RGGB": cv2.COLOR_BayerRGGB2RGB_EA,
+    "BGGR": cv2.COLOR_BayerBGGR2RGB_EA,
+    "GRBG": cv2.COLOR_BayerGRBG2RGB_EA,
+    "GBRG": cv2.COLOR_BayerGBRG2RGB_EA,
+}
+
+
+def develop(raw: RawImage, attributes: PassAttributes) -> Image:
+    """A camera's frame as colour (y, x, rgb), 8 bit, linear."""
+    return develop_mosaic(raw, attributes.bayer, attributes.full_scale)
+
+
+def develop_mosaic(raw: RawImage, bayer: str | None, full_scale: int = 255) -> Image:
+    """A frame as colour (y, x, rgb), 8 bit: mosaics are interpolated, grey is repeated."""
+    if raw.ndim == 2 and bayer is not None:
+        raw = cv2.cvtColor(raw, _BAYER[bayer])  # type: ignore[assignment]
+    elif raw.ndim == 2:
+        raw = np.repeat(raw[..., None], 3, axis=2)
+    if raw.dtype == np.uint16:
+        scaled = raw.astype(np.float32) * (255.0 / full_scale)
+        raw = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return raw.astype(np.uint8, copy=False)
+
+
+def checksum(raw: RawImage) -> int:
+    """CRC-32 of a frame's values in the order (y, x, rgb)."""
+    return zlib.crc32(np.ascontiguousarray(raw).data)
