@@ -32,7 +32,7 @@ import numpy as np
 import yaml
 
 if TYPE_CHECKING:
-    from plsctl.acquire.store.reader import FrameRecord
+    from plsctl.acquire.store.records import FrameRecord
 
 
 def main() -> None:
@@ -113,8 +113,8 @@ def measure(options: argparse.Namespace) -> None:
 
 def read(scans: list[Path]) -> dict[str, float]:
     """Decode every frame of all passes by one thread, and do nothing with it."""
+    from plsctl.acquire.store.folder import ScanFolder
     from plsctl.acquire.store.ome_zarr import one_core, open_array
-    from plsctl.acquire.store.reader import ScanFolder
 
     began, frames = time.perf_counter(), 0
     for scan in scans:
@@ -130,7 +130,7 @@ def read(scans: list[Path]) -> dict[str, float]:
 
 def prepare_slides(scans: list[Path]) -> dict[str, float]:
     """What a build measures of each slide before its first position."""
-    from plsctl.acquire.store.reader import ScanFolder
+    from plsctl.acquire.store.folder import ScanFolder
     from plsctl.process.frame_places import frames_of_pass
     from plsctl.process.highres_scale import measure_highres_scale
 
@@ -236,9 +236,9 @@ def scan(options: argparse.Namespace) -> Path:
     """All three passes of a slide on the simulated microscope, recipe le8deg."""
     from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.interrupt import StopRequest
-    from plsctl.acquire.plans.slide import PASSES
     from plsctl.acquire.scanning.pass_run import run_pass
     from plsctl.acquire.scanning.scan import open_scan
+    from plsctl.acquire.store.records import PASSES
     from plsctl.cli.roles import make_roles
 
     options.out.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,8 @@ import yaml
 
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.scanning.verdict import verify_pass
-from plsctl.acquire.store.reader import PassReader, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.reader import PassReader
 from plsctl.sim.backend import open_world
 
 PLSCTL = (sys.executable, "-c", "from plsctl.cli.app import main; main()")

@@ -29,9 +29,9 @@ from truth_of_scan import Comparison, compare
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import InterruptedScan
 from plsctl.acquire.interrupt import StopRequest, stop_on_signals
-from plsctl.acquire.plans.slide import PASSES
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import Scan, open_scan
+from plsctl.acquire.store.records import PASSES
 from plsctl.cli.roles import make_roles
 from plsctl.process.build import build_dataset
 from plsctl.process.dataset import Dataset

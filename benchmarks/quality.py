@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from quality_faults import MARGIN_PX, Bench, render_samples
 
 from plsctl.acquire.plans.recipes import recipe as frames_of
-from plsctl.acquire.store.reader import FrameRecord, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.build_inputs import position_jobs
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.frame_places import frames_of_pass

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.devices.hardware import Hardware, find_file, load_hardware
 from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.plan import frame_records
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell, CellType
 from plsctl.sim.settings import SimulatorSettings

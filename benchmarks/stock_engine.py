@@ -34,7 +34,7 @@ from plsctl.acquire.leds.array import LedArray, open_led_array
 from plsctl.acquire.scanning.engine import Engine
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import open_scan
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.cli.roles import make_roles
 from plsctl.sim.camera import SimulatedCamera
 from plsctl.sim.devices import SimulatedTurret

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.capture.frame_checks import FrameFacts, measure
 from plsctl.acquire.store.position_files import WRITES_IN_FLIGHT
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter, PositionWriter
 
 Frame = NDArray[np.uint8]

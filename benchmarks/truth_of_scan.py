@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plsctl.acquire.plans.slide import PASSES, PassName
 from plsctl.acquire.scanning.scan import Scan
 from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PASSES, PassName
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell
 from plsctl.sim.world import World

@@ -53,7 +53,7 @@ def exposures(
     from plsctl.acquire.capture.auto_exposure import ExposureCalibration, all_frames
     from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.devices.microscope import open_microscope
-    from plsctl.acquire.focus.focus_map import FocusSearch
+    from plsctl.acquire.focus.search import FocusSearch
     from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.plans.exposures import save_exposures
     from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame
@@ -109,8 +109,12 @@ def levels(
     Example: plsctl calibrate levels exposures_20x.csv --levels 12 -o levels_20x.csv
     """
     _check_place(out, overwrite)
-    from plsctl.acquire.plans.exposure_levels import greatest_loss, level_exposures
-    from plsctl.acquire.plans.exposures import load_exposures, save_exposures
+    from plsctl.acquire.plans.exposures import (
+        greatest_loss,
+        level_exposures,
+        load_exposures,
+        save_exposures,
+    )
 
     if not table.is_file():
         raise UserError("there is no such table.", file=table, hint="Name an exposure table.")

@@ -15,8 +15,8 @@ from plsctl.cli.evaluate import say_verdict
 from plsctl.cli.training_progress import TrainingProgress
 
 if TYPE_CHECKING:
-    from plsctl.acquire.plans.slide import PassName
     from plsctl.acquire.scanning.scan import Scan
+    from plsctl.acquire.store.records import PassName
 
 SLIDE = """\
 # The slide of `plsctl demo`: a small region under the simulated microscope.
@@ -84,7 +84,7 @@ def demo(
 
     Example: plsctl demo demo --quick
     """
-    from plsctl.acquire.plans.slide import PASSES
+    from plsctl.acquire.store.records import PASSES
 
     size = QUICK if quick else FULL
     timing = Timing()

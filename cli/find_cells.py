@@ -23,7 +23,7 @@ def find_cells(
     from plsctl.acquire.errors import UserError
     from plsctl.acquire.files.locations import is_remote
     from plsctl.acquire.plans.slide import load_slide
-    from plsctl.acquire.store.reader import ScanFolder
+    from plsctl.acquire.store.folder import ScanFolder
     from plsctl.process.cells import StainedCellFinder
 
     if not scan.is_dir():

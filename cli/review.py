@@ -101,7 +101,7 @@ def review(
 
 
 def _adopt(session: "Review", decisions: Path) -> int:
-    from plsctl.acquire.files.folder_lock import locked
+    from plsctl.acquire.files.whole_files import locked
 
     with locked(session.data.path, ONE_AT_A_TIME):
         adopted = session.adopt(decisions)
@@ -121,7 +121,7 @@ def _write(session: "Review", html: Path, query: "Query", count: int) -> int:
 def _serve(session: "Review", query: "Query", host: str, port: int, open_browser: bool) -> None:
     import webbrowser
 
-    from plsctl.acquire.files.folder_lock import locked
+    from plsctl.acquire.files.whole_files import locked
     from plsctl.process.review_server import review_server
 
     with (

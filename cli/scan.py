@@ -10,10 +10,10 @@ from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
-    from plsctl.acquire.plans.slide import PassName
     from plsctl.acquire.scanning.engine import Engine
     from plsctl.acquire.scanning.scan import Progress, Scan
     from plsctl.acquire.scanning.verdict import Verdict
+    from plsctl.acquire.store.records import PassName
 
 
 SCANS = Path("scans")
@@ -68,7 +68,7 @@ def scan(
 
 def _choose_pass(opened: "Scan", name: str | None, dry_run: bool) -> "PassName | None":
     from plsctl.acquire.files.settings import suggest
-    from plsctl.acquire.plans.slide import PASSES
+    from plsctl.acquire.store.records import PASSES
 
     for known in PASSES:
         if name == known:
@@ -240,7 +240,7 @@ def _verify(opened: "Scan", as_json: bool) -> None:
 
 
 def _judge_again(opened: "Scan", show: "Progress") -> list[str]:
-    from plsctl.acquire.files.folder_lock import locked
+    from plsctl.acquire.files.whole_files import locked
     from plsctl.acquire.scanning.pass_run import judge_unstained
     from plsctl.acquire.store.journal import Journal
     from plsctl.process.sharpness import GradientFocusJudge

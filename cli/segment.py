@@ -191,7 +191,7 @@ def _images(
     paths: list[Path], pixel_um: float | None
 ) -> Iterator[tuple[str, "NDArray[np.uint8]", float | None]]:
     """Name, pixels (y, x, rgb) and scale of each image; a scan gives its stained fields."""
-    from plsctl.acquire.store.reader import ScanFolder
+    from plsctl.acquire.store.folder import ScanFolder
     from plsctl.process.image_files import read_image
 
     for path in paths:

@@ -195,7 +195,7 @@ def _read(
     window: str | None,
     wavelengths: str,
 ) -> "LedStack":
-    from plsctl.acquire.store.reader import ScanFolder
+    from plsctl.acquire.store.folder import ScanFolder
     from plsctl.process.aperture_files import is_stack_folder, read_stack
     from plsctl.process.led_stack import stack_from_pass
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import PassReader, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.reader import PassReader
 from plsctl.models.tiling import Place
 from plsctl.process.cell_table import read_cells
 

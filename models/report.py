@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.models.report_result import cell_picture, dataset_picture, field_picture
 from plsctl.models.report_scores import read_scores, run_verdict, score_facts, score_sections
 from plsctl.models.report_stained import is_stained_plate, scan_of, stained_section

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.store.reader import PassReader, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.reader import PassReader
 from plsctl.models.report_stained import scan_of
 from plsctl.process.dataset import Dataset
 from plsctl.process.page_pictures import comparison, enlarge

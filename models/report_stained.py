@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.store.folder import ScanFolder, is_begun
 from plsctl.acquire.store.ome_zarr import read_group
-from plsctl.acquire.store.reader import PassReader, ScanFolder, is_begun
+from plsctl.acquire.store.reader import PassReader
 from plsctl.models.stained_image import FORMAT, PASS_NAME
 from plsctl.process.page_pictures import picture
 from plsctl.process.report_page import Section, row

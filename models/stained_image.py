@@ -10,6 +10,7 @@ import numpy as np
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError, disk_error
+from plsctl.acquire.store.images import halved
 from plsctl.acquire.store.ome_zarr import (
     LEVELS,
     create_array,
@@ -17,7 +18,6 @@ from plsctl.acquire.store.ome_zarr import (
     read_group,
     write_group,
 )
-from plsctl.acquire.store.position_files import halved
 
 FORMAT = "plsctl-stained"
 PASS_NAME = "virtually-stained"

@@ -19,7 +19,8 @@ import numpy as np
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.ome_zarr import read_group
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 from plsctl.models.cell_places import CellPlaces
 from plsctl.models.frame_choice import exposure_scale, matching_frames, require_same_pixel, rescale

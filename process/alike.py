@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.dataset_records import DatasetFrame
 
 Frames = Sequence[FrameRecord | DatasetFrame]

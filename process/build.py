@@ -12,8 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.folder_lock import locked
 from plsctl.acquire.files.locations import is_remote
+from plsctl.acquire.files.whole_files import locked
 from plsctl.acquire.words import counted
 from plsctl.process.build_cutting import cut_positions
 from plsctl.process.build_inputs import (

@@ -12,8 +12,8 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import is_remote
-from plsctl.acquire.store.folder import load_transform
-from plsctl.acquire.store.reader import PassReader, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.words import counted
 from plsctl.process.alike import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.build_settings import BuildSettings

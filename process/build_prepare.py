@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.frame_places import frames_of_pass
 from plsctl.process.highres import NOMINAL_RATIO
 from plsctl.process.highres_scale import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.cell_table import read_cells, write_cells
 from plsctl.process.kept_samples import CutPosition
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 
 COLUMNS = (
     "cell",

@@ -10,8 +10,9 @@ import pandas as pd
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, about
 from plsctl.acquire.plans.crops import CROP_PX
-from plsctl.acquire.store.folder import load_transform
-from plsctl.acquire.store.reader import PassReader, PositionRecord, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.cell_table import COLUMNS, write_cells
 from plsctl.process.segmentation import segment, slide_settings
 from plsctl.process.segmentation_settings import SegmentationSettings

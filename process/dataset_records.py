@@ -16,7 +16,7 @@ from pydantic import (
 
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 
 
 class DatasetFrame(BaseModel):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.folder import load_transform
-from plsctl.acquire.store.reader import PassReader, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
 from plsctl.process.locate import place_highres
 
 LEAST_FIELDS, FIELDS = 12, 24

@@ -11,8 +11,9 @@ import pandas as pd
 
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.folder import load_transform
-from plsctl.acquire.store.reader import PassReader, PositionRecord, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.highres import find_highres, reduce_highres
 from plsctl.process.highres_scale import HighresScale

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import FrameRecord, PassReader
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
 

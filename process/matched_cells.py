@@ -8,7 +8,7 @@ import pandas as pd
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.field_match import FieldAligner, match_position, turned_crop
 from plsctl.process.fine_alignment import FineMatch

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.frame_statistics import SLOPES, FrameStatistics, exchange_gain
 from plsctl.process.frame_symmetry import ring_medians, shared_correlation, without_defocus
 

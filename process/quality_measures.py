@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.quality_content import BACKGROUND_PERCENTILE, measure_content, measure_grain
 from plsctl.process.quality_focus import detail_ratio
 from plsctl.process.quality_frames import FrameReference, frame_agreement

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.cell_table import read_cells
 from plsctl.process.dataset import Dataset
 from plsctl.process.page_pictures import tile_sets

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.store.reader import PassReader, ScanFolder, is_begun
+from plsctl.acquire.store.folder import ScanFolder, is_begun
+from plsctl.acquire.store.reader import PassReader
 from plsctl.process.cell_table import read_cells
 from plsctl.process.field_match import match_position
 

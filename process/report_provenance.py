@@ -8,9 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from plsctl.acquire.plans.slide import PASSES
+from plsctl.acquire.store.folder import ScanFolder, is_begun
 from plsctl.acquire.store.journal import read_journal
-from plsctl.acquire.store.reader import FrameRecord, PassReader, ScanFolder, is_begun
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PASSES, FrameRecord
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_records import DatasetFrame
 from plsctl.process.page_tables import pairs

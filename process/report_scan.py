@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import ImageAxes
+from plsctl.acquire.store.folder import ScanFolder, is_begun
 from plsctl.acquire.store.journal import read_journal
-from plsctl.acquire.store.reader import PassReader, ScanFolder, is_begun
+from plsctl.acquire.store.reader import PassReader
 from plsctl.process.background import fit_background, flatten_background
 from plsctl.process.cell_table import read_cells
 from plsctl.process.chromatin import chromatin_strength

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.store.reader import PassReader, PositionRecord
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.matched_cells import MatchedCell
 
 

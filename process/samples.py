@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.arrays import Image
-from plsctl.acquire.store.folder import load_transform
-from plsctl.acquire.store.reader import PassReader, PositionRecord, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.build_settings import BuildSettings
 from plsctl.process.frame_places import random_stacks
 from plsctl.process.highres_scale import HighresScale

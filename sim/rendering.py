@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.devices.hardware import Hardware
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.sim.cells import Cell
 from plsctl.sim.settings import SimulatorSettings
 from plsctl.sim.world import World

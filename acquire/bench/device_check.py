@@ -16,7 +16,7 @@ from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.leds.array import LedArray, open_led_array
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 
 Opened = TypeVar("Opened")
 

@@ -11,7 +11,7 @@ from plsctl.acquire.capture.frame_checks import FrameFacts, FrameInspector, meas
 from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack import Boundary, StackTaker, TakenFrame
 from plsctl.acquire.interrupt import LOOK_S
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 
 FRAMES_IN_HAND = 6
 """Frames that wait to be checked and written while the next are taken."""

@@ -10,7 +10,8 @@ import numpy as np
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.capture.shading import blocks, wrong_shading
 from plsctl.acquire.devices.hardware import Hardware
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, checksum
+from plsctl.acquire.store.images import checksum
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 
 DARK_SHARE = 0.05
 """A bright-field frame whose median lies below this share of full scale had no light."""

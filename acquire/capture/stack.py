@@ -14,13 +14,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from plsctl.acquire.arrays import RawImage
-from plsctl.acquire.capture.series import FrameGroup, Wanted, group_frames
-from plsctl.acquire.capture.series_checks import Taken, slipped, wrong_marker
+from plsctl.acquire.capture.series import (
+    FrameGroup,
+    Taken,
+    Wanted,
+    group_frames,
+    slipped,
+    wrong_marker,
+)
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.leds.array import SequenceTiming
 from plsctl.acquire.plans.recipes import BRIGHTFIELD
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 
 FEWEST_IN_SERIES = 4
 """A series of fewer frames is slower than this computer: three more are its markers."""

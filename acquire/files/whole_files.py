@@ -1,14 +1,22 @@
-"""Files that are there as a whole or not at all, also after a kill or a power cut."""
+"""Files that are there as a whole or not at all, and folders with one writer at a time.
+
+Whole files survive a kill or a power cut; a lock falls with its process, however it ends.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from plsctl.acquire.errors import KEPT, RESUMES, disk_errors
+from plsctl.acquire.errors import KEPT, RESUMES, UserError, disk_errors
 from plsctl.acquire.files.locations import is_remote, refuse_readonly
+
+ELSEWHERE = "Wait until it has finished, or choose another folder with --out."
 
 
 def write_whole(path: Path, content: str | bytes, kept: str = KEPT, again: str = RESUMES) -> None:
@@ -72,3 +80,39 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
+    """Hold the folder of a scan or of a data set; `hint` is for those who come second.
+
+    Raises
+    ------
+    UserError
+        Another process holds it, or nothing can be written there.
+    """
+    with disk_errors(folder):
+        lock = (folder / ".lock").open("w")
+    with lock as file:
+        try:
+            _lock(file.fileno())
+        except OSError:
+            raise UserError(
+                "another plsctl is writing into this folder.",
+                file=folder,
+                hint=hint,
+            ) from None
+        yield
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,88 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from plsctl.acquire.capture.auto_exposure import ExposureCalibration
 from plsctl.acquire.devices.microscope import Microscope
-from plsctl.acquire.focus.plane import FocusPlane, FocusPoint, find_focus, fit_plane, spread_points
+from plsctl.acquire.focus.plane import FocusPlane, FocusPoint, fit_plane, spread_points
+from plsctl.acquire.focus.search import NEAR_UM, FocusLight, FocusSearch
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.plan import Position
+from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.plans.slide import FocusSettings
-from plsctl.acquire.roles import FocusJudge
 from plsctl.acquire.store.journal import Event, Journal
-from plsctl.acquire.store.reader import develop_mosaic
-
-NEAR_UM = 8.0
-"""Half range of a sweep where focus is already known to lie close by."""
 
 KNOWN_UM = 12.0
 """Half range of the first sweep where an earlier pass says where focus lies."""
-
-
-@dataclass(frozen=True)
-class FocusLight:
-    """The light under which focus is sought: LEDs and how long they shine."""
-
-    leds: tuple[int, ...]
-    exposure_ms: float
-    gain: float
-
-
-class FocusSearch:
-    """Finds the height of focus at the present place.
-
-    Under a dry objective by the LEDs just outside its aperture (`LedGeometry.outside_ring`).
-    """
-
-    def __init__(
-        self, microscope: Microscope, judge: FocusJudge, settings: FocusSettings, stop: StopRequest
-    ) -> None:
-        self._microscope = microscope
-        self._judge = judge
-        self._settings = settings
-        self._stop = stop
-        self.light: FocusLight | None = None
-
-    def measure_light(self) -> FocusLight:
-        """Find the exposure for the focus light here; it is kept for all sweeps that follow."""
-        geometry, na = self._microscope.geometry, self._microscope.objective.na
-        ring = geometry.outside_ring(na)
-        inside = not ring
-        if inside:
-            # All light enters an immersion lens; cells absorb it, and are sharpest in focus when
-            # it comes from the rim of what bright field uses.
-            hardware = self._microscope.hardware
-            ring = geometry.inside_ring(hardware.objective(hardware.low_power).na)
-        leds = tuple(led.led for led in ring)
-        calibration = ExposureCalibration(self._microscope, self._stop)
-        found = calibration.search(leds, inside, "the LEDs for focus")
-        self.light = FocusLight(leds, found.exposure_ms, found.gain)
-        return self.light
-
-    def find(self, centre_um: float, half_range_um: float) -> tuple[float, float]:
-        """The height of focus near `centre_um` and the sharpness there.
-
-        Raises
-        ------
-        HardwareError
-            There is no focus in the range or near it.
-        """
-        self._microscope.move_z(centre_um)
-        light = self.light or self.measure_light()
-        self._microscope.light(light.leds)
-        found = find_focus(self._sharpness, centre_um, half_range_um, self._settings.step_um)
-        self._microscope.leds_off()
-        return found
-
-    def _sharpness(self, z_um: float) -> float:
-        self._stop.check()
-        self._microscope.move_z(z_um)
-        light = self.light or self.measure_light()
-        image = self._microscope.snap(light.exposure_ms, light.gain)
-        camera = self._microscope.hardware.camera
-        return self._judge.sharpness(develop_mosaic(image, camera.bayer, 2**camera.bit_depth - 1))
 
 
 class Focus:

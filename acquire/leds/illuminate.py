@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, SequenceTiming
-from plsctl.acquire.leds.base import SerialArray
+from plsctl.acquire.leds.base import SerialArray, brightness_level, checked_leds
 from plsctl.acquire.leds.illuminate_dialects import (
     DIALECTS,
     Dialect,
@@ -23,7 +23,6 @@ from plsctl.acquire.leds.illuminate_dialects import (
     parse_properties,
     parse_reply,
 )
-from plsctl.acquire.leds.led_values import brightness_level, checked_leds
 from plsctl.acquire.leds.serial_line import Garbled, LineFault, NoAnswer, shorten
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from pydantic import Field
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
-from plsctl.acquire.leds.plain_array import PlainArray
+from plsctl.acquire.leds.base import PlainArray
 from plsctl.acquire.leds.serial_line import Garbled, Refused, shorten
 
 FRAME = re.compile(rb"\+\+\r?\n(.*?)\r?\n--\r?\n", re.DOTALL)

@@ -21,7 +21,7 @@ from pydantic import Field
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
-from plsctl.acquire.leds.plain_array import PlainArray
+from plsctl.acquire.leds.base import PlainArray
 from plsctl.acquire.leds.serial_line import Garbled, LineFault, NoAnswer, Refused, shorten
 from plsctl.acquire.leds.squid_status import STATUS_BYTES, STATUS_INTERVAL_S, crc8, statuses
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
-from plsctl.acquire.leds.plain_array import PlainArray
+from plsctl.acquire.leds.base import PlainArray
 from plsctl.acquire.leds.serial_line import Garbled, Refused, shorten
 from plsctl.acquire.leds.template_settings import Exchange, Several, Single, TemplateOptions
 

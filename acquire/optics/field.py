@@ -36,13 +36,7 @@ from plsctl.acquire.optics.buffers import (
     numpy_inverse_fft,
 )
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid
-from plsctl.acquire.optics.waves import (
-    Direction,
-    Layers,
-    optical_path_um,
-    pupil,
-    transmission,
-)
+from plsctl.acquire.optics.waves import Direction, Layers, optical_path_um, pupil, transmission
 
 
 class FieldSpectrum:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Literal
 
+import yaml
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from plsctl.acquire.devices.hardware import Hardware, find_file, load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.files.whole_files import sync_file, sync_folder
 from plsctl.acquire.plans.exposures import ExposureTable, load_exposures
 from plsctl.acquire.plans.recipes import RECIPES
+from plsctl.acquire.store.records import PassName
 
-PassName = Literal["unstained", "stained", "highres"]
-PASSES: tuple[PassName, ...] = ("unstained", "stained", "highres")
 Range = tuple[float, float]
 
 
@@ -217,3 +219,32 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
     }
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
+    """Write slide and hardware file with all tables they name: enough to repeat the scan.
+
+    Raises
+    ------
+    OSError
+        The disk does not take them.
+    """
+    found = hardware.model_dump(mode="json")
+    shutil.copyfile(hardware.resolve(hardware.led_array.geometry), folder / "leds.csv")
+    found["led_array"]["geometry"] = "leds.csv"
+    if found["core"].endswith(".cfg"):
+        path = hardware.resolve(found["core"])
+        found["core"] = str(path) if path.is_file() else found["core"]
+    scanned = slide.model_dump(mode="json")
+    scanned["hardware"] = "hardware.yaml"
+    # By pass: tables in different folders may have one name.
+    for name in slide.passes:
+        table = f"exposures_{name}.csv"
+        shutil.copyfile(slide.exposures_file(name), folder / table)
+        scanned["passes"][name]["exposures"] = table
+    scanned["exposures"] = f"exposures_{next(iter(slide.passes))}.csv"
+    for file, settings in (("hardware.yaml", found), ("slide.yaml", scanned)):
+        (folder / file).write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
+    for path in folder.iterdir():
+        sync_file(path)
+    sync_folder(folder)

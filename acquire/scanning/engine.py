@@ -24,9 +24,11 @@ from plsctl.acquire.capture.stack import open_stack
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.plan import PassPlan, Position
+from plsctl.acquire.plans.plan import PassPlan
+from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.store.journal import Journal
-from plsctl.acquire.store.reader import FrameRecord, PassReader
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.acquire.store.writer import PassWriter, PositionWriter, check_disk
 
 TAKES = 3

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import PlsctlError, UserError
-from plsctl.acquire.files.folder_lock import locked
+from plsctl.acquire.files.whole_files import locked
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.slide import PassName
 from plsctl.acquire.roles import FocusJudge, Operator, Roles
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.pass_steps import PassSteps
 from plsctl.acquire.scanning.scan import Progress, Scan, silent
 from plsctl.acquire.scanning.verdict import Verdict, judge_pass
 from plsctl.acquire.store.journal import Journal
+from plsctl.acquire.store.records import PassName
 
 
 @dataclass(frozen=True)

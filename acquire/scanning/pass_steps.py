@@ -11,20 +11,21 @@ from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import PlsctlError, UserError, disk_errors
-from plsctl.acquire.focus.focus_map import Focus, FocusSearch
+from plsctl.acquire.focus.focus_map import Focus
 from plsctl.acquire.focus.plane import FocusPlane, spread_points
+from plsctl.acquire.focus.search import FocusSearch
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.plan import Position
-from plsctl.acquire.plans.slide import PassName
+from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.roles import Roles
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.preflight import check_array, check_image
 from plsctl.acquire.scanning.scan import Progress, Scan
 from plsctl.acquire.scanning.slide_search import SlideSearch
 from plsctl.acquire.store.folder import load_transform, write_positions
+from plsctl.acquire.store.images import develop
 from plsctl.acquire.store.journal import Journal, read_journal, since_begun
 from plsctl.acquire.store.ome_zarr import write_json
-from plsctl.acquire.store.reader import develop
+from plsctl.acquire.store.records import PassName
 from plsctl.acquire.store.writer import PassWriter, check_disk
 
 SAME_PLACE_UM = 0.01

@@ -8,7 +8,7 @@ from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 
 
 def check_array(frames: Sequence[FrameRecord], microscope: Microscope) -> None:

@@ -8,23 +8,16 @@ from pathlib import Path
 
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.files.whole_files import sync_folder
-from plsctl.acquire.leds.geometry import number, read_table
 from plsctl.acquire.plans.crops import CROP_PX, SLACK_UM
-from plsctl.acquire.plans.plan import (
-    PassPlan,
-    Position,
-    cell_positions,
-    check_camera,
-    check_limits,
-    frame_records,
-    grid_positions,
-)
-from plsctl.acquire.plans.slide import PASSES, PassName, Slide, load_slide, settings_hash
+from plsctl.acquire.plans.plan import PassPlan, check_camera, check_limits, frame_records
+from plsctl.acquire.plans.positions import Position, cell_positions, grid_positions
+from plsctl.acquire.plans.slide import Slide, load_slide, settings_hash, write_settings
 from plsctl.acquire.scanning.verdict import verify_pass
-from plsctl.acquire.store.folder import load_transform, write_settings
+from plsctl.acquire.store.folder import ScanFolder, is_begun, load_transform
 from plsctl.acquire.store.journal import read_journal
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, ScanFolder, is_begun
+from plsctl.acquire.store.records import PASSES, FrameRecord, PassAttributes, PassName
 
 Progress = Callable[[str, int, int], None]
 """What is being done, how much of it is done, and how much there is (0: nothing is counted)."""

@@ -20,7 +20,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.focus.plane import spread_points
 from plsctl.acquire.plans.slide import ReturnSettings
 from plsctl.acquire.roles import FieldPair, FieldView, SlideRegistrar
-from plsctl.acquire.store.reader import PassAttributes, PassReader, PositionRecord
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PassAttributes, PositionRecord
 
 LEAST_OVERLAP = 0.5
 """Looks are so far apart that one of them shares this of its width and height with the region."""

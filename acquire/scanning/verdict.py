@@ -12,9 +12,10 @@ import numpy as np
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError
 from plsctl.acquire.roles import FocusJudge
+from plsctl.acquire.store.images import checksum, halved
 from plsctl.acquire.store.ome_zarr import LEVELS
-from plsctl.acquire.store.position_files import halved
-from plsctl.acquire.store.reader import FrameRecord, PassReader, checksum
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord
 
 MAX_SATURATED_BRIGHT = 0.02
 """Share of saturated values a bright-field frame may have before detail is lost for good."""

@@ -1,50 +1,17 @@
-"""Small files of a scan's folder: its settings as resolved, positions, where the slide lies."""
+"""A scan's folder and its small files: positions, where the slide lies."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import shutil
 from pathlib import Path
 
-import yaml
-
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import POSITIONS, UserError
-from plsctl.acquire.files.whole_files import sync_file, sync_folder, write_whole
-from plsctl.acquire.plans.slide import PASSES, Slide
-from plsctl.acquire.store.reader import PassReader, ScanFolder, is_begun
-
-
-def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
-    """Write slide and hardware file with all tables they name: enough to repeat the scan.
-
-    Raises
-    ------
-    OSError
-        The disk does not take them.
-    """
-    found = hardware.model_dump(mode="json")
-    shutil.copyfile(hardware.resolve(hardware.led_array.geometry), folder / "leds.csv")
-    found["led_array"]["geometry"] = "leds.csv"
-    if found["core"].endswith(".cfg"):
-        path = hardware.resolve(found["core"])
-        found["core"] = str(path) if path.is_file() else found["core"]
-    scanned = slide.model_dump(mode="json")
-    scanned["hardware"] = "hardware.yaml"
-    # By pass: tables in different folders may have one name.
-    for name in slide.passes:
-        table = f"exposures_{name}.csv"
-        shutil.copyfile(slide.exposures_file(name), folder / table)
-        scanned["passes"][name]["exposures"] = table
-    scanned["exposures"] = f"exposures_{next(iter(slide.passes))}.csv"
-    for file, settings in (("hardware.yaml", found), ("slide.yaml", scanned)):
-        (folder / file).write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
-    for path in folder.iterdir():
-        sync_file(path)
-    sync_folder(folder)
+from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PASSES
 
 
 def write_positions(folder: ScanFolder) -> None:
@@ -91,3 +58,37 @@ def load_transform(folder: ScanFolder) -> SlideTransform:
             file=folder.transform,
             hint="Delete it and resume the stained pass.",
         ) from None
+
+
+class ScanFolder:
+    """The files of a scan."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.slide_file = path / "slide.yaml"
+        self.journal = path / "scan.jsonl"
+        self.positions = path / "positions.csv"
+        self.cells = path / "cells.csv"
+        self.transform = path / "transform.json"
+
+    def pass_path(self, name: str) -> Path:
+        """Where the plate of a pass lies."""
+        return self.path / f"{name}.ome.zarr"
+
+    def open_pass(self, name: str, *, one_core: bool = False) -> PassReader:
+        """Read a pass, on one core or on all; `UserError` when it has not been taken."""
+        path = self.pass_path(name)
+        if not is_begun(path):
+            raise UserError(
+                f"the scan has no pass '{name}'.",
+                file=self.path,
+                hint=f"Take it first: plsctl scan SLIDE.yaml --pass {name}.",
+            )
+        return PassReader(path, one_core=one_core)
+
+
+def is_begun(plate: Path) -> bool:
+    """Whether a pass has been begun: a kill may leave the plate's folder with nothing in it."""
+    return plate.is_dir() and (
+        (plate / "zarr.json").exists() or any(entry.is_dir() for entry in plate.iterdir())
+    )

@@ -7,13 +7,13 @@ import shutil
 from collections import deque
 from pathlib import Path
 
-import cv2
 import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError
+from plsctl.acquire.store.images import halved
 from plsctl.acquire.store.ome_zarr import LEVELS, create_array
 
 Planes = NDArray[np.uint8 | np.uint16]
@@ -113,15 +113,3 @@ class PositionFiles:
 def _planes(image: RawImage) -> Planes:
     """(y, x, rgb) or (y, x) as (channel, y, x)."""
     return image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
-
-
-def halved(image: RawImage) -> RawImage:
-    """Means of blocks of 2 x 2 pixels, halves rounded up; of a mosaic, the superpixels' brightness.
-
-    An odd last row or column belongs to no block and is left out, so that every pixel is the mean
-    of its own block.
-    """
-    height, width = image.shape[0] // 2, image.shape[1] // 2
-    blocks = image[: height * 2, : width * 2]
-    half: RawImage = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    return half

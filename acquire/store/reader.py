@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,136 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorstore
-from pydantic import BaseModel, ConfigDict
 
 from plsctl.acquire.arrays import Image, RawImage
-from plsctl.acquire.coordinates import CameraOrientation, ImageAxes
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.store.images import develop
 from plsctl.acquire.store.ome_zarr import one_core as one_core_context
 from plsctl.acquire.store.ome_zarr import open_array, read_group, row_number
-
-Box = tuple[int, int, int, int]
-
-
-class FrameRecord(BaseModel):
-    """One frame of a pass's recipe and how it is taken."""
-
-    model_config = ConfigDict(frozen=True)
-
-    label: str
-    led: str
-    variant: str
-    leds: tuple[int, ...]
-    exposure_ms: float
-    gain: float
-    brightness: float
-    direction: tuple[float, float] | None
-    """Direction cosines of a single LED; None for a pattern."""
-    bright_field: bool
-    """Whether direct light enters the objective."""
-
-    @property
-    def light(self) -> float:
-        """Exposure (ms) x gain x brightness: what the signal above black is proportional to."""
-        return self.exposure_ms * self.gain * self.brightness
-
-
-class PassAttributes(BaseModel):
-    """What holds for all images of a pass."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: str = "plsctl-pass"
-    version: int = 1
-    slide: str
-    patient: str | None
-    stain: str
-    pass_name: str
-    recipe: str
-    objective: str
-    magnification: float
-    na: float
-    pixel_um: float
-    camera_rotation_deg: float
-    bayer: str | None
-    bit_depth: int
-    black_level: float
-    full_scale: int
-    frames: tuple[FrameRecord, ...]
-    settings_hash: str
-    finished: bool = False
-
-    @property
-    def orientation(self) -> CameraOrientation:
-        """Of the camera against the axes of stage and LED array."""
-        return CameraOrientation(self.camera_rotation_deg)
-
-    def stage_axes(self, place: PositionRecord, size_px: tuple[int, int]) -> ImageAxes:
-        """Pixels of a position's images (width, height), and micrometres of the stage."""
-        return ImageAxes((place.x_um, place.y_um), size_px, self.pixel_um, self.orientation)
-
-    def slide_axes(
-        self, place: PositionRecord, size_px: tuple[int, int], slide_rotation_deg: float = 0.0
-    ) -> ImageAxes:
-        """Pixels of a position's images (width, height), and micrometres of the slide.
-
-        `slide_rotation_deg` is how the slide lay on the stage: turned since the unstained pass.
-        """
-        centre_um = (place.slide_x_um, place.slide_y_um)
-        orientation = self.orientation.on_slide(slide_rotation_deg)
-        return ImageAxes(centre_um, size_px, self.pixel_um, orientation)
-
-
-@dataclass(frozen=True)
-class PositionRecord:
-    """A finished position: its well, and where the image's centre lay, in micrometres.
-
-    `x_um, y_um, z_um` is where the stage was sent; `slide_x_um, slide_y_um` the same point in
-    the slide's frame: the stage's frame while the slide was scanned unstained.
-    """
-
-    name: str
-    row: int
-    column: int
-    x_um: float
-    y_um: float
-    z_um: float
-    slide_x_um: float
-    slide_y_um: float
-
-
-class ScanFolder:
-    """The files of a scan."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.slide_file = path / "slide.yaml"
-        self.journal = path / "scan.jsonl"
-        self.positions = path / "positions.csv"
-        self.cells = path / "cells.csv"
-        self.transform = path / "transform.json"
-
-    def pass_path(self, name: str) -> Path:
-        """Where the plate of a pass lies."""
-        return self.path / f"{name}.ome.zarr"
-
-    def open_pass(self, name: str, *, one_core: bool = False) -> PassReader:
-        """Read a pass, on one core or on all; `UserError` when it has not been taken."""
-        path = self.pass_path(name)
-        if not is_begun(path):
-            raise UserError(
-                f"the scan has no pass '{name}'.",
-                file=self.path,
-                hint=f"Take it first: plsctl scan SLIDE.yaml --pass {name}.",
-            )
-        return PassReader(path, one_core=one_core)
-
-
-def is_begun(plate: Path) -> bool:
-    """Whether a pass has been begun: a kill may leave the plate's folder with nothing in it."""
-    return plate.is_dir() and (
-        (plate / "zarr.json").exists() or any(entry.is_dir() for entry in plate.iterdir())
-    )
+from plsctl.acquire.store.records import Box, PassAttributes, PositionRecord
 
 
 class PassReader:
@@ -313,33 +188,3 @@ def _interleaved(planes: RawImage) -> RawImage:
         grey: RawImage = planes[0]
         return grey
     return np.asarray(cv2.merge(list(planes)))  # ten times as fast as transposing in NumPy
-
-
-_BAYER = {
-    "RGGB": cv2.COLOR_BayerRGGB2RGB_EA,
-    "BGGR": cv2.COLOR_BayerBGGR2RGB_EA,
-    "GRBG": cv2.COLOR_BayerGRBG2RGB_EA,
-    "GBRG": cv2.COLOR_BayerGBRG2RGB_EA,
-}
-
-
-def develop(raw: RawImage, attributes: PassAttributes) -> Image:
-    """A camera's frame as colour (y, x, rgb), 8 bit, linear."""
-    return develop_mosaic(raw, attributes.bayer, attributes.full_scale)
-
-
-def develop_mosaic(raw: RawImage, bayer: str | None, full_scale: int = 255) -> Image:
-    """A frame as colour (y, x, rgb), 8 bit: mosaics are interpolated, grey is repeated."""
-    if raw.ndim == 2 and bayer is not None:
-        raw = cv2.cvtColor(raw, _BAYER[bayer])  # type: ignore[assignment]
-    elif raw.ndim == 2:
-        raw = np.repeat(raw[..., None], 3, axis=2)
-    if raw.dtype == np.uint16:
-        scaled = raw.astype(np.float32) * (255.0 / full_scale)
-        raw = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
-    return raw.astype(np.uint8, copy=False)
-
-
-def checksum(raw: RawImage) -> int:
-    """CRC-32 of a frame's values in the order (y, x, rgb)."""
-    return zlib.crc32(np.ascontiguousarray(raw).data)

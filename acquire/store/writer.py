@@ -18,6 +18,7 @@ from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError, UserError, disk_error, disk_errors
 from plsctl.acquire.files.whole_files import sync_folder
 from plsctl.acquire.store.disk_queue import DiskQueue, Job
+from plsctl.acquire.store.folder import is_begun
 from plsctl.acquire.store.ome_zarr import (
     WELL_METADATA,
     image_metadata,
@@ -26,7 +27,7 @@ from plsctl.acquire.store.ome_zarr import (
     write_group,
 )
 from plsctl.acquire.store.position_files import PositionFiles
-from plsctl.acquire.store.reader import PassAttributes, is_begun
+from plsctl.acquire.store.records import PassAttributes
 
 QUEUED_POSITIONS = 1
 """Positions that may wait for the disk while the next one is taken."""

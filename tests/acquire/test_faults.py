@@ -20,7 +20,8 @@ from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import open_scan
-from plsctl.acquire.store.reader import PassReader, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.reader import PassReader
 from plsctl.cli.roles import make_roles
 from plsctl.sim.backend import open_world
 

@@ -9,8 +9,9 @@ import pytest
 
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import HardwareError, UserError
-from plsctl.acquire.focus.plane import FocusPoint, find_focus, fit_plane, spread_points, sweep
-from plsctl.acquire.plans.plan import cell_positions, grid_positions
+from plsctl.acquire.focus.plane import FocusPoint, fit_plane, spread_points
+from plsctl.acquire.focus.sweep import find_focus, sweep
+from plsctl.acquire.plans.positions import cell_positions, grid_positions
 from plsctl.acquire.plans.slide import Region
 from plsctl.acquire.store.ome_zarr import plate_metadata, row_name, row_number
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 
 

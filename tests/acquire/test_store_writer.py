@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store import writer as store_writer
 from plsctl.acquire.store.disk_queue import DiskQueue
-from plsctl.acquire.store.position_files import PositionFiles, halved
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.images import halved
+from plsctl.acquire.store.position_files import PositionFiles
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 
 Raw = NDArray[np.uint8 | np.uint16]

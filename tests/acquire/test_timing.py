@@ -19,13 +19,13 @@ from plsctl.acquire.devices.hardware import Hardware, load_hardware
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.exposure_levels import greatest_loss, level_exposures
-from plsctl.acquire.plans.exposures import load_exposures
+from plsctl.acquire.plans.exposures import greatest_loss, level_exposures, load_exposures
 from plsctl.acquire.plans.plan import frame_records
 from plsctl.acquire.plans.slide import load_slide
 from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import open_scan
-from plsctl.acquire.store.reader import FrameRecord, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.cli.roles import make_roles
 from plsctl.sim.led_board import LedBoard
 from plsctl.sim.serial_ports import REGISTRY

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from plsctl.acquire.devices.hardware import load_hardware
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 
 PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
 

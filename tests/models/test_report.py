@@ -16,7 +16,8 @@ import pytest
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 from plsctl.models.config import config_from_options
 from plsctl.models.evaluation import evaluate

@@ -12,7 +12,8 @@ import yaozarrs
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 from plsctl.models.config import config_from_options
 from plsctl.models.prediction import Predictor

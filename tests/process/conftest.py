@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.hardware import find_file, load_hardware
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.slide import PASSES
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import open_scan
+from plsctl.acquire.store.records import PASSES
 from plsctl.process.cells import StainedCellFinder
 from plsctl.process.judge import BrightfieldJudge
 from plsctl.process.registration import CoarseRegistrar

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.cli.app import app
 from plsctl.process.build import build_dataset
 from plsctl.process.build_settings import BuildSettings

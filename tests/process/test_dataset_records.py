@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.dataset_records import DatasetFrame, parse_attributes
 
 TAKEN = FrameRecord(

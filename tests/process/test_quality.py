@@ -15,7 +15,7 @@ from plsctl.acquire.devices.hardware import find_file, load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.plan import frame_records
-from plsctl.acquire.store.reader import FrameRecord
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_writer import DatasetWriter
 from plsctl.process.frame_statistics import exchange_gain

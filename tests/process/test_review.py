@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.folder_lock import locked
+from plsctl.acquire.files.whole_files import locked
 from plsctl.cli.app import app
 from plsctl.process.dataset import Dataset
 from plsctl.process.dataset_writer import DatasetWriter

@@ -19,7 +19,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, object_grid
-from plsctl.acquire.store.reader import FrameRecord, PassAttributes, PassReader
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 from plsctl.cli.app import app
 from plsctl.process.aperture_field import TileSettings, reconstruct_field

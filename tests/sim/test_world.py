@@ -12,7 +12,7 @@ import yaml
 
 from plsctl.acquire.devices.hardware import Hardware, load_hardware
 from plsctl.acquire.devices.microscope import Microscope, open_microscope
-from plsctl.acquire.store.reader import develop_mosaic
+from plsctl.acquire.store.images import develop_mosaic
 from plsctl.sim.backend import open_world
 
 

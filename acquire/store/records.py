@@ -1,0 +1,102 @@
+"""The records of a scan on disk: passes, positions, frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from plsctl.acquire.coordinates import CameraOrientation, ImageAxes
+
+PassName = Literal["unstained", "stained", "highres"]
+PASSES: tuple[PassName, ...] = ("unstained", "stained", "highres")
+
+Box = tuple[int, int, int, int]
+
+
+class FrameRecord(BaseModel):
+    """One frame of a pass's recipe and how it is taken."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    led: str
+    variant: str
+    leds: tuple[int, ...]
+    exposure_ms: float
+    gain: float
+    brightness: float
+    direction: tuple[float, float] | None
+    """Direction cosines of a single LED; None for a pattern."""
+    bright_field: bool
+    """Whether direct light enters the objective."""
+
+    @property
+    def light(self) -> float:
+        """Exposure (ms) x gain x brightness: what the signal above black is proportional to."""
+        return self.exposure_ms * self.gain * self.brightness
+
+
+class PassAttributes(BaseModel):
+    """What holds for all images of a pass."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: str = "plsctl-pass"
+    version: int = 1
+    slide: str
+    patient: str | None
+    stain: str
+    pass_name: str
+    recipe: str
+    objective: str
+    magnification: float
+    na: float
+    pixel_um: float
+    camera_rotation_deg: float
+    bayer: str | None
+    bit_depth: int
+    black_level: float
+    full_scale: int
+    frames: tuple[FrameRecord, ...]
+    settings_hash: str
+    finished: bool = False
+
+    @property
+    def orientation(self) -> CameraOrientation:
+        """Of the camera against the axes of stage and LED array."""
+        return CameraOrientation(self.camera_rotation_deg)
+
+    def stage_axes(self, place: PositionRecord, size_px: tuple[int, int]) -> ImageAxes:
+        """Pixels of a position's images (width, height), and micrometres of the stage."""
+        return ImageAxes((place.x_um, place.y_um), size_px, self.pixel_um, self.orientation)
+
+    def slide_axes(
+        self, place: PositionRecord, size_px: tuple[int, int], slide_rotation_deg: float = 0.0
+    ) -> ImageAxes:
+        """Pixels of a position's images (width, height), and micrometres of the slide.
+
+        `slide_rotation_deg` is how the slide lay on the stage: turned since the unstained pass.
+        """
+        centre_um = (place.slide_x_um, place.slide_y_um)
+        orientation = self.orientation.on_slide(slide_rotation_deg)
+        return ImageAxes(centre_um, size_px, self.pixel_um, orientation)
+
+
+@dataclass(frozen=True)
+class PositionRecord:
+    """A finished position: its well, and where the image's centre lay, in micrometres.
+
+    `x_um, y_um, z_um` is where the stage was sent; `slide_x_um, slide_y_um` the same point in
+    the slide's frame: the stage's frame while the slide was scanned unstained.
+    """
+
+    name: str
+    row: int
+    column: int
+    x_um: float
+    y_um: float
+    z_um: float
+    slide_x_um: float
+    slide_y_um: float
