@@ -73,13 +73,13 @@ def write_files(
 def needed_s(scan: Scan, update_s: float) -> float:
     """What one stack needs: for every frame the longer of exposure with LED update, and readout."""
     readout_s = scan.hardware.camera.readout_ms / 1000
-    frames = scan.plan("unstained").frames
+    frames = scan.planner.plan("unstained").frames
     return sum(max(f.exposure_ms / 1000 + update_s, readout_s) for f in frames)
 
 
 def travel_s(scan: Scan) -> float:
     """Travel and settling on the way through the positions of a scan, each way in one move."""
-    stage, places = scan.hardware.stage, scan.plan("unstained").positions
+    stage, places = scan.hardware.stage, scan.planner.plan("unstained").positions
     ways = [math.dist((a.x_um, a.y_um), (b.x_um, b.y_um)) for a, b in itertools.pairwise(places)]
     first = places[0]
     ways.insert(0, math.dist((0.0, 0.0), (first.x_um, first.y_um)))
@@ -133,7 +133,7 @@ def run_mda(slide: Path) -> float:
     from pymmcore_plus.experimental.unicore import GenericDevice, pymm_property
 
     scan = open_scan(slide, slide.parent / "mda")
-    frames = scan.plan("unstained").frames
+    frames = scan.planner.plan("unstained").frames
     backend = open_backend(scan.hardware)
     core = backend.core
     leds = open_led_array(scan.hardware.led_array)
@@ -157,7 +157,7 @@ def run_mda(slide: Path) -> float:
     core.setCameraDevice(scan.hardware.camera.device)
     core.setAutoShutter(False)
     microscope = Microscope(scan.hardware, backend, leds)
-    place = scan.plan("unstained").positions[0]
+    place = scan.planner.plan("unstained").positions[0]
     microscope.move_xy(place.x_um, place.y_um)
     microscope.move_z(scan.hardware.focus_z_um)
     camera = scan.hardware.camera.device
@@ -226,15 +226,15 @@ def main() -> None:
                 print("images were missing: these times are not real", file=sys.stderr)
             stack_s = statistics.median(s for run in runs for s in run["stacks_s"])
             series = group_frames(
-                list(enumerate(scan.plan("unstained").frames)),
+                list(enumerate(scan.planner.plan("unstained").frames)),
                 sequence,
-                scan.plan("unstained").frames[0],
+                scan.planner.plan("unstained").frames[0],
                 scan.hardware.camera.readout_ms,
             )
             limit = (
                 f"(limit 1.05, and re-arming of {len(series)} series)"
                 if timing == "hardware"
-                else f"(limit 1.3, and {len(scan.plan('unstained').frames)} LED commands)"
+                else f"(limit 1.3, and {len(scan.planner.plan('unstained').frames)} LED commands)"
             )
             name = f"{size[0]} x {size[1]}, {timing} timing"
             print(f"# {found['how']}, retaken {sum(run['retaken'] for run in runs)}")

@@ -110,7 +110,7 @@ def _what_next(opened: "Scan", named: list[Any]) -> str:
 def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     from plsctl.acquire.plans.plan import forecast
 
-    plan = opened.plan(name)
+    plan = opened.planner.plan(name)
     camera = opened.hardware.camera
     width, height = camera.size_px
     shape = (height, width, 1 if camera.bayer else 3)

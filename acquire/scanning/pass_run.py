@@ -73,7 +73,7 @@ def run_pass(
         )
     # A setting that does not fit is found before anything is written.
     for settings_of in scan.slide.passes:
-        scan.frames(settings_of)
+        scan.planner.frames(settings_of)
     scan.prepare_folder()
     with locked(scan.folder.path):
         return _run_locked(scan, name, roles, stop, force, fresh, resumed, progress, watch)
@@ -144,7 +144,7 @@ def judge_unstained(
         progress("checking what was written", done, len(reader.names))
 
     progress("checking what was written", 0, len(reader.names))
-    verdict = judge_pass(reader, judge, len(scan.plan("unstained").positions), tick)
+    verdict = judge_pass(reader, judge, len(scan.planner.plan("unstained").positions), tick)
     journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
     journal.sync()
     return verdict

@@ -54,8 +54,8 @@ class PassSteps:
         self._stop = stop
         self._force = force
         self._progress = progress
-        self.plan = scan.plan(name)
-        self._attributes = scan.attributes(self.plan)
+        self.plan = scan.planner.plan(name)
+        self._attributes = scan.planner.attributes(self.plan)
         self._transform: SlideTransform | None = None
         self._white_cells = 0
 

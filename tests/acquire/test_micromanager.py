@@ -131,7 +131,7 @@ def test_three_passes_on_the_real_core(
         yaozarrs.validate_zarr_store(str(scan.folder.pass_path(name)))
     assert firmware.lit == {}
     reader = scan.folder.open_pass("unstained")
-    assert len(reader.names) == len(scan.plan("unstained").positions) == 4
+    assert len(reader.names) == len(scan.planner.plan("unstained").positions) == 4
     assert reader.stack(reader.names[0]).shape == (4, 240, 320, 3)
     stained = scan.folder.open_pass("stained").position(reader.names[0])
     assert stained.x_um - stained.slide_x_um == pytest.approx(5.0)

@@ -19,10 +19,10 @@ def test_the_slide_is_sound_and_its_fields_do_not_overlap(
     tmp_path: Path, size: demo.Size, fields: int
 ) -> None:
     scan = demo._open(tmp_path, size)
-    plan = scan.plan("unstained")
+    plan = scan.planner.plan("unstained")
     assert len(plan.positions) == fields
     assert scan.slide.recipe == size.recipe
-    width, height = scan.field_um("20x")
+    width, height = scan.planner.field_um("20x")
     for one in plan.positions:
         for other in plan.positions:
             apart = abs(one.x_um - other.x_um) / width, abs(one.y_um - other.y_um) / height
