@@ -20,10 +20,10 @@ from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.acquire.optics.waves import optical_path_um, transmission
-from plsctl.process.aperture_field import TileSettings, reconstruct_field
-from plsctl.process.aperture_geometry import check_geometry
-from plsctl.process.led_stack import LedStack
-from plsctl.process.synthetic_aperture import reconstruct
+from plsctl.process.aperture.field import TileSettings, reconstruct_field
+from plsctl.process.aperture.led_check import check_geometry
+from plsctl.process.aperture.led_stack import LedStack
+from plsctl.process.aperture.reconstruction import reconstruct
 from plsctl.sim.smear import Smear
 from plsctl.sim.smear_settings import SmearSettings
 from plsctl.sim.view import View

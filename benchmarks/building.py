@@ -96,7 +96,7 @@ def measure(options: argparse.Namespace) -> None:
     """Read or build, and print seconds and memory as JSON."""
     import cv2
 
-    import plsctl.process.build  # noqa: F401  (loading it is no part of the job)
+    import plsctl.process.building.builder  # noqa: F401  (loading it is no part of the job)
 
     cv2.setNumThreads(1)
     scans = [options.out / f"slide{number}" for number in range(1, options.slides + 1)]
@@ -131,8 +131,8 @@ def read(scans: list[Path]) -> dict[str, float]:
 def prepare_slides(scans: list[Path]) -> dict[str, float]:
     """What a build measures of each slide before its first position."""
     from plsctl.acquire.store.folder import ScanFolder
-    from plsctl.process.frame_places import frames_of_pass
-    from plsctl.process.highres_scale import measure_highres_scale
+    from plsctl.process.quality.frame_samples import frames_of_pass
+    from plsctl.process.samples.highres_scale import measure_highres_scale
 
     began = time.perf_counter()
     for scan in scans:
@@ -143,8 +143,8 @@ def prepare_slides(scans: list[Path]) -> dict[str, float]:
 
 def build(scans: list[Path], options: argparse.Namespace) -> dict[str, float]:
     """Build the data set of all slides."""
-    from plsctl.process.build import build_dataset
-    from plsctl.process.splits import SplitSettings
+    from plsctl.process.building.builder import build_dataset
+    from plsctl.process.dataset.splits import SplitSettings
 
     began = time.perf_counter()
     result = build_dataset(

@@ -23,8 +23,8 @@ from scipy.ndimage import gaussian_filter
 
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.data import SampleSource
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.writer import DatasetWriter
 
 BATCH = 20
 

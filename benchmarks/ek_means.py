@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_multiotsu
 
-from plsctl.process.cell_crops import segment_crop
 from plsctl.process.image_files import read_image
-from plsctl.process.segmentation import segment
-from plsctl.process.segmentation_settings import HsvLimits, SegmentationSettings
+from plsctl.process.segmentation.segment import segment
+from plsctl.process.segmentation.settings import HsvLimits, SegmentationSettings
+from plsctl.process.segmentation.single_cells import segment_crop
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -33,9 +33,9 @@ from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import Scan, open_scan
 from plsctl.acquire.store.records import PASSES
 from plsctl.cli.roles import make_roles
-from plsctl.process.build import build_dataset
-from plsctl.process.dataset import Dataset
-from plsctl.process.highres_scale import HighresScale
+from plsctl.process.building.builder import build_dataset
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.samples.highres_scale import HighresScale
 
 TRUE_RATIO, TRUE_ROTATION_DEG = 5.03, -0.5
 

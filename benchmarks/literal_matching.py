@@ -26,10 +26,20 @@ from skimage.metrics import structural_similarity
 
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.hardware import load_hardware
-from plsctl.process.field_match import CellMatch, FieldAligner, match_position, turned_crop
-from plsctl.process.fine_alignment import REACH_PX, align_crop, alignment_planes, cell_weights
-from plsctl.process.highres import HighresPlace, find_highres, match_highres, reduce_highres
-from plsctl.process.matching import grey_image, match_fields, subpixel_peak
+from plsctl.process.matching.correlation import grey_image, match_fields, subpixel_peak
+from plsctl.process.matching.fields import CellMatch, FieldAligner, match_position, turned_crop
+from plsctl.process.matching.fine_alignment import (
+    REACH_PX,
+    align_crop,
+    alignment_planes,
+    cell_weights,
+)
+from plsctl.process.matching.highres import (
+    HighresPlace,
+    find_highres,
+    match_highres,
+    reduce_highres,
+)
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from plsctl.models.metrics import bootstrap_interval, mean_absolute_error, ssim_colour
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 Images = NDArray[np.uint8]
 

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.hardware import load_hardware
-from plsctl.process.field_match import FieldAligner, FieldMatch, match_position
-from plsctl.process.fine_alignment import REACH_PX, align_crop
-from plsctl.process.highres import Method, find_highres
+from plsctl.process.matching.fields import FieldAligner, FieldMatch, match_position
+from plsctl.process.matching.fine_alignment import REACH_PX, align_crop
+from plsctl.process.matching.highres import Method, find_highres
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell
 from plsctl.sim.world import World

@@ -25,13 +25,13 @@ from quality_faults import MARGIN_PX, Bench, render_samples
 from plsctl.acquire.plans.recipes import recipe as frames_of
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.records import FrameRecord
-from plsctl.process.build_inputs import position_jobs
-from plsctl.process.build_settings import BuildSettings
-from plsctl.process.frame_places import frames_of_pass
-from plsctl.process.quality import SampleLimits, flag_samples
-from plsctl.process.quality_frames import FrameReference, frame_agreement, learn_frames
-from plsctl.process.quality_measures import measure_position
-from plsctl.process.samples import cut_position
+from plsctl.process.building.inputs import position_jobs
+from plsctl.process.quality.flags import SampleLimits, flag_samples
+from plsctl.process.quality.frame_samples import frames_of_pass
+from plsctl.process.quality.frames import FrameReference, frame_agreement, learn_frames
+from plsctl.process.quality.measures import measure_position
+from plsctl.process.samples.position import cut_position
+from plsctl.process.samples.settings import BuildSettings
 
 Image = NDArray[np.uint8]
 Arrays = Mapping[str, Image]

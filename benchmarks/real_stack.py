@@ -31,10 +31,10 @@ from scipy.ndimage import map_coordinates
 
 from plsctl.models.intervals import share_interval
 from plsctl.models.metrics import ssim_colour
-from plsctl.process.aperture_files import read_stack
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.led_stack import LedStack
-from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
+from plsctl.process.aperture.files import read_stack
+from plsctl.process.aperture.led_stack import LedStack
+from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct
+from plsctl.process.dataset.writer import DatasetWriter
 
 PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
 COLOURS = ("red", "green", "blue")

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.image_files import read_image
-from plsctl.process.segmentation import segment
-from plsctl.process.segmentation_settings import SegmentationSettings
+from plsctl.process.segmentation.segment import segment
+from plsctl.process.segmentation.settings import SegmentationSettings
 
 Box = tuple[float, float, float, float]
 Image = NDArray[np.uint8]

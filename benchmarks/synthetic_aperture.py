@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.registration import phase_cross_correlation
 
-from plsctl.process.aperture_files import read_stack
-from plsctl.process.aperture_image import SyntheticAperture
-from plsctl.process.led_stack import LedStack
-from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
+from plsctl.process.aperture.files import read_stack
+from plsctl.process.aperture.image import SyntheticAperture
+from plsctl.process.aperture.led_stack import LedStack
+from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct
 
 COLOURS = ("red", "green", "blue")
 LEFT_OUT = slice(4, None, 9)

@@ -27,8 +27,8 @@ from plsctl.models.device import choose_device
 from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import ALONE
 from plsctl.models.trainer import Trainer
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.writer import DatasetWriter
 
 EPOCH = 27_000
 Clock = Callable[[], float]

@@ -65,7 +65,7 @@ def ablate(
     )
     from plsctl.models.registry import model_spec
     from plsctl.models.run_folder import DEVICES
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device or "auto", DEVICES)
     opened = Dataset.open(data)

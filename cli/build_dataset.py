@@ -71,10 +71,10 @@ def build_dataset(
     Example: plsctl build-dataset scans/S001 -o wbc.zarr --workers 4
     """
     from plsctl.acquire.files.locations import is_remote
-    from plsctl.process.build import build_dataset as build
-    from plsctl.process.build_settings import BuildSettings
-    from plsctl.process.cluster import cluster_workers
-    from plsctl.process.quality import load_quality
+    from plsctl.process.building.builder import build_dataset as build
+    from plsctl.process.quality.flags import load_quality
+    from plsctl.process.samples.settings import BuildSettings
+    from plsctl.process.workers.dask_cluster import cluster_workers
 
     if highres_method not in ("colour", "log", "plain"):
         raise UserError(

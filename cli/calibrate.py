@@ -58,7 +58,7 @@ def exposures(
     from plsctl.acquire.plans.exposures import save_exposures
     from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame
     from plsctl.acquire.plans.slide import FocusSettings
-    from plsctl.process.sharpness import GradientFocusJudge
+    from plsctl.process.focus.sharpness import GradientFocusJudge
 
     described = load_hardware(hardware)
     name = objective or described.low_power

@@ -16,7 +16,7 @@ from plsctl.acquire.words import command_line
 from plsctl.cli.work import Bar, Lines, Work, WorkState
 
 if TYPE_CHECKING:
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset.reader import Dataset
 
 console = Console(stderr=True)
 """Text for people goes to standard error, so that standard output holds data only."""
@@ -90,7 +90,7 @@ def say_next(*words: object) -> None:
 def scan_of(data: "Dataset | Path") -> str:
     """The scan that a data set was cut from, where it lies at its usual place; else SCAN."""
     from plsctl.acquire.errors import PlsctlError
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset.reader import Dataset
 
     try:
         opened = Dataset.open(data) if isinstance(data, Path) else data

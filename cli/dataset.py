@@ -13,8 +13,8 @@ from plsctl.cli.splitting import SeedOption, SplitByOption, parse_split
 if TYPE_CHECKING:
     import pandas as pd
 
-    from plsctl.process.dataset import Dataset
-    from plsctl.process.splits import SplitSettings
+    from plsctl.process.dataset.reader import Dataset
+    from plsctl.process.dataset.splits import SplitSettings
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Merge, divide and label data sets."
@@ -114,9 +114,9 @@ def divide(
 
     Example: plsctl dataset split wbc.zarr --half -o wbc-half.zarr
     """
-    from plsctl.process.dataset import Dataset
-    from plsctl.process.dataset_rewrite import redivide
-    from plsctl.process.splits import thin_training
+    from plsctl.process.dataset.reader import Dataset
+    from plsctl.process.dataset.rewrite import redivide
+    from plsctl.process.dataset.splits import thin_training
 
     share = 0.5 if half else train_share
     settings = parse_split(split or "8:1:1", split_by, seed, share)
@@ -149,9 +149,9 @@ def label(
 
     Example: plsctl dataset label wbc.zarr differential.csv
     """
-    from plsctl.process.dataset import Dataset
-    from plsctl.process.dataset_rewrite import rewrite_table
-    from plsctl.process.labels import join_labels, read_labels
+    from plsctl.process.dataset.labels import join_labels, read_labels
+    from plsctl.process.dataset.reader import Dataset
+    from plsctl.process.dataset.rewrite import rewrite_table
 
     data = Dataset.open(dataset)
     joined = join_labels(data.table, read_labels(labels), labels)
@@ -173,7 +173,7 @@ def table(
 
     Example: plsctl dataset table wbc.zarr -o wbc.csv
     """
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset.reader import Dataset
 
     data = Dataset.open(dataset)
     if out is not None:
@@ -210,8 +210,8 @@ def _merge(
     overwrite: bool,
     json: bool,
 ) -> None:
-    from plsctl.process.dataset import Dataset
-    from plsctl.process.dataset_merge import merge_datasets
+    from plsctl.process.dataset.merge import merge_datasets
+    from plsctl.process.dataset.reader import Dataset
 
     reach_um = Dataset.open(sources[0]).reach_um
     with progress(f"writing {out}", unit="sample") as advance:

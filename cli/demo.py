@@ -164,8 +164,8 @@ def _take(scan: "Scan", name: "PassName") -> None:
 
 
 def _build(scan: Path, dataset: Path) -> int:
-    from plsctl.process.build import build_dataset
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.building.builder import build_dataset
+    from plsctl.process.dataset.reader import Dataset
 
     if not dataset.exists():
         with progress("opening the scan") as advance:

@@ -45,7 +45,7 @@ def evaluate(
     Example: plsctl evaluate runs/first --split test
     """
     from plsctl.models.run_folder import DEVICES, read_trained
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device, DEVICES)
     config, facts = read_trained(run)

@@ -24,7 +24,7 @@ def find_cells(
     from plsctl.acquire.files.locations import is_remote
     from plsctl.acquire.plans.slide import load_slide
     from plsctl.acquire.store.folder import ScanFolder
-    from plsctl.process.cells import StainedCellFinder
+    from plsctl.process.cells.finder import StainedCellFinder
 
     if not scan.is_dir():
         raise UserError(

@@ -36,8 +36,8 @@ def focus_stack(
     """
     import numpy as np
 
-    from plsctl.process.focus_stacking import FocusStackSettings
-    from plsctl.process.focus_stacking import focus_stack as join
+    from plsctl.process.focus.stacking import FocusStackSettings
+    from plsctl.process.focus.stacking import focus_stack as join
     from plsctl.process.image_files import read_image, refuse_name, write_image
 
     if method not in METHODS:

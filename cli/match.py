@@ -29,7 +29,7 @@ def match(
     Example: plsctl match stained.png unstained.png --method canny
     """
     from plsctl.process.image_files import read_image
-    from plsctl.process.locate import locate_by_edges, locate_by_log
+    from plsctl.process.matching.locate import locate_by_edges, locate_by_log
 
     if method not in METHODS:
         raise UserError(

@@ -10,7 +10,7 @@ from plsctl.acquire.words import counted
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
-    from plsctl.process.review import Query, Review
+    from plsctl.process.review.session import Query, Review
 
 STATES = ("", "open", "kept", "dropped", "excluded")
 ONE_AT_A_TIME = "A review of it may be open already: use its page, or wait until it has ended."
@@ -58,8 +58,8 @@ def review(
     Example: plsctl review wbc.zarr
     """
     from plsctl.acquire.files.locations import is_remote
-    from plsctl.process.dataset import Dataset
-    from plsctl.process.review import Query, Review
+    from plsctl.process.dataset.reader import Dataset
+    from plsctl.process.review.session import Query, Review
 
     if state not in STATES:
         raise UserError(
@@ -110,7 +110,7 @@ def _adopt(session: "Review", decisions: Path) -> int:
 
 
 def _write(session: "Review", html: Path, query: "Query", count: int) -> int:
-    from plsctl.process.review_page import write_page
+    from plsctl.process.review.page import write_page
 
     with progress("drawing the page"):
         shown = write_page(session, html, query, count)
@@ -122,7 +122,7 @@ def _serve(session: "Review", query: "Query", host: str, port: int, open_browser
     import webbrowser
 
     from plsctl.acquire.files.whole_files import locked
-    from plsctl.process.review_server import review_server
+    from plsctl.process.review.server import review_server
 
     with (
         locked(session.data.path, ONE_AT_A_TIME),

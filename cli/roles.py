@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.cli.common import say
-from plsctl.process.cells import StainedCellFinder
-from plsctl.process.judge import BrightfieldJudge
-from plsctl.process.registration import CoarseRegistrar
-from plsctl.process.sharpness import GradientFocusJudge
+from plsctl.process.cells.field_judge import BrightfieldJudge
+from plsctl.process.cells.finder import StainedCellFinder
+from plsctl.process.focus.sharpness import GradientFocusJudge
+from plsctl.process.matching.slide_registration import CoarseRegistrar
 
 Paused = Callable[[], AbstractContextManager[None]]
 

@@ -243,7 +243,7 @@ def _judge_again(opened: "Scan", show: "Progress") -> list[str]:
     from plsctl.acquire.files.whole_files import locked
     from plsctl.acquire.scanning.pass_run import judge_unstained
     from plsctl.acquire.store.journal import Journal
-    from plsctl.process.sharpness import GradientFocusJudge
+    from plsctl.process.focus.sharpness import GradientFocusJudge
 
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from plsctl.process.segmented_cells import Cell
+    from plsctl.process.segmentation.cells import Cell
 
 METHODS = ("hsv", "ek-means")
 
@@ -65,7 +65,7 @@ def segment(
     or plsctl segment cell.png --method ek-means --crops --masks masks
     or plsctl segment smear.jpg --hue 110 165 --saturation 60 255
     """
-    from plsctl.process.segmentation_settings import LARGEST_PIXEL_UM
+    from plsctl.process.segmentation.settings import LARGEST_PIXEL_UM
 
     if method not in METHODS:
         raise UserError(
@@ -123,7 +123,7 @@ def _is_crop(
     pixels: "NDArray[np.uint8]", method: str, asked: bool | None, scale: float | None
 ) -> bool:
     """Whether an image is taken for that of one cell; one with a scale is a field."""
-    from plsctl.process.cell_crops import shows_one_cell
+    from plsctl.process.segmentation.single_cells import shows_one_cell
 
     if asked is not None:
         return asked
@@ -134,8 +134,8 @@ def _field_cells(
     method: str, pixels: "NDArray[np.uint8]", scale: float | None, limits: dict[str, Range]
 ) -> tuple["NDArray[np.uint8]", dict[str, Any]]:
     """Mask image, and cells and other objects of a field."""
-    from plsctl.process.segmentation import segment as find_cells
-    from plsctl.process.segmentation_settings import SegmentationSettings
+    from plsctl.process.segmentation.segment import segment as find_cells
+    from plsctl.process.segmentation.settings import SegmentationSettings
 
     settings = SegmentationSettings.model_validate(
         {"method": method, "pixel_um": scale, "limits": limits or None}
@@ -161,7 +161,7 @@ def _crop_cell(
     """Mask image and the cell of an image that shows one."""
     import cv2
 
-    from plsctl.process.cell_crops import segment_crop
+    from plsctl.process.segmentation.single_cells import segment_crop
 
     mask = segment_crop(pixels, method="hsv" if method == "hsv" else "ek-means")
     x, y, width, height = cv2.boundingRect(mask)

@@ -12,8 +12,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.plan import frame_records
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.splits import assign_splits
+from plsctl.process.dataset.splits import assign_splits
+from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.sim.backend import open_world
 from plsctl.sim.rendering import RenderedCell, render_cells
 

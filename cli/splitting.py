@@ -7,7 +7,7 @@ import typer
 from plsctl.acquire.errors import UserError
 
 if TYPE_CHECKING:
-    from plsctl.process.splits import SplitBy, SplitSettings
+    from plsctl.process.dataset.splits import SplitBy, SplitSettings
 
 SplitOption = Annotated[
     str,
@@ -21,7 +21,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
 
 def parse_split(text: str, by: str, seed: int, train_share: float = 1.0) -> "SplitSettings":
     """The settings that `--split`, `--split-by` and `--seed` ask for."""
-    from plsctl.process.splits import SPLIT_BY, SplitSettings
+    from plsctl.process.dataset.splits import SPLIT_BY, SplitSettings
 
     if by not in SPLIT_BY:
         raise UserError(

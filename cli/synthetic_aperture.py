@@ -10,8 +10,8 @@ from plsctl.acquire.words import counted, duration
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
-    from plsctl.process.aperture_geometry import LedPlace
-    from plsctl.process.led_stack import LedStack
+    from plsctl.process.aperture.led_check import LedPlace
+    from plsctl.process.aperture.led_stack import LedStack
 
 COLOURS = ("red", "green", "blue")
 CHECKED_PX = 128
@@ -77,16 +77,16 @@ def synthetic_aperture(
     """
     import time
 
-    from plsctl.process.aperture_field import TileSettings, reconstruct_field
-    from plsctl.process.aperture_files import (
+    from plsctl.process.aperture.field import TileSettings, reconstruct_field
+    from plsctl.process.aperture.files import (
         check_names,
         draw_aperture,
         write_aperture,
         write_geometry,
     )
-    from plsctl.process.aperture_geometry import check_geometry
-    from plsctl.process.aperture_grid import make_grid
-    from plsctl.process.synthetic_aperture import ApertureSettings
+    from plsctl.process.aperture.grid import make_grid
+    from plsctl.process.aperture.led_check import check_geometry
+    from plsctl.process.aperture.reconstruction import ApertureSettings
 
     if (source / "samples.csv").exists():
         emit(_extend(source, out, na, wavelengths, workers, overwrite), json)
@@ -153,8 +153,8 @@ def _extend(
     """Write a data set with the synthetic aperture in it."""
     import time
 
-    from plsctl.process.aperture_samples import add_synthetic_aperture
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.aperture.samples import add_synthetic_aperture
+    from plsctl.process.dataset.reader import Dataset
 
     if out is None or out.suffix != ".zarr":
         raise UserError(
@@ -196,8 +196,8 @@ def _read(
     wavelengths: str,
 ) -> "LedStack":
     from plsctl.acquire.store.folder import ScanFolder
-    from plsctl.process.aperture_files import is_stack_folder, read_stack
-    from plsctl.process.led_stack import stack_from_pass
+    from plsctl.process.aperture.files import is_stack_folder, read_stack
+    from plsctl.process.aperture.led_stack import stack_from_pass
 
     if not source.is_dir():
         raise UserError("there is no such folder.", file=source, hint="Name a scan's folder.")

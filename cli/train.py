@@ -152,7 +152,7 @@ def _describe(config: Any, as_json: bool) -> None:
     from plsctl.acquire.plans.recipes import recipe as frames_of
 
     if config.recipe is None and config.data != Path() and config.data.exists():
-        from plsctl.process.dataset import Dataset
+        from plsctl.process.dataset.reader import Dataset
 
         data = Dataset.open(config.data)
         name, images = data.recipe, len(data.labels)
@@ -176,7 +176,7 @@ def _describe(config: Any, as_json: bool) -> None:
 
 def _train(config: Any, fresh: bool, as_json: bool) -> None:
     from plsctl.models.run_folder import check_request
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset.reader import Dataset
 
     first_process = os.environ.get("RANK", "0") == "0"
     if first_process:  # of torchrun's processes: it speaks for all

@@ -40,7 +40,7 @@ def uncertainty(
     Example: plsctl uncertainty runs/first
     """
     from plsctl.models.run_folder import DEVICES, read_trained
-    from plsctl.process.dataset import Dataset
+    from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device, DEVICES)
     config, facts = read_trained(run)

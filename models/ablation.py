@@ -27,7 +27,7 @@ from plsctl.models.registry import model_spec
 from plsctl.models.report_scores import read_scores
 from plsctl.models.run import Run
 from plsctl.models.training import train
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 MEASURES = ("ssim", "ssim_shifted", "mae", "nucleus_dice")
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from plsctl.acquire.errors import UserError
 from plsctl.models.config import TrainingConfig
 from plsctl.models.symmetry import MASKED, Symmetry, find_symmetries, lights_of
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 
 def array_symmetries(config: TrainingConfig, data: Dataset) -> tuple[Symmetry, ...]:

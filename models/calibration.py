@@ -22,7 +22,7 @@ from plsctl.models.metrics import bootstrap_interval
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
 from plsctl.models.split_errors import SplitErrors, read_errors
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 BINS = 10
 RANKED_PIXELS = 200_000

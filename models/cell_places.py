@@ -11,7 +11,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.reader import PassReader
 from plsctl.models.tiling import Place
-from plsctl.process.cell_table import read_cells
+from plsctl.process.cells.table import read_cells
 
 
 class CellPlaces:

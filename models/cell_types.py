@@ -20,7 +20,7 @@ from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.data import to_colour
 from plsctl.models.intervals import measured_share
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 FEWEST_OF_A_TYPE = 8
 """Types with fewer labelled training cells cannot be learned and are left out."""

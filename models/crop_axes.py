@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from plsctl.process.scale_bar import bar_length_um
+from plsctl.process.pages.scale_bar import bar_length_um
 
 
 def draw_bar(axis: Axes, side_px: int, pixel_um: float, *, left_px: float = 0) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from plsctl.acquire.errors import UserError
 from plsctl.models.facts import Normalisation
 from plsctl.models.processes import ALONE, Processes
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 Counts = NDArray[np.uint8]
 

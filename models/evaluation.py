@@ -23,7 +23,7 @@ from plsctl.models.run import Run
 from plsctl.models.verdict import judge_run
 from plsctl.models.worst import count_categories, keep_corrections, worst_samples, write_worst
 from plsctl.models.worst_picture import draw_worst
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 BLOCK = 64
 """Samples read and predicted at once."""

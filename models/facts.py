@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from plsctl.acquire.files.settings import Settings
-from plsctl.process.dataset_records import DatasetFrame
+from plsctl.process.dataset.records import DatasetFrame
 
 FORMAT = "plsctl-run"
 VERSION = 1

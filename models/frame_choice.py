@@ -11,8 +11,8 @@ from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.facts import RunFacts
 from plsctl.models.tiling import FrameStainer
-from plsctl.process.alike import Frames
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.compatibility import Frames
+from plsctl.process.dataset.reader import Dataset
 
 SAME_PIXEL = 0.1
 """Pixels may differ by this share: cells of one type differ as much."""

@@ -14,7 +14,7 @@ from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.config import TrainingConfig
 from plsctl.models.data import some_of
 from plsctl.models.run import Run
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 FILE = "learned.csv"
 

@@ -17,10 +17,10 @@ from plsctl.acquire.arrays import Images, Mask
 from plsctl.models.intervals import measured_rate, measured_share
 from plsctl.models.lobes import count_lobes
 from plsctl.models.metrics import bootstrap_interval
-from plsctl.process.background import BACKGROUND_LEVEL
-from plsctl.process.cell_scale import RED_CELL_UM
-from plsctl.process.segmentation import segment, slide_settings
-from plsctl.process.segmentation_settings import SegmentationSettings
+from plsctl.process.segmentation.background import BACKGROUND_LEVEL
+from plsctl.process.segmentation.scale import RED_CELL_UM
+from plsctl.process.segmentation.segment import segment, slide_settings
+from plsctl.process.segmentation.settings import SegmentationSettings
 
 PRESENT_SHARE = 0.25
 """A nucleus of which less than this is covered by nuclei of the other image is not in it."""

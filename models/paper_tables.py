@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import suggest
 from plsctl.acquire.plans.recipes import RECIPES
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 BASE = "brightfield"
 """The recipe that the others are compared with."""

@@ -24,7 +24,7 @@ from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run
 from plsctl.models.tiling import FrameStainer, image_major
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 GPU_TILE_SHAPE_PX = (2048, 2048)
 

@@ -22,7 +22,7 @@ from plsctl.models.run import Run
 from plsctl.models.run_features import check_features, make_features
 from plsctl.models.run_folder import check_request
 from plsctl.models.start import describe_start, open_start
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 
 def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:

@@ -12,12 +12,12 @@ from plsctl.acquire.store.folder import ScanFolder
 from plsctl.models.report_result import cell_picture, dataset_picture, field_picture
 from plsctl.models.report_scores import read_scores, run_verdict, score_facts, score_sections
 from plsctl.models.report_stained import is_stained_plate, scan_of, stained_section
-from plsctl.process.dataset import Dataset
-from plsctl.process.report_counts import counts_section, left_out_section
-from plsctl.process.report_dataset import dataset_facts, dataset_sections
-from plsctl.process.report_page import Page, Section
-from plsctl.process.report_provenance import dataset_provenance, provenance, scan_provenance
-from plsctl.process.report_scan import scan_facts, scan_sections, scan_verdict, slide_of
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.report.counts import counts_section, left_out_section
+from plsctl.process.report.dataset import dataset_facts, dataset_sections
+from plsctl.process.report.page import Page, Section
+from plsctl.process.report.provenance import dataset_provenance, provenance, scan_provenance
+from plsctl.process.report.scan import scan_facts, scan_sections, scan_verdict, slide_of
 
 Kind = Literal["scan", "dataset", "run", "stained"]
 

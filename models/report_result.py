@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.reader import PassReader
 from plsctl.models.report_stained import scan_of
-from plsctl.process.dataset import Dataset
-from plsctl.process.page_pictures import comparison, enlarge
-from plsctl.process.report_dataset import as_image, sample_crops, used_samples
-from plsctl.process.report_fields import field_layers
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.pages.pictures import comparison, enlarge
+from plsctl.process.report.dataset import as_image, sample_crops, used_samples
+from plsctl.process.report.fields import field_layers
 
 _COLUMNS, _ROWS, _ZOOM, _GAP_PX = 4, 3, 3, 4
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
-from plsctl.process.dataset import Dataset
-from plsctl.process.page_pictures import tile_sets
-from plsctl.process.report_charts import curves
-from plsctl.process.report_dataset import as_image, bar_note, spread_samples
-from plsctl.process.report_page import Section, row
-from plsctl.process.report_provenance import Pairs, exposure_range
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.pages.pictures import tile_sets
+from plsctl.process.report.charts import curves
+from plsctl.process.report.dataset import as_image, bar_note, spread_samples
+from plsctl.process.report.page import Section, row
+from plsctl.process.report.provenance import Pairs, exposure_range
 
 _SHOWN = 16
 _NOT_SHOWN = {"data", "out", "model", "recipe", "target", "seed"}

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.page_tables import Best, Noted, Score, table
-from plsctl.process.report_charts import curves
-from plsctl.process.report_page import Section, verdict
+from plsctl.process.pages.tables import Best, Noted, Score, table
+from plsctl.process.report.charts import curves
+from plsctl.process.report.page import Section, verdict
 
 _NAMES = {
     "unstained": "the unstained image itself",

@@ -10,9 +10,9 @@ from plsctl.acquire.store.folder import ScanFolder, is_begun
 from plsctl.acquire.store.ome_zarr import read_group
 from plsctl.acquire.store.reader import PassReader
 from plsctl.models.stained_image import FORMAT, PASS_NAME
-from plsctl.process.page_pictures import picture
-from plsctl.process.report_page import Section, row
-from plsctl.process.report_scan import mosaic, slide_of
+from plsctl.process.pages.pictures import picture
+from plsctl.process.report.page import Section, row
+from plsctl.process.report.scan import mosaic, slide_of
 
 
 def is_stained_plate(path: Path) -> bool:

@@ -16,7 +16,7 @@ from plsctl.models.data import some_of, spread, to_colour
 from plsctl.models.device import choose_device
 from plsctl.models.perceptual import StainFeatures, VggFeatures, file_digest
 from plsctl.models.run import Run, read_tensors, write_tensors
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 Features = StainFeatures | ClassifierFeatures | VggFeatures
 

@@ -11,7 +11,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import load_settings
 from plsctl.models.config import TrainingConfig
 from plsctl.models.facts import VERSION, RunFacts
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 DEVICES = ("auto", "cpu", "cuda")
 

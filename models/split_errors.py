@@ -11,7 +11,7 @@ from plsctl.acquire.arrays import FloatArray, Images
 from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.learned import require_unseen
 from plsctl.models.prediction import Predictor
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 BLOCK = 64
 """Samples read and predicted at once."""

@@ -9,7 +9,7 @@ from plsctl.models.config import TrainingConfig
 from plsctl.models.networks import Generator
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run, build_network
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 
 def open_start(config: TrainingConfig, data: Dataset) -> Run | None:

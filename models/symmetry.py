@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import ALIGNED, CameraOrientation, rotate
 from plsctl.acquire.errors import UserError
-from plsctl.process.dataset_records import DatasetFrame
+from plsctl.process.dataset.records import DatasetFrame
 
 MASKED = -1
 

@@ -45,7 +45,7 @@ from plsctl.models.run_features import run_features
 from plsctl.models.schedule import learning_rate
 from plsctl.models.start import first_network
 from plsctl.models.validation import validate
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 
 class Trainer:

@@ -14,7 +14,7 @@ from plsctl.models.processes import launched_processes
 from plsctl.models.run import Run
 from plsctl.models.tensorboard import require_tensorboard
 from plsctl.models.trainer import Trainer
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 
 def train(

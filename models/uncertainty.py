@@ -26,7 +26,7 @@ from plsctl.models.perceptual import file_digest
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run, write_tensors
 from plsctl.models.split_errors import SplitErrors, read_errors
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 KEPT_BACK = 4
 """Every so many-th position of the validation split corrects the scale and is not learned from."""

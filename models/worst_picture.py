@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from plsctl.models.crop_axes import bar_text, draw_bar
 from plsctl.models.prediction import Predictor
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 COLUMNS = 5
 """Samples beside each other, each of them three crops wide."""

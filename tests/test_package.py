@@ -39,11 +39,14 @@ def test_every_folder_with_an_init_is_packaged() -> None:
 
 @pytest.mark.parametrize(
     ("package", "folder"),
-    [("plsctl.hardware_configs", "hardware_configs"), ("plsctl.process", "process/page_files")],
+    [
+        ("plsctl.hardware_configs", "hardware_configs"),
+        ("plsctl.process.pages", "process/pages/page_files"),
+    ],
 )
 def test_files_that_are_no_modules_are_packaged(package: str, folder: str) -> None:
     patterns = PROJECT["tool"]["setuptools"]["package-data"][package]
-    base = ROOT / package.removeprefix("plsctl.")
+    base = ROOT / package.removeprefix("plsctl.").replace(".", "/")
     packaged = {path for pattern in patterns for path in base.glob(pattern)}
     files = {path for path in (ROOT / folder).iterdir() if path.is_file()}
     assert {path for path in files if path.suffix != ".py"} <= packaged

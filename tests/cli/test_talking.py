@@ -21,7 +21,7 @@ from plsctl.cli.training_progress import TrainingProgress
 from plsctl.models.checkpoint import StepReport
 from plsctl.models.config import TrainingConfig
 from plsctl.models.facts import Normalisation, RunFacts
-from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.dataset.writer import DatasetWriter
 
 
 class Clock:

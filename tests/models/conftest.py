@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.dataset.writer import DatasetWriter
 
 SIDE_PX = 24
 

@@ -27,7 +27,7 @@ from plsctl.models.paper_tables import (
 )
 from plsctl.models.registry import network_parameters
 from plsctl.models.run import Run
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 OPTIONS: dict[str, Any] = {
     "blocks": 1, "width": 4, "batch": 8, "learning_rate": 5e-3, "epochs": 2, "device": "cpu",

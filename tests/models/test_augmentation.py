@@ -22,8 +22,8 @@ from plsctl.models.config import config_from_options
 from plsctl.models.run import Run
 from plsctl.models.symmetry import Symmetry, find_symmetries, lights_of
 from plsctl.models.training import train
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_records import DatasetFrame
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.records import DatasetFrame
 from plsctl.sim.smear import Layers, Smear
 from plsctl.sim.smear_settings import SmearSettings
 from plsctl.sim.view import View

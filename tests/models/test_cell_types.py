@@ -12,7 +12,7 @@ import torch
 from plsctl.acquire.errors import UserError
 from plsctl.models import cell_types
 from plsctl.models.cell_types import CellTypeReader
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 
 def test_agreement_counts_cells_that_look_like_another_type(

@@ -19,7 +19,7 @@ from plsctl.models.config import config_from_options
 from plsctl.models.losses import perceptual
 from plsctl.models.perceptual import file_digest
 from plsctl.models.training import train
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 
 def test_maps_are_the_classifiers_own_before_activation_at_unit_variance() -> None:

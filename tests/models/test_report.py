@@ -25,8 +25,8 @@ from plsctl.models.report import kind_of, write_report
 from plsctl.models.report_scores import run_verdict, score_sections
 from plsctl.models.run import Run
 from plsctl.models.training import train
-from plsctl.process.report_fields import field_layers
-from plsctl.process.report_scan import mosaic
+from plsctl.process.report.fields import field_layers
+from plsctl.process.report.scan import mosaic
 
 PIXEL_UM = 0.293
 SHAPE = (96, 128)

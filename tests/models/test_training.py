@@ -29,7 +29,7 @@ from plsctl.models.schedule import learning_rate
 from plsctl.models.trainer import Trainer
 from plsctl.models.training import train
 from plsctl.models.validation import similarity
-from plsctl.process.dataset import Dataset
+from plsctl.process.dataset.reader import Dataset
 
 WHOLE: dict[str, Any] = {
     "epochs": 10, "average": 0.9, "schedule": "cosine", "learning_rate": 5e-3

@@ -18,7 +18,7 @@ from plsctl.models.worst import (
     worst_samples,
     write_worst,
 )
-from plsctl.process.quality import FLAGS
+from plsctl.process.quality.flags import FLAGS
 
 
 def test_the_worst_come_first_with_what_quality_control_says() -> None:

@@ -20,10 +20,10 @@ from plsctl.acquire.roles import Operator, Roles
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import open_scan
 from plsctl.acquire.store.records import PASSES
-from plsctl.process.cells import StainedCellFinder
-from plsctl.process.judge import BrightfieldJudge
-from plsctl.process.registration import CoarseRegistrar
-from plsctl.process.sharpness import GradientFocusJudge
+from plsctl.process.cells.field_judge import BrightfieldJudge
+from plsctl.process.cells.finder import StainedCellFinder
+from plsctl.process.focus.sharpness import GradientFocusJudge
+from plsctl.process.matching.slide_registration import CoarseRegistrar
 from plsctl.sim.backend import open_world
 from plsctl.sim.cells import Cell
 from plsctl.sim.world import World

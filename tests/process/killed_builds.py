@@ -17,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from plsctl.process import build, build_cutting
-from plsctl.process.dataset import Dataset
-from plsctl.process.samples import cut_position
+from plsctl.process.building import builder as build
+from plsctl.process.building import cutting as build_cutting
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.samples.position import cut_position
 
 SHARD = 4
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}

@@ -14,10 +14,10 @@ import pytest
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.cli.app import app
-from plsctl.process.build import build_dataset
-from plsctl.process.build_settings import BuildSettings
-from plsctl.process.dataset import Dataset
-from plsctl.process.splits import SplitSettings
+from plsctl.process.building.builder import build_dataset
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.samples.settings import BuildSettings
 
 UNDIVIDED = SplitSettings(ratios=None)
 
@@ -74,7 +74,7 @@ def test_a_scan_for_reading_only_gives_its_data_set(
     def refuse(folder: ScanFolder, *_: object, **options: object) -> None:
         raise OSError(30, "Read-only file system", str(folder.cells))
 
-    monkeypatch.setattr("plsctl.process.cell_fates.write_cells", refuse)
+    monkeypatch.setattr("plsctl.process.building.cell_fates.write_cells", refuse)
     said: list[str] = []
     result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
     assert len(Dataset.open(result.path)) == result.samples

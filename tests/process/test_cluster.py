@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.process import cluster
-from plsctl.process.build import build_dataset
-from plsctl.process.cluster import cluster_workers
-from plsctl.process.splits import SplitSettings
+from plsctl.process.building.builder import build_dataset
+from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.workers import dask_cluster as cluster
+from plsctl.process.workers.dask_cluster import cluster_workers
 
 distributed = pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 UNDIVIDED = SplitSettings(ratios=None)

@@ -11,9 +11,9 @@ import pytest
 import zarr
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.splits import assign_splits, thin_training
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import assign_splits, thin_training
+from plsctl.process.dataset.writer import DatasetWriter
 
 FRAMES = [{"label": "brightfield"}, {"label": "plate-1"}, {"label": "arm1-24:low"}]
 

@@ -13,11 +13,11 @@ import pytest
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.cli.app import app
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_merge import merge_datasets
-from plsctl.process.dataset_rewrite import rewrite_table
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.labels import join_labels, read_labels
+from plsctl.process.dataset.labels import join_labels, read_labels
+from plsctl.process.dataset.merge import merge_datasets
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.rewrite import rewrite_table
+from plsctl.process.dataset.writer import DatasetWriter
 
 FRAMES = [
     {"label": f.label, "exposure_ms": 2.0, "gain": 1.0, "brightness": 1.0} for f in recipe("le8deg")

@@ -7,7 +7,7 @@ import pytest
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.records import FrameRecord
-from plsctl.process.dataset_records import DatasetFrame, parse_attributes
+from plsctl.process.dataset.records import DatasetFrame, parse_attributes
 
 TAKEN = FrameRecord(
     label="arm1-24:low", led="arm1-24", variant="low", leds=(5,), exposure_ms=4.0, gain=1.5,

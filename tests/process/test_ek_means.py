@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from plsctl.acquire.errors import UserError
 from plsctl.cli.app import app
-from plsctl.process.cell_crops import Method, segment_crop, shows_one_cell
-from plsctl.process.ek_means import ek_means, fuzzy_c_means, k_means
 from plsctl.process.image_files import read_image, write_image
+from plsctl.process.segmentation.ek_means import ek_means, fuzzy_c_means, k_means
+from plsctl.process.segmentation.single_cells import Method, segment_crop, shows_one_cell
 
 COLOURS = np.array([[90, 50, 130], [205, 165, 190], [240, 238, 235]])
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.cli.app import app
-from plsctl.process.focus_stacking import FocusStackSettings, focus_stack, harris_response
-from plsctl.process.frame_alignment import align_frames
+from plsctl.process.focus.alignment import align_frames
+from plsctl.process.focus.stacking import FocusStackSettings, focus_stack, harris_response
 from plsctl.process.image_files import read_image, write_image
 from plsctl.sim.backend import open_world
 

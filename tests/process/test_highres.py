@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.highres import find_highres, match_highres, reduce_highres
-from plsctl.process.locate import locate_by_log
+from plsctl.process.matching.highres import find_highres, match_highres, reduce_highres
+from plsctl.process.matching.locate import locate_by_log
 
 TRUE_RATIO = 5.03
 

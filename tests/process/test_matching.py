@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from skimage import metrics
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.field_match import FieldAligner, match_position
-from plsctl.process.fine_alignment import align_crop, cell_weights, similarity_map
-from plsctl.process.locate import locate_by_edges
-from plsctl.process.matching import match_fields, search_margin_px
-from plsctl.process.similarity import Similarity
+from plsctl.process.matching.correlation import match_fields, search_margin_px
+from plsctl.process.matching.fields import FieldAligner, match_position
+from plsctl.process.matching.fine_alignment import align_crop, cell_weights, similarity_map
+from plsctl.process.matching.locate import locate_by_edges
+from plsctl.process.matching.similarity import Similarity
 
 
 def test_similarity_of_all_shifts_is_that_of_scikit_image_for_each() -> None:

@@ -16,14 +16,14 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.plan import frame_records
 from plsctl.acquire.store.records import FrameRecord
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.frame_statistics import exchange_gain
-from plsctl.process.quality import QualitySettings, flag_samples, load_quality
-from plsctl.process.quality_content import measure_content
-from plsctl.process.quality_focus import detail_ratio
-from plsctl.process.quality_frames import frame_agreement, learn_frames
-from plsctl.process.quality_slides import exclude_rejected, judge_slides
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.writer import DatasetWriter
+from plsctl.process.focus.quality_focus import detail_ratio
+from plsctl.process.quality.content import measure_content
+from plsctl.process.quality.flags import QualitySettings, flag_samples, load_quality
+from plsctl.process.quality.frame_statistics import exchange_gain
+from plsctl.process.quality.frames import frame_agreement, learn_frames
+from plsctl.process.quality.slides import exclude_rejected, judge_slides
 from plsctl.sim.backend import open_world
 from plsctl.sim.world import World
 

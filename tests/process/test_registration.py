@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import FieldPair, FieldView
-from plsctl.process.judge import BrightfieldJudge
-from plsctl.process.registration import CoarseRegistrar
+from plsctl.process.cells.field_judge import BrightfieldJudge
+from plsctl.process.matching.slide_registration import CoarseRegistrar
 
 CAMERA_ROTATION_DEG = 0.7
 Image = NDArray[np.uint8]

@@ -13,16 +13,16 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.page_pictures import comparison, picture
-from plsctl.process.page_tables import Score, table
-from plsctl.process.report_charts import Axis, colour_cloud, curves, led_map, points
-from plsctl.process.report_counts import counts_section, left_out_section
-from plsctl.process.report_dataset import brightened, dataset_facts, dataset_sections
-from plsctl.process.report_page import Page, Section
-from plsctl.process.scale_bar import bar_length_um, scale_bar
-from plsctl.process.splits import assign_splits
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import assign_splits
+from plsctl.process.dataset.writer import DatasetWriter
+from plsctl.process.pages.pictures import comparison, picture
+from plsctl.process.pages.scale_bar import bar_length_um, scale_bar
+from plsctl.process.pages.tables import Score, table
+from plsctl.process.report.charts import Axis, colour_cloud, curves, led_map, points
+from plsctl.process.report.counts import counts_section, left_out_section
+from plsctl.process.report.dataset import brightened, dataset_facts, dataset_sections
+from plsctl.process.report.page import Page, Section
 
 
 def test_a_page_holds_everything_itself(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.process import build_cutting
-from plsctl.process.build import BuildResult, build_dataset
-from plsctl.process.build_settings import BuildSettings
-from plsctl.process.dataset import Dataset
-from plsctl.process.kept_samples import read_samples, write_samples
-from plsctl.process.samples import PositionSamples, cut_position
-from plsctl.process.splits import SplitSettings
+from plsctl.process.building import cutting as build_cutting
+from plsctl.process.building.builder import BuildResult, build_dataset
+from plsctl.process.building.kept_samples import read_samples, write_samples
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.samples.position import PositionSamples, cut_position
+from plsctl.process.samples.settings import BuildSettings
 
 KILLS = 6
 UNDIVIDED = SplitSettings(ratios=None)

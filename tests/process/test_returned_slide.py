@@ -20,7 +20,7 @@ from plsctl.acquire.scanning.scan import Scan, open_scan
 from plsctl.acquire.scanning.slide_search import SlideSearch
 from plsctl.acquire.store.folder import load_transform
 from plsctl.cli.roles import make_roles
-from plsctl.process.registration import CoarseRegistrar
+from plsctl.process.matching.slide_registration import CoarseRegistrar
 from plsctl.sim.backend import open_world
 
 SLIDE = """\

@@ -22,11 +22,11 @@ from typer.testing import CliRunner
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.whole_files import locked
 from plsctl.cli.app import app
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.review import Query, Review
-from plsctl.process.review_page import write_page
-from plsctl.process.review_server import review_server
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.writer import DatasetWriter
+from plsctl.process.review.page import write_page
+from plsctl.process.review.server import review_server
+from plsctl.process.review.session import Query, Review
 
 COUNT = 30
 POOREST = [7, 21, 3]

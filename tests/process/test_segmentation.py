@@ -14,11 +14,15 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
-from plsctl.process.background import BACKGROUND_LEVEL, fit_background, flatten_background
 from plsctl.process.image_files import read_image
-from plsctl.process.red_cells import red_cell_diameter_px
-from plsctl.process.segmentation import segment, slide_settings
-from plsctl.process.segmentation_settings import HsvLimits, SegmentationSettings
+from plsctl.process.segmentation.background import (
+    BACKGROUND_LEVEL,
+    fit_background,
+    flatten_background,
+)
+from plsctl.process.segmentation.red_cells import red_cell_diameter_px
+from plsctl.process.segmentation.segment import segment, slide_settings
+from plsctl.process.segmentation.settings import HsvLimits, SegmentationSettings
 from plsctl.sim.backend import open_world
 
 Image = NDArray[np.uint8]

@@ -11,12 +11,12 @@ import pytest
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location
-from plsctl.process.build import build_dataset
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_merge import merge_datasets
-from plsctl.process.dataset_rewrite import redivide
-from plsctl.process.dataset_writer import DatasetWriter
-from plsctl.process.splits import SplitSettings
+from plsctl.process.building.builder import build_dataset
+from plsctl.process.dataset.merge import merge_datasets
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.rewrite import redivide
+from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.dataset.writer import DatasetWriter
 
 pytest.importorskip("upath", reason="the extra `stores` is not installed")
 s3fs = pytest.importorskip("s3fs", reason="the extra `stores` is not installed")

@@ -23,15 +23,15 @@ from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 from plsctl.cli.app import app
-from plsctl.process.aperture_field import TileSettings, reconstruct_field
-from plsctl.process.aperture_files import read_stack
-from plsctl.process.aperture_geometry import check_geometry
-from plsctl.process.aperture_samples import add_synthetic_aperture, decode
-from plsctl.process.dataset import Dataset
-from plsctl.process.dataset_writer import DatasetWriter
+from plsctl.process.aperture.field import TileSettings, reconstruct_field
+from plsctl.process.aperture.files import read_stack
+from plsctl.process.aperture.led_check import check_geometry
+from plsctl.process.aperture.led_stack import LedStack, stack_from_pass
+from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct
+from plsctl.process.aperture.samples import add_synthetic_aperture, decode
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.image_files import read_image
-from plsctl.process.led_stack import LedStack, stack_from_pass
-from plsctl.process.synthetic_aperture import ApertureSettings, reconstruct
 
 WAVELENGTH_UM = 0.53
 IMAGING = Imaging(0.1, 1.0, 1.845, (64, 64), (WAVELENGTH_UM,) * 3)

@@ -1,0 +1,1 @@
+"""Synthetic aperture from many LEDs."""

@@ -1,0 +1,332 @@
+"""Scans in, data set out: every position cut, in parallel (papers/002, section 3.1.3)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import is_remote
+from plsctl.acquire.files.whole_files import locked
+from plsctl.acquire.words import counted
+from plsctl.process.building.build_table import with_labels, with_splits
+from plsctl.process.building.cell_fates import note_fates
+from plsctl.process.building.cutting import cut_positions
+from plsctl.process.building.finishing import judge
+from plsctl.process.building.inputs import (
+    check_alike,
+    identity,
+    open_scan,
+    position_jobs,
+    text_hash,
+    unfinished_passes,
+)
+from plsctl.process.building.kept_samples import CutPosition
+from plsctl.process.building.preparation import prepare
+from plsctl.process.building.progress import FOLDER, BuildProgress, forget, recalled, sealed_as
+from plsctl.process.cells.finder import StainedCellFinder
+from plsctl.process.dataset.files import read_table, refuse_existing, unfinished_folder
+from plsctl.process.dataset.format import TABLE_NAME
+from plsctl.process.dataset.labels import read_labels
+from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.dataset.writer import DatasetWriter
+from plsctl.process.quality.flags import QualitySettings, count_flags
+from plsctl.process.quality.frames import FrameReference
+from plsctl.process.samples.highres_scale import HighresScale
+from plsctl.process.samples.settings import BuildSettings
+from plsctl.process.workers.local import Workers, local_workers
+
+Progress = Callable[[str, int, int], None]
+"""What is being done, how much of it is done, and how much there is (0: nothing is counted)."""
+
+
+FINDING = "finding white cells in scans"
+
+SHARD = 128
+"""Samples to a file of the data set."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build yielded: samples, positions looked at, and the cells dropped by reason.
+
+    `resumed` of the positions were taken over from a build that had been stopped. Of the samples
+    `excluded` are in no split, for which reason; `slides` says of each slide whether it was
+    accepted (`SlideVerdict.facts`).
+    """
+
+    path: Path
+    samples: int
+    positions: int
+    dropped: dict[str, int]
+    seconds: float
+    resumed: int
+    excluded: dict[str, int]
+    slides: list[dict[str, object]]
+
+
+def build_dataset(
+    scans: Sequence[Path],
+    out: Path,
+    settings: BuildSettings | None = None,
+    *,
+    split: SplitSettings | None = None,
+    labels: Path | None = None,
+    quality: QualitySettings | None = None,
+    workers: int | AbstractContextManager[Workers] = 1,
+    overwrite: bool = False,
+    shard: int = SHARD,
+    progress: Progress = lambda what, done, total: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> BuildResult:
+    """Cut the white cells of scans into a data set.
+
+    A build that was killed goes on where it stopped when it is called again, unless settings or
+    scans changed. The data set is the same, byte for byte, however often that happened and
+    however many workers there were.
+
+    Parameters
+    ----------
+    scans
+        Scan folders with an unstained and a stained pass; `cells.csv` is made where it is missing.
+        When any of them has a 100x pass, every sample must have a 100x target.
+    out
+        The data set to write, `*.zarr`; it has this name only once it is whole.
+    labels
+        A table of labels of the samples, such as their types; see `join_labels`.
+    quality
+        Limits of quality control, and what it leaves out.
+    workers
+        Processes on this machine, or workers of another kind (`cluster_workers`).
+    shard
+        Samples to a file of the data set.
+    progress
+        Called with what is being done, how much of it is done, and how much there is.
+    say
+        Called with what a user should know.
+
+    Raises
+    ------
+    UserError
+        When a pass is missing, the scans' recipes differ, or no sample is left.
+    """
+    began = time.monotonic()
+    settings, split = settings or BuildSettings(), split or SplitSettings()
+    build = _Build(scans, out, settings, split, labels, quality or QualitySettings(), shard, say)
+    crew = local_workers(workers) if isinstance(workers, int) else workers
+    if build.was_finishing():
+        with local_workers(1) as alone:
+            build.find_cells(alone, progress)
+    if build.is_published():
+        say(f"{out} was whole already; only the last notes were missing.")
+        return build.conclude(began)
+    if not build.is_being_copied():
+        refuse_existing(out, overwrite)
+    (build.part / FOLDER).mkdir(parents=True, exist_ok=True)
+    with locked(build.part / FOLDER), crew as hands:
+        writer, resumed = build.run(hands, progress)
+    writer.publish()
+    return build.conclude(began, resumed)
+
+
+class _Build:
+    """One build, step by step."""
+
+    def __init__(
+        self,
+        scans: Sequence[Path],
+        out: Path,
+        settings: BuildSettings,
+        split: SplitSettings,
+        labels: Path | None,
+        quality: QualitySettings,
+        shard: int,
+        say: Callable[[str], None],
+    ) -> None:
+        self._folders = [open_scan(path) for path in scans]
+        self._readers = [folder.open_pass("unstained") for folder in self._folders]
+        for text in (*check_alike(self._readers), *unfinished_passes(self._folders)):
+            say(text)
+        self._out, self._settings, self._split, self._shard = out, settings, split, shard
+        self._labels, self._quality, self.say = labels, quality, say
+        text = "" if labels is None else str(read_labels(labels).to_csv())
+        limits = quality.model_dump_json()
+        self._closing = {
+            **split.facts(),
+            "labels": text_hash([text]),
+            "quality": text_hash([limits]),
+        }
+        self.part = unfinished_folder(out)
+        # Where a build that was sealed keeps its notes until it is concluded.
+        self._whole = self.part if is_remote(out) else out
+        highres = any(folder.pass_path("highres").is_dir() for folder in self._folders)
+        self._targets = ("20x", "100x") if highres else ("20x",)
+
+    def was_finishing(self) -> bool:
+        """Whether an earlier build may have been killed at its end; `identity` tells which."""
+        return (self._whole / FOLDER).is_dir()
+
+    def is_published(self) -> bool:
+        """Whether an earlier build was killed after the data set had got its name."""
+        if is_remote(self._out) or not self.was_finishing():
+            return False
+        if sealed_as(self._out, self._identity()) == self._closing:
+            return True
+        forget(self._out)
+        return False
+
+    def is_being_copied(self) -> bool:
+        """Whether an earlier build was killed while its data set went into an object store."""
+        if not is_remote(self._out) or not self.was_finishing():
+            return False
+        if sealed_as(self.part, self._identity()) != self._closing:
+            return False
+        # Another one may stand there: data sets of one name share their unfinished folder.
+        return not (self._out / "zarr.json").exists() or all(
+            (self._out / name).read_text("utf-8") == (self.part / name).read_text("utf-8")
+            for name in ("zarr.json", TABLE_NAME)
+        )
+
+    def _seal(
+        self,
+        writer: DatasetWriter,
+        positions: Sequence[CutPosition],
+        references: Sequence[FrameReference | None],
+    ) -> None:
+        """Add flags, labels and splits; the data set lacks but its name then."""
+        table = writer.table
+        if not len(table):
+            dropped = ", ".join(
+                f"{count} {reason}" for reason, count in _dropped(positions).items()
+            )
+            raise UserError(
+                f"no sample is left for {self._out}; cells dropped: {dropped or 'none found'}.",
+                hint="docs/processing.md says what the reasons mean.",
+            )
+        slides = [reader.attributes.slide for reader in self._readers]
+        by_slide = dict(zip(slides, self._by_scan(positions), strict=True))
+        of_slide = dict(zip(slides, references, strict=True))
+        judged = judge(table, by_slide, of_slide, self._quality)
+        table = judged.table
+        writer.add_facts({"quality": judged.facts(self._quality)})
+        for sentence in judged.sentences(self._quality):
+            self.say(sentence)
+        side = self._settings.crop_px
+        if not 48 < side < 80:
+            self.say(
+                f"Limits of quality control were found for crops of 64 px: with {side} px look at "
+                "what it leaves out, and set others (docs/quality.md)."
+            )
+        if self._labels is not None:
+            table = with_labels(table, self._labels, self.say)
+        reach_um = self._readers[0].attributes.pixel_um * (
+            self._settings.crop_px + 2 * self._settings.margin_px
+        )
+        table = with_splits(table, self._split, reach_um, self.say)
+        writer.seal(table)
+
+    def _identity(self) -> dict[str, str]:
+        """What all samples depend on; the cells must have been found."""
+        return identity(self._folders, self._settings, self._shard)
+
+    def run(self, workers: Workers, progress: Progress) -> tuple[DatasetWriter, int]:
+        """Cut what is not cut yet; everything but the name, and the number of positions kept."""
+        self.find_cells(workers, progress)
+        state = BuildProgress(self.part, self._identity())
+        try:
+            if state.changed:
+                self.say(f"{' and '.join(state.changed)} changed since the build that was stopped: "
+                    "it starts over.")  # fmt: skip
+            resumed = len(state.finished)
+            if resumed:
+                were = "was" if resumed == 1 else "were"
+                self.say(f"{counted(resumed, 'position')} {were} finished before, and kept.")
+            highres = "100x" in self._targets
+            scales, references = prepare(self._folders, workers, state, highres, progress)
+            jobs = [
+                job
+                for folder, scale, frames in zip(self._folders, scales, references, strict=True)
+                for job in position_jobs(folder, scale, self._settings, frames)
+            ]
+            with self._writer(scales, state) as writer:
+                state.go_on(writer)
+                cut_positions(workers, jobs, state, writer, progress)
+                progress("judging the samples", 0, 0)
+                self._seal(writer, state.done, references)
+            state.note_sealed(self._closing)
+        finally:
+            state.close()
+        return writer, resumed
+
+    def find_cells(self, workers: Workers, progress: Progress) -> None:
+        """Write `cells.csv` of the scans that have none yet."""
+        missing = [folder.path for folder in self._folders if not folder.cells.exists()]
+        if missing:
+            progress(FINDING, 0, len(missing))
+        for done, _ in enumerate(workers.run(StainedCellFinder().find, missing), start=1):
+            progress(FINDING, done, len(missing))
+
+    def _writer(self, scales: Sequence[HighresScale | None], state: BuildProgress) -> DatasetWriter:
+        attributes = self._readers[0].attributes
+        measured = [asdict(scale) for scale in scales if scale is not None]
+        return DatasetWriter(
+            self._out,
+            attributes.frames,
+            recipe=attributes.recipe,
+            pixel_um=attributes.pixel_um,
+            crop_px=self._settings.crop_px,
+            margin_px=self._settings.margin_px,
+            targets=self._targets,
+            facts={
+                "slides": sorted({reader.attributes.slide for reader in self._readers}),
+                "black_level": attributes.black_level * 255.0 / attributes.full_scale,  # 8 bits
+                "full_scale": 255,
+                "camera_rotation_deg": attributes.camera_rotation_deg,
+                "highres_scales": measured,
+            },
+            shard=self._shard,
+            overwrite=True,  # refused before anything was cut
+            kept=state.rows_written(self._targets),
+        )
+
+    def conclude(self, began: float, resumed: int = 0) -> BuildResult:
+        """Note in every scan what became of its cells, and clear away what a resume needed."""
+        base = self._whole
+        positions = recalled(base)
+        table = read_table(base)
+        parts = self._by_scan(positions)
+        for folder, reader, part in zip(self._folders, self._readers, parts, strict=True):
+            try:
+                note_fates(folder, reader.attributes.slide, table, part)
+            except (OSError, UserError) as error:  # scans may be for reading only
+                self.say(f"What became of the cells of {folder.path} is not noted there: {error}")
+        attributes = json.loads((base / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+        forget(base, all_of_it=base == self.part)
+        return BuildResult(
+            self._out,
+            len(table),
+            len(positions),
+            _dropped(positions),
+            time.monotonic() - began,
+            resumed,
+            count_flags(table["excluded"]),
+            attributes["plsctl"]["quality"]["slides"],
+        )
+
+    def _by_scan(self, positions: Sequence[CutPosition]) -> list[Sequence[CutPosition]]:
+        """The positions of all scans, divided by scan."""
+        counts = [len(folder.open_pass("stained").names) for folder in self._folders]
+        ends = list(accumulate(counts))
+        return [positions[end - count : end] for count, end in zip(counts, ends, strict=True)]
+
+
+def _dropped(positions: Sequence[CutPosition]) -> dict[str, int]:
+    """How many cells were dropped for each reason."""
+    found = Counter(fate for done in positions for fate in done.fates.values() if fate != "sample")
+    return dict(sorted(found.items()))

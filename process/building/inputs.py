@@ -1,0 +1,179 @@
+"""What a data set is built from: scans checked against each other, their cells, their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import is_remote
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.words import counted
+from plsctl.process.cells.table import NUMBERS, read_cells
+from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, refuse_other_optics
+from plsctl.process.quality.frames import FrameReference
+from plsctl.process.samples.highres_scale import HighresScale
+from plsctl.process.samples.highres_targets import HighresPlaces
+from plsctl.process.samples.position import PositionJob
+from plsctl.process.samples.settings import BuildSettings
+
+
+def open_scan(path: Path) -> ScanFolder:
+    """A scan with its unstained and its stained pass.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, a pass is missing, or it does not say where the slide lies.
+    """
+    if not path.is_dir():
+        raise UserError(
+            "this scan folder does not exist.",
+            file=path,
+            hint="Name the folder that plsctl scan wrote, such as scans/S001.",
+        )
+    # Workers of a cluster stand in folders of their own.
+    folder = ScanFolder(path if is_remote(path) else path.absolute())
+    for name in ("unstained", "stained"):
+        folder.open_pass(name)
+    load_transform(folder)
+    return folder
+
+
+def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:
+    """A sentence for each pass that was stopped: its cells are not all of the slide's."""
+    return [
+        f"The pass {name} of {folder.path.name} is not finished; "
+        f"what is used of it: {counted(len(reader.names), 'position')}."
+        for folder in folders
+        for name in ("unstained", "stained", "highres")
+        if folder.pass_path(name).is_dir()
+        and not (reader := folder.open_pass(name)).attributes.finished
+    ]
+
+
+def check_alike(readers: Sequence[PassReader]) -> list[str]:
+    """One data set holds one recipe from one camera and LED array; others would not compare.
+
+    Returns
+    -------
+    A sentence for each scan that was exposed differently from the first.
+
+    Raises
+    ------
+    UserError
+        Naming the scan that differs from the first.
+    """
+    first = readers[0]
+    taken = [_taken(reader) for reader in readers]
+    for other, how in zip(readers[1:], taken[1:], strict=True):
+        if other.labels != first.labels:
+            raise UserError(
+                f"its recipe '{other.attributes.recipe}' differs from "
+                f"'{first.attributes.recipe}' of {first.path.parent.name}.",
+                file=other.path,
+                hint="Build scans of different recipes into data sets of their own.",
+            )
+        refuse_other_optics(taken[0], how)
+    names = [reader.attributes.slide for reader in readers]
+    for reader, name in zip(readers, names, strict=True):
+        if names.count(name) > 1:
+            raise UserError(
+                f"two of the scans are of slide {name}.",
+                file=reader.path.parent,
+                hint="Name each scan once, and give every slide a name of its own.",
+            )
+    return exposures_that_differ(taken[0], taken[1:])
+
+
+def _taken(reader: PassReader) -> Taken:
+    attributes = reader.attributes
+    return Taken(
+        reader.path.parent.name,
+        reader.path,
+        attributes.pixel_um,
+        attributes.camera_rotation_deg,
+        attributes.black_level / attributes.full_scale,
+        attributes.frames,
+    )
+
+
+def position_jobs(
+    folder: ScanFolder,
+    scale: HighresScale | None,
+    settings: BuildSettings,
+    frames: FrameReference | None = None,
+) -> list[PositionJob]:
+    """One job per position of the stained pass, with its cells."""
+    cells = _cells(folder)
+    by_position = dict(tuple(cells.groupby("position", sort=False)))
+    none = cells.iloc[:0]
+    places = HighresPlaces(folder)
+    jobs = []
+    names = folder.open_pass("stained").names
+    unknown = cells[~cells["position"].isin(names)]
+    if len(unknown):
+        raise UserError(
+            f"cell {unknown['cell'].iloc[0]} lies in position {unknown['position'].iloc[0]}, which "
+            "the stained pass has not.",
+            file=folder.cells,
+            field="position",
+            hint="Delete the file and run plsctl find-cells.",
+        )
+    for name in names:
+        mine = by_position.get(name, none)
+        near = places.near(mine) if scale is not None else ()
+        jobs.append(PositionJob(folder.path, name, mine, scale, settings, frames, near))
+    return jobs
+
+
+def _cells(folder: ScanFolder) -> pd.DataFrame:
+    """The columns that cutting needs: not what an earlier build noted in `cells.csv`."""
+    return read_cells(folder)[[*NUMBERS, "position"]]
+
+
+def identity(
+    folders: Sequence[ScanFolder], settings: BuildSettings, layout: object
+) -> dict[str, str]:
+    """All that the samples depend on, a hash for each kind; the kinds are words for a message.
+
+    Pixels come in by the checksums that a scan keeps of its frames.
+    """
+    libraries = {
+        name: version(name)
+        for name in ("plsctl", "numpy", "scipy", "opencv-python-headless", "tensorstore")
+    }
+    parts = {
+        "the software": text_hash([json.dumps(libraries)]),
+        "the settings": text_hash([settings.model_dump_json(), json.dumps(layout)]),
+    }
+    for folder in folders:
+        slide = folder.open_pass("unstained").attributes.slide
+        parts[f"the scan {slide}"] = text_hash(_scan_texts(folder))
+    return parts
+
+
+def _scan_texts(folder: ScanFolder) -> Iterable[str]:
+    yield folder.transform.read_text(encoding="utf-8")
+    yield str(_cells(folder).to_csv(index=False))
+    for name in ("unstained", "stained", "highres"):
+        if not folder.pass_path(name).is_dir():
+            continue
+        reader = folder.open_pass(name)
+        yield reader.attributes.model_dump_json(exclude={"finished"})
+        for position in reader.names:
+            yield json.dumps([position, reader.facts(position)])
+
+
+def text_hash(texts: Iterable[str]) -> str:
+    """One hash of several texts."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(f"{len(text)} {text}".encode())
+    return digest.hexdigest()[:32]

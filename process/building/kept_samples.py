@@ -1,0 +1,110 @@
+"""The samples of a position in a file of their own, until the data set has them.
+
+The process that cuts a position writes the file; the one that writes the data set reads it. Between
+two processes this is quicker than a pipe, and a build that was killed finds it again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from plsctl.acquire.errors import UserError, disk_error
+from plsctl.process.samples.position import PositionJob, PositionSamples, cut_position
+
+SUFFIX = ".samples"
+
+
+@dataclass(frozen=True)
+class CutPosition:
+    """What the journal keeps of a position: its rows, one per sample, and its cells' fates."""
+
+    rows: pd.DataFrame
+    fates: dict[int, str]
+
+
+@dataclass(frozen=True)
+class FileJob:
+    """A position to cut, and the file that its samples shall be in."""
+
+    job: PositionJob
+    file: Path
+
+
+def cut_into_file(wanted: FileJob) -> Path:
+    """Cut a position and write its samples; the file, which has not got its name yet."""
+    partial = unfinished(wanted.file)
+    write_samples(partial, cut_position(wanted.job))
+    return partial
+
+
+def unfinished(file: Path) -> Path:
+    """Where this process writes what shall be in a file; no other one writes there."""
+    return file.with_suffix(f".{os.getpid()}.part")
+
+
+def write_samples(path: Path, samples: PositionSamples) -> None:
+    """Write a file of samples.
+
+    It holds the text of `samples_text`, the stacks and the targets in the order that the text
+    names, each in NumPy's own format and not compressed: it is read once and deleted.
+    """
+    text = np.frombuffer(samples_text(samples).encode(), np.uint8)
+    try:
+        with path.open("wb") as file:
+            for array in (text, samples.stacks, *samples.targets.values()):
+                np.save(file, array)
+    except OSError as error:
+        raise disk_error(error, path.parent) from None
+
+
+def read_samples(path: Path) -> PositionSamples:
+    """What `write_samples` wrote.
+
+    Raises
+    ------
+    UserError
+        When the file is damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            text = np.load(file).tobytes().decode()
+            names = json.loads(text)["targets"]
+            stacks = np.load(file)
+            targets = {name: np.load(file) for name in names}
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"what was kept of a position is damaged ({error}).",
+            file=path,
+            hint=f"Delete {path.parents[2]} and run the same command again.",
+        ) from None
+    found = position_of(text)
+    return PositionSamples(stacks, targets, found.rows, found.fates)
+
+
+def samples_text(samples: PositionSamples) -> str:
+    """All but the images, as JSON; `position_of` reads it."""
+    rows = samples.rows.to_dict(orient="records")
+    facts = {
+        "rows": rows,
+        "fates": list(samples.fates.items()),
+        "targets": list(samples.targets),
+    }
+    return json.dumps(facts, default=_plain)
+
+
+def position_of(text: str) -> CutPosition:
+    """Rows and fates of a position from `samples_text`."""
+    found = json.loads(text)
+    return CutPosition(pd.DataFrame(found["rows"]), {int(c): fate for c, fate in found["fates"]})
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a table cannot hold {value!r}")

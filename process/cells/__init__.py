@@ -1,0 +1,1 @@
+"""White cells of a scan: their table, how they are found, what a field shows."""

@@ -1,0 +1,164 @@
+"""Labels from elsewhere: a table of the user's joined to the rows of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
+from plsctl.process.dataset.format import LAST_COLUMN, TEXT_COLUMNS
+
+KEYS = ("sample", "slide", "position", "cell")
+"""Columns by which rows are found; those of them that a file has must name its rows uniquely."""
+
+PLACE = ("x_um", "y_um")
+SAME_PLACE_UM = 5.0
+"""A label given by its place belongs to the nearest sample of the slide within this distance."""
+
+FREE = ("type", "patient", "stain", "flags")
+"""Columns of a data set that labels may fill; its other own columns say how it was made."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The rows with labels, how many of them got some, and how many labels found no sample."""
+
+    table: pd.DataFrame
+    matched: int
+    unused: int
+
+    @property
+    def sentence(self) -> str:
+        """What a user should know of it."""
+        have = "has a label" if self.matched == 1 else "have labels"
+        text = f"{self.matched} of {counted(len(self.table), 'sample')} {have}"
+        if not self.unused:
+            return f"{text}."
+        are = "is" if self.unused == 1 else "are"
+        return f"{text}; {counted(self.unused, 'label')} {are} of no sample."
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """A table of labels: CSV, tab-separated where the name ends in .tsv; text stays text.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    separator = "\t" if path.suffix == ".tsv" else ","
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"the labels cannot be read ({error}).", file=path, hint="Give a CSV file."
+        ) from None
+    return table.rename(columns=str.strip)
+
+
+def join_labels(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> Labelled:
+    """Add the columns of a table of labels to the rows of a data set.
+
+    Rows are found by the columns `sample`, `slide`, `position`, `cell` that the labels have (a
+    label of a slide alone goes to all of its samples), or by `slide`, `x_um`, `y_um`. Where a
+    label is empty, what the data set says stays.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to find rows by, a row is named twice, a column of the data set would
+        be replaced that says how it was made, or no label finds a sample.
+    """
+    by_place = set(PLACE) <= set(labels.columns) and not {"sample", "cell"} & set(labels.columns)
+    keys = ["slide", *PLACE] if by_place else [name for name in KEYS if name in labels.columns]
+    missing = [name for name in keys if name not in table.columns or name not in labels.columns]
+    if not keys or missing:
+        raise UserError(
+            "the labels do not say which samples they are of.",
+            file=file,
+            line=1,
+            hint="Give a column sample, or some of slide, position and cell, "
+            "or slide, x_um and y_um.",
+        )
+    values = [name for name in labels.columns if name not in keys]
+    taken = [name for name in values if name in table.columns and name not in FREE]
+    own = [name for name in taken if not _is_label(table, name)]
+    if own or not values:
+        raise UserError(
+            f"the column {own[0]} says how the data set was made and cannot be a label."
+            if own
+            else "there is no column of labels in it.",
+            file=file,
+            line=1,
+            hint="Leave only the columns that name samples, and those of labels."
+            if own
+            else "Add one, such as type.",
+        )
+    _refuse_twice(labels, keys, file)
+    rows = _by_place(table, labels, file) if by_place else _by_keys(table, labels, keys)
+    found = rows >= 0
+    if not found.any():
+        raise UserError(
+            f"none of its {len(labels)} rows names a sample of the data set by {', '.join(keys)}.",
+            file=file,
+            hint="Compare with `plsctl dataset table`.",
+        )
+    joined = table.copy()
+    for name in values:
+        new = pd.Series("", index=table.index, dtype=object)
+        new[found] = labels[name].to_numpy()[rows[found]]
+        old = _as_text(joined[name]) if name in joined.columns else ""
+        joined[name] = new.where(new != "", old)
+    return Labelled(joined, int(found.sum()), len(set(range(len(labels))) - set(rows[found])))
+
+
+def _is_label(table: pd.DataFrame, name: str) -> bool:
+    """Whether a column came from labels before: those stand behind what the writer puts last."""
+    names = list(table.columns)
+    last = names.index(LAST_COLUMN) if LAST_COLUMN in names else len(names)
+    return name not in TEXT_COLUMNS and names.index(name) > last
+
+
+def _as_text(column: pd.Series) -> pd.Series[str]:
+    """A column as it was written: whole numbers beside empty ones are read back as 43.0."""
+    return column.convert_dtypes().astype("string").fillna("").astype(object)
+
+
+def _refuse_twice(labels: pd.DataFrame, keys: list[str], file: Path) -> None:
+    twice = labels.duplicated(keys)
+    if bool(twice.any()):
+        line = int(twice.to_numpy().argmax())
+        named = ", ".join(f"{key} {labels[key].iloc[line]}" for key in keys)
+        raise UserError(f"{named} is named twice.", file=file, line=line + 2)
+
+
+def _by_keys(table: pd.DataFrame, labels: pd.DataFrame, keys: list[str]) -> np.ndarray:
+    """Row of the labels for each sample, -1 where there is none; shape (sample,)."""
+    wanted = pd.MultiIndex.from_frame(labels[keys].apply(lambda column: column.str.strip()))
+    return np.asarray(wanted.get_indexer(pd.MultiIndex.from_frame(table[keys].apply(_as_text))))
+
+
+def _by_place(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> np.ndarray:
+    """Row of the labels for each sample, the nearest pairs first."""
+    try:
+        places = labels[list(PLACE)].astype(float).to_numpy()
+    except ValueError as error:
+        raise UserError(f"a place is not a number ({error}).", file=file) from None
+    rows = np.full(len(table), -1)
+    for slide, mine in labels.groupby("slide"):
+        samples = np.flatnonzero(table["slide"].astype(str) == str(slide))
+        if not len(samples):
+            continue
+        tree = cKDTree(table[list(PLACE)].to_numpy(dtype=float)[samples])
+        numbers = labels.index.get_indexer(mine.index)
+        distances, nearest = tree.query(places[numbers], distance_upper_bound=SAME_PLACE_UM)
+        for which in np.argsort(distances, kind="stable"):
+            if np.isfinite(distances[which]) and rows[samples[nearest[which]]] < 0:
+                rows[samples[nearest[which]]] = numbers[which]
+    return rows

@@ -1,0 +1,223 @@
+"""Data sets put together, after checking that they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
+from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, refuse_other_optics
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.records import DatasetFrame
+from plsctl.process.dataset.splits import part_overlaps
+from plsctl.process.dataset.writer import DatasetWriter
+
+BATCH = 64
+SAME_CELL_UM = 5.0
+"""Two samples of a slide closer than this are the same cell."""
+
+Divide = Callable[[pd.DataFrame], "pd.Series[str]"]
+Progress = Callable[[int, int], None]
+
+
+def merge_datasets(
+    sources: Sequence[Path | str],
+    out: Path | str,
+    *,
+    recipe: str | None = None,
+    divide: Divide | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total: None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Dataset:
+    """Write the samples of several data sets into one, in the order in which they are named.
+
+    Parameters
+    ----------
+    out
+        May be one of the sources with `overwrite`: that is appending to it.
+    recipe
+        The images to take over; None takes all, and then the data sets must hold the same.
+    divide
+        Gives every sample of the table its split; None keeps those the samples have.
+    say
+        Called with what a user should know, such as exposures that differ.
+
+    Raises
+    ------
+    UserError
+        Images, pixel size, crop, targets, camera or LEDs differ, or a cell is in two of them.
+    """
+    sets = [Dataset.open(source) for source in sources]
+    first = sets[0]
+    images = [data.channels_for(recipe) for data in sets]
+    frames = [
+        [data.frames[index] for index in taken] for data, taken in zip(sets, images, strict=True)
+    ]
+    taken = [_taken(data, mine) for data, mine in zip(sets, frames, strict=True)]
+    for data, how in zip(sets[1:], taken[1:], strict=True):
+        _check_fit(first, taken[0], data, how)
+    table = _joined_table(sets)
+    for text in exposures_that_differ(taken[0], taken[1:]):
+        say(text)
+    with DatasetWriter(
+        out,
+        frames[0],
+        recipe=recipe or first.recipe,
+        pixel_um=first.pixel_um,
+        crop_px=first.crop_px,
+        margin_px=first.margin_px,
+        targets=first.targets,
+        facts={
+            **_shared_facts(first),
+            "slides": sorted({str(slide) for slide in table["slide"]}),
+            "quality": {"slides": [verdict for data in sets for verdict in data.verdicts]},
+            "sources": [
+                source
+                for data, mine in zip(sets, images, strict=True)
+                for source in _sources(data, mine)
+            ],
+        },
+        dtype=first.dtype,
+        overwrite=overwrite,
+    ) as writer:
+        for data, mine in zip(sets, images, strict=True):
+            for start in range(0, len(data), BATCH):
+                _copy(data, range(start, min(start + BATCH, len(data))), mine, writer)
+                progress(len(writer), len(table))
+        joined = writer.table
+        if divide is not None:
+            joined = joined.assign(split=divide(joined))
+        elif {"split", "slide", "x_um", "y_um"} <= set(joined.columns):
+            joined = _parted(joined, first.reach_um, say)
+        writer.seal(joined)
+    return Dataset.open(writer.publish())
+
+
+def _parted(table: pd.DataFrame, reach_um: float, say: Callable[[str], None]) -> pd.DataFrame:
+    """Splits as they were, but for crops that show what a crop of another split shows too."""
+    split = part_overlaps(table, reach_um)
+    count = int((split != table["split"].fillna("")).sum())
+    if count:
+        are = "is" if count == 1 else "are"
+        say(
+            f"{counted(count, 'sample')} {are} in no split any more: crops of another split "
+            "overlap."
+        )
+    return table.assign(split=split)
+
+
+def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetWriter) -> None:
+    """Samples with the same targets go together: a missing target is written as such."""
+    rows = data.table.iloc[numbers.start : numbers.stop]
+    present = (
+        rows["targets"] if "targets" in rows else pd.Series(";".join(data.targets), rows.index)
+    )
+    runs = (present != present.shift()).cumsum()
+    for _, run in rows.groupby(runs, sort=True):
+        indices = run["sample"].to_numpy(dtype=np.int64)
+        names = [name for name in present[run.index[0]].split(";") if name]
+        writer.append(
+            data.read_images(indices, images, data.margin_px),
+            {name: data.read_target(name, indices) for name in names},
+            run,
+        )
+
+
+def _taken(data: Dataset, frames: Sequence[DatasetFrame]) -> Taken:
+    attributes = data.attributes
+    black = attributes.black_level
+    return Taken(
+        data.path.name,
+        data.path,
+        data.pixel_um,
+        attributes.camera_rotation_deg,
+        None if black is None else black / attributes.white,
+        frames,
+    )
+
+
+def _check_fit(first: Dataset, wanted: Taken, other: Dataset, found: Taken) -> None:
+    labels, others = ([frame.label for frame in taken.frames] for taken in (wanted, found))
+    if labels != others:
+        raise UserError(
+            f"it holds the {len(others)} images of the recipe {other.recipe}, {first.path.name} "
+            f"the {len(labels)} of {first.recipe}.",
+            file=str(other.path),
+            hint="Choose a recipe that both hold with --recipe.",
+        )
+    for name, mine, theirs in (
+        ("crop_px", first.crop_px, other.crop_px),
+        ("margin_px", first.margin_px, other.margin_px),
+        ("targets", ", ".join(first.targets), ", ".join(other.targets)),
+        ("dtype", first.dtype, other.dtype),
+        ("full_scale", first.attributes.full_scale, other.attributes.full_scale),
+    ):
+        if mine != theirs:
+            raise UserError(
+                f"its {name} is {theirs}, that of {first.path.name} {mine}.",
+                file=str(other.path),
+                hint="Build both with the same settings.",
+            )
+    refuse_other_optics(wanted, found)
+
+
+def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
+    """All rows; UserError where two sets hold the same cell."""
+    table = pd.concat(
+        [
+            data.table.assign(source=data.path.name, order=number)
+            for number, data in enumerate(sets)
+        ],
+        ignore_index=True,
+    )
+    if not {"slide", "x_um", "y_um"} <= set(table.columns):
+        return table
+    for _, rows in table.groupby("slide", sort=False):
+        if rows["order"].nunique() < 2:
+            continue
+        places = rows[["x_um", "y_um"]].to_numpy(dtype=float)
+        pairs = cKDTree(places).query_pairs(SAME_CELL_UM, output_type="ndarray")
+        order = rows["order"].to_numpy()
+        twice = pairs[order[pairs[:, 0]] != order[pairs[:, 1]]]
+        if len(twice):
+            one, two = (rows.iloc[place] for place in twice[0])
+            are = "is" if len(twice) == 1 else "are"
+            raise UserError(
+                f"{counted(len(twice), 'cell')} {are} in two of the data sets, such as sample "
+                f"{one['sample']} of {one['source']} and {two['sample']} of {two['source']} (slide "
+                f"{one['slide']}).",
+                hint="Name each data set once; a slide that was scanned twice may enter once.",
+            )
+    return table
+
+
+def _sources(data: Dataset, images: Sequence[int]) -> list[object]:
+    """What is noted of a data set that was merged, or of those that it was merged from."""
+    known = data.attributes.sources
+    if known is not None:
+        return [source | {"light": _some(source["light"], images)} for source in known]
+    return [
+        {
+            "name": data.path.name,
+            "samples": len(data),
+            "slides": sorted({str(slide) for slide in data.table["slide"]}),
+            "light": [data.frames[index].light for index in images],
+            "highres_scales": list(data.attributes.highres_scales),
+        }
+    ]
+
+
+def _some(lights: Sequence[object], images: Sequence[int]) -> list[object]:
+    """Of those images; None for such as were added since (`plsctl synthetic-aperture`)."""
+    return [lights[index] if index < len(lights) else None for index in images]
+
+
+def _shared_facts(data: Dataset) -> dict[str, object]:
+    names = {"black_level", "full_scale", "camera_rotation_deg"}
+    return data.attributes.model_dump(mode="json", include=names, exclude_unset=True)

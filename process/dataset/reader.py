@@ -1,0 +1,233 @@
+"""The data set: one zarr group of samples (stacks in, stained crops out) and a table.
+
+`input` is (sample, image, channel, y, x), each target (sample, channel, y, x), both in the
+camera's dtype; stacks may reach a margin farther on every side than the targets. One sample is one
+inner chunk and a few hundred samples are one shard, because training reads random whole samples;
+recipes are slices of the image axis after reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorstore as ts
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location
+from plsctl.acquire.plans.recipes import recipe as frames_of
+from plsctl.process.dataset.files import read_table
+from plsctl.process.dataset.format import array_spec, read_attributes
+from plsctl.process.dataset.records import DatasetAttributes
+from plsctl.process.dataset.splits import SPLITS, left_out
+
+
+class Dataset:
+    """A finished data set, read by sample numbers. Open one with `Dataset.open`."""
+
+    def __init__(self, path: Path, attributes: DatasetAttributes, table: pd.DataFrame) -> None:
+        self.path = path
+        self.attributes = attributes
+        self.table = table
+        self.recipe = attributes.recipe
+        self.frames = attributes.frames
+        self.targets = attributes.targets
+        self.pixel_um = attributes.pixel_um
+        self.crop_px = attributes.crop_px
+        """Side of the targets, and of the stacks without their margin."""
+        self.margin_px = attributes.margin_px
+        self._stores: dict[str, ts.TensorStore] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> Dataset:
+        """Open a data set, on this machine or in an object store ("s3://bucket/x.zarr").
+
+        Raises
+        ------
+        UserError
+            If it does not exist, is not a data set, was left unfinished or has another version.
+        """
+        folder = location(path)
+        return cls(folder, read_attributes(folder), read_table(folder))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Frame labels in the order of the image axis."""
+        return tuple(frame.label for frame in self.frames)
+
+    @property
+    def reach_um(self) -> float:
+        """Samples nearer than this on the slide, in x and in y, show the same piece of it."""
+        return (self.crop_px + 2 * self.margin_px) * self.pixel_um
+
+    @property
+    def dtype(self) -> str:
+        """Type of the pixels, "uint8" or "uint16"."""
+        return str(self._array("input").dtype.name)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def channels_for(self, recipe: str | None) -> list[int]:
+        """Indices on the image axis of the recipe's frames, in the recipe's order.
+
+        None stands for every image of the data set.
+
+        Raises
+        ------
+        UserError
+            If the recipe is unknown or asks for frames that the data set does not hold.
+        """
+        if recipe is None:
+            return list(range(len(self.frames)))
+        return self.channels_of(
+            [frame.label for frame in frames_of(recipe)], wanted=f"recipe {recipe}"
+        )
+
+    def channels_of(self, labels: Sequence[str], *, wanted: str = "the stack") -> list[int]:
+        """Indices on the image axis of the named frames.
+
+        Raises
+        ------
+        UserError
+            Naming the labels that the data set does not hold.
+        """
+        place = {label: index for index, label in enumerate(self.labels)}
+        missing = [label for label in labels if label not in place]
+        if missing:
+            raise UserError(
+                f"the data set {self.path} (recipe {self.recipe}) lacks {len(missing)} of the "
+                f"{len(labels)} images of {wanted}: {_shortened(missing)}.",
+                hint="Choose a recipe that it holds, or build one from a scan of a larger recipe.",
+            )
+        return [place[label] for label in labels]
+
+    def read_input(
+        self, indices: Sequence[int] | NDArray[np.integer], recipe: str | None = None
+    ) -> NDArray[np.generic]:
+        """Stacks of the given samples, (n, images, 3, y, x), images as the recipe orders them."""
+        return self.read_images(indices, self.channels_for(recipe))
+
+    def read_images(
+        self,
+        indices: Sequence[int] | NDArray[np.integer],
+        images: Sequence[int],
+        margin_px: int = 0,
+    ) -> NDArray[np.generic]:
+        """Stacks of the given samples, (n, len(images), 3, y, x), by image index.
+
+        They have the size of the targets and `margin_px` more on every side.
+
+        Raises
+        ------
+        UserError
+            If the data set has a smaller margin.
+        """
+        self.require_margin(margin_px)
+        store = self._array("input")
+        every = list(images) == list(range(len(self.frames)))
+        numbers = np.asarray(indices, dtype=np.int64)
+        side, first = self.crop_px + 2 * margin_px, self.margin_px - margin_px
+        inner = slice(first, first + side)
+        shape = (len(numbers), len(images), 3, side, side)
+        stacks = np.empty(shape, dtype=store.dtype.numpy_dtype)
+        # Whole samples are decoded whatever is asked, so read few at a time and keep the slice.
+        for start in range(0, len(numbers), 64):
+            block = np.asarray(store[numbers[start : start + 64]].read().result())
+            block = block[..., inner, inner]
+            stacks[start : start + 64] = block if every else block[:, list(images)]
+        return stacks
+
+    def read_target(
+        self, target: str, indices: Sequence[int] | NDArray[np.integer]
+    ) -> NDArray[np.generic]:
+        """Stained crops of the given samples, (n, 3, y, x).
+
+        Raises
+        ------
+        UserError
+            If the data set has no such target.
+        """
+        self.require_target(target)
+        numbers = np.asarray(indices, dtype=np.int64)
+        return np.asarray(self._array(f"target_{target}")[numbers].read().result())
+
+    def require_target(self, target: str) -> None:
+        """Raise UserError unless the data set has the target."""
+        if target not in self.targets:
+            raise UserError(
+                f"the data set {self.path} has no target {target}, only {', '.join(self.targets)}.",
+                hint="Choose one of these, or build the data set again with the highres pass.",
+            )
+
+    def require_margin(self, margin_px: int) -> None:
+        """Raise UserError unless the stacks have so much margin."""
+        if margin_px > self.margin_px:
+            raise UserError(
+                f"the data set {self.path} has a margin of {self.margin_px} px, {margin_px} px "
+                "are wanted.",
+                field="margin",
+                hint="Ask for less, or build the data set again with a wider --margin.",
+            )
+
+    def split(self, name: str, target: str | None = None) -> NDArray[np.int64]:
+        """Sample numbers of "train", "validation" or "test", in order.
+
+        Samples that quality control has excluded, unless a review took them back, and such as a
+        review has dropped are left out. With `target`, only those that have it.
+
+        Raises
+        ------
+        UserError
+            If the data set has no splits or the split is empty.
+        """
+        if name not in SPLITS:
+            raise UserError(f"unknown split {name!r}; there are {', '.join(SPLITS)}.")
+        if "split" not in self.table.columns:
+            raise UserError(
+                f"the data set {self.path} has no splits.", hint="Build it again with splits."
+            )
+        chosen = (self.table["split"] == name) & ~left_out(self.table)
+        if target is not None:
+            self.require_target(target)
+            if "targets" in self.table.columns:
+                lists = self.table["targets"].str.split(";")
+                chosen &= lists.map(lambda names: target in names)
+        numbers: NDArray[np.int64] = self.table.loc[chosen, "sample"].to_numpy(dtype=np.int64)
+        if not len(numbers):
+            wanted = "" if target is None else f" with the target {target}"
+            if self.dropped:
+                wanted += (
+                    f" but those among the {self.dropped} that quality control or a review has "
+                    "left out"
+                )
+            raise UserError(
+                f"the data set {self.path} has no {name} samples{wanted}.",
+                hint="Scan more positions, or split with other ratios.",
+            )
+        return numbers
+
+    @property
+    def verdicts(self) -> list[dict[str, Any]]:
+        """What quality control said of each slide: `slide`, `accepted`, `reasons` and more."""
+        return list((self.attributes.quality or {}).get("slides", ()))
+
+    @property
+    def dropped(self) -> int:
+        """Samples that quality control excludes or a review has dropped (`plsctl review`)."""
+        return int(left_out(self.table).sum())
+
+    def _array(self, name: str) -> ts.TensorStore:
+        # Opened on first use, so that a worker process opens its own.
+        if name not in self._stores:
+            self._stores[name] = ts.open(array_spec(self.path / name), read=True).result()
+        return self._stores[name]
+
+
+def _shortened(names: Sequence[str], most: int = 6) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,1 @@
+"""Focus stacking and sharpness."""

@@ -1,0 +1,235 @@
+"""Where one whole image lies in another, with scale and rotation: the work of `plsctl match`.
+
+First roughly, at all shifts and several angles; then every tile of one image is found in the other,
+and one similarity goes through all tiles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.acquire.errors import UserError
+from plsctl.process.matching.correlation import grey_image, wide_edges
+from plsctl.process.matching.highres import NOMINAL_RATIO, log_subtracted
+from plsctl.process.matching.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
+from plsctl.process.matching.similarity import Points, Similarity, robust_similarity
+from plsctl.process.matching.stain_contrast import averaged, reduced_contrast, stain_contrast
+from plsctl.process.matching.tiles import AnyImage, Prepare, TileSettings, tile_places
+
+MOST_SECOND_RATIO = 0.75
+MOST_SECOND_RATIO_OF_MANY = 0.95
+
+_WORKING_PX = 800  # images are first compared with their longer side shrunk to this
+_LEAST_SIDE_PX = 60
+_TILES_ACROSS = 6
+_LEAST_TILE_PX = 28.0
+_AGREEMENT_PX = 1.5
+_LEAST_AGREEING = 0.5
+_MOST_AGREEING, _MANY_TILES = 0.75, 8
+_COLOURED = 0.02  # spread of the logarithm of green over blue in an image that is not grey
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where A's top left corner lies in B (pixels of B), and how A is scaled and turned in it.
+
+    A point p of A lies at (dx, dy) + scale R(rotation) p in B. `trusted` is False when another
+    place fits nearly as well, or when the parts of the image disagree.
+    """
+
+    dx: float
+    dy: float
+    scale: float
+    rotation_deg: float
+    score: float
+    trusted: bool
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A similarity from A's pixels to B's, the tiles it rests on, and what says how sure it is.
+
+    `agreeing` is the share of the tiles that follow the similarity, and `weight` the sum of their
+    squared distances from their middle: the exactness of scale and rotation.
+    """
+
+    motion: Similarity
+    score: float
+    second_ratio: float
+    tiles: int
+    agreeing: float
+    weight: float
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it fits, no other place nearly as well, and the parts agree."""
+        if self.score < LEAST_SCORE or self.agreeing < _LEAST_AGREEING:
+            return False
+        # Many tiles that agree by chance are rarer than a second cell like the first.
+        sure = self.tiles >= _MANY_TILES and self.agreeing >= _MOST_AGREEING
+        return self.second_ratio <= (MOST_SECOND_RATIO_OF_MANY if sure else MOST_SECOND_RATIO)
+
+
+def locate_by_edges(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Location:
+    """Where A lies in B, by Canny edges and normalised correlation (papers/002, A.1).
+
+    Images (y, x, rgb) or (y, x) of about the same scale; either may be the larger, and they may
+    overlap in part.
+
+    Raises
+    ------
+    UserError
+        When an image is too small.
+    """
+    _check_sizes(a, b)
+    greys = grey_image(a), grey_image(b)
+    shrink = max(1.0, max(*a.shape[:2], *b.shape[:2]) / _WORKING_PX)
+    small_a, small_b = (_shrunk(wide_edges(grey), shrink) for grey in greys)
+    rough = find_overlap(small_b, small_a)
+    guess = _similarity(rough, a.shape, b.shape, shrink)
+    return _location(_refined(wide_edges(greys[0]), greys[1], guess, rough, wide_edges, shrink))
+
+
+def locate_by_log(
+    a: NDArray[np.uint8], b: NDArray[np.uint8], ratio: float = NOMINAL_RATIO
+) -> Location:
+    """Where the 20x image A lies in the 100x image B; either may show more of the slide.
+
+    Images in colour are compared by the contrast of the stain, grey ones as papers/002 (section
+    3.1.3) does, the Laplacian of Gaussian subtracted from B.
+
+    Parameters
+    ----------
+    ratio
+        Pixels of B to a pixel of A by the objectives' names.
+
+    Raises
+    ------
+    UserError
+        When an image is too small.
+    """
+    return _location(place_highres(a, b, ratio))
+
+
+def place_highres(
+    a: NDArray[np.uint8],
+    b: NDArray[np.uint8],
+    ratio: float = NOMINAL_RATIO,
+    angles_deg: Sequence[float] = ANGLES_DEG,
+    reach_px: float | None = None,
+) -> Placed:
+    """As `locate_by_log`, with what tells how exact it is.
+
+    Where it is known how far B may be turned, and how far (pixels of A) its middle may lie from
+    that of A, the search takes less time.
+    """
+    _check_sizes(a, b, ratio)
+    # On the grid of A, where both are compared, a pixel is the mean of a square of B.
+    if _is_coloured(a) and _is_coloured(b):
+        low = stain_contrast(a)
+        (high, off), compared = averaged(b, ratio), reduced_contrast
+    else:
+        low = grey_image(a).astype(np.float32)
+        (high, off), compared = averaged(log_subtracted(grey_image(b)), ratio), _as_it_is
+    longest = max(*a.shape[:2], *(side / ratio for side in b.shape[:2]))
+    shrink = max(1.0, longest / _WORKING_PX)
+    small = compared(_shrunk(high, ratio))
+    reach = None if reach_px is None else reach_px / shrink
+    rough = find_overlap(
+        _shrunk(low, shrink), _shrunk(small, shrink), angles_deg=angles_deg, reach_px=reach
+    )
+    # Here A is the reference: the other way round than for edges.
+    to_low = _similarity(rough, b.shape, a.shape, shrink, 1 / ratio)
+    placed = _refined(low, high, to_low.inverse, rough, compared, shrink)
+    moved = placed.motion.then(Similarity(1 + 0j, complex(-off, -off)))
+    return replace(placed, motion=moved)
+
+
+def _similarity(
+    rough: Overlap,
+    moving: tuple[int, ...],
+    reference: tuple[int, ...],
+    shrink: float,
+    scale: float = 1.0,
+) -> Similarity:
+    """From pixels of the moving image to those of the reference (scale of them to one)."""
+    there = (
+        (reference[1] - 1) / 2 + rough.dx * shrink,
+        (reference[0] - 1) / 2 + rough.dy * shrink,
+    )
+    middle = ((moving[1] - 1) / 2, (moving[0] - 1) / 2)
+    return Similarity.about(middle, there, -rough.rotation_deg, scale)
+
+
+def _refined(
+    template: AnyImage,
+    other: AnyImage,
+    guess: Similarity,
+    rough: Overlap,
+    prepare: Prepare,
+    shrink: float,
+) -> Placed:
+    """The guess made exact by tiles; a second time, when scale and angle are known well."""
+    motion, agreeing, weight = guess, 0.0, 0.0
+    half = math.hypot(*template.shape) / 2
+    reach = math.ceil(2 * shrink + 0.005 * half + 2)
+    for attempt in range(3):
+        shared = min(*template.shape, *(side / motion.scale for side in other.shape[:2]))
+        size = max(_LEAST_TILE_PX, shared / _TILES_ACROSS, 2.0 * reach)
+        before, after = tile_places(template, other, motion, TileSettings(size, reach), prepare)
+        if attempt == 0 and len(before) < 4:
+            # Too small to be divided: the rough place, to a fraction of a pixel, is all there is.
+            return Placed(guess, rough.score, rough.second_ratio, len(before), 1.0, 0.0)
+        fit = robust_similarity(before, motion.inverse.apply(after), _AGREEMENT_PX)
+        if fit is None:
+            return Placed(motion, rough.score, rough.second_ratio, len(before), 0.0, weight)
+        motion = fit[0].then(motion)
+        agreeing = float(fit[1].mean())
+        weight = _spread(before[fit[1]])
+        reach = 5
+    return Placed(motion, rough.score, rough.second_ratio, len(before), agreeing, weight)
+
+
+def _spread(points: Points) -> float:
+    return float(((points - points.mean(axis=0)) ** 2).sum())
+
+
+def _location(placed: Placed) -> Location:
+    motion = placed.motion
+    return Location(
+        motion.offset.real,
+        motion.offset.imag,
+        motion.scale,
+        motion.rotation_deg,
+        placed.score,
+        placed.trusted,
+    )
+
+
+def _check_sizes(a: NDArray[np.uint8], b: NDArray[np.uint8], ratio: float = 1.0) -> None:
+    sides = [*a.shape[:2], *(side / ratio for side in b.shape[:2])]
+    if min(sides) < 32:
+        raise UserError(
+            f"An image of {a.shape[1]} x {a.shape[0]} pixels and one of {b.shape[1]} x "
+            f"{b.shape[0]} are too small to be found in one another.",
+            hint=f"Give images that show the same {_LEAST_SIDE_PX} pixels at least.",
+        )
+
+
+def _is_coloured(image: NDArray[np.uint8]) -> bool:
+    return image.ndim == 3 and float(stain_contrast(image[::4, ::4]).std()) > _COLOURED
+
+
+def _as_it_is(image: AnyImage) -> NDArray[np.float32]:
+    return np.asarray(image, np.float32)
+
+
+def _shrunk(image: AnyImage, shrink: float) -> NDArray[np.float32]:
+    size = (round(image.shape[1] / shrink), round(image.shape[0] / shrink))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA)).astype(np.float32)

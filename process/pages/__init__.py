@@ -1,0 +1,1 @@
+"""Parts of HTML pages: pictures, tables, style sheets, scripts."""

@@ -1,0 +1,173 @@
+"""Whether a slide can be used: stain, light over the scan, matches; accepted or rejected, and why.
+
+8 of the 44 slides of papers/002 (section 3.1.3) were discarded by eye, for misstaining or faulty
+lighting. Here the slide's own samples decide, against stated limits and the other slides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from plsctl.process.quality.checks import FEW
+from plsctl.process.quality.flags import REJECTED, QualitySettings, SlideLimits, count_flags
+
+MISMATCHES = ("match_20x", "match_100x", "position_unmatched")
+"""Reasons for which a cell is dropped that speak against the match of the slide."""
+
+FRAME_FLAGS = ("frame_shift", "frame_swap", "frame_misfit")
+BLUR_FLAGS = ("blurred_input", "blurred_20x", "blurred_100x")
+
+
+@dataclass(frozen=True)
+class SlideVerdict:
+    """One slide of a data set: accepted or not, and the reasons why not, one sentence each.
+
+    `excluded` of its samples are left out for their own flags; `flags` counts all that were raised.
+    """
+
+    slide: str
+    accepted: bool
+    reasons: tuple[str, ...]
+    samples: int
+    excluded: int
+    flags: Mapping[str, int]
+
+    def facts(self) -> dict[str, object]:
+        """The verdict for the attributes of a data set and for JSON."""
+        return asdict(self) | {"reasons": list(self.reasons), "flags": dict(self.flags)}
+
+
+def judge_slides(
+    table: pd.DataFrame,
+    dropped: Mapping[str, Mapping[str, int]],
+    doubts: Mapping[str, Sequence[str]],
+    settings: QualitySettings,
+) -> list[SlideVerdict]:
+    """Judge every slide of a table whose samples have their flags, and such as gave none.
+
+    Parameters
+    ----------
+    table
+        As `flag_samples` gives it.
+    dropped
+        Cells of each slide that were dropped, by reason.
+    doubts
+        What was found of each slide's frames as a whole (`FrameReference.doubts`).
+    """
+    slides = table["slide"].astype(str)
+    others = table.groupby(slides)["nucleus_green"].median() if "nucleus_green" in table else None
+    verdicts = []
+    for name in sorted({*slides, *dropped}):
+        rows = table[slides == name]
+        reasons = list(doubts.get(name, ()))
+        reasons += _mismatch(len(rows), dropped.get(name, {}), settings.slides)
+        if not len(rows):
+            reasons += _empty(dropped[name])
+        if len(rows) >= FEW:
+            reasons += _frames(rows, settings.slides) + _focus(rows, settings.slides)
+            if others is not None:
+                reasons += _stain(rows, others.drop(name), settings.slides)
+                reasons += _light(rows, settings.slides)
+        verdicts.append(
+            SlideVerdict(
+                name,
+                not reasons,
+                tuple(reasons),
+                len(rows),
+                int((rows["excluded"] != "").sum()),
+                count_flags(rows["flags"]),
+            )
+        )
+    return verdicts
+
+
+def exclude_rejected(
+    table: pd.DataFrame, verdicts: Sequence[SlideVerdict], settings: QualitySettings
+) -> pd.DataFrame:
+    """Leave out the samples of rejected slides as well, unless the settings keep them."""
+    if settings.keep_rejected_slides:
+        return table
+    rejected = {verdict.slide for verdict in verdicts if not verdict.accepted}
+    gone = table["slide"].astype(str).isin(rejected)
+    reasons = (REJECTED + ";" + table["excluded"]).str.rstrip(";")
+    return table.assign(excluded=table["excluded"].where(~gone, reasons))
+
+
+def _share(rows: pd.DataFrame, flags: Sequence[str]) -> float:
+    """Share of the samples that have one of the flags."""
+    raised = rows["flags"].str.split(";").map(lambda names: not set(names).isdisjoint(flags))
+    return float(raised.mean())
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _mismatch(samples: int, dropped: Mapping[str, int], limits: SlideLimits) -> list[str]:
+    lost = sum(dropped.get(reason, 0) for reason in MISMATCHES)
+    share = lost / max(lost + samples, 1)
+    if lost + samples < FEW or share <= limits.mismatched:
+        return []
+    return [f"mismatch: {_percent(share)} of the cells were not found again in another pass"]
+
+
+def _empty(dropped: Mapping[str, int]) -> list[str]:
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+    return [f"empty: none of its cells gave a sample ({counts or 'no cell was found'})"]
+
+
+def _frames(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:
+    share = _share(rows, FRAME_FLAGS)
+    if share <= limits.bad_frames:
+        return []
+    return [f"frames: in {_percent(share)} of the samples the frames do not show one scene"]
+
+
+def _focus(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:
+    share = _share(rows, BLUR_FLAGS)
+    if share <= limits.blurred:
+        return []
+    return [f"focus: {_percent(share)} of the samples are blurred"]
+
+
+def _stain(rows: pd.DataFrame, others: pd.Series[float], limits: SlideLimits) -> list[str]:
+    red, green = float(rows["nucleus_red"].median()), float(rows["nucleus_green"].median())
+    glass = float(rows["glass_green"].median())
+    low, high = limits.nucleus
+    reasons = []
+    if not low <= green <= high:
+        reasons.append(
+            f"misstained: nuclei absorb {green:.2f} in green, {low:g} to {high:g} is usual"
+        )
+    low, high = limits.nucleus_red_to_green
+    if green > 0 and not low <= red / green <= high:
+        reasons.append(
+            f"misstained: nuclei absorb {red / green:.2f} times as much red as green, "
+            f"{low:g} to {high:g} is usual"
+        )
+    if glass > limits.glass:
+        reasons.append(f"misstained: glass absorbs {glass:.2f} in green, at most {limits.glass:g}")
+    usual = float(others.median()) if len(others) >= 2 else green
+    factor = max(green, usual) / max(min(green, usual), 1e-3)
+    if factor > limits.stain_against_others:
+        reasons.append(
+            f"misstained: nuclei absorb {green:.2f} in green, those of the other slides {usual:.2f}"
+        )
+    return reasons
+
+
+def _light(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:
+    levels = rows.groupby("position")["light"].median()
+    low, middle, high = np.percentile(levels, [5, 50, 95])
+    spread = float((high - low) / max(middle, 1e-6))
+    reasons = []
+    if spread > limits.light_spread:
+        reasons.append(f"light: the bright field varies by {_percent(spread)} over the scan")
+    share = _share(rows, ("frame_light", "saturated"))
+    if share > limits.bad_light:
+        reasons.append(f"light: frames of {_percent(share)} of the samples are too bright or dark")
+    return reasons

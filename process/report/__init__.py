@@ -1,0 +1,1 @@
+"""Pages that show a scan and a data set."""

@@ -1,0 +1,1 @@
+"""Review of a data set in the browser."""

@@ -1,0 +1,152 @@
+"""The 100x targets of matched cells: each found in the 100x image that shows most around it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PositionRecord
+from plsctl.process.matching.highres import find_highres, reduce_highres
+from plsctl.process.samples.highres_scale import HighresScale
+from plsctl.process.samples.matched_cells import MatchedCell, Reasons
+from plsctl.process.samples.settings import BuildSettings
+
+MARGIN_PX = 24
+"""Room around the search in a 100x image for its filters and for the corners of turned crops."""
+
+
+class HighresPlaces:
+    """Where the 100x images of a scan were taken: looked up once for all of its positions."""
+
+    def __init__(self, folder: ScanFolder) -> None:
+        self._places: list[PositionRecord] = []
+        self._xy_um, self._reach_um = np.empty((0, 2)), 0.0
+        if not folder.pass_path("highres").is_dir():
+            return
+        reader = folder.open_pass("highres")
+        self._places = reader.positions
+        if self._places:
+            places = [(place.slide_x_um, place.slide_y_um) for place in self._places]
+            self._xy_um = np.array(places)
+            size_px = reader.size_px(reader.names[0])
+            self._reach_um = math.hypot(*size_px) / 2 * reader.attributes.pixel_um
+
+    def near(self, cells: pd.DataFrame) -> tuple[PositionRecord, ...]:
+        """The images that may show one of these cells (`x_um`, `y_um`), in the order taken."""
+        if not len(cells):
+            return ()
+        cells_um = cells[["x_um", "y_um"]].to_numpy(float)
+        low, high = cells_um.min(axis=0) - self._reach_um, cells_um.max(axis=0) + self._reach_um
+        inside = ((self._xy_um >= low) & (self._xy_um <= high)).all(axis=1)
+        return tuple(self._places[index] for index in np.flatnonzero(inside))
+
+
+def add_highres_targets(
+    folder: ScanFolder,
+    samples: list[MatchedCell],
+    places: Sequence[PositionRecord],
+    scale: HighresScale,
+    settings: BuildSettings,
+) -> tuple[list[MatchedCell], Reasons]:
+    """Add the 100x target to the samples that have one; these, and why the others are dropped.
+
+    Parameters
+    ----------
+    places
+        The 100x images that may show one of the cells.
+    """
+    if not places:
+        return [], {int(sample.cell["cell"]): "no_100x_image" for sample in samples}
+    reader = folder.open_pass("highres", one_core=True)
+    transform = load_transform(folder)
+    kept: list[MatchedCell] = []
+    dropped: Reasons = {}
+    for sample in samples:
+        choice = _best_image(reader, places, sample, transform)
+        reason: str | None = "no_100x_image"
+        if choice is not None:
+            reason = _add_highres(sample, reader, *choice, scale, settings)
+        if reason is None:
+            kept.append(sample)
+        else:
+            dropped[int(sample.cell["cell"])] = reason
+    return kept, dropped
+
+
+def _best_image(
+    reader: PassReader,
+    places: Sequence[PositionRecord],
+    sample: MatchedCell,
+    transform: SlideTransform,
+) -> tuple[str, tuple[float, float]] | None:
+    """The 100x image that shows most around the cell, and the cell's place in it, in pixels."""
+    width, height = size_px = reader.size_px(places[0].name)
+    x_um, y_um = float(sample.cell["x_um"]), float(sample.cell["y_um"])
+    best: tuple[float, str, tuple[float, float]] | None = None
+    for position in places:
+        axes = reader.attributes.slide_axes(position, size_px, transform.rotation_deg)
+        dx, dy = axes.from_middle_px(x_um, y_um)
+        clearance = min(width / 2 - abs(dx), height / 2 - abs(dy))
+        if clearance > 0 and (best is None or clearance > best[0]):
+            best = (clearance, position.name, axes.to_px(x_um, y_um))
+    return None if best is None else best[1:]
+
+
+def _add_highres(
+    sample: MatchedCell,
+    reader: PassReader,
+    name: str,
+    expected: tuple[float, float],
+    scale: HighresScale,
+    settings: BuildSettings,
+) -> str | None:
+    """Match the cell in a 100x image and cut its target; the reason when that fails."""
+    width, height = reader.size_px(name)
+    reach = round(settings.highres_reach_um / reader.attributes.pixel_um)
+    # Wide enough for the search, its filters and a turned crop.
+    room = math.ceil(settings.crop_px * scale.ratio / 2) + reach + MARGIN_PX
+    left, top = (max(0, math.floor(value) - room) for value in expected)
+    right, bottom = (
+        min(size, math.ceil(value) + room)
+        for value, size in zip(expected, (width, height), strict=True)
+    )
+    box = (left, top, right, bottom)
+    (image,) = reader.windows(name, reader.labels.index("brightfield"), [box])
+    inside = (expected[0] - left, expected[1] - top)
+    try:
+        place = find_highres(
+            sample.stained_image,
+            sample.stained,
+            image,
+            inside,
+            size_px=settings.crop_px,
+            reach_px=reach,
+            method=settings.highres_method,
+            ratio=scale.ratio,
+            rotation_deg=scale.rotation_deg,
+        )
+        if (
+            place.score < settings.least_highres_score
+            or place.second_ratio > settings.most_second_ratio
+        ):
+            return "match_100x"
+        sample.target_100x = reduce_highres(
+            image,
+            (place.x, place.y),
+            settings.crop_px,
+            scale.ratio,
+            scale.rotation_deg + sample.rotation_deg,
+        )
+    except UserError:  # the cell lies too near to the border of the 100x image
+        return "no_100x_image"
+    sample.highres_name = name
+    sample.highres = dataclasses.replace(place, x=left + place.x, y=top + place.y)
+    return None

@@ -1,0 +1,138 @@
+"""The samples of one position: unstained stack, stained crop and 100x crop of every cell in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from plsctl.acquire.arrays import Image
+from plsctl.acquire.store.folder import ScanFolder, load_transform
+from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PositionRecord
+from plsctl.process.quality.frame_samples import random_stacks
+from plsctl.process.quality.frames import FrameReference
+from plsctl.process.quality.measures import measure_position
+from plsctl.process.samples.highres_scale import HighresScale
+from plsctl.process.samples.highres_targets import add_highres_targets
+from plsctl.process.samples.matched_cells import MatchedCell, match_cells
+from plsctl.process.samples.sample_rows import room_around, sample_row
+from plsctl.process.samples.settings import BuildSettings
+
+EVIDENCE = 4
+"""Stacks by which a position's frames are judged, at least: cells, and other places beside."""
+
+
+@dataclass(frozen=True)
+class PositionJob:
+    """What a worker needs to cut one position: the scan, the position's name and its cells.
+
+    `highres` is the scale of the 100x pass; None where no 100x target is wanted. `highres_places`
+    are the 100x images near the cells. By `frames` the frames of the position are judged; None
+    leaves that out.
+    """
+
+    scan: Path
+    position: str
+    cells: pd.DataFrame
+    highres: HighresScale | None
+    settings: BuildSettings
+    frames: FrameReference | None = None
+    highres_places: tuple[PositionRecord, ...] = ()
+
+
+@dataclass
+class PositionSamples:
+    """What one position yields.
+
+    `stacks` is (sample, image, rgb, y, x), each target (sample, rgb, y, x), `rows` one row per
+    sample; `fates` says of every cell of the position "sample" or why it was dropped.
+    """
+
+    stacks: Image
+    targets: dict[str, Image]
+    rows: pd.DataFrame
+    fates: dict[int, str]
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """How many cells were dropped for each reason."""
+        return Counter(reason for reason in self.fates.values() if reason != "sample")
+
+
+def cut_position(job: PositionJob) -> PositionSamples:
+    """Match one position, cut every trusted cell from all its images.
+
+    Of the frames only what lies around the cells is read and decoded, by one core.
+    """
+    folder = ScanFolder(job.scan)
+    unstained = folder.open_pass("unstained", one_core=True)
+    transform = load_transform(folder)
+    settings = job.settings
+    samples, fates = match_cells(folder, job.position, job.cells, transform, settings)
+    if job.highres is not None and samples:
+        places = job.highres_places
+        samples, dropped = add_highres_targets(folder, samples, places, job.highres, settings)
+        fates |= dropped
+    side = settings.crop_px + 2 * settings.margin_px
+    stacks = _cut_stacks(unstained, job.position, samples, side)
+    fates |= {int(sample.cell["cell"]): "sample" for sample in samples}
+    place = unstained.position(job.position)
+    rows = pd.DataFrame([sample_row(sample, unstained, place, transform) for sample in samples])
+    targets = _targets(samples, job)
+    if samples:
+        measures = _measure(unstained, job, stacks, targets)
+        rows = pd.concat([rows, room_around(samples, settings.crop_px), measures], axis=1)
+        rows = rows.assign(flags="", excluded="", type="")
+    return PositionSamples(stacks, targets, rows, fates)
+
+
+def _measure(
+    reader: PassReader, job: PositionJob, stacks: Image, targets: dict[str, Image]
+) -> pd.DataFrame:
+    """The measures of quality of a position's samples."""
+    settings, attributes = job.settings, reader.attributes
+    inner = slice(settings.margin_px, settings.margin_px + settings.crop_px)
+    further = None
+    if job.frames is not None and len(stacks) < EVIDENCE:
+        count = EVIDENCE - len(stacks)
+        further = random_stacks(reader, job.position, count, settings.crop_px)
+    black = attributes.black_level * 255 / attributes.full_scale
+    return measure_position(
+        np.ascontiguousarray(stacks[..., inner, inner]),
+        targets,
+        attributes.frames,
+        black,
+        job.frames,
+        further,
+    )
+
+
+def _cut_stacks(
+    reader: PassReader, position: str, samples: Sequence[MatchedCell], side_px: int
+) -> Image:
+    """The stack of every sample, (sample, image, rgb, y, x), from one frame after the other."""
+    stacks = np.empty((len(samples), len(reader.labels), 3, side_px, side_px), dtype=np.uint8)
+    middle = (side_px - 1) / 2
+    corners = [tuple(round(value - middle) for value in sample.unstained) for sample in samples]
+    boxes = [(left, top, left + side_px, top + side_px) for left, top in corners]
+    for index in range(len(reader.labels) if samples else 0):
+        for stack, part in zip(stacks, reader.planes(position, index, boxes), strict=True):
+            stack[index] = part
+    return stacks
+
+
+def _targets(samples: Sequence[MatchedCell], job: PositionJob) -> dict[str, Image]:
+    side = job.settings.crop_px
+    targets = {"20x": np.empty((len(samples), 3, side, side), dtype=np.uint8)}
+    if job.highres is not None:
+        targets["100x"] = np.empty_like(targets["20x"])
+    for index, sample in enumerate(samples):
+        targets["20x"][index] = np.moveaxis(sample.target_20x, -1, 0)
+        if sample.target_100x is not None:
+            targets["100x"][index] = np.moveaxis(sample.target_100x, -1, 0)
+    return targets

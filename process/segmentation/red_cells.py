@@ -1,0 +1,130 @@
+"""How large the red cells of an image are: the ruler of an image without a scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from plsctl.process.segmentation.background import BACKGROUND_LEVEL
+
+_SKETCH_PX = 640
+_LEAST_ROUND = 3  # with fewer isolated round cells the distance transform speaks
+
+
+@dataclass(frozen=True)
+class RedCellRuler:
+    """Diameter of the red cells; reliable if isolated round cells were there to measure."""
+
+    diameter_px: float
+    reliable: bool
+
+
+def foreground_mask(flat: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """True where cells absorb, in an image with a flat background; shape (y, x).
+
+    Otsu's threshold on green, where both haemoglobin and Romanowsky stains absorb, within limits:
+    among dark white cells it would leave out the red ones.
+    """
+    green = cv2.GaussianBlur(flat[..., 1], (0, 0), 1.0)
+    level, _ = cv2.threshold(green, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return np.asarray(green < np.clip(level, 0.83 * BACKGROUND_LEVEL, 0.96 * BACKGROUND_LEVEL))
+
+
+def _fill_pale_centres(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fill holes smaller than 0.4 % of the image, and convex ones up to 2 %.
+
+    The pale middle of a red cell is convex at any magnification; the gap between cells that touch
+    has their outlines for walls, and is not.
+    """
+    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    filled = mask.copy()
+    for number, outline in enumerate(outlines):
+        if tree[0][number][3] < 0:  # an outer rim: no hole
+            continue
+        area = cv2.contourArea(outline)
+        small = area < 0.004 * mask.size
+        if small or (
+            area < 0.02 * mask.size and area > 0.92 * cv2.contourArea(cv2.convexHull(outline))
+        ):
+            cv2.drawContours(filled, outlines, number, (1,), cv2.FILLED)
+    return filled
+
+
+def _area_weighted_median(diameters: NDArray[np.float64]) -> float:
+    # Weighted by area, so that platelets and specks do not count.
+    if not diameters.size:
+        return 0.0
+    ordered = np.sort(diameters)
+    weight = np.cumsum(ordered**2)
+    return float(ordered[np.searchsorted(weight, weight[-1] / 2)])
+
+
+def _round_diameters(mask: NDArray[np.uint8], without: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Diameters of isolated round objects that lie whole in the image and outside `without`."""
+    height, width = mask.shape
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = []
+    for outline in outlines:
+        x, y, w, h = cv2.boundingRect(outline)
+        cut = x <= 1 or y <= 1 or x + w >= width - 1 or y + h >= height - 1
+        area = cv2.contourArea(outline)
+        if cut or area < 150 or max(w, h) > 1.35 * min(w, h):
+            continue
+        if without[y + h // 2, x + w // 2]:
+            continue
+        if area > 0.93 * cv2.contourArea(cv2.convexHull(outline)):
+            found.append(2 * np.sqrt(area / np.pi))
+    return np.array(found)
+
+
+def _inscribed_diameters(
+    mask: NDArray[np.uint8], without: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Diameters of the largest discs that fit into the foreground, one for each local maximum."""
+    padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
+    peaks = (
+        (distance == cv2.dilate(distance, np.ones((9, 9), np.uint8))) & (distance > 2) & ~without
+    )
+    return np.asarray(2 * distance[peaks], dtype=np.float64)
+
+
+def red_cell_diameter_px(
+    flat: NDArray[np.uint8], without: NDArray[np.bool_] | None = None
+) -> RedCellRuler:
+    """Typical diameter of the red cells in pixels, good to about a factor of 1.5.
+
+    Parameters
+    ----------
+    flat
+        Image with a flat background, (y, x, rgb).
+    without
+        True where white cells lie, which are no measure of red ones; shape (y, x) of any size.
+
+    Returns
+    -------
+    The diameter; a twentieth of the longer side when nothing that looks like cells is there.
+    """
+    longer = max(flat.shape[:2])
+    shrink = longer / _SKETCH_PX
+    size = (max(1, round(flat.shape[1] / shrink)), max(1, round(flat.shape[0] / shrink)))
+    mode = cv2.INTER_AREA if shrink > 1 else cv2.INTER_LINEAR
+    sketch = np.asarray(cv2.resize(flat, size, interpolation=mode), dtype=np.uint8)
+    mask = _fill_pale_centres(foreground_mask(sketch).astype(np.uint8))
+    left_out = _resized(without, size)
+    inscribed = _area_weighted_median(_inscribed_diameters(mask, left_out))
+    isolated = _round_diameters(mask, left_out)
+    typical = _area_weighted_median(isolated)
+    # Platelets are round and isolated too where all red cells touch: larger discs tell on them.
+    if isolated.size >= _LEAST_ROUND and typical > 0.6 * inscribed:
+        return RedCellRuler(shrink * typical, True)
+    return RedCellRuler(shrink * inscribed if inscribed else longer / 20, False)
+
+
+def _resized(mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if mask is None:
+        return np.zeros((size[1], size[0]), dtype=np.bool_)
+    return np.asarray(cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)) > 0
