@@ -15,10 +15,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import is_remote
 from plsctl.acquire.files.whole_files import locked
 from plsctl.acquire.words import counted
-from plsctl.process.building.build_table import with_labels, with_splits
-from plsctl.process.building.cell_fates import note_fates
 from plsctl.process.building.cutting import cut_positions
-from plsctl.process.building.finishing import judge
+from plsctl.process.building.finishing import judge, note_fates, with_labels, with_splits
 from plsctl.process.building.inputs import (
     check_alike,
     identity,

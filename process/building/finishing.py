@@ -1,18 +1,25 @@
-"""Quality control as a step of a build: before the first position, and when all are cut."""
+"""The end of a build: quality control, labels and splits, and what became of the cells."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.words import counted
 from plsctl.process.building.kept_samples import CutPosition
+from plsctl.process.cells.table import read_cells, write_cells
+from plsctl.process.dataset.labels import join_labels, read_labels
+from plsctl.process.dataset.splits import SplitSettings
 from plsctl.process.quality.flags import QualitySettings, flag_samples
 from plsctl.process.quality.frames import FrameReference
 from plsctl.process.quality.slides import SlideVerdict, exclude_rejected, judge_slides
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -74,3 +81,52 @@ def judge(
     flagged = flag_samples(table, settings)
     verdicts = judge_slides(flagged, dropped, doubts, settings)
     return Judged(exclude_rejected(flagged, verdicts, settings), tuple(verdicts))
+
+
+def with_labels(table: pd.DataFrame, labels: Path, say: Say) -> pd.DataFrame:
+    """The table with a user's labels; says how many samples have one."""
+    labelled = join_labels(table, read_labels(labels), labels)
+    say(labelled.sentence)
+    return labelled.table
+
+
+def with_splits(
+    table: pd.DataFrame, split: SplitSettings, reach_um: float, say: Say
+) -> pd.DataFrame:
+    """The table with the split of each sample; says how many are in none.
+
+    Parameters
+    ----------
+    reach_um
+        Side of what a sample shows of the slide: nearer ones overlap.
+    """
+    divided = table.assign(split=split.divide(table, reach_um))
+    left_out = int((divided["split"] == "").sum())
+    if left_out:
+        are = "is" if left_out == 1 else "are"
+        say(f"{counted(left_out, 'sample')} {are} in no split: crops of another split overlap.")
+    return divided
+
+
+def note_fates(
+    folder: ScanFolder,
+    slide: str,
+    table: pd.DataFrame,
+    positions: Sequence[CutPosition],
+) -> None:
+    """Write into `cells.csv` what became of each cell, and where and how well it was matched.
+
+    What the cell finder wrote stays as it is: passes and other builds rely on it.
+    """
+    fates: Mapping[int, str] = {
+        cell: fate for done in positions for cell, fate in done.fates.items()
+    }
+    cells = read_cells(folder)
+    cells["fate"] = [fates.get(int(cell), "") for cell in cells["cell"]]
+    mine = table[table["slide"] == slide].set_index("cell")
+    for name in ("x_um", "y_um"):
+        cells[f"matched_{name}"] = cells["cell"].map(mine[name])
+    for name in ("score_20x", "score_100x"):
+        if name in mine.columns:
+            cells[name] = cells["cell"].map(mine[name])
+    write_cells(folder, cells, decimals=4)

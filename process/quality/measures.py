@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plsctl.acquire.store.records import FrameRecord
-from plsctl.process.focus.quality_focus import detail_ratio
+from plsctl.process.focus.sharpness import detail_ratio
 from plsctl.process.quality.content import BACKGROUND_PERCENTILE, measure_content, measure_grain
 from plsctl.process.quality.frames import FrameReference, frame_agreement
 

@@ -74,7 +74,7 @@ def test_a_scan_for_reading_only_gives_its_data_set(
     def refuse(folder: ScanFolder, *_: object, **options: object) -> None:
         raise OSError(30, "Read-only file system", str(folder.cells))
 
-    monkeypatch.setattr("plsctl.process.building.cell_fates.write_cells", refuse)
+    monkeypatch.setattr("plsctl.process.building.finishing.write_cells", refuse)
     said: list[str] = []
     result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
     assert len(Dataset.open(result.path)) == result.samples

@@ -18,7 +18,7 @@ from plsctl.acquire.plans.plan import frame_records
 from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.writer import DatasetWriter
-from plsctl.process.focus.quality_focus import detail_ratio
+from plsctl.process.focus.sharpness import detail_ratio
 from plsctl.process.quality.content import measure_content
 from plsctl.process.quality.flags import QualitySettings, flag_samples, load_quality
 from plsctl.process.quality.frame_statistics import exchange_gain
