@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.models.data import SampleSource
+from plsctl.models.data.batches import SampleSource
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.writer import DatasetWriter
 

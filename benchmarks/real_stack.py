@@ -29,8 +29,8 @@ from dark_spots import best_limit, count, dark_spots
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from plsctl.models.intervals import share_interval
-from plsctl.models.metrics import ssim_colour
+from plsctl.models.metrics.intervals import share_interval
+from plsctl.models.metrics.similarity import ssim_colour
 from plsctl.process.aperture.files import read_stack
 from plsctl.process.aperture.led_stack import LedStack
 from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct

@@ -29,17 +29,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.models.config import config_from_options
-from plsctl.models.data import InputScale, to_counts
-from plsctl.models.device import keep_freed_memory
-from plsctl.models.export import export_run
-from plsctl.models.exported import ExportedModel
-from plsctl.models.facts import Normalisation, RunFacts
-from plsctl.models.prediction import Predictor
-from plsctl.models.registry import MODELS
-from plsctl.models.rrdb import SLOPE, DenseBlock
-from plsctl.models.run import Run, build_network, write_tensors
-from plsctl.models.tiling import TILE_SHAPE_PX, FrameStainer
+from plsctl.models.compute.device import keep_freed_memory
+from plsctl.models.data.batches import InputScale, to_counts
+from plsctl.models.networks.rrdb import SLOPE, DenseBlock
+from plsctl.models.prediction.onnx_export import export_run
+from plsctl.models.prediction.onnx_model import ExportedModel
+from plsctl.models.prediction.predictor import Predictor
+from plsctl.models.prediction.tiles import TILE_SHAPE_PX, FrameStainer
+from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.metadata import Normalisation, RunFacts
+from plsctl.models.runs.registry import MODELS
+from plsctl.models.runs.run import Run, build_network, write_tensors
 
 PATCH_PX = 64
 Clock = Callable[[], float]

@@ -21,12 +21,12 @@ import pandas as pd
 import torch
 
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.models.config import TrainingConfig, config_from_options
-from plsctl.models.data import SampleSource, epoch_order
-from plsctl.models.device import choose_device
-from plsctl.models.preparation import prepare_run
-from plsctl.models.processes import ALONE
-from plsctl.models.trainer import Trainer
+from plsctl.models.compute.device import choose_device
+from plsctl.models.compute.processes import ALONE
+from plsctl.models.data.batches import SampleSource, epoch_order
+from plsctl.models.runs.config import TrainingConfig, config_from_options
+from plsctl.models.staining.preparation import prepare_run
+from plsctl.models.staining.trainer import Trainer
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.writer import DatasetWriter
 

@@ -56,15 +56,15 @@ def ablate(
 
     Example: plsctl ablate wbc.zarr --out runs/ablation --recipes full-nohe,le18deg,brightfield
     """
-    from plsctl.models.paper_tables import (
+    from plsctl.models.evaluation.paper_tables import (
         BASE,
         Comparison,
         chosen_recipes,
         paper_table,
         recipe_arms,
     )
-    from plsctl.models.registry import model_spec
-    from plsctl.models.run_folder import DEVICES
+    from plsctl.models.runs.folder import DEVICES
+    from plsctl.models.runs.registry import model_spec
     from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device or "auto", DEVICES)
@@ -89,7 +89,7 @@ def ablate(
     opened.split(split, str(given["target"]))
     runs = [f"{arm.name}-{seed}" for arm in asked.arms for seed in range(seeds)]
     say(f"Training {counted(len(runs), 'run')} on {data}; first the network library is loaded ...")
-    from plsctl.models.ablation import ablate as run_ablation
+    from plsctl.models.evaluation.ablation import ablate as run_ablation
 
     with progress("training and measuring", total=len(runs), unit="run") as advance:
 

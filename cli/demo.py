@@ -176,8 +176,8 @@ def _build(scan: Path, dataset: Path) -> int:
 
 
 def _train(size: Size, dataset: Path, run: Path) -> None:
-    from plsctl.models.config import TrainingConfig
-    from plsctl.models.training import train
+    from plsctl.models.runs.config import TrainingConfig
+    from plsctl.models.staining.train import train
 
     config = TrainingConfig(
         model="fast",
@@ -207,8 +207,8 @@ def _train(size: Size, dataset: Path, run: Path) -> None:
 
 
 def _evaluate(run: Path) -> dict[str, Any]:
-    from plsctl.models.evaluation import evaluate
-    from plsctl.models.run import Run
+    from plsctl.models.evaluation.evaluate import evaluate
+    from plsctl.models.runs.run import Run
 
     with progress("comparing samples", unit="sample") as advance:
         scores: dict[str, Any] = evaluate(Run.open(run), on_samples=advance)
@@ -219,9 +219,9 @@ def _evaluate(run: Path) -> dict[str, Any]:
 
 
 def _stain(scan: "Scan", run: Path, stained: Path) -> None:
-    from plsctl.models.prediction import Predictor
-    from plsctl.models.run import Run
-    from plsctl.models.staining import stain
+    from plsctl.models.prediction.predictor import Predictor
+    from plsctl.models.prediction.stain import stain
+    from plsctl.models.runs.run import Run
 
     with progress("staining virtually", unit="position") as advance:
         stain(
@@ -233,7 +233,7 @@ def _stain(scan: "Scan", run: Path, stained: Path) -> None:
 
 
 def _report(place: Path, folders: list[Path], stained: Path) -> None:
-    from plsctl.models.report import write_report
+    from plsctl.models.report.report import write_report
 
     with progress("drawing the report"):
         write_report(

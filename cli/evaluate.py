@@ -44,7 +44,7 @@ def evaluate(
 
     Example: plsctl evaluate runs/first --split test
     """
-    from plsctl.models.run_folder import DEVICES, read_trained
+    from plsctl.models.runs.folder import DEVICES, read_trained
     from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device, DEVICES)
@@ -57,15 +57,15 @@ def evaluate(
         f"Comparing {run} with the {counted(total, f'{split} sample')} of {chosen.path}; first the "
         "network library is loaded ..."
     )
-    from plsctl.models.evaluation import evaluate as evaluate_run
-    from plsctl.models.prediction import Predictor
-    from plsctl.models.run import Run
+    from plsctl.models.evaluation.evaluate import evaluate as evaluate_run
+    from plsctl.models.prediction.predictor import Predictor
+    from plsctl.models.runs.run import Run
 
     opened = Run.open(run)
     predictor = Predictor(opened, device=device)
     types = None
     if cell_types:
-        from plsctl.models.cell_types import CellTypeReader
+        from plsctl.models.classification.cell_types import CellTypeReader
 
         with progress("learning cell types", total=100, unit="%") as advance:
             types = CellTypeReader(
@@ -97,7 +97,7 @@ def evaluate(
 
 def say_verdict(result: dict[str, Any]) -> None:
     """Say whether a run is better than what needs no network, and what to do where it is not."""
-    from plsctl.models.verdict import REMEDY
+    from plsctl.models.evaluation.verdict import REMEDY
 
     say(result["verdict_text"])
     if result["verdict"] != "better":

@@ -19,14 +19,14 @@ def export(
 
     Example: plsctl export runs/first --out first.onnx
     """
-    from plsctl.models.run_folder import read_trained
+    from plsctl.models.runs.folder import read_trained
 
     config, _ = read_trained(run)
     if out.suffix != ".onnx":
         raise UserError(f"{out} does not end in .onnx.", field="out", hint="Call it model.onnx.")
     say(f"Exporting {run} to {out}; first the network library is loaded ...")
-    from plsctl.models.export import export_run
-    from plsctl.models.run import Run
+    from plsctl.models.prediction.onnx_export import export_run
+    from plsctl.models.runs.run import Run
 
     with progress("exporting"):
         difference = export_run(Run.open(run), out)

@@ -27,8 +27,8 @@ def report(
     Example: plsctl report scans/S001 S001.zarr runs/first S001_stained.ome.zarr -o S001.html
     """
     from plsctl.acquire.files.locations import is_remote
-    from plsctl.models.report import kind_of, write_report
-    from plsctl.models.run_folder import read_run
+    from plsctl.models.report.report import kind_of, write_report
+    from plsctl.models.runs.folder import read_run
 
     kinds = [kind_of(path) for path in paths]
     for path, kind in zip(paths, kinds, strict=True):

@@ -65,9 +65,9 @@ def stain(
 
     Example: plsctl stain runs/first S001 -o S001/stained-by-network.ome.zarr
     """
-    from plsctl.models.run_folder import DEVICES, read_trained
-    from plsctl.models.staining import StainingOptions, require_source
-    from plsctl.models.staining import stain as stain_source
+    from plsctl.models.prediction.stain import StainingOptions, require_source
+    from plsctl.models.prediction.stain import stain as stain_source
+    from plsctl.models.runs.folder import DEVICES, read_trained
 
     one_of("engine", engine, ENGINES)
     one_of("precision", precision, PRECISIONS)
@@ -113,7 +113,7 @@ def _stainer(run: Path, engine: str, device: str, precision: str, threads: int |
             hint="Name the run folder, or leave --engine out.",
         )
     if exported or engine in ("onnxruntime", "openvino"):
-        from plsctl.models.exported import ExportedModel, require_installed
+        from plsctl.models.prediction.onnx_model import ExportedModel, require_installed
 
         chosen: Any = None if engine == "auto" else engine
         if chosen is not None:
@@ -122,8 +122,8 @@ def _stainer(run: Path, engine: str, device: str, precision: str, threads: int |
         return ExportedModel(model, chosen, threads=threads, precision=precision)
     import torch
 
-    from plsctl.models.prediction import Predictor
-    from plsctl.models.run import Run
+    from plsctl.models.prediction.predictor import Predictor
+    from plsctl.models.runs.run import Run
 
     if threads is not None:
         torch.set_num_threads(threads)
@@ -137,15 +137,15 @@ def _with_uncertainty(stainer: Any) -> Any:
             field="uncertainty",
             hint="Name the run folder, with --engine torch.",
         )
-    from plsctl.models.uncertain_stainer import UncertainStainer
+    from plsctl.models.uncertainty.stainer import UncertainStainer
 
     return UncertainStainer(stainer)
 
 
 def _exported(run: Path) -> Path:
     """The run's own `model.onnx`, exported anew where it is of other weights."""
-    from plsctl.models.export import export_run, is_current
-    from plsctl.models.run import Run
+    from plsctl.models.prediction.onnx_export import export_run, is_current
+    from plsctl.models.runs.run import Run
 
     opened, model = Run.open(run), run / "model.onnx"
     if not is_current(model, opened):

@@ -138,7 +138,7 @@ def train(
 
 
 def _config(what: str, asked: dict[str, Any]) -> Any:
-    from plsctl.models.config import TrainingConfig, config_from_file, config_from_options
+    from plsctl.models.runs.config import TrainingConfig, config_from_file, config_from_options
 
     config: TrainingConfig
     if what.endswith((".yaml", ".yml")):
@@ -175,7 +175,7 @@ def _describe(config: Any, as_json: bool) -> None:
 
 
 def _train(config: Any, fresh: bool, as_json: bool) -> None:
-    from plsctl.models.run_folder import check_request
+    from plsctl.models.runs.folder import check_request
     from plsctl.process.dataset.reader import Dataset
 
     first_process = os.environ.get("RANK", "0") == "0"
@@ -187,7 +187,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
             f"Training {config.model} on {samples} of {config.data}, into {config.out}; first the "
             "network library is loaded ..."
         )
-    from plsctl.models.training import train as train_model
+    from plsctl.models.staining.train import train as train_model
 
     if not first_process:
         train_model(config, fresh=fresh)

@@ -8,14 +8,14 @@ from plsctl.cli.common import say
 from plsctl.cli.work import Work
 
 if TYPE_CHECKING:
-    from plsctl.models.checkpoint import StepReport
+    from plsctl.models.staining.checkpoint import StepReport
 
 FORECAST_AFTER_S = 2.0
 """Steps of this long give the rate from which the time of the whole run is foretold."""
 
 
 class TrainingProgress:
-    """Turns the callbacks of `plsctl.models.training.train` into progress."""
+    """Turns the callbacks of `plsctl.models.staining.train.train` into progress."""
 
     def __init__(self, work: Work) -> None:
         self._work = work

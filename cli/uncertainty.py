@@ -39,7 +39,7 @@ def uncertainty(
 
     Example: plsctl uncertainty runs/first
     """
-    from plsctl.models.run_folder import DEVICES, read_trained
+    from plsctl.models.runs.folder import DEVICES, read_trained
     from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device, DEVICES)
@@ -51,8 +51,8 @@ def uncertainty(
         f"{chosen.path}, measured on {counted(measured, 'test sample')}; first the network "
         "library is loaded ..."
     )
-    from plsctl.models.run import Run
-    from plsctl.models.uncertainty import UncertaintySettings, train_uncertainty
+    from plsctl.models.runs.run import Run
+    from plsctl.models.uncertainty.train import UncertaintySettings, train_uncertainty
 
     opened = Run.open(run)
     with progress("learning errors", total=steps, unit="step") as advance:

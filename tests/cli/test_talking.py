@@ -18,9 +18,9 @@ from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli import work
 from plsctl.cli.common import progress, say_next
 from plsctl.cli.training_progress import TrainingProgress
-from plsctl.models.checkpoint import StepReport
-from plsctl.models.config import TrainingConfig
-from plsctl.models.facts import Normalisation, RunFacts
+from plsctl.models.runs.config import TrainingConfig
+from plsctl.models.runs.metadata import Normalisation, RunFacts
+from plsctl.models.staining.checkpoint import StepReport
 from plsctl.process.dataset.writer import DatasetWriter
 
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-import plsctl.models.ablation as ablation
+import plsctl.models.evaluation.ablation as ablation
 from plsctl.acquire.errors import UserError
 from plsctl.cli.app import app
-from plsctl.models.ablation import ablate
-from plsctl.models.evaluation import evaluate
-from plsctl.models.paper_tables import (
+from plsctl.models.evaluation.ablation import ablate
+from plsctl.models.evaluation.evaluate import evaluate
+from plsctl.models.evaluation.paper_tables import (
     TABLES,
     Arm,
     chosen_recipes,
@@ -25,8 +25,8 @@ from plsctl.models.paper_tables import (
     paper_table,
     recipe_arms,
 )
-from plsctl.models.registry import network_parameters
-from plsctl.models.run import Run
+from plsctl.models.runs.registry import network_parameters
+from plsctl.models.runs.run import Run
 from plsctl.process.dataset.reader import Dataset
 
 OPTIONS: dict[str, Any] = {
@@ -39,8 +39,8 @@ def test_a_row_a_recipe_and_nothing_is_done_twice(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Pictures take most of the time here and are tested elsewhere.
-    monkeypatch.setattr("plsctl.models.evaluation.draw_gallery", lambda *_: None)
-    monkeypatch.setattr("plsctl.models.curves.draw_curves", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.evaluation.evaluate.draw_gallery", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.training.curves.draw_curves", lambda *_: None)
     data = Dataset.open(dataset)
     assert held_recipes(data) == ["le8deg", "brightfield"]
     out = tmp_path / "ablation"
@@ -117,8 +117,8 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
 def test_rows_of_the_thesis_are_trained_as_it_says(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("plsctl.models.evaluation.draw_gallery", lambda *_: None)
-    monkeypatch.setattr("plsctl.models.curves.draw_curves", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.evaluation.evaluate.draw_gallery", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.training.curves.draw_curves", lambda *_: None)
     # Numbers of parameters as the thesis prints them (tables 4.5 and A.1).
     shallow = next(arm for arm in TABLES["A.1"].arms if arm.model == "maepfnet")
     assert network_parameters("rrdb", 3 * 44, 4, 32, None) == 6_515_463

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.config import TrainingConfig, config_from_options
-from plsctl.models.discriminator import Discriminator
-from plsctl.models.losses import relativistic_discriminator, relativistic_generator
-from plsctl.models.registry import MODELS, LossWeights
-from plsctl.models.run import Run
-from plsctl.models.trainer import Trainer
-from plsctl.models.training import train
+from plsctl.models.networks.discriminator import Discriminator
+from plsctl.models.runs.config import TrainingConfig, config_from_options
+from plsctl.models.runs.registry import MODELS, LossWeights
+from plsctl.models.runs.run import Run
+from plsctl.models.staining.losses import relativistic_discriminator, relativistic_generator
+from plsctl.models.staining.train import train
+from plsctl.models.staining.trainer import Trainer
 
 SMALL: dict[str, Any] = {
     "blocks": 1, "growth": 8, "width": 8, "batch": 16, "epochs": 2, "learning_rate": 2e-3,

@@ -17,11 +17,11 @@ from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.models.augmentation import LightAugmentation, map_images, map_stack
-from plsctl.models.config import config_from_options
-from plsctl.models.run import Run
-from plsctl.models.symmetry import Symmetry, find_symmetries, lights_of
-from plsctl.models.training import train
+from plsctl.models.data.augmentation import LightAugmentation, map_images, map_stack
+from plsctl.models.data.symmetry import Symmetry, find_symmetries, lights_of
+from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.run import Run
+from plsctl.models.staining.train import train
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.records import DatasetFrame
 from plsctl.sim.smear import Layers, Smear

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from plsctl.acquire.errors import UserError
-from plsctl.models import cell_types
-from plsctl.models.cell_types import CellTypeReader
+from plsctl.models.classification import cell_types
+from plsctl.models.classification.cell_types import CellTypeReader
 from plsctl.process.dataset.reader import Dataset
 
 

@@ -13,17 +13,17 @@ import pytest
 import tensorstore
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.config import config_from_options
-from plsctl.models.run import Run
-from plsctl.models.training import train
+from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.run import Run
+from plsctl.models.staining.train import train
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 for name in ("onnxscript", "onnxruntime"):
     pytest.importorskip(name, reason="needs the extra onnx")
 
-from plsctl.models.export import export_run, is_current  # noqa: E402
-from plsctl.models.exported import ExportedModel  # noqa: E402
-from plsctl.models.prediction import Predictor  # noqa: E402
+from plsctl.models.prediction.onnx_export import export_run, is_current  # noqa: E402
+from plsctl.models.prediction.onnx_model import ExportedModel  # noqa: E402
+from plsctl.models.prediction.predictor import Predictor  # noqa: E402
 
 # Every import of torch fails, as where it is not installed.
 WITHOUT_TORCH = """

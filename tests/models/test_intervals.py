@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from plsctl.models.intervals import measured_share, rate_interval, share_interval
+from plsctl.models.metrics.intervals import measured_share, rate_interval, share_interval
 
 
 def test_ends_of_a_share_are_where_the_count_becomes_unlikely() -> None:

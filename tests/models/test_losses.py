@@ -10,9 +10,14 @@ import pytest
 import torch
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.losses import fourier_amplitude, mean_absolute_error, perceptual, weighted_loss
-from plsctl.models.perceptual import StainFeatures, VggFeatures
-from plsctl.models.registry import MODELS, LossWeights
+from plsctl.models.networks.features import StainFeatures, VggFeatures
+from plsctl.models.runs.registry import MODELS, LossWeights
+from plsctl.models.staining.losses import (
+    fourier_amplitude,
+    mean_absolute_error,
+    perceptual,
+    weighted_loss,
+)
 
 
 def test_weights_are_those_of_the_paper() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from plsctl.models.marks import marks_left
+from plsctl.models.metrics.dark_rims import marks_left
 
 
 def test_rims_that_are_gone_half_gone_and_still_there() -> None:

@@ -7,7 +7,7 @@ import pytest
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 
-from plsctl.models.metrics import (
+from plsctl.models.metrics.similarity import (
     bootstrap_interval,
     bootstrap_ratio,
     mean_absolute_error,

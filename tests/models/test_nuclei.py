@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plsctl.models.nuclei import NucleusJudge, join_scores
+from plsctl.models.metrics.nuclei import NucleusJudge, join_scores
 
 SIDE = 64
 Images = NDArray[np.uint8]

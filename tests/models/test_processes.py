@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.config import TrainingConfig, config_from_options
-from plsctl.models.epoch_log import EpochLog
-from plsctl.models.processes import ALONE, Processes
-from plsctl.models.training import train
+from plsctl.models.compute.processes import ALONE, Processes
+from plsctl.models.runs.config import TrainingConfig, config_from_options
+from plsctl.models.staining.train import train
+from plsctl.models.training.epoch_log import EpochLog
 
 
 def _config(data: Path, out: Path, **changes: Any) -> TrainingConfig:

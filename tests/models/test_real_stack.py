@@ -49,7 +49,7 @@ def test_nuclei_of_a_real_smear_from_few_leds(
     smear = bench.read_smear(Path(os.environ["PLSCTL_DATA"]) / "fpm_bloodsmear")
     assert [len(nuclei) for nuclei in smear.nuclei] == [12, 14]
     # Pictures are tested elsewhere.
-    monkeypatch.setattr("plsctl.models.curves.draw_curves", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.training.curves.draw_curves", lambda *_: None)
     # The sum of the bright-field LEDs as the target: the synthetic aperture takes too long here.
     upper = bench.light(smear, smear.bright_leds(), lower=False)
     monkeypatch.setattr(bench, "CROP", 32)

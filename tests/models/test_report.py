@@ -19,12 +19,12 @@ from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
-from plsctl.models.config import config_from_options
-from plsctl.models.evaluation import evaluate
-from plsctl.models.report import kind_of, write_report
-from plsctl.models.report_scores import run_verdict, score_sections
-from plsctl.models.run import Run
-from plsctl.models.training import train
+from plsctl.models.evaluation.evaluate import evaluate
+from plsctl.models.report.report import kind_of, write_report
+from plsctl.models.report.scores import run_verdict, score_sections
+from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.run import Run
+from plsctl.models.staining.train import train
 from plsctl.process.report.fields import field_layers
 from plsctl.process.report.scan import mosaic
 

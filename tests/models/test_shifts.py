@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from plsctl.models.config import config_from_options
-from plsctl.models.losses import mean_absolute_error, weighted_loss
-from plsctl.models.registry import MODELS
-from plsctl.models.shifts import TEMPERATURE, match_shifts, move_targets, shifts_within
-from plsctl.models.training import train
+from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.registry import MODELS
+from plsctl.models.staining.losses import mean_absolute_error, weighted_loss
+from plsctl.models.staining.shift_tolerance import (
+    TEMPERATURE,
+    match_shifts,
+    move_targets,
+    shifts_within,
+)
+from plsctl.models.staining.train import train
 
 
 def _texture(seed: int = 0, count: int = 3) -> torch.Tensor:

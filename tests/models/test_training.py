@@ -17,18 +17,25 @@ import pytest
 import torch
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.config import TrainingConfig, config_from_file, config_from_options
-from plsctl.models.data import InputScale, SampleSource, epoch_order, spread, to_colour, to_counts
-from plsctl.models.device import memory_errors
-from plsctl.models.evaluation import evaluate
-from plsctl.models.facts import Normalisation
-from plsctl.models.metrics import ssim_colour
-from plsctl.models.prediction import Predictor
-from plsctl.models.run import Run
-from plsctl.models.schedule import learning_rate
-from plsctl.models.trainer import Trainer
-from plsctl.models.training import train
-from plsctl.models.validation import similarity
+from plsctl.models.compute.device import memory_errors
+from plsctl.models.data.batches import (
+    InputScale,
+    SampleSource,
+    epoch_order,
+    spread,
+    to_colour,
+    to_counts,
+)
+from plsctl.models.evaluation.evaluate import evaluate
+from plsctl.models.metrics.similarity import ssim_colour
+from plsctl.models.prediction.predictor import Predictor
+from plsctl.models.runs.config import TrainingConfig, config_from_file, config_from_options
+from plsctl.models.runs.metadata import Normalisation
+from plsctl.models.runs.run import Run
+from plsctl.models.staining.train import train
+from plsctl.models.staining.trainer import Trainer
+from plsctl.models.staining.validation import similarity
+from plsctl.models.training.schedule import learning_rate
 from plsctl.process.dataset.reader import Dataset
 
 WHOLE: dict[str, Any] = {

@@ -10,16 +10,16 @@ import pytest
 import zarr
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.calibration import measure_calibration
-from plsctl.models.config import config_from_options
-from plsctl.models.error_model import ErrorModel, corrected
-from plsctl.models.prediction import Predictor
-from plsctl.models.run import Run, read_tensors, write_tensors
-from plsctl.models.split_errors import absolute_error
-from plsctl.models.staining import stain
-from plsctl.models.training import train
-from plsctl.models.uncertain_stainer import UncertainStainer
-from plsctl.models.uncertainty import (
+from plsctl.models.prediction.predictor import Predictor
+from plsctl.models.prediction.stain import stain
+from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.run import Run, read_tensors, write_tensors
+from plsctl.models.staining.train import train
+from plsctl.models.uncertainty.calibration import measure_calibration
+from plsctl.models.uncertainty.error_model import ErrorModel, corrected
+from plsctl.models.uncertainty.split_errors import absolute_error
+from plsctl.models.uncertainty.stainer import UncertainStainer
+from plsctl.models.uncertainty.train import (
     UncertaintySettings,
     fit_correction,
     kept_back,

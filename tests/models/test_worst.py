@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.worst import (
+from plsctl.models.evaluation.worst import (
     CATEGORIES,
     OK,
     category,

@@ -1,0 +1,1 @@
+"""Staining with a trained run."""

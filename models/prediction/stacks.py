@@ -1,0 +1,90 @@
+"""Stacks of images from plain files: NumPy, TIFF and Zarr arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorstore as ts
+from numpy.typing import NDArray
+from skimage.io import imread
+
+from plsctl.acquire.arrays import Images
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.plans.recipes import recipe as frames_of
+from plsctl.acquire.store.ome_zarr import LEVELS
+from plsctl.models.runs.metadata import RunFacts
+
+SMALLEST_PX = 2 ** (LEVELS - 1)
+"""One pixel is left of it at the coarsest level of the stained image."""
+
+
+def read_stack(path: Path, facts: RunFacts, recipe: str | None = None) -> Images:
+    """The images of a run's recipe from a stack file, (image, y, x, 3) uint8.
+
+    Parameters
+    ----------
+    path
+        `.npy`, `.tif`, `.tiff` or a `.zarr` array of shape (image, y, x, 3), uint8.
+    recipe
+        The recipe the file holds, in its order; the run's own by default.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, has another shape, or lacks images of the run's recipe.
+    """
+    stack = _read(path)
+    if stack.ndim != 4 or stack.shape[3] != 3 or stack.dtype != np.uint8:
+        raise UserError(
+            f"expected a stack (image, y, x, 3) of uint8, found {stack.shape} of {stack.dtype}.",
+            file=path,
+        )
+    if min(stack.shape[1:3]) < SMALLEST_PX:
+        raise UserError(
+            f"images of {stack.shape[2]} x {stack.shape[1]} px are too small.",
+            file=path,
+            hint=f"At least {SMALLEST_PX} px are needed in both directions.",
+        )
+    held = facts.labels if recipe is None else tuple(f.label for f in frames_of(recipe))
+    if len(stack) != len(held):
+        raise UserError(
+            f"the stack has {len(stack)} images, {recipe or facts.recipe} has {len(held)}.",
+            file=path,
+            hint="Say which recipe the stack holds (--recipe).",
+        )
+    missing = [label for label in facts.labels if label not in held]
+    if missing:
+        raise UserError(
+            f"a stack of {recipe} lacks {len(missing)} images that the run was trained on "
+            f"({facts.recipe}): {', '.join(missing[:6])}.",
+            file=path,
+            hint="Use a run that was trained on a smaller recipe.",
+        )
+    return np.ascontiguousarray(stack[[held.index(label) for label in facts.labels]])
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    if not path.exists():  # `require_source` has the same words
+        raise UserError("there is no such scan or stack.", file=path, hint="Check the name.")
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(np.load(path))
+        if path.suffix.lower() in (".tif", ".tiff"):
+            return np.asarray(imread(path))
+        if path.is_dir():
+            store = {"driver": "file", "path": str(path)}
+            array = ts.open({"driver": _zarr_driver(path), "kvstore": store}, read=True).result()
+            return np.asarray(array.read().result())
+    except (OSError, ValueError, EOFError) as error:
+        problem = (str(error).splitlines() or [""])[0][:150]
+        raise UserError(f"the stack cannot be read ({problem}).", file=path) from None
+    raise UserError(
+        "this is neither a scan nor a stack that can be read.",
+        file=path,
+        hint="Name a scan's folder, or a .npy, .tif or .zarr stack (image, y, x, 3).",
+    )
+
+
+def _zarr_driver(path: Path) -> str:
+    return "zarr" if (path / ".zarray").exists() else "zarr3"

@@ -1,0 +1,130 @@
+"""A report on scans, data sets, runs and stained plates: one HTML file, the result first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.store.folder import ScanFolder
+from plsctl.models.report.result import cell_picture, dataset_picture, field_picture
+from plsctl.models.report.scores import read_scores, run_verdict, score_facts, score_sections
+from plsctl.models.report.stained import is_stained_plate, scan_of, stained_section
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.report.counts import counts_section, left_out_section
+from plsctl.process.report.dataset import dataset_facts, dataset_sections
+from plsctl.process.report.page import Page, Section
+from plsctl.process.report.provenance import dataset_provenance, provenance, scan_provenance
+from plsctl.process.report.scan import scan_facts, scan_sections, scan_verdict, slide_of
+
+Kind = Literal["scan", "dataset", "run", "stained"]
+
+
+def kind_of(path: Path) -> Kind:
+    """What a folder holds.
+
+    Raises
+    ------
+    UserError
+        It is none of what a report can show.
+    """
+    if (path / "facts.json").is_file():
+        return "run"
+    if (path / "slide.yaml").is_file():
+        return "scan"
+    if (path / "samples.csv").is_file():
+        return "dataset"
+    if is_stained_plate(path):
+        return "stained"
+    found = "is neither a scan, nor a data set, nor a run" if path.exists() else "does not exist"
+    raise UserError(
+        f"'{path}' {found}.",
+        hint="Name a folder with slide.yaml (scan), samples.csv (data set) or facts.json (run), or "
+        "what plsctl stain wrote for a scan.",
+    )
+
+
+def write_report(
+    out: Path,
+    paths: Sequence[Path],
+    *,
+    title: str = "plsctl report",
+    subtitle: str = "",
+) -> Path:
+    """Write one page about the folders: the result, then runs, data sets and scans.
+
+    Raises
+    ------
+    UserError
+        A folder is not what plsctl writes, a stained plate is of none of the scans, or the page
+        cannot be written.
+    """
+    kinds = [(kind_of(path), path) for path in paths]
+    scans = [path for kind, path in kinds if kind == "scan"]
+    runs = [path for kind, path in kinds if kind == "run"]
+    plates = [path for kind, path in kinds if kind == "stained"]
+    sets = [Dataset.open(path) for kind, path in kinds if kind == "dataset"]
+    names = ", ".join(path.name for path in paths)
+    page = Page(title, subtitle or names)
+    page.footer = f"Written by plsctl {version('plsctl')} from {names}."
+    page.picture = field_picture(scans, plates) if plates else ""
+    origins: list[str] = []
+    for path in runs:
+        _add_run(page, path, origins)
+    page.sections += [stained_section(scan_of(plate, scans), plate) for plate in plates]
+    for data in sets:
+        _add_dataset(page, data, scans, origins)
+    for scan in scans:
+        page.facts += scan_facts(scan)
+        page.verdict += scan_verdict(ScanFolder(scan))
+        page.sections += scan_sections(scan)
+        origins.append(provenance(f"Scan {scan.name}", scan_provenance(scan)))
+    page.picture = page.picture or field_picture(scans, ())
+    if not page.picture and sets:
+        page.picture = dataset_picture(sets[0])
+    note = "What was noted when these were made."
+    page.sections.append(Section("Provenance", note, "".join(reversed(origins))))
+    return page.write(out)
+
+
+def _add_run(page: Page, path: Path, origins: list[str]) -> None:
+    # Networks are loaded here only, so that a microscope's computer needs no torch.
+    from plsctl.models.report.run import (
+        curve_section,
+        predicted_cells,
+        prediction_section,
+        run_provenance,
+    )
+    from plsctl.models.runs.run import Run
+
+    run, scores = Run.open(path), read_scores(path)
+    if scores is not None:
+        page.verdict += run_verdict(scores)
+        page.facts += score_facts(scores)
+    page.sections += score_sections(path)
+    cells = predicted_cells(run)
+    if cells is not None:
+        page.sections.append(prediction_section(cells))
+        if not page.picture:
+            page.picture = cell_picture(cells.layers, cells.numbers, cells.data.pixel_um)
+    curve = curve_section(run)
+    if curve is not None:
+        page.sections.append(curve)
+    origins.append(provenance(f"Run {path.name}", run_provenance(run)))
+
+
+def _add_dataset(page: Page, data: Dataset, scans: Sequence[Path], origins: list[str]) -> None:
+    page.facts += dataset_facts(data)
+    page.sections.append(counts_section(data, _built_from(data, scans)))
+    gone = left_out_section(data)
+    shown = dataset_sections(data)
+    page.sections += [*shown[:1], *([gone] if gone is not None else []), *shown[1:]]
+    origins.append(provenance(f"Data set {data.path.name}", dataset_provenance(data)))
+
+
+def _built_from(data: Dataset, scans: Sequence[Path]) -> list[Path]:
+    """Those of the scans whose slide is in the data set."""
+    slides = set(data.table["slide"].astype(str))
+    return [scan for scan in scans if slide_of(ScanFolder(scan)) in slides]

@@ -1,0 +1,108 @@
+"""What a training run looks like: its curves, and its predictions beside the targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from plsctl.models.prediction.predictor import Predictor
+from plsctl.models.runs.run import Run
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.pages.pictures import tile_sets
+from plsctl.process.report.charts import curves
+from plsctl.process.report.dataset import as_image, bar_note, spread_samples
+from plsctl.process.report.page import Section, row
+from plsctl.process.report.provenance import Pairs, exposure_range
+
+_SHOWN = 16
+_NOT_SHOWN = {"data", "out", "model", "recipe", "target", "seed"}
+
+
+@dataclass(frozen=True)
+class CellImages:
+    """Cells of a split the network has not learned from: images (n, 3, y, x) of each kind."""
+
+    split: str
+    numbers: list[int]
+    layers: dict[str, NDArray[np.generic]]
+    data: Dataset
+
+
+def predicted_cells(run: Run) -> CellImages | None:
+    """Cells of the test split, unstained, as predicted and stained; None where that cannot be."""
+    if not (run.path / "best.safetensors").is_file() or not run.config.data.exists():
+        return None
+    data = Dataset.open(run.config.data)
+    split = "test" if "test" in set(data.table["split"]) else "validation"
+    among = data.split(split, run.facts.target)
+    numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
+    predicted, bright = Predictor(run).predict_samples(data, numbers)
+    real = data.read_target(run.facts.target, numbers)
+    layers = {"unstained": bright, "virtually stained": predicted, "really stained": real}
+    return CellImages(split, numbers, layers, data)
+
+
+def curve_section(run: Run) -> Section | None:
+    """Loss and similarity over the epochs; None before the first has ended."""
+    if not (run.path / "curve.csv").is_file():
+        return None
+    history = pd.read_csv(run.path / "curve.csv")
+    epochs = history["epoch"].tolist()
+    best = int(history.loc[history["validation_loss"].idxmin(), "epoch"])
+    losses = {
+        "training": (epochs, history["train_loss"].tolist()),
+        "validation": (epochs, history["validation_loss"].tolist()),
+    }
+    similarity = {"validation": (epochs, history["validation_ssim"].tolist())}
+    facts = run.facts
+    note = (
+        f"{run.config.model} on {len(facts.labels)} images a sample ({facts.recipe}), target "
+        f"{facts.target}: {facts.parameters:,} parameters, {facts.samples.get('train', 0)} "
+        f"training samples, {len(epochs)} epochs in {history['seconds'].iloc[-1] / 60:.1f} min. "
+        f"The dashed line marks the epoch whose weights were kept ({best})."
+    )
+    body = row(
+        curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best, whole_x=True),
+        curves(similarity, "epoch", "SSIM", marked_x=best, names_below=True, whole_x=True),
+    )
+    return Section("Training", note, body)
+
+
+def prediction_section(cells: CellImages) -> Section:
+    """Predictions beside what the microscope saw and the real stain."""
+    sets = [
+        (f"#{number}", [(as_image(crops[index]), name) for name, crops in cells.layers.items()])
+        for index, number in enumerate(cells.numbers)
+    ]
+    note = (
+        f"Cells of the {cells.split} split, which the network has not learned from, each as "
+        f"{', '.join(cells.layers)}. {bar_note(cells.data)}"
+    )
+    body = tile_sets(sets, 4, um_per_px=cells.data.pixel_um)
+    return Section("Virtual staining of single cells", note, body)
+
+
+def run_provenance(run: Run) -> Pairs:
+    """Model, settings, seed and versions of a run."""
+    facts, config = run.facts, run.config
+    changed = {
+        name: value
+        for name, value in config.model_dump(mode="json").items()
+        if name not in _NOT_SHOWN and value != type(config).model_fields[name].default
+    }
+    settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
+    return [
+        ("model", f"{facts.model}, {facts.parameters:,} parameters"),
+        ("input", f"recipe {facts.recipe}, {len(facts.labels)} images"),
+        ("exposures", exposure_range(facts.frames)),
+        ("target", facts.target),
+        ("data set", config.data.name),
+        ("slides", ", ".join(facts.slides) or "unknown"),
+        ("samples", ", ".join(f"{name} {count}" for name, count in facts.samples.items())),
+        ("settings other than the defaults", settings or "none"),
+        ("seed", str(config.seed)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
+    ]

@@ -1,0 +1,254 @@
+"""What a training run is: one YAML file, or the options of `plsctl train`. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.plans.recipes import RECIPES
+from plsctl.models.runs.registry import (
+    MODELS,
+    LossWeights,
+    ModelSpec,
+    alignment_px,
+    default_batch,
+    model_spec,
+    network_parameters,
+    receptive_radius_px,
+)
+
+Precision = Literal["auto", "float32", "bfloat16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+
+# What may differ between a run and its continuation: it decides when to stop, where and how fast.
+CONTINUABLE = frozenset(
+    {
+        "data",
+        "out",
+        "epochs",
+        "steps",
+        "minutes",
+        "patience",
+        "device",
+        "precision",
+        "memory_format",
+        "memory_gb",
+        "threads",
+        "tensorboard",
+        "compile",
+    }
+)
+
+
+BUILT_IN_PERCEPTUAL = ("targets", "classifier")
+"""Networks of the perceptual loss that need no file."""
+
+# What a run takes over from the run it begins with, where it is not said otherwise.
+INHERITED = ("data", "recipe", "target", "perceptual")
+INHERITED_SIZES = ("blocks", "growth", "width")
+
+
+class TrainingConfig(Settings):
+    """A training run. Defaults are those of papers/002 section 3.6."""
+
+    model: str
+    data: Path
+    out: Path
+    recipe: str | None = None
+    """Images to use; None takes all that the data set holds."""
+    target: Literal["20x", "100x"] = "20x"
+    blocks: int | None = Field(default=None, ge=1, le=64)
+    growth: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=2)
+    """Channels inside the network; None takes the model's own (those of the input for RRDB)."""
+    from_run: Path | None = None
+    """Run whose weights and input scale this one begins with."""
+    perceptual: str = "targets"
+    """Network of the perceptual loss: "targets" for filters made from the stained targets,
+    "classifier" for one that learns to tell the stained cells' types, or a file of VGG19
+    weights."""
+    tolerate_shift_px: int = Field(default=0, ge=0, le=8)
+    """Targets may lie shifted by so many pixels against their stacks without being wrong."""
+    margin: int | None = Field(default=None, ge=0)
+    """Surroundings of the crop that the network sees and the loss does not, in pixels; None takes
+    all that the data set has."""
+    augment: Literal["none", "mirrors", "turns"] = "none"
+    """Symmetries of the LED array under which samples are mirrored and turned."""
+    augment_tolerance_deg: float = Field(default=1.5, ge=0, le=45)
+    """How far an LED may stand from where a symmetry wants it."""
+    augment_mask: float = Field(default=0.1, ge=0, le=1)
+    """Largest share of images without such an LED; they are masked."""
+    batch: int | None = Field(default=None, ge=1)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    discriminator_rate: float = Field(default=4e-4, gt=0)
+    """Rate of the discriminator, where there is one; it falls as the generator's does."""
+    betas: tuple[float, float] = (0.5, 0.9)
+    train_share: float = Field(default=1.0, gt=0, le=1)
+    """Share of the training samples that is used, drawn at random: papers/002 table 4.5."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""
+    epochs: int = Field(default=200, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    """Stop after so many batches, whatever the size of the data set; the cosine schedule ends with
+    them."""
+    minutes: float | None = Field(default=None, gt=0)
+    """Stop after this long, over all resumed parts; the cosine schedule ends with it."""
+    patience: int = Field(default=20, ge=1)
+    """Stop after this many epochs without a better validation loss."""
+    seed: int = Field(default=0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "auto"
+    memory_format: MemoryFormat = "auto"
+    """Order of the network's memory; "auto" takes what a short timing finds faster."""
+    threads: int | None = Field(default=None, ge=1)
+    compile: bool = False
+    """Let torch.compile translate the network first."""
+    tensorboard: bool = False
+    """Write the curve for TensorBoard too."""
+    memory_gb: float = Field(default=4.0, gt=0)
+    """Data up to this size are held in memory; larger ones are streamed from the disk."""
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, name: str) -> str:
+        if name not in MODELS:
+            raise ValueError(f"there is no such model. {suggest(name, MODELS)}")
+        return name
+
+    @field_validator("recipe")
+    @classmethod
+    def _known_recipe(cls, name: str | None) -> str | None:
+        if name is not None and name not in RECIPES:
+            raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
+        return name
+
+    @field_validator("blocks", "growth")
+    @classmethod
+    def _has_such_a_size(cls, size: int | None, info: ValidationInfo) -> int | None:
+        spec = MODELS.get(info.data.get("model", ""))
+        if size is not None and spec is not None and getattr(spec, str(info.field_name)) is None:
+            raise ValueError(f"{spec.name} has no {info.field_name} to choose.")
+        return size
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The named model this run trains."""
+        return model_spec(self.model)
+
+    @property
+    def losses(self) -> LossWeights:
+        """Weights of the loss terms."""
+        return self.spec.losses
+
+    @property
+    def depth(self) -> int:
+        """Blocks of the network: residual-in-residual ones, or gated ones at the coarsest scale."""
+        return self.blocks or self.spec.blocks or 0
+
+    @property
+    def growth_channels(self) -> int:
+        """Channels that each growing convolution adds."""
+        return self.growth or self.spec.growth or 0
+
+    @property
+    def inner_width(self) -> int | None:
+        """Channels inside the network; None for those of the input."""
+        return self.width or self.spec.width
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a batch."""
+        return self.batch or default_batch(self.depth)
+
+    def parameters(self, channels: int) -> int:
+        """Parameters of the network for so many input channels."""
+        return network_parameters(
+            self.spec.network, channels, self.depth, self.growth_channels, self.inner_width
+        )
+
+    @property
+    def exact_halo_px(self) -> int:
+        """How far a pixel of the network's output can look at most."""
+        return receptive_radius_px(self.depth, self.spec.network)
+
+    @property
+    def alignment_px(self) -> int:
+        """Multiple at which the network's tiles must begin."""
+        return alignment_px(self.spec.network)
+
+    def to_yaml(self) -> str:
+        """The file that repeats this run."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+    def differences(self, other: TrainingConfig) -> list[str]:
+        """Fields that decide the result and in which the two runs differ."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return [name for name in mine if name not in CONTINUABLE and mine[name] != theirs[name]]
+
+
+def config_from_options(model: str, options: Mapping[str, object]) -> TrainingConfig:
+    """The run that a model's name and the options of `plsctl train` ask for.
+
+    Raises
+    ------
+    UserError
+        If an option is missing or its value is not allowed.
+    """
+    model_spec(model)
+    return _checked(_inherited({"model": model, **options}))
+
+
+def config_from_file(path: Path, options: Mapping[str, object]) -> TrainingConfig:
+    """The run that a YAML file describes; options given beside it take precedence.
+
+    Raises
+    ------
+    UserError
+        If the file or an option is wrong; the message names line and field.
+    """
+    config = load_settings(path, TrainingConfig)
+    if not options and config.from_run is None:
+        return config
+    return _checked(_inherited(config.model_dump(exclude_unset=True) | dict(options)))
+
+
+def _inherited(values: dict[str, object]) -> dict[str, object]:
+    """Fill in what a run takes over from the one it begins with."""
+    if values.get("from_run") is None:
+        return values
+    file = Path(str(values["from_run"])) / "config.yaml"
+    own = Path(str(values.get("out"))) / "config.yaml"
+    if not file.is_file() and own.is_file():
+        file = own  # a run that has begun holds the same, and needs its start no more
+    if not file.is_file():
+        raise UserError(
+            f"{file.parent} is not a run folder.",
+            field="from",
+            hint="Name a folder that `plsctl train` wrote.",
+        )
+    start = load_settings(file, TrainingConfig)
+    same = start.spec.network == model_spec(str(values["model"])).network
+    names = (*INHERITED, *INHERITED_SIZES) if same else INHERITED
+    return {name: getattr(start, name) for name in names} | values
+
+
+def _checked(values: Mapping[str, object]) -> TrainingConfig:
+    try:
+        return TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0]) if problem["loc"] else None
+        option = "--from" if name == "from_run" else f"--{(name or '').replace('_', '-')}"
+        if problem["type"] == "missing":
+            raise UserError(f"{option} is missing.", field=name, hint="Add it.") from None
+        reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
+        raise UserError(
+            f"{option} {problem['input']}: {reason[:1].lower()}{reason[1:]}.", field=name
+        ) from None

@@ -1,0 +1,94 @@
+"""What a run folder says of itself, and what is asked of one, told before torch is loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import load_settings
+from plsctl.models.runs.config import TrainingConfig
+from plsctl.models.runs.metadata import VERSION, RunFacts
+from plsctl.process.dataset.reader import Dataset
+
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def read_run(folder: Path) -> tuple[TrainingConfig, RunFacts]:
+    """Settings and metadata of a run folder.
+
+    Raises
+    ------
+    UserError
+        If it is none, or another version wrote it.
+    """
+    file = folder / "facts.json"
+    if not file.is_file():
+        missing = "" if folder.exists() else ": it does not exist"
+        raise UserError(
+            f"{folder} is not a run folder{missing}.",
+            hint="Name one, or make one with `plsctl train`.",
+        )
+    try:
+        content = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        raise UserError(
+            "the run cannot be read: this file is damaged.",
+            file=file,
+            hint="Take it from a copy, or train the run again with --fresh.",
+        ) from None
+    if content.get("version") != VERSION:
+        raise UserError(
+            f"the run has version {content.get('version')}, this plsctl reads {VERSION}.",
+            file=file,
+            hint="Train it again, or use the plsctl that wrote it.",
+        )
+    try:
+        facts = RunFacts.model_validate(content)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(
+            f"the run cannot be read: {problem['loc']}: {problem['msg']}.", file=file
+        ) from None
+    return load_settings(folder / "config.yaml", TrainingConfig), facts
+
+
+def read_trained(folder: Path) -> tuple[TrainingConfig, RunFacts]:
+    """The same of a run that has weights; else `UserError`."""
+    found = read_run(folder)
+    if not (folder / "best.safetensors").is_file():
+        raise UserError(
+            f"the run {folder} has no weights yet.",
+            hint="Run the same `plsctl train` again to continue it.",
+        )
+    return found
+
+
+def check_request(config: TrainingConfig, data: Dataset, fresh: bool) -> None:
+    """Make sure that a data set and a run folder are what a training asks for.
+
+    Raises
+    ------
+    UserError
+        If the data set lacks the target, images, margin or splits, or a folder is no run.
+    """
+    data.require_target(config.target)
+    data.channels_for(config.recipe)
+    data.require_margin(config.margin or 0)
+    for split in ("train", "validation"):
+        data.split(split, config.target)
+    folder = config.out
+    if (folder / "facts.json").is_file():
+        if not fresh:
+            read_run(folder)
+    elif folder.exists() and not _is_free(folder):
+        raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another --out.")
+    if config.from_run is not None and not (folder / "facts.json").is_file():
+        read_trained(config.from_run)
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a folder is empty, or was left before its run began."""
+    return folder.is_dir() and (not any(folder.iterdir()) or (folder / "config.yaml").is_file())

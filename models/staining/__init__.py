@@ -1,0 +1,1 @@
+"""Virtual staining as a training task."""

@@ -1,0 +1,105 @@
+"""The frozen network of a run's perceptual loss: made once, kept in the run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plsctl.models.classification.cell_types import CellTypeReader, learnable_types
+from plsctl.models.compute.device import choose_device
+from plsctl.models.data.batches import some_of, spread, to_colour
+from plsctl.models.networks.classifier_features import ClassifierFeatures
+from plsctl.models.networks.features import StainFeatures, VggFeatures, file_digest
+from plsctl.models.runs.config import BUILT_IN_PERCEPTUAL, TrainingConfig
+from plsctl.models.runs.run import Run, read_tensors, write_tensors
+from plsctl.process.dataset.reader import Dataset
+
+Features = StainFeatures | ClassifierFeatures | VggFeatures
+
+FILE = "perceptual.safetensors"
+
+FEATURE_TARGETS = 256
+"""At most so many training targets make the filters, or scale a classifier's maps."""
+
+
+def check_features(config: TrainingConfig, data: Dataset) -> None:
+    """Find out before anything is written whether there can be such a network.
+
+    Raises
+    ------
+    UserError
+        If the file does not hold VGG19, or the data set has too few cells of known types.
+    """
+    if not config.losses.perceptual:
+        return
+    if config.perceptual == "classifier":
+        learnable_types(data, _numbers(config, data), ", or use --perceptual targets")
+    elif config.perceptual not in BUILT_IN_PERCEPTUAL:
+        VggFeatures.load(Path(config.perceptual))
+
+
+def make_features(config: TrainingConfig, data: Dataset) -> dict[str, str] | None:
+    """Make the network, write it into the run folder, and describe it; None for losses without.
+
+    A file of VGG19 weights stays where it is. A run that is continued compares with the very same
+    network: what was made is read again.
+    """
+    if not config.losses.perceptual:
+        return None
+    if config.perceptual not in BUILT_IN_PERCEPTUAL:
+        file = Path(config.perceptual)
+        return {
+            "network": "VGG19 block4_conv4 before activation",
+            "file": str(file),
+            "sha256": file_digest(file),
+        }
+    numbers = _numbers(config, data)
+    targets = _some_targets(data, config.target, numbers)
+    features: StainFeatures | ClassifierFeatures
+    if config.perceptual == "targets":
+        with torch.no_grad():
+            features = StainFeatures.from_targets(targets)
+        facts = {"network": "principal components of the stained training targets"}
+    else:
+        reader = CellTypeReader(
+            data,
+            config.target,
+            device=choose_device(config.device),
+            seed=config.seed,
+            numbers=numbers,
+        )
+        features = ClassifierFeatures.from_classifier(reader.network, targets)
+        facts = {
+            "network": "classifier of the stained training cells",
+            "types": ", ".join(reader.types),
+            "cells": str(reader.cells),
+        }
+    file = config.out / FILE
+    write_tensors(file, features.state_dict(), {})
+    return {**facts, "sha256": file_digest(file)}
+
+
+def run_features(run: Run) -> Features | None:
+    """The network of a run's perceptual loss, or None where the loss has none."""
+    config = run.config
+    if not config.losses.perceptual:
+        return None
+    if config.perceptual not in BUILT_IN_PERCEPTUAL:
+        return VggFeatures.load(Path(config.perceptual))
+    made = StainFeatures() if config.perceptual == "targets" else ClassifierFeatures()
+    made.load_state_dict(read_tensors(run.path / FILE)[0])
+    return made.eval()
+
+
+def _numbers(config: TrainingConfig, data: Dataset) -> NDArray[np.int64]:
+    return some_of(data.split("train", config.target), config.train_share)
+
+
+def _some_targets(data: Dataset, target: str, numbers: NDArray[np.int64]) -> Tensor:
+    """Stained training images (n, 3, y, x), colours in [-1, 1], spread over the split."""
+    chosen = spread(numbers, FEATURE_TARGETS)
+    return to_colour(torch.from_numpy(data.read_target(target, chosen).astype(np.uint8)))

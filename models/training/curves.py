@@ -1,0 +1,83 @@
+"""Training curves: one CSV row an epoch, and a picture of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from plsctl.acquire.files.whole_files import write_whole
+from plsctl.models.training.tensorboard import EventWriter
+
+DRAW_EVERY_S = 30
+
+COLOURS = {"loss": "k", "mae": "C0", "perceptual": "C1", "fourier": "C2", "adversarial": "C4"}
+
+
+class CurveFiles:
+    """The files in a run's folder that show its curve while it is trained.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    epoch
+        The last finished epoch.
+    tensorboard
+        Write events for TensorBoard too.
+    """
+
+    def __init__(self, folder: Path, epoch: int, tensorboard: bool) -> None:
+        self._folder = folder
+        self._drawn = time.monotonic()
+        self._events = EventWriter(folder, epoch) if tensorboard else None
+
+    def write(self, history: Sequence[dict[str, float]]) -> None:
+        """After an epoch, the last of the history."""
+        write_curves(self._folder / "curve.csv", history)
+        if self._events is not None:
+            self._events.write(history[-1])
+        # Drawing takes longer than a short epoch: now and then is enough for looking on.
+        if time.monotonic() - self._drawn > DRAW_EVERY_S:
+            self.draw(history)
+
+    def draw(self, history: Sequence[dict[str, float]]) -> None:
+        """Draw the picture."""
+        draw_curves(self._folder / "curves.png", history)
+        self._drawn = time.monotonic()
+
+
+def write_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
+    """Write the CSV; its rows are those of the checkpoint, never more."""
+    columns = list(dict.fromkeys(name for row in history for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_whole(file, text.getvalue())
+
+
+def draw_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
+    """Draw the loss terms and the SSIM over the epochs."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    loss, similarity = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for part, style in (("train", "--"), ("validation", "-")):
+        for term, colour in COLOURS.items():
+            values = [row.get(f"{part}_{term}") for row in history]
+            if None not in values:
+                loss.plot(epochs, values, style, color=colour, label=f"{part} {term}")
+    similarity.plot(epochs, [row["validation_ssim"] for row in history], color="C3")
+    loss.set(xlabel="epoch", ylabel="weighted loss", yscale="log")
+    similarity.set(xlabel="epoch", ylabel="validation SSIM")
+    for axis in (loss, similarity):
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(
+        *loss.get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4
+    )
+    figure.savefig(file, dpi=110)

@@ -1,0 +1,203 @@
+"""Teaching a network how far a run's predictions are off (`plsctl.models.uncertainty.error_model`).
+
+It learns on the validation split, whose errors are those of images the staining network was not
+trained on. Some positions of it are kept back to correct the scale (isotonic regression), and the
+test split, which neither has seen, tells how true it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import isotonic_regression
+
+from plsctl.acquire.arrays import FloatArray, Images
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import Settings
+from plsctl.acquire.files.whole_files import write_whole
+from plsctl.models.networks.features import file_digest
+from plsctl.models.prediction.predictor import Predictor
+from plsctl.models.runs.run import Run, write_tensors
+from plsctl.models.uncertainty.calibration import measure_calibration
+from plsctl.models.uncertainty.error_model import (
+    FACTS,
+    WEIGHTS,
+    ErrorNetwork,
+    UncertaintyFacts,
+    corrected,
+)
+from plsctl.models.uncertainty.split_errors import SplitErrors, read_errors
+from plsctl.process.dataset.reader import Dataset
+
+KEPT_BACK = 4
+"""Every so many-th position of the validation split corrects the scale and is not learned from."""
+
+LEAST_ERROR = 1 / 255
+"""No error below one grey value can be told from rounding."""
+
+KNOTS = 33
+LIMITS = (0.5, 0.9, 0.99)
+"""Shares of the pixels whose error stays below a limit."""
+
+PIXELS = 400_000
+"""Pixels that the correction is drawn from."""
+
+CLIP = 1.0
+"""Largest norm of a gradient: a pixel that is far off must not throw the network about."""
+
+
+class UncertaintySettings(Settings):
+    """How the error network is trained."""
+
+    steps: int = Field(default=400, ge=1)
+    batch: int = Field(default=8, ge=1)
+    rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+def train_uncertainty(
+    run: Run,
+    data: Dataset | None = None,
+    settings: UncertaintySettings | None = None,
+    *,
+    device: str = "auto",
+    on_share: Callable[[float], None] = lambda share: None,
+) -> dict[str, object]:
+    """Train the error network of a run and measure it on the test split.
+
+    Writes `uncertainty.safetensors` and `uncertainty.json`, and what `measure_calibration` writes,
+    into the run folder.
+
+    Returns
+    -------
+    dict
+        As `measure_calibration`.
+
+    Raises
+    ------
+    UserError
+        If the run has no weights, or the data set lacks validation or test samples.
+    """
+    data = data or Dataset.open(run.config.data)
+    settings = settings or UncertaintySettings()
+    predictor = Predictor(run, device=device)
+    data.split("test", run.facts.target)  # before the work, not after it
+    found = read_errors(predictor, data, "validation")
+    if len(found.stacks) < 2 * KEPT_BACK:
+        raise UserError(
+            f"the validation split has {len(found.stacks)} samples; uncertainty needs "
+            f"{2 * KEPT_BACK} at least.",
+            file=data.path,
+            hint="Divide the samples with a larger one (plsctl dataset split), and train on them.",
+        )
+    kept = kept_back(found.positions)
+    network = _fit(ErrorNetwork(run, predictor.device), settings, found, ~kept, on_share)
+    raw = network.raw_errors(found.stacks[kept], found.prediction[kept])
+    digest = file_digest(run.path / "best.safetensors")
+    facts = fit_correction(raw, found.error[kept], digest, settings.seed)
+    # Killed in between, the run has no uncertainty rather than one of two parts.
+    (run.path / FACTS).unlink(missing_ok=True)
+    write_tensors(run.path / WEIGHTS, network.network.state_dict(), {})
+    write_whole(run.path / FACTS, facts.model_dump_json(indent=1))
+    result = measure_calibration(run, data, device=device)
+    on_share(1.0)
+    return result
+
+
+def kept_back(positions: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Which samples correct the scale: those of every fourth position, or every fourth sample.
+
+    Cells of one field share its light and focus, so that whole positions are kept where there are
+    enough of them.
+    """
+    names, numbers = np.unique(positions, return_inverse=True)
+    if len(names) < 2 * KEPT_BACK:
+        numbers = np.arange(len(positions))
+    return np.asarray(numbers % KEPT_BACK == 0)
+
+
+def _fit(
+    network: ErrorNetwork,
+    settings: UncertaintySettings,
+    found: SplitErrors,
+    learned: NDArray[np.bool_],
+    on_share: Callable[[float], None],
+) -> ErrorNetwork:
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    inner = network.network.train()
+    # The network begins with the mean error everywhere.
+    start = float(np.log(max(found.error.mean(), LEAST_ERROR)))
+    torch.nn.init.zeros_(inner.last.weight)
+    torch.nn.init.constant_(inner.last.bias, start)  # type: ignore[arg-type]
+    optimizer = torch.optim.AdamW(inner.parameters(), lr=settings.rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, settings.rate, total_steps=settings.steps
+    )
+    places = np.flatnonzero(learned)
+    for step in range(settings.steps):
+        part = rng.choice(places, min(settings.batch, len(places)), replace=False)
+        stacks, prediction, error = _turned(
+            rng, found.stacks[part], found.prediction[part], found.error[part]
+        )
+        logarithm = network.logarithm(stacks, prediction)
+        measured = torch.from_numpy(error).to(network.device).clamp_min(LEAST_ERROR / 4)
+        loss = (logarithm + measured * torch.exp(-logarithm)).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(inner.parameters(), CLIP)
+        optimizer.step()
+        schedule.step()
+        on_share((step + 1) / (settings.steps + 1))
+    inner.eval()
+    return network
+
+
+def _turned(
+    rng: np.random.Generator, stacks: Images, prediction: Images, error: FloatArray
+) -> tuple[Images, Images, FloatArray]:
+    """All of a batch mirrored and turned alike, at random.
+
+    Light then comes from elsewhere, which matters less here than that samples are few: what an
+    error looks like does not depend on it.
+    """
+    quarter, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+
+    def moved(images: NDArray[np.generic]) -> NDArray[Any]:
+        images = images[..., ::-1] if mirrored else images
+        return np.ascontiguousarray(np.rot90(images, quarter, axes=(-2, -1)))
+
+    return moved(stacks), moved(prediction), moved(error)
+
+
+def fit_correction(
+    raw: FloatArray, error: FloatArray, weights: str, seed: int = 0
+) -> UncertaintyFacts:
+    """The rising curve from predicted to measured errors, and limits that errors stay below.
+
+    The curve goes through knots of equally many pixels each (isotonic regression).
+
+    Parameters
+    ----------
+    raw, error
+        Predicted and measured errors of the same pixels, any shape.
+    """
+    chosen = np.arange(raw.size)
+    if raw.size > PIXELS:
+        chosen = np.random.default_rng(seed).choice(raw.size, PIXELS, replace=False)
+    predicted, measured = raw.ravel()[chosen], error.ravel()[chosen]
+    groups = np.array_split(np.argsort(predicted), KNOTS)
+    x = np.array([predicted[group].mean() for group in groups], dtype=np.float64)
+    y = np.array([measured[group].mean() for group in groups], dtype=np.float64)
+    x = np.maximum.accumulate(x + np.arange(KNOTS) * 1e-9)
+    curve = UncertaintyFacts(
+        weights=weights, predicted=tuple(x), measured=tuple(isotonic_regression(y).x), limits={}
+    )
+    times = measured / np.maximum(corrected(predicted, curve), LEAST_ERROR / 4)
+    limits = {str(share): float(np.quantile(times, share)) for share in LIMITS}
+    return curve.model_copy(update={"limits": limits})
