@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from plsctl.models.metrics.similarity import bootstrap_interval
+from plsctl.models.metrics.intervals import bootstrap_interval
 
 PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
 KINDS = ("none", "mirrors", "turns")

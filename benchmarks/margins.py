@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.models.metrics.similarity import bootstrap_interval, mean_absolute_error, ssim_colour
+from plsctl.models.metrics.intervals import bootstrap_interval
+from plsctl.models.metrics.similarity import mean_absolute_error, ssim_colour
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
 from plsctl.process.dataset.reader import Dataset

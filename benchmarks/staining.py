@@ -39,7 +39,8 @@ from plsctl.models.prediction.tiles import TILE_SHAPE_PX, FrameStainer
 from plsctl.models.runs.config import config_from_options
 from plsctl.models.runs.metadata import Normalisation, RunFacts
 from plsctl.models.runs.registry import MODELS
-from plsctl.models.runs.run import Run, build_network, write_tensors
+from plsctl.models.runs.run import Run, build_network
+from plsctl.models.runs.tensors import write_tensors
 
 PATCH_PX = 64
 Clock = Callable[[], float]

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.data.batches import to_colour
 from plsctl.models.metrics.intervals import measured_share
+from plsctl.models.networks.classifier import CellTypeNet
 from plsctl.process.dataset.reader import Dataset
 
 FEWEST_OF_A_TYPE = 8
@@ -33,32 +34,6 @@ BATCH = 32
 RATE = 2e-3
 LIGHT = 0.1
 """Brightness and colour of the training images are changed at random by up to this share."""
-
-
-class CellTypeNet(nn.Module):
-    """Small convolutional network from a stained crop to the types' scores."""
-
-    def __init__(self, types: int, width: int = 24) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        before = 3
-        for after in (width, 2 * width, 3 * width, 4 * width):
-            layers += [
-                nn.Conv2d(before, after, 3, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-                nn.Conv2d(after, after, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            ]
-            before = after
-        self.features = nn.Sequential(*layers)
-        self.scores = nn.Linear(before, types)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores (B, types) of stained crops (B, 3, H, W), colours in [-1, 1]."""
-        found: Tensor = self.scores(self.features(x).mean(dim=(2, 3)))
-        return found
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from scipy.stats import t as student_t
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.evaluation.evaluate import evaluate
 from plsctl.models.evaluation.paper_tables import BASE, Arm
-from plsctl.models.metrics.similarity import bootstrap_interval
+from plsctl.models.evaluation.scores import read_scores
+from plsctl.models.metrics.intervals import bootstrap_interval
 from plsctl.models.prediction.predictor import Predictor
-from plsctl.models.report.scores import read_scores
 from plsctl.models.runs.config import config_from_options
 from plsctl.models.runs.registry import model_spec
 from plsctl.models.runs.run import Run

@@ -17,15 +17,16 @@ from plsctl.models.data.seen_samples import require_unseen
 from plsctl.models.evaluation.verdict import judge_run
 from plsctl.models.evaluation.worst import (
     count_categories,
+    draw_worst,
     keep_corrections,
     worst_samples,
     write_worst,
 )
-from plsctl.models.evaluation.worst_picture import draw_worst
 from plsctl.models.figures.crop_axes import bar_text, draw_bar
 from plsctl.models.metrics.dark_rims import marks_left
+from plsctl.models.metrics.intervals import bootstrap_interval
 from plsctl.models.metrics.nuclei import NucleusJudge, NucleusScores, join_scores
-from plsctl.models.metrics.similarity import METRICS, bootstrap_interval
+from plsctl.models.metrics.similarity import METRICS
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
 from plsctl.process.dataset.reader import Dataset

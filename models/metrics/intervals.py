@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, chi2, t
 
+from plsctl.models.metrics.similarity import Values
+
 LEVEL = 0.95
 
 
@@ -56,3 +58,30 @@ def measured_share(count: int, of: int) -> dict[str, object] | None:
 def measured_rate(count: int, of: int) -> dict[str, object] | None:
     """`mean` and `ci95` of events for each thing; None where there are no things."""
     return {"mean": count / of, "ci95": list(rate_interval(count, of))} if of else None
+
+
+def bootstrap_interval(
+    values: Values, seed: int = 0, repeats: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of the mean when samples are drawn again with replacement.
+
+    Of the differences between two predictions of the same samples it is the paired interval.
+    """
+    return bootstrap_ratio(values, np.ones_like(values), seed, repeats, level)
+
+
+def bootstrap_ratio(
+    parts: Values, wholes: Values, seed: int = 0, repeats: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile interval of sum(parts) / sum(wholes) over samples, both (n,).
+
+    Draws without any whole are left out.
+    """
+    rng = np.random.default_rng(seed)
+    ratios = []
+    for _ in range(repeats // 100):
+        drawn = rng.integers(0, len(parts), (100, len(parts)))
+        sums = wholes[drawn].sum(axis=1)
+        ratios.append(parts[drawn].sum(axis=1)[sums > 0] / sums[sums > 0])
+    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

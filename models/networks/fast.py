@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plsctl.models.networks.layers import pad_to_multiple
-from plsctl.models.runs.registry import FAST_DEPTH, FAST_WINDOW_CELLS
+from plsctl.models.networks.sizes import FAST_DEPTH, FAST_WINDOW_CELLS
 
 INITIAL_SCALE = 0.1
 """Share of a block's result that it adds at first: small, so that depth does no harm."""

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 from plsctl.models.networks.fast import FastNet
 from plsctl.models.networks.rrdb import RRDBNet
+from plsctl.models.networks.sizes import NetworkName
 from plsctl.models.networks.unet import UNet
-from plsctl.models.runs.registry import NetworkName
 
 Generator: TypeAlias = RRDBNet | UNet | FastNet
 """From (B, channels, H, W) stacks to (B, 3, H, W) colours; the first layer is called `first`."""

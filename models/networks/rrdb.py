@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plsctl.models.runs.registry import DENSE_BLOCKS, DENSE_LAYERS
+from plsctl.models.networks.sizes import DENSE_BLOCKS, DENSE_LAYERS
 
 RESIDUAL_SCALE = 0.2
 SLOPE = 0.2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plsctl.models.networks.layers import pad_to_multiple
-from plsctl.models.runs.registry import UNET_DEPTH, unet_widths
+from plsctl.models.networks.sizes import UNET_DEPTH, unet_widths
 
 SLOPE = 0.2
 DROPOUT = 0.5

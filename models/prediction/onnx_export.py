@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import KEPT, UserError, disk_errors
 from plsctl.models.data.batches import InputScale, to_counts
-from plsctl.models.networks.features import file_digest
 from plsctl.models.networks.generators import Generator
+from plsctl.models.networks.sizes import FAST_DEPTH, FAST_WINDOW_CELLS
 from plsctl.models.prediction.onnx_model import (
     INPUT,
     METADATA_KEY,
@@ -27,8 +27,8 @@ from plsctl.models.prediction.onnx_model import (
 )
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.prediction.tiles import image_major
-from plsctl.models.runs.registry import FAST_DEPTH, FAST_WINDOW_CELLS
 from plsctl.models.runs.run import Run
+from plsctl.models.runs.tensors import file_digest
 
 CHECKED_PX = 128
 """Side of the window on which an exported model is compared with its run."""

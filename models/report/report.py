@@ -9,8 +9,9 @@ from typing import Literal
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.folder import ScanFolder
+from plsctl.models.evaluation.scores import read_scores
 from plsctl.models.report.result import cell_picture, dataset_picture, field_picture
-from plsctl.models.report.scores import read_scores, run_verdict, score_facts, score_sections
+from plsctl.models.report.scores import run_verdict, score_facts, score_sections
 from plsctl.models.report.stained import is_stained_plate, scan_of, stained_section
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.report.counts import counts_section, left_out_section

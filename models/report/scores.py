@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from plsctl.acquire.errors import UserError
+from plsctl.models.evaluation.scores import read_results, read_scores
 from plsctl.process.pages.tables import Best, Noted, Score, table
 from plsctl.process.report.charts import curves
 from plsctl.process.report.page import Section, verdict
@@ -30,7 +29,7 @@ def score_sections(path: Path) -> list[Section]:
     scores = read_scores(path)
     if scores is not None:
         sections += [_score_section(scores), _nucleus_section(scores)]
-    errors = _read(path / "uncertainty_test.json", "uncertainty")
+    errors = read_results(path / "uncertainty_test.json", "uncertainty")
     if errors is not None:
         sections.append(_error_section(errors))
     return sections
@@ -58,29 +57,6 @@ def score_facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append((f"of {found['nuclei']} nuclei lost", str(found["lost"])))
         facts.append(("nuclei invented", str(found["invented"])))
     return facts
-
-
-def read_scores(path: Path) -> dict[str, Any] | None:
-    """What the last evaluation of a run found, or None.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged.
-    """
-    return _read(path / "metrics.json", "evaluate")
-
-
-def _read(file: Path, command: str) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(
-            "the scores of the run cannot be read.", file=file, hint=f"Run plsctl {command} again."
-        ) from None
-    return found
 
 
 def _score_section(scores: dict[str, Any]) -> Section:

@@ -12,16 +12,13 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings, load_settings, suggest
 from plsctl.acquire.plans.recipes import RECIPES
-from plsctl.models.runs.registry import (
-    MODELS,
-    LossWeights,
-    ModelSpec,
+from plsctl.models.networks.sizes import (
     alignment_px,
     default_batch,
-    model_spec,
     network_parameters,
     receptive_radius_px,
 )
+from plsctl.models.runs.registry import MODELS, LossWeights, ModelSpec, model_spec
 
 Precision = Literal["auto", "float32", "bfloat16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]

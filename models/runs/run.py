@@ -11,19 +11,14 @@ metrics.json           the evaluation
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor
-
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.networks.generators import Generator, make_network
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.folder import read_run
 from plsctl.models.runs.metadata import RunFacts
+from plsctl.models.runs.tensors import load_weights, read_tensors
 
 
 class Run:
@@ -71,67 +66,3 @@ def build_network(config: TrainingConfig, channels: int) -> Generator:
     return make_network(
         config.spec.network, channels, config.depth, config.growth_channels, config.inner_width
     )
-
-
-def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> None:
-    """Put weights into a network.
-
-    Raises
-    ------
-    UserError
-        If they belong to a network of another recipe, depth or width.
-    """
-    wanted = network.state_dict()
-    found = tensors.get("first.weight")
-    if found is not None and found.shape[1] != network.channels:
-        raise UserError(
-            f"the weights are for {found.shape[1] // 3} images, the recipe has "
-            f"{network.channels // 3}.",
-            file=file,
-            hint="Use the run's own recipe, or train for this one.",
-        )
-    other = [
-        name for name in wanted
-        if name not in tensors or tensors[name].shape != wanted[name].shape
-    ] + [name for name in tensors if name not in wanted]  # fmt: skip
-    if other:
-        raise UserError(
-            f"the weights are of another network ({other[0]} does not fit).",
-            file=file,
-            hint="Check blocks, growth and width in config.yaml.",
-        )
-    network.load_state_dict(tensors)
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], state: dict[str, object]) -> None:
-    """Write tensors with a JSON state in one file; the old one stays until it is whole.
-
-    Raises
-    ------
-    UserError
-        If the disk is full or does not take it.
-    """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # The library's own writing of files leaves them readable to nobody else on a shared disk.
-    write_whole(path, save(plain, metadata={"state": json.dumps(state)}))
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Tensors and state of a file that `write_tensors` wrote.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            state = json.loads((file.metadata() or {}).get("state", "{}"))
-    except Exception as error:  # the library raises its own type, which has no stable name
-        raise UserError(
-            f"the weights cannot be read ({error}).",
-            file=path,
-            hint="Take them from a copy, or train the run again with --fresh.",
-        ) from None
-    return tensors, state

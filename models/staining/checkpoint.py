@@ -9,8 +9,14 @@ from pathlib import Path
 import torch
 
 from plsctl.models.networks.generators import Generator
-from plsctl.models.runs.run import load_weights, read_tensors, write_tensors
-from plsctl.models.runs.tensors import optimiser_tensors, part, restore_optimiser
+from plsctl.models.runs.tensors import (
+    load_weights,
+    optimiser_tensors,
+    part,
+    read_tensors,
+    restore_optimiser,
+    write_tensors,
+)
 from plsctl.models.staining.adversary import Adversary
 
 Row = dict[str, float]

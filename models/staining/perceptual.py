@@ -12,10 +12,10 @@ from torch import Tensor
 from plsctl.models.classification.cell_types import CellTypeReader, learnable_types
 from plsctl.models.compute.device import choose_device
 from plsctl.models.data.batches import some_of, spread, to_colour
-from plsctl.models.networks.classifier_features import ClassifierFeatures
-from plsctl.models.networks.features import StainFeatures, VggFeatures, file_digest
+from plsctl.models.networks.features import ClassifierFeatures, StainFeatures, VggFeatures
 from plsctl.models.runs.config import BUILT_IN_PERCEPTUAL, TrainingConfig
-from plsctl.models.runs.run import Run, read_tensors, write_tensors
+from plsctl.models.runs.run import Run
+from plsctl.models.runs.tensors import file_digest, read_tensors, write_tensors
 from plsctl.process.dataset.reader import Dataset
 
 Features = StainFeatures | ClassifierFeatures | VggFeatures

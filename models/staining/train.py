@@ -18,7 +18,7 @@ from plsctl.models.runs.run import Run
 from plsctl.models.staining.checkpoint import Row, StepReport, TrainingResult
 from plsctl.models.staining.preparation import prepare_run
 from plsctl.models.staining.trainer import Trainer
-from plsctl.models.training.tensorboard import require_tensorboard
+from plsctl.models.training.curves import require_tensorboard
 from plsctl.process.dataset.reader import Dataset
 
 

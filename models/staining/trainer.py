@@ -26,7 +26,8 @@ from plsctl.models.data.batches import (
 )
 from plsctl.models.networks.features import VggFeatures
 from plsctl.models.runs.config import TrainingConfig
-from plsctl.models.runs.run import Run, write_tensors
+from plsctl.models.runs.run import Run
+from plsctl.models.runs.tensors import write_tensors
 from plsctl.models.staining.adversary import Adversary
 from plsctl.models.staining.checkpoint import (
     Progress,
@@ -36,15 +37,13 @@ from plsctl.models.staining.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from plsctl.models.staining.divergence import diverged
 from plsctl.models.staining.losses import FeatureNetwork, Maps, weighted_loss
 from plsctl.models.staining.perceptual import run_features
 from plsctl.models.staining.validation import validate
-from plsctl.models.training.averaging import update_average
 from plsctl.models.training.curves import CurveFiles
 from plsctl.models.training.epoch_log import EpochLog
 from plsctl.models.training.pretrained import first_network
-from plsctl.models.training.schedule import learning_rate
+from plsctl.models.training.schedule import learning_rate, update_average
 from plsctl.process.dataset.reader import Dataset
 
 
@@ -292,3 +291,16 @@ class Trainer:
             self._last, self.network, self.average, self.optimiser, self.adversary, progress
         )
         self.curve.write(progress.history)
+
+
+def diverged(
+    value: float, step: int, folder: Path, config: TrainingConfig, progress: Progress
+) -> UserError:
+    """The error that names the step, what is kept and the remedy."""
+    finished = len(progress.history)
+    kept = f"The weights up to epoch {finished} are kept in {folder}. " if finished else ""
+    return UserError(
+        f"the loss became {value} in epoch {finished + 1}, step {step}.",
+        hint=f"{kept}Train into another folder with a lower --learning-rate "
+        f"(now {config.learning_rate:g}) or with --precision float32.",
+    )

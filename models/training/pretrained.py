@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.networks.features import file_digest
 from plsctl.models.networks.generators import Generator
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.run import Run, build_network
+from plsctl.models.runs.tensors import file_digest
 from plsctl.process.dataset.reader import Dataset
 
 

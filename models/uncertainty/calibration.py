@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.figures.crop_axes import bar_text, draw_bar
-from plsctl.models.metrics.similarity import bootstrap_interval
+from plsctl.models.metrics.intervals import bootstrap_interval
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
 from plsctl.models.uncertainty.error_model import ErrorModel

@@ -21,8 +21,8 @@ from plsctl.acquire.files.settings import Settings
 from plsctl.models.compute.device import choose_device
 from plsctl.models.data.batches import InputScale, to_colour
 from plsctl.models.networks.fast import FastNet
-from plsctl.models.networks.features import file_digest
-from plsctl.models.runs.run import Run, read_tensors
+from plsctl.models.runs.run import Run
+from plsctl.models.runs.tensors import file_digest, read_tensors
 
 WEIGHTS, FACTS = "uncertainty.safetensors", "uncertainty.json"
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from plsctl.acquire.arrays import Images
 from plsctl.models.compute.device import is_memory_error
+from plsctl.models.networks.sizes import alignment_px
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.prediction.tiles import FrameStainer
-from plsctl.models.runs.registry import alignment_px
 from plsctl.models.uncertainty.error_model import ErrorModel
 
 

@@ -20,9 +20,9 @@ from plsctl.acquire.arrays import FloatArray, Images
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.models.networks.features import file_digest
 from plsctl.models.prediction.predictor import Predictor
-from plsctl.models.runs.run import Run, write_tensors
+from plsctl.models.runs.run import Run
+from plsctl.models.runs.tensors import file_digest, write_tensors
 from plsctl.models.uncertainty.calibration import measure_calibration
 from plsctl.models.uncertainty.error_model import (
     FACTS,

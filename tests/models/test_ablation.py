@@ -25,7 +25,7 @@ from plsctl.models.evaluation.paper_tables import (
     paper_table,
     recipe_arms,
 )
-from plsctl.models.runs.registry import network_parameters
+from plsctl.models.networks.sizes import network_parameters
 from plsctl.models.runs.run import Run
 from plsctl.process.dataset.reader import Dataset
 

@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.classification import cell_types
-from plsctl.models.classification.cell_types import CellTypeNet
-from plsctl.models.networks.classifier_features import ClassifierFeatures
-from plsctl.models.networks.features import file_digest
+from plsctl.models.networks.classifier import CellTypeNet
+from plsctl.models.networks.features import ClassifierFeatures
 from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.tensors import file_digest
 from plsctl.models.staining.losses import perceptual
 from plsctl.models.staining.train import train
 from plsctl.process.dataset.reader import Dataset

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from plsctl.models.metrics.lobes import count_lobes
+from plsctl.models.metrics.nuclei import count_lobes
 
 PIXEL_UM = 0.293
 Y, X = np.mgrid[:64, :64].astype(float)

@@ -7,9 +7,8 @@ import pytest
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 
+from plsctl.models.metrics.intervals import bootstrap_interval, bootstrap_ratio
 from plsctl.models.metrics.similarity import (
-    bootstrap_interval,
-    bootstrap_ratio,
     mean_absolute_error,
     ssim,
     ssim_colour,

@@ -14,15 +14,11 @@ from plsctl.acquire.errors import UserError
 from plsctl.cli.train import MODELS as NAMED
 from plsctl.models.networks.fast import FastNet, LayerNorm2d, gate, window_means
 from plsctl.models.networks.generators import make_network
+from plsctl.models.networks.sizes import alignment_px, network_parameters, receptive_radius_px
 from plsctl.models.networks.unet import UNet
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.config import TrainingConfig, config_from_options
-from plsctl.models.runs.registry import (
-    MODELS,
-    alignment_px,
-    network_parameters,
-    receptive_radius_px,
-)
+from plsctl.models.runs.registry import MODELS
 from plsctl.models.runs.run import Run
 from plsctl.models.staining.train import train
 

@@ -7,7 +7,7 @@ import torch
 
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.networks.rrdb import DenseBlock, ResidualDenseBlock, RRDBNet
-from plsctl.models.runs.registry import parameter_count, receptive_radius_px
+from plsctl.models.networks.sizes import parameter_count, receptive_radius_px
 
 # papers/002 table 4.1; 29 images where the table prints 30.
 COUNTS = [

@@ -15,11 +15,11 @@ from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
+from plsctl.models.networks.sizes import receptive_radius_px
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.prediction.stain import StainingOptions, stain
 from plsctl.models.prediction.tiles import tiles
 from plsctl.models.runs.config import config_from_options
-from plsctl.models.runs.registry import receptive_radius_px
 from plsctl.models.runs.run import Run
 from plsctl.models.staining.train import train
 

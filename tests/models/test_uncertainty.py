@@ -13,7 +13,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.prediction.stain import stain
 from plsctl.models.runs.config import config_from_options
-from plsctl.models.runs.run import Run, read_tensors, write_tensors
+from plsctl.models.runs.run import Run
+from plsctl.models.runs.tensors import read_tensors, write_tensors
 from plsctl.models.staining.train import train
 from plsctl.models.uncertainty.calibration import measure_calibration
 from plsctl.models.uncertainty.error_model import ErrorModel, corrected
