@@ -24,9 +24,9 @@ from plsctl.process.aperture.field import TileSettings, reconstruct_field
 from plsctl.process.aperture.led_check import check_geometry
 from plsctl.process.aperture.led_stack import LedStack
 from plsctl.process.aperture.reconstruction import reconstruct
-from plsctl.sim.smear import Smear
-from plsctl.sim.smear_settings import SmearSettings
-from plsctl.sim.view import View
+from plsctl.sim.smear.settings import SmearSettings
+from plsctl.sim.smear.smear import Smear
+from plsctl.sim.smear.view import View
 
 NA, PIXEL_UM, WAVELENGTHS_UM = 0.4, 0.293, (0.63, 0.53, 0.46)
 ELECTRONS = 5000.0

@@ -36,7 +36,7 @@ FORKED.set_forkserver_preload(
         "plsctl.cli.roles",
         "plsctl.cli.scan",
         "plsctl.sim.backend",
-        "plsctl.sim.core",
+        "plsctl.sim.devices.core",
     ]
 )
 SLIDE = "F1"

@@ -12,8 +12,8 @@ import time
 from plsctl.acquire.clock import WallClock
 from plsctl.acquire.leds.array import LedArraySettings, open_led_array
 from plsctl.acquire.leds.geometry import standard_array
-from plsctl.sim.illuminate_firmware import IlluminateFirmware
-from plsctl.sim.serial_ports import register, serve_pty, serve_tcp
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.ports import register, serve_pty, serve_tcp
 
 PLACES = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
 CHANGES = 500

@@ -41,7 +41,7 @@ from plsctl.process.matching.highres import (
     reduce_highres,
 )
 from plsctl.sim.backend import open_world
-from plsctl.sim.cells import Cell
+from plsctl.sim.smear.cells import Cell
 
 Image = NDArray[np.uint8]
 Point = tuple[float, float]

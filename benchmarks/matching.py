@@ -23,8 +23,8 @@ from plsctl.process.matching.fields import FieldAligner, FieldMatch, match_posit
 from plsctl.process.matching.fine_alignment import REACH_PX, align_crop
 from plsctl.process.matching.highres import Method, find_highres
 from plsctl.sim.backend import open_world
-from plsctl.sim.cells import Cell
-from plsctl.sim.world import World
+from plsctl.sim.smear.cells import Cell
+from plsctl.sim.world.world import World
 
 Image = NDArray[np.uint8]
 TRUE_RATIO = 5.03

@@ -21,11 +21,11 @@ from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.plan import frame_records
 from plsctl.acquire.store.records import FrameRecord
 from plsctl.sim.backend import open_world
-from plsctl.sim.cells import Cell, CellType
-from plsctl.sim.settings import SimulatorSettings
-from plsctl.sim.smear import Layers, Smear
-from plsctl.sim.view import View
-from plsctl.sim.world import World
+from plsctl.sim.smear.cells import Cell, CellType
+from plsctl.sim.smear.smear import Layers, Smear
+from plsctl.sim.smear.view import View
+from plsctl.sim.world.settings import SimulatorSettings
+from plsctl.sim.world.world import World
 
 CROP_PX, MARGIN_PX = 64, 4
 SIDE_PX = CROP_PX + 2 * MARGIN_PX

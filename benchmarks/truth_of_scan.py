@@ -13,8 +13,8 @@ from plsctl.acquire.scanning.scan import Scan
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PASSES, PassName
 from plsctl.sim.backend import open_world
-from plsctl.sim.cells import Cell
-from plsctl.sim.world import World
+from plsctl.sim.smear.cells import Cell
+from plsctl.sim.world.world import World
 
 Floats = NDArray[np.float64]
 

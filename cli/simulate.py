@@ -36,8 +36,8 @@ def truth(
     """
     from plsctl.acquire.plans.slide import load_slide
     from plsctl.sim.backend import open_world
-    from plsctl.sim.cells import WHITE_TYPES
-    from plsctl.sim.truth import cells_in_region
+    from plsctl.sim.smear.cells import WHITE_TYPES
+    from plsctl.sim.smear.truth import cells_in_region
 
     slide = load_slide(slide_file)
     world = open_world(slide.load_hardware())

@@ -9,7 +9,7 @@ import typer
 from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
 
 if TYPE_CHECKING:
-    from plsctl.sim.led_board import LedBoard
+    from plsctl.sim.firmware.board import LedBoard
 
 
 class Protocol(StrEnum):
@@ -47,7 +47,7 @@ def led_array(
     import time
 
     from plsctl.acquire.errors import UserError
-    from plsctl.sim.serial_ports import serve_pty, serve_tcp
+    from plsctl.sim.firmware.ports import serve_pty, serve_tcp
 
     if pty and port is not None:
         raise UserError("--pty and --port exclude each other.", hint="Give one of them.")
@@ -65,12 +65,12 @@ def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
     from plsctl.acquire.clock import WallClock
     from plsctl.acquire.errors import UserError
     from plsctl.acquire.leds.geometry import standard_array
-    from plsctl.sim.arduino_firmware import ArduinoFirmware
-    from plsctl.sim.illuminate_firmware import IlluminateFirmware
-    from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware
-    from plsctl.sim.led_board import LedBoard, ring_positions
-    from plsctl.sim.openuc2_firmware import OpenUc2Firmware
-    from plsctl.sim.squid_firmware import SquidFirmware, matrix_positions
+    from plsctl.sim.firmware.arduino import ArduinoFirmware
+    from plsctl.sim.firmware.board import LedBoard, ring_positions
+    from plsctl.sim.firmware.illuminate import IlluminateFirmware
+    from plsctl.sim.firmware.illuminate_v1 import IlluminateV1Firmware
+    from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
+    from plsctl.sim.firmware.squid import SquidFirmware, matrix_positions
 
     standard = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
     places = standard if leds in (None, len(standard)) else ring_positions(leds or 0)

@@ -15,7 +15,7 @@ from plsctl.acquire.plans.plan import frame_records
 from plsctl.process.dataset.splits import assign_splits
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.sim.backend import open_world
-from plsctl.sim.rendering import RenderedCell, render_cells
+from plsctl.sim.world.single_cells import RenderedCell, render_cells
 
 
 def write_dataset(

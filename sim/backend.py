@@ -9,9 +9,9 @@ from plsctl.acquire.devices.backend import Backend, close_core
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.files.settings import validate_section
-from plsctl.sim.illuminate_firmware import IlluminateFirmware
-from plsctl.sim.settings import SimulatorSettings
-from plsctl.sim.world import World
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.world.settings import SimulatorSettings
+from plsctl.sim.world.world import World
 
 SWITCH_S = 0.0005
 """How long a thread may keep the others waiting in real time."""
@@ -41,10 +41,10 @@ def open_simulator(hardware: Hardware) -> Backend:
     """Load the simulated devices into a core and put the LED array on its port."""
     from pymmcore_plus import DeviceInitializationState
 
-    from plsctl.sim.camera import SimulatedCamera
-    from plsctl.sim.core import SimulatedCore
-    from plsctl.sim.devices import SimulatedTurret, SimulatedXYStage, SimulatedZStage
-    from plsctl.sim.serial_ports import register
+    from plsctl.sim.devices.camera import SimulatedCamera
+    from plsctl.sim.devices.core import SimulatedCore
+    from plsctl.sim.devices.stages import SimulatedTurret, SimulatedXYStage, SimulatedZStage
+    from plsctl.sim.firmware.ports import register
 
     world = open_world(hardware)
     if world.settings.clock == "real":

@@ -17,14 +17,14 @@ from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.leds.array import LedArraySettings, SequenceTiming, open_led_array
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.leds.squid import LEFT_DOT, LOW_NA
-from plsctl.sim.arduino_firmware import ArduinoFirmware
-from plsctl.sim.clock import SimulatedClock
-from plsctl.sim.illuminate_firmware import IlluminateFirmware
-from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware
-from plsctl.sim.led_board import LedBoard
-from plsctl.sim.openuc2_firmware import OpenUc2Firmware
-from plsctl.sim.serial_ports import register, serve_pty, serve_tcp, unregister
-from plsctl.sim.squid_firmware import SquidFirmware, matrix_positions
+from plsctl.sim.firmware.arduino import ArduinoFirmware
+from plsctl.sim.firmware.board import LedBoard
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.illuminate_v1 import IlluminateV1Firmware
+from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
+from plsctl.sim.firmware.ports import register, serve_pty, serve_tcp, unregister
+from plsctl.sim.firmware.squid import SquidFirmware, matrix_positions
+from plsctl.sim.world.clock import SimulatedClock
 
 PLACES = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
 FAULTS = ["lost_commands", "lost_replies", "garbled_replies", "half_replies"]

@@ -19,12 +19,12 @@ from plsctl.acquire.leds.openuc2 import OpenUc2Options
 from plsctl.acquire.leds.squid import LOW_NA, PATTERNS, SquidArray
 from plsctl.acquire.leds.squid_status import Status, crc8, statuses
 from plsctl.acquire.leds.template_settings import TemplateOptions
-from plsctl.sim.arduino_firmware import ArduinoFirmware
-from plsctl.sim.clock import SimulatedClock
-from plsctl.sim.led_board import LedBoard
-from plsctl.sim.openuc2_firmware import OpenUc2Firmware
-from plsctl.sim.serial_ports import register, unregister
-from plsctl.sim.squid_firmware import SquidFirmware, matrix_positions, pattern
+from plsctl.sim.firmware.arduino import ArduinoFirmware
+from plsctl.sim.firmware.board import LedBoard
+from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
+from plsctl.sim.firmware.ports import register, unregister
+from plsctl.sim.firmware.squid import SquidFirmware, matrix_positions, pattern
+from plsctl.sim.world.clock import SimulatedClock
 
 PLACES = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
 SHIPPED = load_hardware("arduino_43_leds")

@@ -36,8 +36,8 @@ from plsctl.acquire.scanning.scan import Scan, open_scan
 from plsctl.acquire.store import writer as store_writer
 from plsctl.acquire.store.journal import Event, Journal
 from plsctl.acquire.store.position_files import PositionFiles
-from plsctl.sim.illuminate_firmware import IlluminateFirmware
-from plsctl.sim.serial_ports import serve_pty, serve_tcp
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.ports import serve_pty, serve_tcp
 
 LEDS = 43
 

@@ -27,8 +27,8 @@ from plsctl.acquire.scanning.scan import open_scan
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.records import FrameRecord
 from plsctl.cli.roles import make_roles
-from plsctl.sim.led_board import LedBoard
-from plsctl.sim.serial_ports import REGISTRY
+from plsctl.sim.firmware.board import LedBoard
+from plsctl.sim.firmware.ports import REGISTRY
 
 
 def hardware_file(folder: Path, timing: str = "hardware", **options: Any) -> Path:

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from plsctl.acquire.clock import WallClock
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.cli.app import app
-from plsctl.sim.illuminate_firmware import IlluminateFirmware
-from plsctl.sim.serial_ports import serve_tcp
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.ports import serve_tcp
 
 
 @pytest.fixture

@@ -24,9 +24,9 @@ from plsctl.models.runs.run import Run
 from plsctl.models.staining.train import train
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.records import DatasetFrame
-from plsctl.sim.smear import Layers, Smear
-from plsctl.sim.smear_settings import SmearSettings
-from plsctl.sim.view import View
+from plsctl.sim.smear.settings import SmearSettings
+from plsctl.sim.smear.smear import Layers, Smear
+from plsctl.sim.smear.view import View
 
 ARRAY = standard_array()
 BRIGHT = tuple(led.led for led in ARRAY.within(0.4))

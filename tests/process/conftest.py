@@ -25,8 +25,8 @@ from plsctl.process.cells.finder import StainedCellFinder
 from plsctl.process.focus.sharpness import GradientFocusJudge
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 from plsctl.sim.backend import open_world
-from plsctl.sim.cells import Cell
-from plsctl.sim.world import World
+from plsctl.sim.smear.cells import Cell
+from plsctl.sim.world.world import World
 
 Image = NDArray[np.uint8]
 CENTRE_UM = (11_000.0, 5_600.0)

@@ -25,7 +25,7 @@ from plsctl.process.quality.frame_statistics import exchange_gain
 from plsctl.process.quality.frames import frame_agreement, learn_frames
 from plsctl.process.quality.slides import exclude_rejected, judge_slides
 from plsctl.sim.backend import open_world
-from plsctl.sim.world import World
+from plsctl.sim.world.world import World
 
 Image = NDArray[np.uint8]
 SIDE, MARGIN, CELLS = 64, 2, 10

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from plsctl.acquire.leds.geometry import standard_array
-from plsctl.sim.clock import SimulatedClock
-from plsctl.sim.illuminate_firmware import IlluminateFirmware
-from plsctl.sim.illuminate_v1_firmware import IlluminateV1Firmware
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.illuminate_v1 import IlluminateV1Firmware
+from plsctl.sim.world.clock import SimulatedClock
 
 PLACES = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
 OK = b"-==-\n"

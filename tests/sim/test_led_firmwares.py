@@ -7,11 +7,11 @@ import json
 import pytest
 
 from plsctl.acquire.leds.geometry import standard_array
-from plsctl.sim.arduino_firmware import ArduinoFirmware
-from plsctl.sim.clock import SimulatedClock
-from plsctl.sim.led_board import ring_positions
-from plsctl.sim.openuc2_firmware import OpenUc2Firmware
-from plsctl.sim.squid_firmware import LOW_NA, SquidFirmware, crc8, matrix_positions, pattern
+from plsctl.sim.firmware.arduino import ArduinoFirmware
+from plsctl.sim.firmware.board import ring_positions
+from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
+from plsctl.sim.firmware.squid import LOW_NA, SquidFirmware, crc8, matrix_positions, pattern
+from plsctl.sim.world.clock import SimulatedClock
 
 PLACES = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from plsctl.acquire.errors import UserError
-from plsctl.sim.noise import add_noise
-from plsctl.sim.sensor import Bayer, Sensor, SensorSettings
+from plsctl.sim.world.noise import add_noise
+from plsctl.sim.world.sensor import Bayer, Sensor, SensorSettings
 
 SIZE_PX = (160, 120)
 CLEAN = SensorSettings(vignette=0, dust_specks=0, dead_pixels=0, read_noise_electrons=0)

@@ -17,11 +17,11 @@ from scipy import ndimage
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, object_grid
-from plsctl.sim import placing, smear, truth
-from plsctl.sim.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES, Cell
-from plsctl.sim.smear import Smear
-from plsctl.sim.smear_settings import SmearSettings
-from plsctl.sim.view import View
+from plsctl.sim.smear import placing, smear, truth
+from plsctl.sim.smear.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES, Cell
+from plsctl.sim.smear.settings import SmearSettings
+from plsctl.sim.smear.smear import Smear
+from plsctl.sim.smear.view import View
 
 GRID_UM = 0.1465
 BRIGHT = tuple(

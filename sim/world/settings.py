@@ -9,8 +9,8 @@ from pydantic import Field
 
 from plsctl.acquire.files.settings import Settings
 from plsctl.sim.faults import Fault
-from plsctl.sim.sensor import SensorSettings
-from plsctl.sim.smear_settings import SmearSettings
+from plsctl.sim.smear.settings import SmearSettings
+from plsctl.sim.world.sensor import SensorSettings
 
 
 class MountSettings(Settings):

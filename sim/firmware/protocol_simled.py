@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from serial import PortNotOpenError, SerialException
 from serial.serialutil import SerialBase
 
-from plsctl.sim.serial_ports import REGISTRY, SCHEME, Firmware
+from plsctl.sim.firmware.ports import REGISTRY, SCHEME, Firmware
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

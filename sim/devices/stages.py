@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pymmcore_plus.experimental.unicore import StageDevice, StateDevice, XYStageDevice
 
-from plsctl.sim.world import World
+from plsctl.sim.world.world import World
 
 
 class SimulatedXYStage(XYStageDevice):

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.sim.textures import FILM_PIXEL_UM, FILM_TILE_PX
-from plsctl.sim.view import View
+from plsctl.sim.smear.textures import FILM_PIXEL_UM, FILM_TILE_PX
+from plsctl.sim.smear.view import View
 
 Image = NDArray[np.float32]
 

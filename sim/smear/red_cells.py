@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.sim.view import View
+from plsctl.sim.smear.view import View
 
 EDGE_UM = 2.65
 """Width over which the edge falls to the glass, for a cell 1 um high.
@@ -47,7 +47,7 @@ def draw_red_cells(
     Parameters
     ----------
     cells
-        Records of `plsctl.sim.placing.RED`.
+        Records of `plsctl.sim.smear.placing.RED`.
     view
         The grid of points.
     stained

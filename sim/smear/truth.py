@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.sim.cells import Cell
-from plsctl.sim.smear import Smear
-from plsctl.sim.stamping import add_stamp, spline_coefficients
-from plsctl.sim.view import View
+from plsctl.sim.smear.cells import Cell
+from plsctl.sim.smear.smear import Smear
+from plsctl.sim.smear.stamping import add_stamp, spline_coefficients
+from plsctl.sim.smear.view import View
 
 CYTOPLASM, NUCLEUS = 128, 255
 """Labels of a mask, as `plsctl segment --masks` writes them; 0 is background."""
@@ -48,7 +48,7 @@ def cells_in_region(
     region
         x min, y min, x max, y max in slide micrometres; upper bounds are excluded.
     types
-        Keep only these kinds (`plsctl.sim.cells.CellType`); all if not given.
+        Keep only these kinds (`plsctl.sim.smear.cells.CellType`); all if not given.
 
     Raises
     ------

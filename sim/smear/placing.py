@@ -17,10 +17,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.sim.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES, Cell, CellType
-from plsctl.sim.packing import FloatArray, pack
-from plsctl.sim.smear_settings import SmearSettings
-from plsctl.sim.textures import Textures
+from plsctl.sim.smear.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES, Cell, CellType
+from plsctl.sim.smear.packing import FloatArray, pack
+from plsctl.sim.smear.settings import SmearSettings
+from plsctl.sim.smear.textures import Textures
 
 TILE_UM = 48.0
 """Larger than the reach of any cell, so that only touching tiles can conflict."""

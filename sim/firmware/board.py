@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from plsctl.acquire.clock import Clock
 from plsctl.sim.faults import WireFaults
-from plsctl.sim.led_sequence import Pattern, SequencePlan, SequenceRun, TriggerSettings
+from plsctl.sim.firmware.sequence import Pattern, SequencePlan, SequenceRun, TriggerSettings
 
 Position = tuple[float, float, float]
 Lit = dict[int, float]

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from plsctl.sim.cells import CellType
-from plsctl.sim.outlines import Canvas, Image, fill, nucleus
-from plsctl.sim.stains import Stain
-from plsctl.sim.textures import MAP_PIXEL_UM, Textures
+from plsctl.sim.smear.cells import CellType
+from plsctl.sim.smear.outlines import Canvas, Image, fill, nucleus
+from plsctl.sim.smear.stains import Stain
+from plsctl.sim.smear.textures import MAP_PIXEL_UM, Textures
 
 CYTOPLASM_EXCESS, CHROMATIN_EXCESS = -0.015, 0.015
 """Refractive index less 1.55."""

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pymmcore_plus.experimental.unicore import CameraDevice, pymm_property
 
-from plsctl.sim.led_board import LedBoard
-from plsctl.sim.world import World
+from plsctl.sim.firmware.board import LedBoard
+from plsctl.sim.world.world import World
 
 Image = NDArray[np.uint8 | np.uint16]
 GetBuffer = Callable[[Sequence[int], DTypeLike], Image]

@@ -22,7 +22,7 @@ from plsctl.acquire.clock import Clock
 from plsctl.acquire.errors import UserError
 
 SCHEME = "simled"
-HANDLERS = "plsctl.sim"
+HANDLERS = "plsctl.sim.firmware"
 POLL_S = 0.02
 LOOK_S = 0.2
 

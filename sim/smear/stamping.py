@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from plsctl.sim.cell_maps import CellMaps
-from plsctl.sim.textures import MAP_PIXEL_UM
+from plsctl.sim.smear.cell_maps import CellMaps
+from plsctl.sim.smear.textures import MAP_PIXEL_UM
 
 Image = NDArray[np.float32]
 

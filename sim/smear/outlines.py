@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.sim.red_cells import smooth_step
-from plsctl.sim.textures import MAP_PIXEL_UM
+from plsctl.sim.smear.red_cells import smooth_step
+from plsctl.sim.smear.textures import MAP_PIXEL_UM
 
 Image = NDArray[np.float32]
 Point = tuple[float, float]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.store.records import FrameRecord
-from plsctl.sim.cells import Cell
-from plsctl.sim.settings import SimulatorSettings
-from plsctl.sim.world import World
+from plsctl.sim.smear.cells import Cell
+from plsctl.sim.world.settings import SimulatorSettings
+from plsctl.sim.world.world import World
 
 Image = NDArray[np.uint8]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from plsctl.sim.c_numbers import c_number
-from plsctl.sim.illuminate_firmware import END, IlluminateFirmware, Refusal
-from plsctl.sim.led_sequence import TIMED_OUT, SequencePlan, TriggerSettings
+from plsctl.sim.firmware.c_numbers import c_number
+from plsctl.sim.firmware.illuminate import END, IlluminateFirmware, Refusal
+from plsctl.sim.firmware.sequence import TIMED_OUT, SequencePlan, TriggerSettings
 
 
 class IlluminateV1Firmware(IlluminateFirmware):

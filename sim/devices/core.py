@@ -6,7 +6,7 @@ from typing import Any
 
 from pymmcore_plus.experimental.unicore import UniMMCore
 
-from plsctl.sim.camera import SimulatedCamera
+from plsctl.sim.devices.camera import SimulatedCamera
 
 
 class SimulatedCore(UniMMCore):

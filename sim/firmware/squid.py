@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from plsctl.acquire.clock import Clock
-from plsctl.sim.led_board import LedBoard, Lit, Position
+from plsctl.sim.firmware.board import LedBoard, Lit, Position
 
 COMMAND_BYTES = 8
 INTERVAL_S = 0.01

@@ -17,14 +17,14 @@ from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransf
 from plsctl.acquire.devices.hardware import Hardware, Objective
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
-from plsctl.sim.clock import RealClock, SimulatedClock, WorldClock
 from plsctl.sim.faults import FaultCounter
-from plsctl.sim.fourier import fast_forward_fft, fast_inverse_fft
-from plsctl.sim.prepared import PreparedImages
-from plsctl.sim.sensor import Sensor
-from plsctl.sim.settings import ObjectiveTruth, SimulatorSettings
-from plsctl.sim.smear import Smear
-from plsctl.sim.view import View
+from plsctl.sim.smear.smear import Smear
+from plsctl.sim.smear.view import View
+from plsctl.sim.world.clock import RealClock, SimulatedClock, WorldClock
+from plsctl.sim.world.fourier import fast_forward_fft, fast_inverse_fft
+from plsctl.sim.world.prepared_images import PreparedImages
+from plsctl.sim.world.sensor import Sensor
+from plsctl.sim.world.settings import ObjectiveTruth, SimulatorSettings
 
 RateImage = NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings
-from plsctl.sim.noise import FloatArray, add_noise
+from plsctl.sim.world.noise import FloatArray, add_noise
 
 Image = NDArray[np.uint8 | np.uint16]
 Bayer = Literal["RGGB", "BGGR", "GRBG", "GBRG"]

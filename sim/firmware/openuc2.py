@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from plsctl.acquire.clock import Clock
-from plsctl.sim.led_board import LedBoard, Lit, Position
+from plsctl.sim.firmware.board import LedBoard, Lit, Position
 
 Message = dict[str, Any]
 HOT_SUM, HOT_S = 150, 60.0

@@ -15,18 +15,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.sim.cell_maps import CellMaps, draw_cell
-from plsctl.sim.cells import Cell, CellType
-from plsctl.sim.film import film_blocks
-from plsctl.sim.placing import RED, Placement, red_identity
-from plsctl.sim.red_cells import draw_red_cells
-from plsctl.sim.smear_settings import SmearSettings
-from plsctl.sim.stains import HAEMOGLOBIN, make_stain
-from plsctl.sim.stamping import Place, Stamp, add_stamp
-from plsctl.sim.textures import make_textures
-from plsctl.sim.view import View
-
-__all__ = ["Cell", "Layers", "Smear", "SmearSettings", "View"]
+from plsctl.sim.smear.cell_maps import CellMaps, draw_cell
+from plsctl.sim.smear.cells import Cell, CellType
+from plsctl.sim.smear.film import film_blocks
+from plsctl.sim.smear.placing import RED, Placement, red_identity
+from plsctl.sim.smear.red_cells import draw_red_cells
+from plsctl.sim.smear.settings import SmearSettings
+from plsctl.sim.smear.stains import HAEMOGLOBIN, make_stain
+from plsctl.sim.smear.stamping import Place, Stamp, add_stamp
+from plsctl.sim.smear.textures import make_textures
+from plsctl.sim.smear.view import View
 
 RED_EXCESS = 0.02
 """Refractive index of dried red cells less 1.55."""

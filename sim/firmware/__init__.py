@@ -1,0 +1,1 @@
+"""Firmwares of simulated LED controllers and their ports."""

@@ -1,0 +1,1 @@
+"""The world the simulated devices share."""
