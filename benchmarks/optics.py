@@ -25,8 +25,8 @@ from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.acquire.optics.waves import Layers
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.sim.world.fourier import fast_inverse_fft
 from plsctl.sim.world.sensor import Sensor, SensorSettings
+from plsctl.sim.world.world import fast_inverse_fft
 
 SIZE_PX = (1920, 1200)
 IMAGING = Imaging(na=0.4, refractive_index=1.0, pixel_um=0.293, shape=(1200, 1920))

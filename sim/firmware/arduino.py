@@ -19,8 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plsctl.sim.firmware.board import LedBoard
-from plsctl.sim.firmware.c_numbers import atoi
+from plsctl.sim.firmware.board import LedBoard, atoi
 
 BUFFER_BYTES = 64
 NAME, VERSION = "LEDARRAY", "1.2"

@@ -11,8 +11,7 @@ import math
 import re
 from collections.abc import Callable
 
-from plsctl.sim.firmware.board import LedBoard
-from plsctl.sim.firmware.c_numbers import atoi, c_number
+from plsctl.sim.firmware.board import LedBoard, atoi, c_number
 from plsctl.sim.firmware.illuminate_pages import na_xy, positions_page, properties_page, values_page
 from plsctl.sim.firmware.sequence import TIMED_OUT, TOO_SHORT, SequencePlan, TriggerSettings
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from plsctl.sim.firmware.c_numbers import c_number
+from plsctl.sim.firmware.board import c_number
 from plsctl.sim.firmware.illuminate import END, IlluminateFirmware, Refusal
 from plsctl.sim.firmware.sequence import TIMED_OUT, SequencePlan, TriggerSettings
 

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.sim.smear.cells import DIAMETERS_UM, NATURAL_PROPORTIONS, WHITE_TYPES, Cell, CellType
-from plsctl.sim.smear.packing import FloatArray, pack
 from plsctl.sim.smear.settings import SmearSettings
 from plsctl.sim.smear.textures import Textures
 
@@ -43,6 +42,8 @@ RED = np.dtype(
     ]
 )
 """A red cell: place, fate in staining, and looks (shares of the radius unless a unit is named)."""
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -287,3 +288,23 @@ def _discs(red: NDArray[np.void]) -> FloatArray:
 def _discs_of(cells: Iterable[Cell]) -> FloatArray:
     discs = [(cell.x_um, cell.y_um, cell.diameter_um / 2) for cell in cells]
     return np.array(discs, np.float64).reshape(-1, 3)
+
+
+def pack(wishes: FloatArray, taken: FloatArray, nearness: float, wanted: int) -> list[int]:
+    """Of discs (x, y, radius) in order of rank, those that find room, at most `wanted`."""
+    free: NDArray[np.bool_] = np.logical_not(_conflicts(wishes, taken, nearness).any(axis=1))
+    among = _conflicts(wishes, wishes, nearness)
+    kept: list[int] = []
+    for number in np.flatnonzero(free):
+        if len(kept) == wanted:
+            break
+        if free[number]:
+            kept.append(int(number))
+            free &= ~among[number]
+    return kept
+
+
+def _conflicts(a: FloatArray, b: FloatArray, nearness: float) -> NDArray[np.bool_]:
+    square = (a[:, None, 0] - b[None, :, 0]) ** 2 + (a[:, None, 1] - b[None, :, 1]) ** 2
+    result: NDArray[np.bool_] = square < (nearness * (a[:, None, 2] + b[None, :, 2])) ** 2
+    return result

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransform
@@ -21,7 +22,6 @@ from plsctl.sim.faults import FaultCounter
 from plsctl.sim.smear.smear import Smear
 from plsctl.sim.smear.view import View
 from plsctl.sim.world.clock import RealClock, SimulatedClock, WorldClock
-from plsctl.sim.world.fourier import fast_forward_fft, fast_inverse_fft
 from plsctl.sim.world.prepared_images import PreparedImages
 from plsctl.sim.world.sensor import Sensor
 from plsctl.sim.world.settings import ObjectiveTruth, SimulatorSettings
@@ -320,3 +320,19 @@ def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedI
     told = settings.model_dump_json(exclude=play)
     device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
     return PreparedImages(settings.prepared, told + device)
+
+
+def fast_inverse_fft(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Unnormalised inverse FFT along the last axis, in place.
+
+    SciPy transforms several rows at a time with vector instructions, NumPy one after the other;
+    `plsctl.acquire.optics.field` does without SciPy and takes this as an argument.
+    """
+    result: NDArray[np.complex64] = scipy.fft.ifft(rows, norm="forward", overwrite_x=True)
+    return result
+
+
+def fast_forward_fft(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """FFT along the last axis divided by its length, in place."""
+    result: NDArray[np.complex64] = scipy.fft.fft(rows, norm="forward", overwrite_x=True)
+    return result
