@@ -239,7 +239,7 @@ def scan(options: argparse.Namespace) -> Path:
     from plsctl.acquire.scanning.pass_run import run_pass
     from plsctl.acquire.scanning.scan import open_scan
     from plsctl.acquire.store.records import PASSES
-    from plsctl.cli.roles import make_roles
+    from plsctl.cli.shared.roles import make_roles
 
     options.out.mkdir(parents=True, exist_ok=True)
     described = load_hardware("simulator_small" if options.quick else "simulator")

@@ -33,8 +33,8 @@ FORKED.set_forkserver_preload(
     [
         "plsctl.acquire.scanning.pass_run",
         "plsctl.cli.app",
-        "plsctl.cli.roles",
-        "plsctl.cli.scan",
+        "plsctl.cli.shared.roles",
+        "plsctl.cli.scanning.scan",
         "plsctl.sim.backend",
         "plsctl.sim.devices.core",
     ]

@@ -32,7 +32,7 @@ from plsctl.acquire.interrupt import StopRequest, stop_on_signals
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import Scan, open_scan
 from plsctl.acquire.store.records import PASSES
-from plsctl.cli.roles import make_roles
+from plsctl.cli.shared.roles import make_roles
 from plsctl.process.building.builder import build_dataset
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.samples.highres_scale import HighresScale

@@ -35,7 +35,7 @@ from plsctl.acquire.scanning.engine import Engine
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import open_scan
 from plsctl.acquire.store.folder import ScanFolder
-from plsctl.cli.roles import make_roles
+from plsctl.cli.shared.roles import make_roles
 from plsctl.sim.devices.camera import SimulatedCamera
 from plsctl.sim.devices.stages import SimulatedTurret
 from plsctl.sim.world.world import World

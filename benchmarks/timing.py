@@ -31,7 +31,7 @@ from plsctl.acquire.leds.array import open_led_array
 from plsctl.acquire.scanning.engine import Engine
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import Scan, open_scan
-from plsctl.cli.roles import make_roles
+from plsctl.cli.shared.roles import make_roles
 
 SHIPPED = "simulator_realtime"
 SERIAL_S = 0.0015

@@ -19,31 +19,31 @@ import typer.main
 from typer.core import TyperGroup
 
 from plsctl.acquire.errors import PlsctlError, UserError
-from plsctl.cli.common import emit, say
+from plsctl.cli.shared.output import emit, say
 
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "demo"),
-    "devices": ("devices", "devices"),
-    "led": ("led", "app"),
-    "calibrate": ("calibrate", "app"),
-    "scan": ("scan", "scan"),
-    "find-cells": ("find_cells", "find_cells"),
-    "build-dataset": ("build_dataset", "build_dataset"),
-    "dataset": ("dataset", "app"),
-    "train": ("train", "train"),
-    "evaluate": ("evaluate", "evaluate"),
-    "uncertainty": ("uncertainty", "uncertainty"),
-    "ablate": ("ablate", "ablate"),
-    "stain": ("stain", "stain"),
-    "export": ("export", "export"),
-    "segment": ("segment", "segment"),
-    "match": ("match", "match"),
-    "focus-stack": ("focus_stack", "focus_stack"),
-    "synthetic-aperture": ("synthetic_aperture", "synthetic_aperture"),
-    "review": ("review", "review"),
-    "report": ("report", "report"),
-    "simulate": ("simulate", "app"),
+    "demo": ("simulate.demo", "demo"),
+    "devices": ("scanning.devices", "devices"),
+    "led": ("scanning.led", "app"),
+    "calibrate": ("scanning.calibrate", "app"),
+    "scan": ("scanning.scan", "scan"),
+    "find-cells": ("scanning.find_cells", "find_cells"),
+    "build-dataset": ("data.build_dataset", "build_dataset"),
+    "dataset": ("data.dataset", "app"),
+    "train": ("learning.train", "train"),
+    "evaluate": ("learning.evaluate", "evaluate"),
+    "uncertainty": ("learning.uncertainty", "uncertainty"),
+    "ablate": ("learning.ablate", "ablate"),
+    "stain": ("learning.stain", "stain"),
+    "export": ("learning.export", "export"),
+    "segment": ("data.segment", "segment"),
+    "match": ("data.match", "match"),
+    "focus-stack": ("data.focus_stack", "focus_stack"),
+    "synthetic-aperture": ("data.synthetic_aperture", "synthetic_aperture"),
+    "review": ("pages.review", "review"),
+    "report": ("pages.report", "report"),
+    "simulate": ("simulate.simulate", "app"),
 }
 
 

@@ -22,7 +22,7 @@ from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import open_scan
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.reader import PassReader
-from plsctl.cli.roles import make_roles
+from plsctl.cli.shared.roles import make_roles
 from plsctl.sim.backend import open_world
 
 SLIDE = "F1"

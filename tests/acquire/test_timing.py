@@ -26,7 +26,7 @@ from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import open_scan
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.records import FrameRecord
-from plsctl.cli.roles import make_roles
+from plsctl.cli.shared.roles import make_roles
 from plsctl.sim.firmware.board import LedBoard
 from plsctl.sim.firmware.ports import REGISTRY
 

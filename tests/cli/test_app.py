@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.cli import app as frame
-from plsctl.cli.common import JsonFlag, emit
+from plsctl.cli.shared.output import JsonFlag, emit
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUP: Any = typer.main.get_command(frame.app)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from plsctl.cli import demo
 from plsctl.cli.app import app
+from plsctl.cli.simulate import demo
 
 
 @pytest.mark.parametrize(("size", "fields"), [(demo.FULL, 12), (demo.QUICK, 4)])

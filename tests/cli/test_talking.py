@@ -15,9 +15,9 @@ import pytest
 
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.words import command_line, counted, duration
-from plsctl.cli import work
-from plsctl.cli.common import progress, say_next
-from plsctl.cli.training_progress import TrainingProgress
+from plsctl.cli.shared import work
+from plsctl.cli.shared.output import progress, say_next
+from plsctl.cli.shared.training_progress import TrainingProgress
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.metadata import Normalisation, RunFacts
 from plsctl.models.staining.checkpoint import StepReport

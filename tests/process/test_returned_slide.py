@@ -19,7 +19,7 @@ from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import Scan, open_scan
 from plsctl.acquire.scanning.slide_search import SlideSearch
 from plsctl.acquire.store.folder import load_transform
-from plsctl.cli.roles import make_roles
+from plsctl.cli.shared.roles import make_roles
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 from plsctl.sim.backend import open_world
 

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
     from plsctl.process.aperture.led_check import LedPlace

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from plsctl.cli.common import (
+from plsctl.cli.shared.output import (
     HardwareOption,
     JsonFlag,
     VerboseFlag,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, say
 
 if TYPE_CHECKING:
     from plsctl.sim.firmware.board import LedBoard

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted
-from plsctl.cli.common import (
+from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
     console,

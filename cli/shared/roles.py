@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import Operator, Roles
-from plsctl.cli.common import say
+from plsctl.cli.shared.output import say
 from plsctl.process.cells.field_judge import BrightfieldJudge
 from plsctl.process.cells.finder import StainedCellFinder
 from plsctl.process.focus.sharpness import GradientFocusJudge

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
 
 
 def report(

@@ -8,8 +8,8 @@ import typer
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import command_line, counted, duration
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
-from plsctl.cli.splitting import SeedOption, SplitByOption, SplitOption, parse_split
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
+from plsctl.cli.shared.splits import SeedOption, SplitByOption, SplitOption, parse_split
 
 
 def build_dataset(

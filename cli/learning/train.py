@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say, say_next
-from plsctl.cli.training_progress import TrainingProgress
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say, say_next
+from plsctl.cli.shared.training_progress import TrainingProgress
 
 MODELS = ("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", "unet", "fast")
 

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.words import counted
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say, say_next
-from plsctl.cli.simulate_led_array import led_array
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say, say_next
+from plsctl.cli.simulate.led_array import led_array
 
 app = typer.Typer(no_args_is_help=True, help="Parts of the simulated microscope on their own.")
 app.command("led-array")(led_array)
@@ -70,7 +70,7 @@ def dataset(
     Example: plsctl simulate dataset --cells 200 --recipe le18deg -o simulated.zarr
     """
     from plsctl.acquire.devices.hardware import load_hardware
-    from plsctl.cli.simulated_dataset import write_dataset
+    from plsctl.cli.simulate.dataset import write_dataset
 
     described = load_hardware(hardware)
     with progress("rendering cells", cells, "cell") as advance:

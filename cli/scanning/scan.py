@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted, duration
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
     from plsctl.acquire.scanning.engine import Engine
@@ -92,7 +92,7 @@ def _advise(opened: "Scan", named: list[Any], as_json: bool) -> None:
 
 def _what_next(opened: "Scan", named: list[Any]) -> str:
     """What to do with the slide now, and the command after it."""
-    from plsctl.cli.roles import REQUESTS
+    from plsctl.cli.shared.roles import REQUESTS
 
     following = opened.next_pass_name()
     if following is None:
@@ -153,8 +153,8 @@ def _take(
 
     from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.scanning.pass_run import run_pass
-    from plsctl.cli.keys import HELP, listening
-    from plsctl.cli.roles import make_roles
+    from plsctl.cli.shared.keys import HELP, listening
+    from plsctl.cli.shared.roles import make_roles
 
     say(f"Pass {name} of slide {opened.slide.slide}, into {opened.folder.path}.")
     with (

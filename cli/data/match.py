@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
 
 METHODS = ("canny", "log")
 

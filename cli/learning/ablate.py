@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.common import JsonFlag, VerboseFlag, console, emit, one_of, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, console, emit, one_of, progress, say
 
 
 def ablate(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say, say_next, scan_of
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say, say_next, scan_of
 
 
 def export(

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line
-from plsctl.cli.work import Bar, Lines, Work, WorkState
+from plsctl.cli.shared.work import Bar, Lines, Work, WorkState
 
 if TYPE_CHECKING:
     from plsctl.process.dataset.reader import Dataset

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.words import counted
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
 
 
 def find_cells(

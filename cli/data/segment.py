@@ -8,7 +8,7 @@ import typer
 
 from plsctl.acquire.errors import UserError, about
 from plsctl.acquire.words import counted
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
 
 if TYPE_CHECKING:
     import numpy as np

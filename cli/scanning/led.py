@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.shared.output import HardwareOption, JsonFlag, VerboseFlag, emit, say
 
 if TYPE_CHECKING:
     from plsctl.acquire.devices.hardware import Hardware

@@ -7,8 +7,8 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, location, progress, say
-from plsctl.cli.splitting import SeedOption, SplitByOption, parse_split
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.splits import SeedOption, SplitByOption, parse_split
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,8 +4,8 @@ import time
 from typing import TYPE_CHECKING
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.common import say
-from plsctl.cli.work import Work
+from plsctl.cli.shared.output import say
+from plsctl.cli.shared.work import Work
 
 if TYPE_CHECKING:
     from plsctl.models.staining.checkpoint import StepReport

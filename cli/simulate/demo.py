@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
-from plsctl.cli.evaluate import say_verdict
-from plsctl.cli.training_progress import TrainingProgress
+from plsctl.cli.learning.evaluate import say_verdict
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.training_progress import TrainingProgress
 
 if TYPE_CHECKING:
     from plsctl.acquire.scanning.scan import Scan
@@ -144,7 +144,7 @@ def _open(directory: Path, size: Size) -> "Scan":
 def _take(scan: "Scan", name: "PassName") -> None:
     from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.scanning.pass_run import run_pass
-    from plsctl.cli.roles import make_roles
+    from plsctl.cli.shared.roles import make_roles
 
     if scan.is_finished(name):
         say(f"Pass {name}: taken before.")

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.common import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
 
 if TYPE_CHECKING:
     from plsctl.process.review.session import Query, Review

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted
-from plsctl.cli.common import HardwareOption, JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import HardwareOption, JsonFlag, VerboseFlag, emit, progress, say
 
 NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 

@@ -1,0 +1,1 @@
+"""Commands for the simulator and the demo."""
