@@ -17,6 +17,7 @@ from plsctl.cli.shared.output import (
     say_next,
     scan_of,
 )
+from plsctl.cli.shared.verdict import say_verdict
 
 
 def evaluate(
@@ -93,15 +94,6 @@ def evaluate(
     say_verdict(result)
     say_next("stain", run, scan_of(chosen), "-o", "stained.ome.zarr")
     emit(result, as_json)
-
-
-def say_verdict(result: dict[str, Any]) -> None:
-    """Say whether a run is better than what needs no network, and what to do where it is not."""
-    from plsctl.models.evaluation.verdict import REMEDY
-
-    say(result["verdict_text"])
-    if result["verdict"] != "better":
-        say(REMEDY)
 
 
 def _show(result: dict[str, Any]) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.learning.evaluate import say_verdict
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
 from plsctl.cli.shared.training_progress import TrainingProgress
+from plsctl.cli.shared.verdict import say_verdict
 
 if TYPE_CHECKING:
     from plsctl.acquire.scanning.scan import Scan

@@ -1,0 +1,14 @@
+"""The verdict on a run in a sentence."""
+
+from typing import Any
+
+from plsctl.cli.shared.output import say
+
+
+def say_verdict(result: dict[str, Any]) -> None:
+    """Say whether a run is better than what needs no network, and what to do where it is not."""
+    from plsctl.models.evaluation.verdict import REMEDY
+
+    say(result["verdict_text"])
+    if result["verdict"] != "better":
+        say(REMEDY)
