@@ -75,7 +75,7 @@ class Unhurried:
 
 
 def frames_of(hardware: Hardware, recipe: str = "le18deg") -> tuple[FrameRecord, ...]:
-    slide = load_slide(Path(__file__).parents[2] / "examples" / "small.yaml")
+    slide = load_slide(Path(__file__).parents[3] / "examples" / "small.yaml")
     table = slide.load_exposures("unstained")
     return frame_records(recipe, table, hardware.geometry(), 0.4)
 
