@@ -28,7 +28,7 @@ hardware: simulator_small
 region: {{x_um: [{x[0]}, {x[1]}], y_um: [{y[0]}, {y[1]}], overlap: 0}}
 recipe: {recipe}
 exposures: exposures_20x.csv
-focus: {{mode: surface, points: {focus_points}, range_um: 30}}
+focus: {{mode: surface, points: {focus_points}, range_um: 30, refresh_positions: 60}}
 slide_return: {{fields: 3}}
 passes:
   unstained: {{objective: 20x}}
@@ -50,7 +50,7 @@ class Size:
     focus_points: int
 
 
-FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 800, 3)
+FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 500, 3)
 QUICK = Size("quick", (10000, 10468), (5800, 6151), "le18deg", "le18deg", 300, 1)
 
 
