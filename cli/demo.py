@@ -176,6 +176,7 @@ def _build(scan: Path, dataset: Path) -> int:
 
 def _train(size: Size, dataset: Path, run: Path) -> None:
     from plsctl.models.config import TrainingConfig
+    from plsctl.models.stain_task import SSIM
     from plsctl.models.training import train
 
     config = TrainingConfig(
@@ -198,11 +199,11 @@ def _train(size: Size, dataset: Path, run: Path) -> None:
         result = train(
             config,
             on_epoch=lambda row: advance(
-                description=f"epoch {row['epoch']:.0f}: SSIM {row['validation_ssim']:.3f}"
+                description=f"epoch {row['epoch']:.0f}: {SSIM.label} {row[SSIM.column]:.3f}"
             ),
             on_step=lambda report: advance(completed=report.step, total=report.steps),
         )
-    say(f"Trained: {result.epochs} epochs, SSIM {result.metrics['validation_ssim']:.3f}.")
+    say(f"Trained: {result.epochs} epochs, {SSIM.label} {result.metrics[SSIM.column]:.3f}.")
 
 
 def _evaluate(run: Path) -> dict[str, Any]:

@@ -173,6 +173,7 @@ def _describe(config: Any, as_json: bool) -> None:
 
 
 def _train(config: Any, fresh: bool, as_json: bool) -> None:
+    from plsctl.models.stain_task import SSIM
     from plsctl.models.training import train as train_model
 
     if os.environ.get("RANK", "0") != "0":  # torchrun: the first process speaks for all
@@ -185,7 +186,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         def on_epoch(row: dict[str, float]) -> None:
             text = (
                 f"epoch {row['epoch']:.0f}: validation loss {row['validation_loss']:.4f}, "
-                f"SSIM {row['validation_ssim']:.4f}"
+                f"{SSIM.label} {row[SSIM.column]:.4f}"
             )
             advance(description=text)
 
@@ -203,7 +204,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
     }
     say(
         f"{config.out}: {result.epochs} epochs in {result.seconds:.0f} s, best {result.best_epoch} "
-        f"(SSIM {result.metrics['validation_ssim']:.4f}); {reasons[result.stopped]}."
+        f"({SSIM.label} {result.metrics[SSIM.column]:.4f}); {reasons[result.stopped]}."
     )
     say(f"Next: plsctl evaluate {config.out}")
     emit(

@@ -28,6 +28,7 @@ from plsctl.models.preparation import check_crops
 from plsctl.models.registry import model_spec
 from plsctl.models.report_scores import read_scores
 from plsctl.models.run import Run
+from plsctl.models.stain_task import SSIM
 from plsctl.models.training import train
 from plsctl.process.dataset import Dataset
 
@@ -185,7 +186,7 @@ def _row(
         "epochs": float(np.mean([len(curve) for curve in curves])),
         "seconds": float(np.mean([curve["seconds"].iloc[-1] for curve in curves])),
         "validation_loss": float(np.mean([curve["validation_loss"].min() for curve in curves])),
-        "validation_ssim": float(np.mean([curve["validation_ssim"].max() for curve in curves])),
+        SSIM.column: float(np.mean([curve[SSIM.column].max() for curve in curves])),
     }
     row |= {measure: _measure(scores[measure].to_numpy(np.float64)) for measure in MEASURES}
     row["ssim_of_runs"] = _over_runs(means)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-
-from plsctl.models.networks import Generator
+from torch import nn
 
 
 @torch.no_grad()
-def update_average(average: Generator, network: Generator, decay: float, step: int) -> None:
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Move the mean towards the network's weights after a training step.
 
     Parameters

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
-from plsctl.models.adversary import Adversary
-from plsctl.models.networks import Generator
-from plsctl.models.run import load_weights, read_tensors, write_tensors
-from plsctl.models.tensors import optimiser_tensors, part, restore_optimiser
+from plsctl.models.run import read_tensors, write_tensors
 
 Row = dict[str, float]
 
@@ -24,6 +22,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     best_loss: float = math.inf
+    """Value of the best epoch; negative where higher ones are better, so that less is better."""
     best_epoch: int = 0
     history: list[Row] = field(default_factory=list)
 
@@ -68,42 +67,32 @@ class TrainingResult:
 
 
 def save_checkpoint(
-    file: Path,
-    network: Generator,
-    average: Generator | None,
-    optimiser: torch.optim.Optimizer,
-    adversary: Adversary | None,
-    progress: Progress,
+    file: Path, parts: Mapping[str, Mapping[str, Tensor]], progress: Progress
 ) -> None:
-    """Write everything at once: the file is that of one epoch or of the next, never between."""
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    tensors |= optimiser_tensors(optimiser, "optimiser.")
-    if adversary is not None:
-        tensors |= {f"adversary.{name}": value for name, value in adversary.tensors().items()}
+    """Write everything at once: the file is that of one epoch or of the next, never between.
+
+    Parameters
+    ----------
+    parts
+        Tensors by the name of their part, then by their own; in the file PART.NAME.
+    """
+    tensors = {
+        f"{part}.{name}": value for part, held in parts.items() for name, value in held.items()
+    }
     write_tensors(file, tensors, vars(progress))
 
 
-def load_checkpoint(
-    file: Path,
-    network: Generator,
-    average: Generator | None,
-    optimiser: torch.optim.Optimizer,
-    adversary: Adversary | None,
-) -> Progress:
-    """Put a checkpoint back into networks and optimisers.
+def load_checkpoint(file: Path) -> tuple[dict[str, dict[str, Tensor]], Progress]:
+    """The parts of a checkpoint, and where its run stands.
 
     Raises
     ------
     UserError
-        If the file is damaged or of another network.
+        If the file is damaged.
     """
     tensors, state = read_tensors(file)
-    load_weights(network, part(tensors, "network."), file)
-    if average is not None:
-        load_weights(average, part(tensors, "average."), file)
-    restore_optimiser(optimiser, part(tensors, "optimiser."))
-    if adversary is not None:
-        adversary.restore(part(tensors, "adversary."))
-    return Progress(**state)  # type: ignore[arg-type]
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        part, own = name.split(".", 1)
+        parts.setdefault(part, {})[own] = value
+    return parts, Progress(**state)  # type: ignore[arg-type]

@@ -15,13 +15,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from plsctl.models.compute import LAYOUTS, PRECISIONS
 from plsctl.models.config import TrainingConfig
 from plsctl.models.device import WORTHWHILE, autocast, choose_precision
 from plsctl.models.facts import ComputeFacts
 from plsctl.models.networks import make_network
-
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 PROBE_SAMPLES = 2
 PROBE_ROUNDS = 3

@@ -5,17 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from plsctl.models.facts import write_text
+from plsctl.models.task import Score
 from plsctl.models.tensorboard import EventWriter
 
 DRAW_EVERY_S = 30
-
-COLOURS = {"loss": "k", "mae": "C0", "perceptual": "C1", "fourier": "C2", "adversarial": "C4"}
 
 
 class CurveFiles:
@@ -29,10 +28,14 @@ class CurveFiles:
         The last finished epoch.
     tensorboard
         Write events for TensorBoard too.
+    drawn, shown
+        See `draw_curves`.
     """
 
-    def __init__(self, folder: Path, epoch: int, tensorboard: bool) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, epoch: int, tensorboard: bool, drawn: Mapping[str, str], shown: Score
+    ) -> None:
+        self._folder, self._drawn_terms, self._shown = folder, drawn, shown
         self._drawn = time.monotonic()
         self._events = EventWriter(folder, epoch) if tensorboard else None
 
@@ -47,7 +50,7 @@ class CurveFiles:
 
     def draw(self, history: Sequence[dict[str, float]]) -> None:
         """Draw the picture."""
-        draw_curves(self._folder / "curves.png", history)
+        draw_curves(self._folder / "curves.png", history, self._drawn_terms, self._shown)
         self._drawn = time.monotonic()
 
 
@@ -61,18 +64,30 @@ def write_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
     write_text(file, text.getvalue())
 
 
-def draw_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
-    """Draw the loss terms and the SSIM over the epochs."""
+def draw_curves(
+    file: Path, history: Sequence[dict[str, float]], drawn: Mapping[str, str], shown: Score
+) -> None:
+    """Draw loss terms and a score over the epochs.
+
+    Parameters
+    ----------
+    drawn
+        Terms of the loss, each with its colour.
+    shown
+        The score beside them.
+    """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    loss, similarity = figure.subplots(1, 2)
+    loss, score = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for part, style in (("train", "--"), ("validation", "-")):
-        for term, colour in COLOURS.items():
+        for term, colour in drawn.items():
             values = [row.get(f"{part}_{term}") for row in history]
             if None not in values:
                 loss.plot(epochs, values, style, color=colour, label=f"{part} {term}")
-    similarity.plot(epochs, [row["validation_ssim"] for row in history], color="C3")
+    scores = [row.get(shown.column) for row in history]
+    if None not in scores:
+        score.plot(epochs, scores, color="C3")
     loss.set(xlabel="epoch", ylabel="weighted loss", yscale="log")
-    similarity.set(xlabel="epoch", ylabel="validation SSIM")
+    score.set(xlabel="epoch", ylabel=f"validation {shown.label}")
     loss.legend(fontsize=7)
     figure.savefig(file, dpi=110)

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from plsctl.acquire.errors import UserError
 from plsctl.models.checkpoint import Progress
-from plsctl.models.config import TrainingConfig
+from plsctl.models.training_settings import TrainingSettings
 
 
 def diverged(
-    value: float, step: int, folder: Path, config: TrainingConfig, progress: Progress
+    value: float, step: int, folder: Path | None, config: TrainingSettings, progress: Progress
 ) -> UserError:
     """The error that names the step, what is kept and the remedy."""
+    if folder is None:
+        return UserError(
+            f"the loss became {value} in step {step}.",
+            hint=f"Check the data, or train with a lower rate (now {config.learning_rate:g}).",
+        )
     finished = len(progress.history)
     kept = f"The weights up to epoch {finished} are kept in {folder}. " if finished else ""
     return UserError(

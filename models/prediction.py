@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plsctl.models.config import Precision
 from plsctl.models.data import InputScale, to_counts, without_margin
 from plsctl.models.device import (
     autocast,
@@ -23,6 +22,7 @@ from plsctl.models.frame_choice import as_trained, read_stacks
 from plsctl.models.perceptual import file_digest
 from plsctl.models.run import Run
 from plsctl.models.tiling import FrameStainer, image_major
+from plsctl.models.training_settings import Precision
 from plsctl.process.dataset import Dataset
 
 Images = NDArray[np.uint8]

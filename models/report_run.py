@@ -10,6 +10,7 @@ from plsctl.acquire.store import PassReader, ScanFolder
 from plsctl.models.prediction import Predictor
 from plsctl.models.report_scores import read_scores, score_sections
 from plsctl.models.run import Run
+from plsctl.models.stain_task import SSIM
 from plsctl.process.dataset import Dataset
 from plsctl.process.report_charts import curves
 from plsctl.process.report_dataset import as_image, spread_samples
@@ -49,7 +50,7 @@ def _curve_section(run: Run) -> Section:
         "training": (epochs, history["train_loss"].tolist()),
         "validation": (epochs, history["validation_loss"].tolist()),
     }
-    similarity = {"validation": (epochs, history["validation_ssim"].tolist())}
+    similarity = {"validation": (epochs, history[SSIM.column].tolist())}
     facts = run.facts
     note = (
         f"{run.config.model} on {len(facts.labels)} images a sample ({facts.recipe}), target "
@@ -59,7 +60,7 @@ def _curve_section(run: Run) -> Section:
     )
     body = row(
         curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best),
-        curves(similarity, "epoch", "SSIM", marked_x=best, names_below=True),
+        curves(similarity, "epoch", SSIM.label, marked_x=best, names_below=True),
     )
     return Section("Training", note, body)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from plsctl.acquire.config import load_settings
 from plsctl.acquire.errors import UserError, disk_errors
@@ -97,7 +97,7 @@ def build_network(config: TrainingConfig, channels: int) -> Generator:
     )
 
 
-def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> None:
+def load_weights(network: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     """Put weights into a network.
 
     Raises
@@ -106,11 +106,10 @@ def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> 
         If they belong to a network of another recipe, depth or width.
     """
     wanted = network.state_dict()
-    found = tensors.get("first.weight")
-    if found is not None and found.shape[1] != network.channels:
+    found, channels = tensors.get("first.weight"), getattr(network, "channels", None)
+    if found is not None and channels is not None and found.shape[1] != channels:
         raise UserError(
-            f"the weights are for {found.shape[1] // 3} images, the recipe has "
-            f"{network.channels // 3}.",
+            f"the weights are for {found.shape[1] // 3} images, the recipe has {channels // 3}.",
             file=file,
             hint="Use the run's own recipe, or train for this one.",
         )

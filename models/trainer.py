@@ -1,4 +1,7 @@
-"""The training loop: steps, validation, the best epoch, checkpoints after each of them."""
+"""The training loop of any task: steps, validation, the best epoch, checkpoints after each of them.
+
+What is trained, on which data and by which losses is the task's matter (`plsctl.models.task`).
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,12 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.adversary import Adversary
-from plsctl.models.augmentation import LightAugmentation, array_symmetries
 from plsctl.models.averaging import update_average
 from plsctl.models.checkpoint import (
     Progress,
@@ -23,140 +25,106 @@ from plsctl.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from plsctl.models.compute_choice import LAYOUTS, PRECISIONS
-from plsctl.models.config import TrainingConfig
+from plsctl.models.compute import Compute
 from plsctl.models.curves import CurveFiles
-from plsctl.models.data import (
-    Batch,
-    InputScale,
-    SampleSource,
-    epoch_order,
-    to_colour,
-    without_margin,
-)
-from plsctl.models.device import autocast, choose_device
 from plsctl.models.divergence import diverged
 from plsctl.models.epoch_log import EpochLog
-from plsctl.models.losses import FeatureNetwork, Maps, weighted_loss
-from plsctl.models.perceptual import VggFeatures
-from plsctl.models.processes import Processes
-from plsctl.models.run import Run, write_tensors
-from plsctl.models.run_features import run_features
-from plsctl.models.schedule import learning_rate
-from plsctl.models.start import first_network
-from plsctl.models.validation import validate
-from plsctl.process.dataset import Dataset
+from plsctl.models.processes import ALONE, Processes
+from plsctl.models.run import load_weights, write_tensors
+from plsctl.models.schedule import group_settings
+from plsctl.models.task import Batches, Task, epoch_seed
+from plsctl.models.tensors import optimiser_tensors, restore_optimiser
+from plsctl.models.training_settings import TrainingSettings
 
 
-class Trainer:
-    """A network, its optimiser and the data of one run."""
+class Trainer(Generic[Batches]):
+    """A task's network and its optimiser, and where its training stands.
+
+    Parameters
+    ----------
+    compute
+        Where and in which format the network is trained.
+    processes
+        Those that share every batch.
+    folder
+        Of the checkpoints and the curve; None keeps nothing.
+    on_step
+        Called after each step.
+
+    Raises
+    ------
+    UserError
+        If the folder's checkpoint is damaged or of another network.
+    """
 
     def __init__(
         self,
-        config: TrainingConfig,
-        data: Dataset,
-        run: Run,
-        processes: Processes,
+        config: TrainingSettings,
+        task: Task[Batches],
+        compute: Compute,
+        *,
+        processes: Processes = ALONE,
+        folder: Path | None = None,
         on_step: Callable[[StepReport], None] | None = None,
     ) -> None:
-        if run.facts.compute is None:
-            raise ValueError("the run was not prepared for training")
         self.config = config
-        self.run = run
+        self.task = task
+        self.compute = compute
         self.processes = processes
-        self.device = processes.device(choose_device(config.device))
-        self.dtype = PRECISIONS[run.facts.compute.precision]
-        self.layout = LAYOUTS[run.facts.compute.memory_format]
-        self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
-        self.scale = InputScale(run.facts.normalisation).to(self.device)
-        symmetries = array_symmetries(config, data)
-        self.augmentation = LightAugmentation(symmetries) if symmetries else None
-        self.losses = weighted_loss(
-            config.losses, self._perceptual_network(), config.tolerate_shift_px
-        )
-        self.random = torch.Generator()
-        network = first_network(config, run.facts.channels, self._last.is_file())
-        self.network = network.to(self.device).to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.folder = folder
+        resumed = folder is not None and _last(folder).is_file()
+        torch.manual_seed(config.seed)
+        self.network = compute.place(task.network(resumed))
         self.average = copy.deepcopy(self.network) if config.average else None
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), lr=config.learning_rate, betas=config.betas, fused=True
-        )
-        self.adversary = (
-            Adversary(data.crop_px, config.betas, config.seed, self.device, processes, self.dtype)
-            if config.losses.adversarial
-            else None
-        )
+        self.optimiser = task.optimiser(self.network)
+        self.opponent = task.opponent()
         self.progress = Progress()
         self._on_step = on_step
-        if self._last.is_file():
-            self.progress = load_checkpoint(
-                self._last, self.network, self.average, self.optimiser, self.adversary
-            )
+        if folder is not None and resumed:
+            self._restore(_last(folder))
         # What is called in training; names and weights are those of `network`.
-        self.shared: Callable[[Tensor], Tensor] = processes.wrapped(self.network)
+        self.shared: Callable[[Any], Tensor] = processes.wrapped(self.network)
         if config.compile:
             self.shared = torch.compile(self.shared)
         self.curve = (
-            CurveFiles(run.path, self.progress.epoch, config.tensorboard)
-            if processes.first
+            CurveFiles(folder, self.progress.epoch, config.tensorboard, task.drawn, task.shown)
+            if folder is not None and processes.first
             else None
         )
 
-    def _perceptual_network(self) -> FeatureNetwork | None:
-        """The network of the perceptual loss; maps of targets that stay as they are are kept."""
-        network = run_features(self.run)
-        if network is None:
-            return None
-        # Forward and the gradient of the image: this order measures faster on every processor.
-        network.to(self.device)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def _restore(self, file: Path) -> None:
+        parts, self.progress = load_checkpoint(file)
+        load_weights(self.network, parts.get("network", {}), file)
+        if self.average is not None:
+            load_weights(self.average, parts.get("average", {}), file)
+        restore_optimiser(self.optimiser, parts.get("optimiser", {}))
+        if self.opponent is not None:
+            self.opponent.restore(parts.get("adversary", {}))
+        self.task.restore(parts.get("task", {}))
 
-        def features(image: Tensor) -> Maps:
-            with autocast(self.device, self.dtype):
-                found: Maps = network(image)
-            return found
-
-        # Other networks than VGG19 take less time than their maps take to be read.
-        moved = self.augmentation is not None or self.config.tolerate_shift_px
-        if isinstance(network, VggFeatures) and not moved:
-            for source in (self.train_data, self.validation):
-                source.keep_maps(features, self.config.memory_gb / 2)
-        return features
-
-    def _source(self, data: Dataset, split: str) -> SampleSource:
-        config, facts = self.config, self.run.facts
-        images = data.channels_of(facts.labels)
-        return SampleSource(
-            data,
-            split,
-            images,
-            config.target,
-            config.memory_gb,
-            facts.margin_px,
-            self.device,
-            config.train_share if split == "train" else 1.0,
-        )
-
-    @property
-    def _last(self) -> Path:
-        return self.run.path / "last.safetensors"
-
-    @property
-    def _steps_per_epoch(self) -> int:
-        return -(-len(self.train_data) // self.config.batch_size)
+    def _parts(self) -> dict[str, dict[str, Tensor]]:
+        """Everything that continues the run, by the names it has in the checkpoint."""
+        parts = {
+            "network": self.network.state_dict(),
+            "optimiser": optimiser_tensors(self.optimiser, ""),
+            "task": self.task.tensors(),
+        }
+        if self.average is not None:
+            parts["average"] = self.average.state_dict()
+        if self.opponent is not None:
+            parts["adversary"] = self.opponent.tensors()
+        return parts
 
     def fit(self, on_epoch: Callable[[Row], None] | None = None) -> TrainingResult:
         """Train until the epochs, the time or the patience are used up."""
-        while (reason := self._finished()) is None:
-            row = self._epoch()
-            self._note(row)
-            if on_epoch is not None:
-                on_epoch(row)
+        if self.folder is None:
+            raise ValueError("a training in memory has no run folder: call train()")
+        reason = self.train(on_epoch)
         if self.curve is not None:
             self.curve.draw(self.progress.history)
         best = self.progress.history[self.progress.best_epoch - 1]
         return TrainingResult(
-            self.run.path,
+            self.folder,
             self.progress.epoch,
             self.progress.best_epoch,
             self.progress.seconds,
@@ -164,10 +132,19 @@ class Trainer:
             {name: value for name, value in best.items() if name.startswith("validation")},
         )
 
+    def train(self, on_epoch: Callable[[Row], None] | None = None) -> str:
+        """Run the epochs; what ended them: "epochs", "steps", "time" or "patience"."""
+        while (reason := self._finished()) is None:
+            row = self._epoch()
+            self._note(row)
+            if on_epoch is not None:
+                on_epoch(row)
+        return reason
+
     @property
     def _all_steps(self) -> int:
         """Steps of the whole run, unless time or patience end it before."""
-        steps = self.config.epochs * self._steps_per_epoch
+        steps = self.config.epochs * self.task.steps_per_epoch
         return steps if self.config.steps is None else min(steps, self.config.steps)
 
     def _finished(self) -> str | None:
@@ -186,28 +163,24 @@ class Trainer:
         """How much of the run is done, by steps or by time, whichever ends first."""
         share = self.progress.step / self._all_steps
         if self.config.minutes is not None:
-            seconds = self.processes.from_first(time.perf_counter() - began, self.device)
+            seconds = self.processes.from_first(time.perf_counter() - began, self.compute.device)
             share = max(share, seconds / (60 * self.config.minutes))
         return min(share, 1.0)
 
     def _epoch(self) -> Row:
         config, progress = self.config, self.progress
         began = time.perf_counter() - progress.seconds
-        order = epoch_order(len(self.train_data), config.seed, progress.epoch)
-        # What is drawn within an epoch is the same whenever that epoch is run; of dropout every
-        # process draws its own, of augmentation all draw for the whole batch.
-        seed = config.seed + (progress.epoch + 1) * 1_000_003
-        self.random.manual_seed(seed)
-        torch.manual_seed(seed + self.processes.rank)
+        # Of dropout every process draws its own.
+        torch.manual_seed(epoch_seed(config.seed, progress.epoch) + self.processes.rank)
         log = EpochLog(self.processes, self._diverged)
         self.network.train()
         rate, first, taken, started = 0.0, progress.step, 0, time.perf_counter()
-        for batch in self.train_data.batches(order, config.batch_size, self.processes):
+        for batch in self.task.batches(progress.epoch, self.processes):
             share = self._share(began)
             if share >= 1 and progress.step > first:  # one step at least: it cannot be for nothing
                 break
-            rate = learning_rate(config, share)
-            terms = self._step(batch, rate)
+            rate = self._set_rate(share)
+            terms = self._step(batch)
             progress.step += 1
             taken += batch.size
             log.add(progress.step, terms, batch.size, batch.weight)
@@ -223,72 +196,71 @@ class Trainer:
         row: Row = {"epoch": progress.epoch, "learning_rate": rate}
         row |= {f"train_{name}": value for name, value in trained.items()}
         row |= {f"validation_{name}": value for name, value in self._validate().items()}
-        progress.seconds = self.processes.from_first(time.perf_counter() - began, self.device)
+        device = self.compute.device
+        progress.seconds = self.processes.from_first(time.perf_counter() - began, device)
         return row | {"seconds": progress.seconds}
 
     def _diverged(self, loss: float, step: int) -> UserError:
-        return diverged(loss, step, self.run.path, self.config, self.progress)
+        return diverged(loss, step, self.folder, self.config, self.progress)
 
-    def _step(self, batch: Batch, rate: float) -> dict[str, Tensor]:
+    def _set_rate(self, share: float) -> float:
+        settings = group_settings(self.config, share, self.progress.step, self._all_steps)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        scaled, wanted = self.scale(batch.stacks), to_colour(batch.targets)
-        if self.augmentation is None:
-            prediction = self._predict(self.shared, scaled)
-        else:
-            drawn = self.augmentation.draw(batch.size, self.random)
-            mine = torch.from_numpy(self.processes.share(drawn.numpy()))
-            scaled, wanted, valid = self.augmentation(scaled, wanted, mine)
-            prediction = self._predict(self.shared, scaled)
-            # What a turn brought in is not asked for.
-            prediction = torch.where(valid, prediction, wanted)
-        terms = self.losses(prediction, wanted, batch.maps)
-        if self.adversary is not None:
-            weight = self.config.losses.adversarial
-            terms["adversarial"] = weight * self.adversary.generator_loss(prediction, wanted)
+            group.update(settings)
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def _step(self, batch: Batches) -> dict[str, Tensor]:
+        output, wanted, terms = self.task.step(self.shared, batch)
+        if self.opponent is not None:
+            terms["adversarial"] = self.opponent.generator_loss(output, wanted)
             terms["loss"] = terms["loss"] + terms["adversarial"]
         self.optimiser.zero_grad(set_to_none=True)
         (terms["loss"] * batch.weight).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        if self.adversary is not None:
-            slower = rate / self.config.learning_rate
-            terms["discriminator"] = self.adversary.update(
-                prediction, wanted, self.config.discriminator_rate * slower, batch.weight
-            )
+        if self.opponent is not None:
+            slower = self.optimiser.param_groups[0]["lr"] / self.config.learning_rate
+            terms["discriminator"] = self.opponent.update(output, wanted, slower, batch.weight)
         return terms
 
-    def _predict(self, network: Callable[[Tensor], Tensor], scaled: Tensor) -> Tensor:
-        """Colours of the crop without its margin."""
-        with autocast(self.device, self.dtype):
-            prediction = network(scaled.contiguous(memory_format=self.layout))
-        return without_margin(prediction, self.run.facts.margin_px).float()
-
+    @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        network = (self.average or self.network).eval()
+        """Means over the validation split, each process taking its share."""
+        count = self.task.validation_samples
+        if not count:
+            return {}
+        network = (self.network if self.average is None else self.average).eval()
         self.processes.align_buffers(network)
-
-        def predict(stacks: Tensor) -> Tensor:
-            return self._predict(network, self.scale(stacks))
-
-        batch = self.config.batch_size
-        return validate(self.validation, predict, self.losses, batch, self.processes)
+        total: dict[str, Tensor] = {}
+        for batch in self.task.validation_batches(self.processes):
+            for name, value in self.task.scores(network, batch).items():
+                share = value.double() * (batch.weight * batch.size / count)
+                total[name] = total[name] + share if name in total else share
+        means = self.processes.mean(torch.stack(list(total.values())))
+        return dict(zip(total, means.tolist(), strict=True))
 
     def _note(self, row: Row) -> None:
         """Take an epoch into the curve, and write the checkpoint and the curve."""
         progress = self.progress
-        if not math.isfinite(row["validation_loss"]):
-            raise self._diverged(row["validation_loss"], progress.step)
+        loss = row.get("validation_loss", row["train_loss"])
+        if not math.isfinite(loss):
+            raise self._diverged(loss, progress.step)
         progress.history.append(row)
-        better = row["validation_loss"] < progress.best_loss
+        score = self.task.best
+        value = row.get(score.column, loss)
+        value = -value if score.higher_is_better else value
+        better = value < progress.best_loss
         if better:
-            progress.best_loss, progress.best_epoch = row["validation_loss"], progress.epoch
-        if self.curve is None:
+            progress.best_loss, progress.best_epoch = value, progress.epoch
+        if self.curve is None or self.folder is None:
             return
         if better:
-            best = self.average or self.network
-            file = self.run.path / "best.safetensors"
+            best = self.network if self.average is None else self.average
+            file = self.folder / "best.safetensors"
             write_tensors(file, best.state_dict(), {"epoch": progress.epoch})
-        save_checkpoint(
-            self._last, self.network, self.average, self.optimiser, self.adversary, progress
-        )
+        save_checkpoint(_last(self.folder), self._parts(), progress)
         self.curve.write(progress.history)
+
+
+def _last(folder: Path) -> Path:
+    """The checkpoint after the last finished epoch."""
+    return folder / "last.safetensors"

@@ -17,6 +17,7 @@ from plsctl.models.device import (
 from plsctl.models.preparation import prepare_run
 from plsctl.models.processes import launched_processes
 from plsctl.models.run import Run
+from plsctl.models.stain_task import open_stain_task
 from plsctl.models.tensorboard import require_tensorboard
 from plsctl.models.trainer import Trainer
 from plsctl.process.dataset import Dataset
@@ -76,4 +77,8 @@ def train(
             run = prepare_run(config, data, fresh) if processes.first else Run.open(config.out)
         if not processes.first:
             on_epoch = on_step = None
-        return Trainer(config, data, run, processes, on_step).fit(on_epoch)
+        task = open_stain_task(config, data, run, processes)
+        trainer = Trainer(
+            config, task, task.compute, processes=processes, folder=run.path, on_step=on_step
+        )
+        return trainer.fit(on_epoch)

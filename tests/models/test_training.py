@@ -33,9 +33,10 @@ from plsctl.models.metrics import ssim_colour
 from plsctl.models.prediction import Predictor
 from plsctl.models.run import Run
 from plsctl.models.schedule import learning_rate
+from plsctl.models.similarity import similarity
+from plsctl.models.stain_task import StainTask
 from plsctl.models.trainer import Trainer
 from plsctl.models.training import train
-from plsctl.models.validation import similarity
 from plsctl.process.dataset import Dataset
 
 WHOLE: dict[str, Any] = {
@@ -148,7 +149,7 @@ def test_nan_is_reported_and_the_last_good_weights_stay(
     train(config)
     before = (tmp_path / "run" / "last.safetensors").read_bytes()
     monkeypatch.setattr(
-        Trainer, "_predict", lambda self, network, scaled: network(scaled * torch.nan)
+        StainTask, "_predict", lambda self, network, scaled: network(scaled * torch.nan)
     )
     with pytest.raises(UserError, match=r"became nan in epoch 2, step 7.*lower --learning-rate"):
         train(config.model_copy(update={"epochs": 2}))
