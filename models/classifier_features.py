@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from plsctl.models.cell_types import CellTypeNet
+from plsctl.models.cell_type_net import CellTypeNet
 
 STAGES = 3
 """Stages of the classifier that are compared: full, half and a quarter size."""

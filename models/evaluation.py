@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from plsctl.models.cell_types import CellTypeReader, types_of
+from plsctl.models.cell_types import CellTypeReader
 from plsctl.models.data import spread
 from plsctl.models.facts import write_text
+from plsctl.models.labelled_cells import types_of
 from plsctl.models.learned import require_unseen
 from plsctl.models.marks import marks_left
 from plsctl.models.metrics import METRICS, bootstrap_interval

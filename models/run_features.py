@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plsctl.models.cell_types import CellTypeReader, learnable_types
+from plsctl.models.cell_types import CellTypeReader
 from plsctl.models.classifier_features import ClassifierFeatures
 from plsctl.models.config import BUILT_IN_PERCEPTUAL, TrainingConfig
 from plsctl.models.data import some_of, spread, to_colour
 from plsctl.models.device import choose_device
+from plsctl.models.labelled_cells import learnable_types
 from plsctl.models.perceptual import StainFeatures, VggFeatures, file_digest
 from plsctl.models.run import Run, read_tensors, write_tensors
 from plsctl.process.dataset import Dataset

@@ -106,6 +106,8 @@ class Task(Protocol[Batches]):
     """Terms of the loss in the picture of the curve, each with its colour."""
     validation_samples: int = 0
     """Samples of the validation split; 0 where there is none."""
+    facts: Mapping[str, object] = {}
+    """What a run folder keeps about task and data, for JSON; a run is continued on the same."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import Field
 
 from plsctl.acquire.config import Settings
+from plsctl.acquire.errors import UserError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
@@ -78,6 +79,16 @@ class TrainingSettings(Settings):
         values = self.model_dump(mode="json")
         ordered = {name: values[name] for name in (*self.leading, *values)}
         return yaml.safe_dump(ordered, sort_keys=False)
+
+    def require_same(self, before: Self, folder: Path) -> None:
+        """Raise UserError where a run that was begun with settings `before` cannot be continued."""
+        for name in before.differences(self):
+            then, now = getattr(before, name), getattr(self, name)
+            raise UserError(
+                f"the run {folder} was begun with {name} = {then}, now it is {now}.",
+                field=name,
+                hint="Give the same settings to continue it, another --out, or --fresh.",
+            )
 
     def differences(self, other: Self) -> list[str]:
         """Fields that decide the result and in which the two runs differ."""

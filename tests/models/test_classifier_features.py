@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from plsctl.acquire.errors import UserError
 from plsctl.models import cell_types
-from plsctl.models.cell_types import CellTypeNet
+from plsctl.models.cell_type_net import CellTypeNet
 from plsctl.models.classifier_features import ClassifierFeatures
 from plsctl.models.config import config_from_options
 from plsctl.models.losses import perceptual
