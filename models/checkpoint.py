@@ -45,7 +45,10 @@ class StepReport:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The outcome of `train`."""
+    """The outcome of a training.
+
+    `metrics` are those of the best epoch, of the validation split where there is one.
+    """
 
     run: Path
     epochs: int

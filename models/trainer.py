@@ -123,13 +123,14 @@ class Trainer(Generic[Batches]):
         if self.curve is not None:
             self.curve.draw(self.progress.history)
         best = self.progress.history[self.progress.best_epoch - 1]
+        split = "validation" if self.task.validation_samples else "train"
         return TrainingResult(
             self.folder,
             self.progress.epoch,
             self.progress.best_epoch,
             self.progress.seconds,
             reason,
-            {name: value for name, value in best.items() if name.startswith("validation")},
+            {name: value for name, value in best.items() if name.startswith(split)},
         )
 
     def train(self, on_epoch: Callable[[Row], None] | None = None) -> str:
