@@ -23,10 +23,11 @@ import torch
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.compute.device import choose_device
 from plsctl.models.compute.processes import ALONE
-from plsctl.models.data.batches import SampleSource, epoch_order
+from plsctl.models.data.batches import Batch, SampleSource, epoch_order
 from plsctl.models.runs.config import TrainingConfig, config_from_options
 from plsctl.models.staining.preparation import prepare_run
-from plsctl.models.staining.trainer import Trainer
+from plsctl.models.staining.task import StainTask, open_stain_task
+from plsctl.models.training.trainer import Trainer
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.writer import DatasetWriter
 
@@ -61,15 +62,16 @@ def loading_rate(source: SampleSource, batch: int, rounds: int) -> float:
     return rounds * len(source) / (time.perf_counter() - start)
 
 
-def step_rate(trainer: Trainer, batch: int, steps: int, clock: Clock) -> float:
+def step_rate(trainer: Trainer[Batch], task: StainTask, steps: int, clock: Clock) -> float:
     """Samples a second of training steps alone, best of all."""
-    order = np.resize(np.arange(len(trainer.train_data)), batch)
-    taken = next(iter(trainer.train_data.batches(order, batch)))
+    batch = task.config.batch_size
+    order = np.resize(np.arange(len(task.train_data)), batch)
+    taken = next(iter(task.train_data.batches(order, batch)))
     best = float("inf")
     for step in range(steps + 1):
         start = clock()
-        trainer._step(taken, 1e-4)
-        wait(trainer.device)
+        trainer._step(taken)
+        wait(task.compute.device)
         if step:
             best = min(best, clock() - start)
     return batch / best
@@ -96,7 +98,7 @@ def peak(dtype: torch.dtype, device: torch.device, clock: Clock) -> float:
     return 2 * side**3 / best / 1e9
 
 
-def training_flop(trainer: Trainer, side: int) -> float:
+def training_flop(trainer: Trainer[Batch], side: int) -> float:
     """Operations for a sample of the RRDB generator: forward, and twice as many backward."""
     weights = sum(p.numel() for p in trainer.network.parameters() if p.ndim == 4)
     return 6.0 * weights * side**2
@@ -137,15 +139,17 @@ def report(
     config: TrainingConfig, data: Dataset, loading: dict[str, float], steps: int, clock: Clock
 ) -> None:
     """Lines of one way to train."""
-    trainer = Trainer(config, data, prepare_run(config, data, fresh=False), ALONE)
+    task = open_stain_task(config, data, prepare_run(config, data, fresh=False), ALONE)
+    compute = task.compute
+    trainer = Trainer(config, task, compute)
     start = time.perf_counter()
-    rate = step_rate(trainer, config.batch_size, steps, clock)
-    how = ("compiled" if config.compile else "eager") + f", {str(trainer.dtype)[6:]}"
+    rate = step_rate(trainer, task, steps, clock)
+    how = ("compiled" if config.compile else "eager") + f", {str(compute.dtype)[6:]}"
     print(f"{config.model}, {how}: {rate:.2f} samples/s, epoch {EPOCH / rate:,.0f} s", end="")
     if config.spec.network == "rrdb":
-        side = data.crop_px + 2 * trainer.run.facts.margin_px
+        side = data.crop_px + 2 * task.run.facts.margin_px
         used = rate * training_flop(trainer, side) / 1e9
-        share = used / peak(trainer.dtype, trainer.device, clock)
+        share = used / peak(compute.dtype, compute.device, clock)
         print(f", {used:.0f} GFLOP/s, {share:.0%} of the matrix-multiply peak", end="")
     print(f"; all steps took {time.perf_counter() - start:.0f} s")
     for place, fetched in loading.items():

@@ -187,6 +187,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
             f"Training {config.model} on {samples} of {config.data}, into {config.out}; first the "
             "network library is loaded ..."
         )
+    from plsctl.models.staining.task import SSIM
     from plsctl.models.staining.train import train as train_model
 
     if not first_process:
@@ -212,7 +213,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
     say(
         f"{config.out}: {counted(result.epochs, 'epoch')} in {duration(result.seconds)}, best "
         f"{result.best_epoch} "
-        f"(SSIM {result.metrics['validation_ssim']:.4f}); {reasons[result.stopped]}."
+        f"({SSIM.label} {result.metrics[SSIM.column]:.4f}); {reasons[result.stopped]}."
     )
     say_next("evaluate", config.out)
     emit(

@@ -8,7 +8,7 @@ from plsctl.cli.shared.output import say
 from plsctl.cli.shared.work import Work
 
 if TYPE_CHECKING:
-    from plsctl.models.staining.checkpoint import StepReport
+    from plsctl.models.training.checkpoint import StepReport
 
 FORECAST_AFTER_S = 2.0
 """Steps of this long give the rate from which the time of the whole run is foretold."""

@@ -177,6 +177,7 @@ def _build(scan: Path, dataset: Path) -> int:
 
 def _train(size: Size, dataset: Path, run: Path) -> None:
     from plsctl.models.runs.config import TrainingConfig
+    from plsctl.models.staining.task import SSIM
     from plsctl.models.staining.train import train
 
     config = TrainingConfig(
@@ -202,7 +203,7 @@ def _train(size: Size, dataset: Path, run: Path) -> None:
         )
     say(
         f"Trained: {counted(result.epochs, 'epoch')} in {duration(result.seconds)}, validation "
-        f"SSIM {result.metrics['validation_ssim']:.3f}."
+        f"{SSIM.label} {result.metrics[SSIM.column]:.3f}."
     )
 
 

@@ -7,33 +7,33 @@ how good it is but whether prediction and stained image make it say the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from plsctl.acquire.arrays import Images
-from plsctl.acquire.errors import UserError
+from plsctl.models.classification.labelled_cells import (
+    Cells,
+    labelled_cells,
+    learnable_types,
+    type_numbers,
+)
+from plsctl.models.classification.task import CellTypeSettings, CellTypeTask
+from plsctl.models.compute.placement import Compute
 from plsctl.models.data.batches import to_colour
 from plsctl.models.metrics.intervals import measured_share
 from plsctl.models.networks.classifier import CellTypeNet
+from plsctl.models.training.trainer import Trainer
 from plsctl.process.dataset.reader import Dataset
-
-FEWEST_OF_A_TYPE = 8
-"""Types with fewer labelled training cells cannot be learned and are left out."""
 
 JUDGE_SEED = 1_000_003
 """Of the classifier that judges predictions: another one than any that a network was taught by."""
 
 STEPS = 400
-BATCH = 32
-RATE = 2e-3
-LIGHT = 0.1
-"""Brightness and colour of the training images are changed at random by up to this share."""
 
 
 @dataclass(frozen=True)
@@ -93,43 +93,19 @@ class CellTypeReader:
     ) -> None:
         self._device = device
         numbers = data.split("train", target) if numbers is None else numbers
-        self.types, known = learnable_types(data, numbers)
-        images = data.read_target(target, numbers[known]).astype(np.uint8)
-        labels = self._numbered(types_of(data, numbers[known]))
-        self.cells = len(labels)
-        self.network = self._learn(images, labels, seed, on_share)
+        self.types = learnable_types(data, numbers)
+        cells = labelled_cells(data, target, numbers, self.types)
+        self.cells = len(cells.labels)
+        self.network = self._learn(cells, seed, on_share)
 
-    def _numbered(self, names: NDArray[np.str_]) -> NDArray[np.int64]:
-        return np.array([self.types.index(name) for name in names], dtype=np.int64)
-
-    def _learn(
-        self,
-        images: Images,
-        labels: NDArray[np.int64],
-        seed: int,
-        on_share: Callable[[float], None],
-    ) -> CellTypeNet:
-        torch.manual_seed(seed)
-        rng = np.random.default_rng(seed)
-        network = CellTypeNet(len(self.types)).to(self._device).train()
-        optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=STEPS)
-        # Rare types come as often as common ones.
-        share = 1 / np.bincount(labels)[labels]
-        for step in range(STEPS):
-            part = rng.choice(len(labels), BATCH, p=share / share.sum())
-            batch = varied(to_colour(torch.from_numpy(images[part])), rng).to(self._device)
-            loss = functional.cross_entropy(
-                network(batch),
-                torch.from_numpy(labels[part]).to(self._device),
-                label_smoothing=0.05,
-            )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            on_share((step + 1) / STEPS)
-        return network.eval()
+    def _learn(self, cells: Cells, seed: int, on_share: Callable[[float], None]) -> CellTypeNet:
+        settings, compute = CellTypeSettings(epochs=1, seed=seed), Compute(self._device)
+        task = CellTypeTask(settings, compute, self.types, cells, steps_per_epoch=STEPS)
+        trainer = Trainer(
+            settings, task, compute, on_step=lambda report: on_share(report.step / report.steps)
+        )
+        trainer.train()
+        return cast(CellTypeNet, trainer.network.eval())
 
     def read(self, images: Images) -> NDArray[np.int64]:
         """Index of the type of each stained or predicted crop (n, 3, y, x)."""
@@ -147,48 +123,7 @@ class CellTypeReader:
         known = np.isin(names, self.types)
         return TypeAgreement(
             self.types,
-            self._numbered(names[known]),
+            type_numbers(names[known], self.types),
             self.read(targets[known]),
             self.read(predictions[known]),
         )
-
-
-def learnable_types(
-    data: Dataset, numbers: NDArray[np.int64], instead: str = ""
-) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
-    """Types with enough cells among samples, and which of the samples have such a type.
-
-    Raises
-    ------
-    UserError
-        If there are fewer than two; `instead` ends the remedy.
-    """
-    names = types_of(data, numbers)
-    found, counts = np.unique(names[names != ""], return_counts=True)
-    types = tuple(str(name) for name in found[counts >= FEWEST_OF_A_TYPE])
-    if len(types) < 2:
-        raise UserError(
-            f"a classifier needs 2 types of cells with at least {FEWEST_OF_A_TYPE} training cells "
-            f"each, the data set has {len(types)}.",
-            file=data.path,
-            field="type",
-            hint=f"Label cells: plsctl dataset label DATA.zarr FILE.csv{instead}.",
-        )
-    return types, np.asarray(np.isin(names, types))
-
-
-def types_of(data: Dataset, numbers: Sequence[int] | NDArray[np.int64]) -> NDArray[np.str_]:
-    """The cell types of samples in the data set's table; empty where there is none."""
-    rows = data.table.set_index("sample").loc[list(numbers)]
-    if "type" not in rows.columns:
-        return np.full(len(rows), "")
-    return np.asarray(rows["type"].fillna("").astype(str).to_numpy(), dtype=np.str_)
-
-
-def varied(colour: Tensor, rng: np.random.Generator) -> Tensor:
-    """Stained crops (B, 3, H, W) mirrored, turned and a little brighter or darker, at random."""
-    if rng.random() < 0.5:
-        colour = colour.flip(3)
-    colour = torch.rot90(colour, int(rng.integers(4)), dims=(2, 3))
-    change = 1 + LIGHT * rng.uniform(-1, 1, (len(colour), 3, 1, 1))
-    return (colour + 1) * torch.from_numpy(change).to(colour.dtype) - 1

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from plsctl.models.compute.device import WORTHWHILE, autocast, choose_precision
+from plsctl.models.compute.placement import LAYOUTS, PRECISIONS
 from plsctl.models.networks.generators import make_network
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.metadata import ComputeFacts
-
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 PROBE_SAMPLES = 2
 PROBE_ROUNDS = 3

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from plsctl.acquire.errors import UserError
-from plsctl.models.runs.config import Precision
+from plsctl.models.runs.training_settings import Precision
 
 # Numbers of glibc's malloc.h.
 MALLOPT_TRIM_THRESHOLD = -1

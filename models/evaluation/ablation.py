@@ -26,6 +26,7 @@ from plsctl.models.runs.config import config_from_options
 from plsctl.models.runs.registry import model_spec
 from plsctl.models.runs.run import Run
 from plsctl.models.staining.preparation import check_crops
+from plsctl.models.staining.task import SSIM
 from plsctl.models.staining.train import train
 from plsctl.process.dataset.reader import Dataset
 
@@ -174,7 +175,7 @@ def _row(
         "epochs": float(np.mean([len(curve) for curve in curves])),
         "seconds": float(np.mean([curve["seconds"].iloc[-1] for curve in curves])),
         "validation_loss": float(np.mean([curve["validation_loss"].min() for curve in curves])),
-        "validation_ssim": float(np.mean([curve["validation_ssim"].max() for curve in curves])),
+        SSIM.column: float(np.mean([curve[SSIM.column].max() for curve in curves])),
     }
     row |= {measure: _measure(scores[measure].to_numpy(np.float64)) for measure in MEASURES}
     row["ssim_of_runs"] = _over_runs(means)

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.models.classification.cell_types import CellTypeReader, types_of
+from plsctl.models.classification.cell_types import CellTypeReader
+from plsctl.models.classification.labelled_cells import types_of
 from plsctl.models.data.batches import spread
 from plsctl.models.data.seen_samples import require_unseen
 from plsctl.models.evaluation.verdict import judge_run

@@ -1,4 +1,4 @@
-"""The network that tells types of white cells apart."""
+"""The network that tells types of stained cells apart."""
 
 from __future__ import annotations
 

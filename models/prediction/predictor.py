@@ -21,9 +21,9 @@ from plsctl.models.compute.device import (
 from plsctl.models.data.batches import InputScale, to_counts, without_margin
 from plsctl.models.prediction.inputs import as_trained, read_stacks
 from plsctl.models.prediction.tiles import FrameStainer, image_major
-from plsctl.models.runs.config import Precision
 from plsctl.models.runs.run import Run
 from plsctl.models.runs.tensors import file_digest
+from plsctl.models.runs.training_settings import Precision
 from plsctl.process.dataset.reader import Dataset
 
 GPU_TILE_SHAPE_PX = (2048, 2048)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
+from plsctl.models.staining.task import SSIM
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.pages.pictures import tile_sets
 from plsctl.process.report.charts import curves
@@ -56,7 +57,7 @@ def curve_section(run: Run) -> Section | None:
         "training": (epochs, history["train_loss"].tolist()),
         "validation": (epochs, history["validation_loss"].tolist()),
     }
-    similarity = {"validation": (epochs, history["validation_ssim"].tolist())}
+    similarity = {"validation": (epochs, history[SSIM.column].tolist())}
     facts = run.facts
     note = (
         f"{run.config.model} on {len(facts.labels)} images a sample ({facts.recipe}), target "
@@ -66,7 +67,7 @@ def curve_section(run: Run) -> Section | None:
     )
     body = row(
         curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best, whole_x=True),
-        curves(similarity, "epoch", "SSIM", marked_x=best, names_below=True, whole_x=True),
+        curves(similarity, "epoch", SSIM.label, marked_x=best, names_below=True, whole_x=True),
     )
     return Section("Training", note, body)
 

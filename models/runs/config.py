@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.files.settings import load_settings, suggest
 from plsctl.acquire.plans.recipes import RECIPES
 from plsctl.models.networks.sizes import (
     alignment_px,
@@ -19,29 +18,7 @@ from plsctl.models.networks.sizes import (
     receptive_radius_px,
 )
 from plsctl.models.runs.registry import MODELS, LossWeights, ModelSpec, model_spec
-
-Precision = Literal["auto", "float32", "bfloat16"]
-MemoryFormat = Literal["auto", "contiguous", "channels_last"]
-
-# What may differ between a run and its continuation: it decides when to stop, where and how fast.
-CONTINUABLE = frozenset(
-    {
-        "data",
-        "out",
-        "epochs",
-        "steps",
-        "minutes",
-        "patience",
-        "device",
-        "precision",
-        "memory_format",
-        "memory_gb",
-        "threads",
-        "tensorboard",
-        "compile",
-    }
-)
-
+from plsctl.models.runs.training_settings import TrainingSettings
 
 BUILT_IN_PERCEPTUAL = ("targets", "classifier")
 """Networks of the perceptual loss that need no file."""
@@ -51,8 +28,11 @@ INHERITED = ("data", "recipe", "target", "perceptual")
 INHERITED_SIZES = ("blocks", "growth", "width")
 
 
-class TrainingConfig(Settings):
+class TrainingConfig(TrainingSettings):
     """A training run. Defaults are those of papers/002 section 3.6."""
+
+    continuable = TrainingSettings.continuable | {"data"}
+    leading = ("model", "data", "out")
 
     model: str
     data: Path
@@ -81,36 +61,11 @@ class TrainingConfig(Settings):
     """How far an LED may stand from where a symmetry wants it."""
     augment_mask: float = Field(default=0.1, ge=0, le=1)
     """Largest share of images without such an LED; they are masked."""
-    batch: int | None = Field(default=None, ge=1)
-    learning_rate: float = Field(default=2e-4, gt=0)
     discriminator_rate: float = Field(default=4e-4, gt=0)
     """Rate of the discriminator, where there is one; it falls as the generator's does."""
-    betas: tuple[float, float] = (0.5, 0.9)
     train_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training samples that is used, drawn at random: papers/002 table 4.5."""
     schedule: Literal["constant", "cosine"] = "constant"
-    average: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""
-    epochs: int = Field(default=200, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    """Stop after so many batches, whatever the size of the data set; the cosine schedule ends with
-    them."""
-    minutes: float | None = Field(default=None, gt=0)
-    """Stop after this long, over all resumed parts; the cosine schedule ends with it."""
-    patience: int = Field(default=20, ge=1)
-    """Stop after this many epochs without a better validation loss."""
-    seed: int = Field(default=0, ge=0)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Precision = "auto"
-    memory_format: MemoryFormat = "auto"
-    """Order of the network's memory; "auto" takes what a short timing finds faster."""
-    threads: int | None = Field(default=None, ge=1)
-    compile: bool = False
-    """Let torch.compile translate the network first."""
-    tensorboard: bool = False
-    """Write the curve for TensorBoard too."""
-    memory_gb: float = Field(default=4.0, gt=0)
-    """Data up to this size are held in memory; larger ones are streamed from the disk."""
 
     @field_validator("model")
     @classmethod
@@ -179,15 +134,6 @@ class TrainingConfig(Settings):
     def alignment_px(self) -> int:
         """Multiple at which the network's tiles must begin."""
         return alignment_px(self.spec.network)
-
-    def to_yaml(self) -> str:
-        """The file that repeats this run."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-    def differences(self, other: TrainingConfig) -> list[str]:
-        """Fields that decide the result and in which the two runs differ."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        return [name for name in mine if name not in CONTINUABLE and mine[name] != theirs[name]]
 
 
 def config_from_options(model: str, options: Mapping[str, object]) -> TrainingConfig:

@@ -9,11 +9,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.models.networks.generators import Generator
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -55,7 +54,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> None:
+def load_weights(network: nn.Module, tensors: dict[str, Tensor], file: Path) -> None:
     """Put weights into a network.
 
     Raises
@@ -64,11 +63,10 @@ def load_weights(network: Generator, tensors: dict[str, Tensor], file: Path) -> 
         If they belong to a network of another recipe, depth or width.
     """
     wanted = network.state_dict()
-    found = tensors.get("first.weight")
-    if found is not None and found.shape[1] != network.channels:
+    found, channels = tensors.get("first.weight"), getattr(network, "channels", None)
+    if found is not None and channels is not None and found.shape[1] != channels:
         raise UserError(
-            f"the weights are for {found.shape[1] // 3} images, the recipe has "
-            f"{network.channels // 3}.",
+            f"the weights are for {found.shape[1] // 3} images, the recipe has {channels // 3}.",
             file=file,
             hint="Use the run's own recipe, or train for this one.",
         )

@@ -27,6 +27,10 @@ class Adversary:
         Those that share the batches.
     dtype
         Number format of the convolutions.
+    weight
+        Of its term in the generator's loss.
+    rate
+        Its learning rate at the beginning.
     """
 
     def __init__(
@@ -37,33 +41,37 @@ class Adversary:
         device: torch.device,
         processes: Processes,
         dtype: torch.dtype = torch.float32,
+        *,
+        weight: float,
+        rate: float,
     ) -> None:
         torch.manual_seed(seed)
         self.discriminator = Discriminator(crop_px).to(device)
         self.optimiser = torch.optim.Adam(self.discriminator.parameters(), betas=betas, fused=True)
         self._device, self._dtype = device, dtype
+        self._weight, self._rate = weight, rate
         self._shared = processes.wrapped(self.discriminator)
 
-    def generator_loss(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The generator's relativistic paired loss; the discriminator stays as it is."""
+    def generator_loss(self, output: Tensor, wanted: Tensor) -> Tensor:
+        """The generator's weighted relativistic loss; the discriminator stays as it is."""
         self.discriminator.eval().requires_grad_(False)
         with autocast(self._device, self._dtype):
             with torch.no_grad():
-                real = self.discriminator(target)
-            fake = self.discriminator(prediction)
-        return relativistic_generator(real.float(), fake.float())
+                real = self.discriminator(wanted)
+            fake = self.discriminator(output)
+        return self._weight * relativistic_generator(real.float(), fake.float())
 
-    def update(self, prediction: Tensor, target: Tensor, rate: float, weight: float) -> Tensor:
-        """One step of the discriminator; its loss before the step.
+    def update(self, output: Tensor, wanted: Tensor, share: float, weight: float) -> Tensor:
+        """One step of the discriminator at that share of its rate; its loss before the step.
 
         `weight` is that of this process's share of the batch.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._rate * share
         self.discriminator.train().requires_grad_(True)
         # Both in one pass: the power iteration of the spectral norm runs once for both.
         with autocast(self._device, self._dtype):
-            real, fake = self._shared(torch.cat((target, prediction.detach()))).float().chunk(2)
+            real, fake = self._shared(torch.cat((wanted, output.detach()))).float().chunk(2)
         loss = relativistic_discriminator(real, fake)
         self.optimiser.zero_grad(set_to_none=True)
         (loss * weight).backward()  # type: ignore[no-untyped-call]

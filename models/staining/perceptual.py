@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plsctl.models.classification.cell_types import CellTypeReader, learnable_types
+from plsctl.models.classification.cell_types import CellTypeReader
+from plsctl.models.classification.labelled_cells import learnable_types
 from plsctl.models.compute.device import choose_device
 from plsctl.models.data.batches import some_of, spread, to_colour
 from plsctl.models.networks.features import ClassifierFeatures, StainFeatures, VggFeatures

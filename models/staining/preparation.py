@@ -63,13 +63,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
 
 def _continued(config: TrainingConfig, data: Dataset) -> Run:
     run = Run.open(config.out)
-    for name in run.config.differences(config):
-        before, now = getattr(run.config, name), getattr(config, name)
-        raise UserError(
-            f"the run {config.out} was begun with {name} = {before}, now it is {now}.",
-            field=name,
-            hint="Give the same settings to continue it, another --out, or --fresh.",
-        )
+    config.require_same(run.config, config.out)
     now, before = learned_samples(config, data), read_learned(config.out)
     counts = {name: len(numbers) for name, numbers in now.items()}
     same = before is None or all(np.array_equal(now[name], before[name]) for name in now)

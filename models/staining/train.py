@@ -15,10 +15,11 @@ from plsctl.models.compute.device import (
 from plsctl.models.compute.processes import launched_processes
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.run import Run
-from plsctl.models.staining.checkpoint import Row, StepReport, TrainingResult
 from plsctl.models.staining.preparation import prepare_run
-from plsctl.models.staining.trainer import Trainer
+from plsctl.models.staining.task import open_stain_task
+from plsctl.models.training.checkpoint import Row, StepReport, TrainingResult
 from plsctl.models.training.curves import require_tensorboard
+from plsctl.models.training.trainer import Trainer
 from plsctl.process.dataset.reader import Dataset
 
 
@@ -82,8 +83,12 @@ def train(
             else:
                 run = Run.open(config.out)
         if not processes.first:
-            return Trainer(config, data, run, processes).fit()
+            task = open_stain_task(config, data, run, processes)
+            return Trainer(config, task, task.compute, processes=processes, folder=run.path).fit()
         on_phase("reading the samples")
-        trainer = Trainer(config, data, run, processes, on_step)
+        task = open_stain_task(config, data, run, processes)
+        trainer = Trainer(
+            config, task, task.compute, processes=processes, folder=run.path, on_step=on_step
+        )
         on_phase("training")
         return trainer.fit(on_epoch)

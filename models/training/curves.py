@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -13,10 +13,9 @@ from matplotlib.ticker import MaxNLocator
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.whole_files import write_whole
+from plsctl.models.training.task import Score
 
 DRAW_EVERY_S = 30
-
-COLOURS = {"loss": "k", "mae": "C0", "perceptual": "C1", "fourier": "C2", "adversarial": "C4"}
 
 
 class CurveFiles:
@@ -30,10 +29,14 @@ class CurveFiles:
         The last finished epoch.
     tensorboard
         Write events for TensorBoard too.
+    drawn, shown
+        See `draw_curves`.
     """
 
-    def __init__(self, folder: Path, epoch: int, tensorboard: bool) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, epoch: int, tensorboard: bool, drawn: Mapping[str, str], shown: Score
+    ) -> None:
+        self._folder, self._drawn_terms, self._shown = folder, drawn, shown
         self._drawn = time.monotonic()
         self._events = EventWriter(folder, epoch) if tensorboard else None
 
@@ -48,7 +51,7 @@ class CurveFiles:
 
     def draw(self, history: Sequence[dict[str, float]]) -> None:
         """Draw the picture."""
-        draw_curves(self._folder / "curves.png", history)
+        draw_curves(self._folder / "curves.png", history, self._drawn_terms, self._shown)
         self._drawn = time.monotonic()
 
 
@@ -62,20 +65,32 @@ def write_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
     write_whole(file, text.getvalue())
 
 
-def draw_curves(file: Path, history: Sequence[dict[str, float]]) -> None:
-    """Draw the loss terms and the SSIM over the epochs."""
+def draw_curves(
+    file: Path, history: Sequence[dict[str, float]], drawn: Mapping[str, str], shown: Score
+) -> None:
+    """Draw loss terms and a score over the epochs.
+
+    Parameters
+    ----------
+    drawn
+        Terms of the loss, each with its colour.
+    shown
+        The score beside them.
+    """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    loss, similarity = figure.subplots(1, 2)
+    loss, score = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for part, style in (("train", "--"), ("validation", "-")):
-        for term, colour in COLOURS.items():
+        for term, colour in drawn.items():
             values = [row.get(f"{part}_{term}") for row in history]
             if None not in values:
                 loss.plot(epochs, values, style, color=colour, label=f"{part} {term}")
-    similarity.plot(epochs, [row["validation_ssim"] for row in history], color="C3")
+    scores = [row.get(shown.column) for row in history]
+    if None not in scores:
+        score.plot(epochs, scores, color="C3")
     loss.set(xlabel="epoch", ylabel="weighted loss", yscale="log")
-    similarity.set(xlabel="epoch", ylabel="validation SSIM")
-    for axis in (loss, similarity):
+    score.set(xlabel="epoch", ylabel=f"validation {shown.label}")
+    for axis in (loss, score):
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(
         *loss.get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=4

@@ -10,6 +10,8 @@ from.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from pydantic import ValidationError
@@ -53,11 +55,20 @@ class ErrorNetwork:
         self.network = FastNet(run.facts.channels + 3, BLOCKS, WIDTH).to(device)
         self._scale = InputScale(run.facts.normalisation).to(device)
 
-    def logarithm(self, stacks: Images, prediction: Images) -> Tensor:
-        """Logarithm of the expected error, (n, y, x), for (n, image, 3, y, x) and (n, 3, y, x)."""
+    def logarithm(
+        self,
+        stacks: Images,
+        prediction: Images,
+        called: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Logarithm of the expected error, (n, y, x), for (n, image, 3, y, x) and (n, 3, y, x).
+
+        `called` is the network as it is called in training, where that is wrapped.
+        """
         counts = torch.from_numpy(stacks).flatten(1, 2).to(self.device)
         colours = to_colour(torch.from_numpy(prediction).to(self.device))
-        found = self.network(torch.cat([self._scale(counts), colours], dim=1))
+        inputs = torch.cat([self._scale(counts), colours], dim=1)
+        found = self.network(inputs) if called is None else called(inputs)
         logarithm: Tensor = found.float().mean(dim=1)
         return logarithm.clamp(-8.0, 1.0)
 

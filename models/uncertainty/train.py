@@ -8,21 +8,22 @@ test split, which neither has seen, tells how true it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import isotonic_regression
 
-from plsctl.acquire.arrays import FloatArray, Images
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.files.whole_files import write_whole
+from plsctl.models.compute.placement import Compute
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
 from plsctl.models.runs.tensors import file_digest, write_tensors
+from plsctl.models.runs.training_settings import TrainingSettings
+from plsctl.models.training.trainer import Trainer
 from plsctl.models.uncertainty.calibration import measure_calibration
 from plsctl.models.uncertainty.error_model import (
     FACTS,
@@ -32,13 +33,11 @@ from plsctl.models.uncertainty.error_model import (
     corrected,
 )
 from plsctl.models.uncertainty.split_errors import SplitErrors, read_errors
+from plsctl.models.uncertainty.task import LEAST_ERROR, ErrorTask
 from plsctl.process.dataset.reader import Dataset
 
 KEPT_BACK = 4
 """Every so many-th position of the validation split corrects the scale and is not learned from."""
-
-LEAST_ERROR = 1 / 255
-"""No error below one grey value can be told from rounding."""
 
 KNOTS = 33
 LIMITS = (0.5, 0.9, 0.99)
@@ -46,9 +45,6 @@ LIMITS = (0.5, 0.9, 0.99)
 
 PIXELS = 400_000
 """Pixels that the correction is drawn from."""
-
-CLIP = 1.0
-"""Largest norm of a gradient: a pixel that is far off must not throw the network about."""
 
 
 class UncertaintySettings(Settings):
@@ -128,51 +124,24 @@ def _fit(
     learned: NDArray[np.bool_],
     on_share: Callable[[float], None],
 ) -> ErrorNetwork:
-    torch.manual_seed(settings.seed)
-    rng = np.random.default_rng(settings.seed)
-    inner = network.network.train()
-    # The network begins with the mean error everywhere.
-    start = float(np.log(max(found.error.mean(), LEAST_ERROR)))
-    torch.nn.init.zeros_(inner.last.weight)
-    torch.nn.init.constant_(inner.last.bias, start)  # type: ignore[arg-type]
-    optimizer = torch.optim.AdamW(inner.parameters(), lr=settings.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.rate, total_steps=settings.steps
+    how = TrainingSettings(
+        batch=settings.batch,
+        learning_rate=settings.rate,
+        betas=(0.9, 0.999),
+        schedule="one_cycle",
+        epochs=1,
+        seed=settings.seed,
     )
-    places = np.flatnonzero(learned)
-    for step in range(settings.steps):
-        part = rng.choice(places, min(settings.batch, len(places)), replace=False)
-        stacks, prediction, error = _turned(
-            rng, found.stacks[part], found.prediction[part], found.error[part]
-        )
-        logarithm = network.logarithm(stacks, prediction)
-        measured = torch.from_numpy(error).to(network.device).clamp_min(LEAST_ERROR / 4)
-        loss = (logarithm + measured * torch.exp(-logarithm)).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(inner.parameters(), CLIP)
-        optimizer.step()
-        schedule.step()
-        on_share((step + 1) / (settings.steps + 1))
-    inner.eval()
+    task = ErrorTask(how, network, found, learned, settings.steps)
+    trainer = Trainer(
+        how,
+        task,
+        Compute(network.device),
+        on_step=lambda report: on_share(report.step / (report.steps + 1)),
+    )
+    trainer.train()
+    network.network.eval()
     return network
-
-
-def _turned(
-    rng: np.random.Generator, stacks: Images, prediction: Images, error: FloatArray
-) -> tuple[Images, Images, FloatArray]:
-    """All of a batch mirrored and turned alike, at random.
-
-    Light then comes from elsewhere, which matters less here than that samples are few: what an
-    error looks like does not depend on it.
-    """
-    quarter, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-
-    def moved(images: NDArray[np.generic]) -> NDArray[Any]:
-        images = images[..., ::-1] if mirrored else images
-        return np.ascontiguousarray(np.rot90(images, quarter, axes=(-2, -1)))
-
-    return moved(stacks), moved(prediction), moved(error)
 
 
 def fit_correction(

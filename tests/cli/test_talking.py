@@ -20,7 +20,7 @@ from plsctl.cli.shared.output import progress, say_next
 from plsctl.cli.shared.training_progress import TrainingProgress
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.metadata import Normalisation, RunFacts
-from plsctl.models.staining.checkpoint import StepReport
+from plsctl.models.training.checkpoint import StepReport
 from plsctl.process.dataset.writer import DatasetWriter
 
 

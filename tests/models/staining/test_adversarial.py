@@ -18,7 +18,7 @@ from plsctl.models.runs.registry import MODELS, LossWeights
 from plsctl.models.runs.run import Run
 from plsctl.models.staining.losses import relativistic_discriminator, relativistic_generator
 from plsctl.models.staining.train import train
-from plsctl.models.staining.trainer import Trainer
+from plsctl.models.training.trainer import Trainer
 
 SMALL: dict[str, Any] = {
     "blocks": 1, "growth": 8, "width": 8, "batch": 16, "epochs": 2, "learning_rate": 2e-3,

@@ -28,14 +28,15 @@ from plsctl.models.data.batches import (
 )
 from plsctl.models.evaluation.evaluate import evaluate
 from plsctl.models.metrics.similarity import ssim_colour
+from plsctl.models.metrics.torch_similarity import similarity
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.config import TrainingConfig, config_from_file, config_from_options
 from plsctl.models.runs.metadata import Normalisation
 from plsctl.models.runs.run import Run
+from plsctl.models.staining.task import StainTask
 from plsctl.models.staining.train import train
-from plsctl.models.staining.trainer import Trainer
-from plsctl.models.staining.validation import similarity
 from plsctl.models.training.schedule import learning_rate
+from plsctl.models.training.trainer import Trainer
 from plsctl.process.dataset.reader import Dataset
 
 WHOLE: dict[str, Any] = {
@@ -148,7 +149,7 @@ def test_nan_is_reported_and_the_last_good_weights_stay(
     train(config)
     before = (tmp_path / "run" / "last.safetensors").read_bytes()
     monkeypatch.setattr(
-        Trainer, "_predict", lambda self, network, scaled: network(scaled * torch.nan)
+        StainTask, "_predict", lambda self, network, scaled: network(scaled * torch.nan)
     )
     with pytest.raises(UserError, match=r"became nan in epoch 2, step 7.*lower --learning-rate"):
         train(config.model_copy(update={"epochs": 2}))

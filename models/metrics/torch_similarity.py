@@ -1,47 +1,14 @@
-"""The validation split after each epoch: loss terms and structural similarity."""
+"""Structural similarity on any device, for the validation split."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from plsctl.models.compute.processes import Processes
-from plsctl.models.data.batches import SampleSource, to_colour, to_counts
 from plsctl.models.metrics.similarity import K1, K2, WINDOW_RADIUS_PX, WINDOW_SIGMA_PX
-from plsctl.models.staining.losses import WeightedLoss
-
-
-@torch.no_grad()
-def validate(
-    source: SampleSource,
-    predict: Callable[[Tensor], Tensor],
-    losses: WeightedLoss,
-    batch: int,
-    processes: Processes,
-) -> dict[str, float]:
-    """Means over the split, each process taking its share.
-
-    Parameters
-    ----------
-    predict
-        Colours (B, 3, h, w) for stacks of counts.
-    """
-    total: dict[str, Tensor] = {}
-    order = np.arange(len(source))
-    for taken in source.batches(order, batch, processes):
-        prediction = predict(taken.stacks)
-        terms = losses(prediction, to_colour(taken.targets), taken.maps)
-        terms["ssim"] = similarity(to_counts(prediction), taken.targets)
-        for name, value in terms.items():
-            share = value.double() * (taken.weight * taken.size / len(order))
-            total[name] = total[name] + share if name in total else share
-    means = processes.mean(torch.stack(list(total.values())))
-    return dict(zip(total, means.tolist(), strict=True))
 
 
 def similarity(prediction: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,46 @@
+"""Where and in which format a network is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from plsctl.models.compute.device import autocast
+from plsctl.models.runs.metadata import ComputeFacts
+
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, the number format of the convolutions, and the order of the memory.
+
+    Weights and losses are float32.
+    """
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.contiguous_format
+
+    @classmethod
+    def of(cls, facts: ComputeFacts, device: torch.device) -> Compute:
+        """What a run has recorded, on the device of this process."""
+        return cls(device, PRECISIONS[facts.precision], LAYOUTS[facts.memory_format])
+
+    def place(self, network: Network) -> Network:
+        """The network on the device, in the order of memory."""
+        network.to(self.device)
+        network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        return network
+
+    def run(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """The network's output for (B, C, H, W) in the number format."""
+        with autocast(self.device, self.dtype):
+            return network(images.contiguous(memory_format=self.layout))

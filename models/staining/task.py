@@ -1,0 +1,194 @@
+"""Virtual staining as a task of the training loop: stacks of images to stained colours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from plsctl.models.compute.device import autocast, choose_device
+from plsctl.models.compute.placement import Compute
+from plsctl.models.compute.processes import Processes
+from plsctl.models.data.augmentation import LightAugmentation, array_symmetries
+from plsctl.models.data.batches import (
+    Batch,
+    InputScale,
+    SampleSource,
+    epoch_order,
+    to_colour,
+    to_counts,
+    without_margin,
+)
+from plsctl.models.metrics.torch_similarity import similarity
+from plsctl.models.networks.features import VggFeatures
+from plsctl.models.runs.config import TrainingConfig
+from plsctl.models.runs.run import Run
+from plsctl.models.staining.adversary import Adversary
+from plsctl.models.staining.losses import FeatureNetwork, Maps, weighted_loss
+from plsctl.models.staining.perceptual import run_features
+from plsctl.models.training.pretrained import first_network
+from plsctl.models.training.task import LOSS, Score, Step, Task, epoch_seed
+from plsctl.process.dataset.reader import Dataset
+
+SSIM = Score("ssim", "SSIM", higher_is_better=True)
+
+
+class StainTask(Task[Batch]):
+    """The data, the network and the losses of a staining run.
+
+    The best epoch is that of the lowest loss without the adversary, which moves (papers/002 figure
+    4.9).
+
+    Parameters
+    ----------
+    run
+        Its folder, prepared for training.
+    compute, processes
+        Where and in which format the network is trained, and by how many.
+    """
+
+    best = LOSS
+    shown = SSIM
+    drawn = {  # noqa: RUF012
+        "loss": "k", "mae": "C0", "perceptual": "C1", "fourier": "C2", "adversarial": "C4",
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        data: Dataset,
+        run: Run,
+        compute: Compute,
+        processes: Processes,
+    ) -> None:
+        self.config = config
+        self.run = run
+        self.compute = compute
+        self.processes = processes
+        self._crop_px = data.crop_px
+        self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
+        self.validation_samples = len(self.validation)
+        self.scale = InputScale(run.facts.normalisation).to(compute.device)
+        symmetries = array_symmetries(config, data)
+        self.augmentation = LightAugmentation(symmetries) if symmetries else None
+        self.losses = weighted_loss(
+            config.losses, self._perceptual_network(), config.tolerate_shift_px
+        )
+        self.random = torch.Generator()
+
+    def _source(self, data: Dataset, split: str) -> SampleSource:
+        config, facts = self.config, self.run.facts
+        return SampleSource(
+            data,
+            split,
+            data.channels_of(facts.labels),
+            config.target,
+            config.memory_gb,
+            facts.margin_px,
+            self.compute.device,
+            config.train_share if split == "train" else 1.0,
+        )
+
+    def _perceptual_network(self) -> FeatureNetwork | None:
+        """The network of the perceptual loss; maps of targets that stay as they are are kept."""
+        network = run_features(self.run)
+        if network is None:
+            return None
+        device, dtype = self.compute.device, self.compute.dtype
+        # Forward and the gradient of the image: this order measures faster on every processor.
+        network.to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def features(image: Tensor) -> Maps:
+            with autocast(device, dtype):
+                found: Maps = network(image)
+            return found
+
+        # Other networks than VGG19 take less time than their maps take to be read.
+        moved = self.augmentation is not None or self.config.tolerate_shift_px
+        if isinstance(network, VggFeatures) and not moved:
+            for source in (self.train_data, self.validation):
+                source.keep_maps(features, self.config.memory_gb / 2)
+        return features
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that hold every training sample once."""
+        return -(-len(self.train_data) // self.config.batch_size)
+
+    def network(self, resumed: bool) -> nn.Module:
+        """Random weights by the seed, or those of the run it starts from."""
+        return first_network(self.config, self.run.facts.channels, resumed)
+
+    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam, as in papers/002 section 3.6."""
+        config = self.config
+        return torch.optim.Adam(
+            network.parameters(), lr=config.learning_rate, betas=config.betas, fused=True
+        )
+
+    def opponent(self) -> Adversary | None:
+        """The discriminator, where the loss has an adversarial term."""
+        config, weight = self.config, self.config.losses.adversarial
+        if not weight:
+            return None
+        return Adversary(
+            self._crop_px,
+            config.betas,
+            config.seed,
+            self.compute.device,
+            self.processes,
+            self.compute.dtype,
+            weight=weight,
+            rate=config.discriminator_rate,
+        )
+
+    def batches(self, epoch: int, processes: Processes) -> Iterator[Batch]:
+        """All training samples in the epoch's order."""
+        # Of augmentation all processes draw for the whole batch.
+        self.random.manual_seed(epoch_seed(self.config.seed, epoch))
+        order = epoch_order(len(self.train_data), self.config.seed, epoch)
+        return self.train_data.batches(order, self.config.batch_size, processes)
+
+    def step(self, network: Callable[[Any], Tensor], batch: Batch) -> Step:
+        """Predicted and stained colours, and the losses between them."""
+        scaled, wanted = self.scale(batch.stacks), to_colour(batch.targets)
+        if self.augmentation is None:
+            prediction = self._predict(network, scaled)
+        else:
+            drawn = self.augmentation.draw(batch.size, self.random)
+            mine = torch.from_numpy(self.processes.share(drawn.numpy()))
+            scaled, wanted, valid = self.augmentation(scaled, wanted, mine)
+            prediction = self._predict(network, scaled)
+            # What a turn brought in is not asked for.
+            prediction = torch.where(valid, prediction, wanted)
+        return Step(prediction, wanted, self.losses(prediction, wanted, batch.maps))
+
+    def _predict(self, network: Callable[[Tensor], Tensor], scaled: Tensor) -> Tensor:
+        """Colours of the crop without its margin."""
+        prediction = self.compute.run(network, scaled)
+        return without_margin(prediction, self.run.facts.margin_px).float()
+
+    def validation_batches(self, processes: Processes) -> Iterator[Batch]:
+        """The split in its own order."""
+        order = np.arange(self.validation_samples)
+        return self.validation.batches(order, self.config.batch_size, processes)
+
+    def scores(self, network: Callable[[Any], Tensor], batch: Batch) -> dict[str, Tensor]:
+        """Loss terms and structural similarity."""
+        prediction = self._predict(network, self.scale(batch.stacks))
+        terms = self.losses(prediction, to_colour(batch.targets), batch.maps)
+        return terms | {"ssim": similarity(to_counts(prediction), batch.targets)}
+
+
+def open_stain_task(
+    config: TrainingConfig, data: Dataset, run: Run, processes: Processes
+) -> StainTask:
+    """The task of a prepared run, on the device of this process."""
+    if run.facts.compute is None:
+        raise ValueError("the run was not prepared for training")
+    device = processes.device(choose_device(config.device))
+    return StainTask(config, data, run, Compute.of(run.facts.compute, device), processes)
