@@ -19,7 +19,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from plsctl.acquire.errors import PlsctlError, UserError
-from plsctl.cli.shared.output import emit, say
+from plsctl.cli.shared.output import emit, print_message
 
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -133,7 +133,7 @@ def _error(kind: str, message: str) -> dict[str, str | None]:
 def _fail(error: dict[str, Any], text: str, exit_code: int, as_json: bool) -> None:
     if as_json:
         emit({"error": error}, as_json=True)
-    say(f"error: {text}")
+    print_message(f"error: {text}")
     raise typer.Exit(exit_code)
 
 

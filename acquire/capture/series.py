@@ -69,14 +69,14 @@ def group_frames(
     that a series that has slipped by one frame shows. Without them a series has one exposure, and
     only one marker, the dark one at its end: every marker costs a whole exposure.
     """
-    alike: dict[tuple[float, ...], list[Wanted]] = {}
+    by_settings: dict[tuple[float, ...], list[Wanted]] = {}
     for index, frame in wanted:
         own = () if longest_exposure_sequence else (frame.exposure_ms,)
-        alike.setdefault((frame.gain, frame.brightness, *own), []).append((index, frame))
+        by_settings.setdefault((frame.gain, frame.brightness, *own), []).append((index, frame))
     markers = 3
     most = max(1, longest_exposure_sequence - markers) if longest_exposure_sequence else len(wanted)
     groups = []
-    for frames in alike.values():
+    for frames in by_settings.values():
         ordered = sorted(frames, key=lambda entry: entry[1].exposure_ms)
         for start in range(0, len(ordered), most):
             part = ordered[start : start + most]

@@ -37,7 +37,7 @@ angle are compared."""
 SAME_ANGLE = 0.1
 """Direction cosines of LEDs of one angle differ by this share at most."""
 
-FEWEST_ALIKE = 3
+LEAST_AT_ANGLE = 3
 """Of two LEDs that differ nobody knows which one is wrong."""
 
 MOST_WRONG = 1 / 3
@@ -126,28 +126,30 @@ def wrong_shading(
         reason = _reason(worst, found, sines[left])
         if not reason:
             # What is left must follow the model, or nothing can be said of the others.
-            return wrong if _can_judge(found, sines[left]) else {}
+            return wrong if _shading_is_seen(found, sines[left]) else {}
         wrong[indices[left.pop(worst)]] = reason
         if len(wrong) > MOST_WRONG * len(indices):
             break
     return {}
 
 
-def _can_judge(found: Sequence[Shading], sines: NDArray[np.float64]) -> bool:
+def _shading_is_seen(found: Sequence[Shading], sines: NDArray[np.float64]) -> bool:
     """Whether shading is seen and follows the model: it does not far out of focus."""
     if np.median([shading.correlation for shading in found]) < SEEN:
         return False
     strengths = []
     for sine in sines:
-        alike = _alike(sine, found, sines)
-        if len(alike) >= FEWEST_ALIKE:
-            if abs(_middle_turn(alike)) > TURNED_DEG:
+        same_angle = _at_same_angle(sine, found, sines)
+        if len(same_angle) >= LEAST_AT_ANGLE:
+            if abs(_middle_turn(same_angle)) > TURNED_DEG:
                 return False
-            strengths.append(float(np.median([shading.strength for shading in alike])))
+            strengths.append(float(np.median([shading.strength for shading in same_angle])))
     return not strengths or max(strengths) <= STRONGER * max(min(strengths), 1e-9)
 
 
-def _alike(sine: float, found: Sequence[Shading], sines: NDArray[np.float64]) -> list[Shading]:
+def _at_same_angle(
+    sine: float, found: Sequence[Shading], sines: NDArray[np.float64]
+) -> list[Shading]:
     """The shadings of the LEDs at the same angle."""
     near = np.abs(sines - sine) <= SAME_ANGLE * sine
     return [shading for shading, is_near in zip(found, near, strict=True) if is_near]
@@ -155,20 +157,20 @@ def _alike(sine: float, found: Sequence[Shading], sines: NDArray[np.float64]) ->
 
 def _departure(place: int, found: Sequence[Shading], sines: NDArray[np.float64]) -> float:
     """How far a frame departs from its like; 1 is the limit."""
-    alike = _alike(float(sines[place]), found, sines)
-    if len(alike) < FEWEST_ALIKE:
+    same_angle = _at_same_angle(float(sines[place]), found, sines)
+    if len(same_angle) < LEAST_AT_ANGLE:
         return 0.0
-    usual = max(float(np.median([shading.strength for shading in alike])), 1e-9)
+    usual = max(float(np.median([shading.strength for shading in same_angle])), 1e-9)
     ratio = max(found[place].strength, 1e-9) / usual
-    off_deg = _turn(found[place].turned_deg - _middle_turn(alike))
+    off_deg = _turn(found[place].turned_deg - _middle_turn(same_angle))
     return max(abs(off_deg) / TURNED_DEG, abs(float(np.log(ratio))) / float(np.log(STRONGER)))
 
 
 def _reason(place: int, found: Sequence[Shading], sines: NDArray[np.float64]) -> str:
     if _departure(place, found, sines) <= 1:
         return ""
-    alike = _alike(float(sines[place]), found, sines)
-    off_deg = abs(_turn(found[place].turned_deg - _middle_turn(alike)))
+    same_angle = _at_same_angle(float(sines[place]), found, sines)
+    off_deg = abs(_turn(found[place].turned_deg - _middle_turn(same_angle)))
     if off_deg > TURNED_DEG:
         return f"was lit from a direction {off_deg:.0f} deg off its LED"
     return "was lit from another angle than its LED's"

@@ -36,11 +36,11 @@ class Journal:
             self._file = path.open("a", encoding="utf-8")
             sync_folder(path.parent)
 
-    def append(self, event: str, **facts: Any) -> None:
+    def append(self, event: str, **fields: Any) -> None:
         """Write one event with the time of day (UTC)."""
         line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         with disk_errors(self.path), self._lock:
-            self._file.write(json.dumps({**line, **facts}) + "\n")
+            self._file.write(json.dumps({**line, **fields}) + "\n")
 
     def sync(self) -> None:
         """Force what was appended to the disk."""

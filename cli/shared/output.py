@@ -77,14 +77,14 @@ def emit(result: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(_plain(result), ensure_ascii=False))
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """Print one line for people on standard error, exactly as it stands."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def say_next(*words: object) -> None:
+def print_next_command(*words: object) -> None:
     """Say which command comes next, so that it can be pasted into the shell."""
-    say(f"Next: {command_line(*words)}")
+    print_message(f"Next: {command_line(*words)}")
 
 
 def scan_of(data: "Dataset | Path") -> str:
@@ -129,5 +129,5 @@ def progress(description: str, total: float | None = None, unit: str = "") -> It
         What is counted, in the singular.
     """
     state = WorkState(description, total, unit)
-    with Bar(state, console) if console.is_terminal else Lines(state, say) as display:
+    with Bar(state, console) if console.is_terminal else Lines(state, print_message) as display:
         yield Work(state, display)

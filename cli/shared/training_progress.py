@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.shared.output import say
+from plsctl.cli.shared.output import print_message
 from plsctl.cli.shared.work import Work
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class TrainingProgress:
         self._foretold = True
         left = _all_steps(report) - report.step
         seconds = left * (now - began) / (report.step - first)
-        say(f"{counted(left, 'step')} to go: about {duration(seconds)} on this machine.")
+        print_message(f"{counted(left, 'step')} to go: about {duration(seconds)} on this machine.")
 
 
 def _all_steps(report: "StepReport") -> int:

@@ -55,7 +55,7 @@ def write_dataset(
         crop_px=CROP_PX,
         margin_px=margin_px,
         targets=("20x", "100x"),
-        facts={
+        attributes={
             "slides": ["simulated"],
             "black_level": hardware.camera.black_level,
             "full_scale": 255,

@@ -89,7 +89,7 @@ def add_synthetic_aperture(
         crop_px=data.crop_px,
         margin_px=data.margin_px,
         targets=data.targets,
-        facts=data.attributes.model_dump(mode="json", exclude=_OWN, exclude_unset=True),
+        attributes=data.attributes.model_dump(mode="json", exclude=_OWN, exclude_unset=True),
         dtype=data.dtype,
         overwrite=overwrite,
     ) as writer:

@@ -58,7 +58,7 @@ def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:
     ]
 
 
-def check_alike(readers: Sequence[PassReader]) -> list[str]:
+def check_compatible(readers: Sequence[PassReader]) -> list[str]:
     """One data set holds one recipe from one camera and LED array; others would not compare.
 
     Returns
@@ -168,7 +168,7 @@ def _scan_texts(folder: ScanFolder) -> Iterable[str]:
         reader = folder.open_pass(name)
         yield reader.attributes.model_dump_json(exclude={"finished"})
         for position in reader.names:
-            yield json.dumps([position, reader.facts(position)])
+            yield json.dumps([position, reader.position_metadata(position)])
 
 
 def text_hash(texts: Iterable[str]) -> str:

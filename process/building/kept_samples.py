@@ -22,10 +22,10 @@ SUFFIX = ".samples"
 
 @dataclass(frozen=True)
 class CutPosition:
-    """What the journal keeps of a position: its rows, one per sample, and its cells' fates."""
+    """What the journal keeps of a position: its rows, one per sample, and its cells' outcomes."""
 
     rows: pd.DataFrame
-    fates: dict[int, str]
+    outcomes: dict[int, str]
 
 
 @dataclass(frozen=True)
@@ -84,22 +84,22 @@ def read_samples(path: Path) -> PositionSamples:
             hint=f"Delete {path.parents[2]} and run the same command again.",
         ) from None
     found = position_of(text)
-    return PositionSamples(stacks, targets, found.rows, found.fates)
+    return PositionSamples(stacks, targets, found.rows, found.outcomes)
 
 
 def samples_text(samples: PositionSamples) -> str:
     """All but the images, as JSON; `position_of` reads it."""
     rows = samples.rows.to_dict(orient="records")
-    facts = {
+    fields = {
         "rows": rows,
-        "fates": list(samples.fates.items()),
+        "fates": list(samples.outcomes.items()),
         "targets": list(samples.targets),
     }
-    return json.dumps(facts, default=_plain)
+    return json.dumps(fields, default=_plain)
 
 
 def position_of(text: str) -> CutPosition:
-    """Rows and fates of a position from `samples_text`."""
+    """Rows and outcomes of a position from `samples_text`."""
     found = json.loads(text)
     return CutPosition(pd.DataFrame(found["rows"]), {int(c): fate for c, fate in found["fates"]})
 

@@ -72,7 +72,7 @@ def prepare(
         state.note_prepared([asdict(scale) for scale in scales])
     if not highres:
         return [None] * len(folders), references
-    return [HighresScale(**facts) for facts in state.prepared], references  # type: ignore[attr-defined]
+    return [HighresScale(**fields) for fields in state.prepared], references  # type: ignore[attr-defined]
 
 
 def _prepared(job: Path | ScaleField) -> Any:

@@ -91,10 +91,10 @@ class BuildProgress:
         """Positions that need not be cut again."""
         return set(range(len(self.done))) | self.kept
 
-    def note_prepared(self, facts: object) -> None:
+    def note_prepared(self, values: object) -> None:
         """Keep what was measured before the first position; it must be fit for JSON."""
-        self.prepared = facts
-        self._journal.append("prepared", facts=facts)
+        self.prepared = values
+        self._journal.append("prepared", facts=values)
         self._journal.sync()
 
     def keep(self, number: int, samples: PositionSamples) -> None:
@@ -162,9 +162,9 @@ class BuildProgress:
                 left -= len(rows[-1])
         return rows
 
-    def note_sealed(self, facts: Mapping[str, object]) -> None:
+    def note_sealed(self, values: Mapping[str, object]) -> None:
         """Say that nothing but the name is missing, and how the samples were divided."""
-        self._journal.append("sealed", facts=dict(facts))
+        self._journal.append("sealed", facts=dict(values))
         self._journal.sync()
 
     def close(self) -> None:
@@ -181,8 +181,8 @@ def sealed_as(data: Path, identity: Mapping[str, str]) -> Mapping[str, object] |
     events = list(read_journal(data / FOLDER / "journal.jsonl"))
     if not events or _changed(events, identity) or events[-1]["event"] != "sealed":
         return None
-    facts: Mapping[str, object] = events[-1]["facts"]
-    return facts
+    values: Mapping[str, object] = events[-1]["facts"]
+    return values
 
 
 def recalled(data: Path) -> list[CutPosition]:

@@ -39,7 +39,7 @@ class SplitSettings:
     seed: int = 0
     train_share: float = 1.0
 
-    def facts(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """The settings as JSON gives them back."""
         return asdict(self) | {"ratios": None if self.ratios is None else list(self.ratios)}
 

@@ -36,18 +36,18 @@ class SlideVerdict:
     excluded: int
     flags: Mapping[str, int]
 
-    def facts(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """The verdict for the attributes of a data set and for JSON."""
         return asdict(self) | {"reasons": list(self.reasons), "flags": dict(self.flags)}
 
 
-def judge_slides(
+def slide_verdicts(
     table: pd.DataFrame,
     dropped: Mapping[str, Mapping[str, int]],
     doubts: Mapping[str, Sequence[str]],
     settings: QualitySettings,
 ) -> list[SlideVerdict]:
-    """Judge every slide of a table whose samples have their flags, and such as gave none.
+    """Verdicts on the slides of a table with flags, and on slides that gave no sample.
 
     Parameters
     ----------

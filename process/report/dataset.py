@@ -18,10 +18,10 @@ Image = NDArray[np.uint8]
 _SHOWN = 12
 
 
-def dataset_facts(data: Dataset) -> list[tuple[str, str]]:
+def dataset_key_figures(data: Dataset) -> list[tuple[str, str]]:
     """Key figures of a data set."""
-    facts = [("samples", str(len(data)))]
-    return [*facts, ("of the samples left out", str(data.dropped))] if data.dropped else facts
+    figures = [("samples", str(len(data)))]
+    return [*figures, ("of the samples left out", str(data.dropped))] if data.dropped else figures
 
 
 def dataset_sections(data: Dataset) -> list[Section]:

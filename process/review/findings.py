@@ -66,7 +66,7 @@ class Finding:
     """Labels of the frames that it concerns, with blanks between."""
     place: Place | None = None
 
-    def facts(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """The finding for a page."""
         return asdict(self)
 

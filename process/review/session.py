@@ -153,7 +153,7 @@ class Review:
             for name, value in found.items()
             if not (isinstance(value, float) and not np.isfinite(value))
         }
-        return row | {"findings": [one.facts() for one in self._findings.of(sample)]}
+        return row | {"findings": [one.as_dict() for one in self._findings.of(sample)]}
 
     def picture(self, sample: int, *, lossless: bool = True) -> bytes:
         """The sample's images side by side in the order of `captions`, as WebP."""
@@ -254,8 +254,8 @@ def _measures(table: pd.DataFrame) -> list[str]:
 
 
 def _stamp(folder: Path) -> tuple[int, int]:
-    facts = (folder / TABLE_NAME).stat()
-    return facts.st_mtime_ns, facts.st_size
+    status = (folder / TABLE_NAME).stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _with_keep(table: pd.DataFrame) -> pd.DataFrame:

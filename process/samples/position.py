@@ -50,18 +50,18 @@ class PositionSamples:
     """What one position yields.
 
     `stacks` is (sample, image, rgb, y, x), each target (sample, rgb, y, x), `rows` one row per
-    sample; `fates` says of every cell of the position "sample" or why it was dropped.
+    sample; `outcomes` says of every cell of the position "sample" or why it was dropped.
     """
 
     stacks: Image
     targets: dict[str, Image]
     rows: pd.DataFrame
-    fates: dict[int, str]
+    outcomes: dict[int, str]
 
     @property
     def dropped(self) -> Counter[str]:
         """How many cells were dropped for each reason."""
-        return Counter(reason for reason in self.fates.values() if reason != "sample")
+        return Counter(reason for reason in self.outcomes.values() if reason != "sample")
 
 
 def cut_position(job: PositionJob) -> PositionSamples:
@@ -73,14 +73,14 @@ def cut_position(job: PositionJob) -> PositionSamples:
     unstained = folder.open_pass("unstained", one_core=True)
     transform = load_transform(folder)
     settings = job.settings
-    samples, fates = match_cells(folder, job.position, job.cells, transform, settings)
+    samples, outcomes = match_cells(folder, job.position, job.cells, transform, settings)
     if job.highres is not None and samples:
         places = job.highres_places
         samples, dropped = add_highres_targets(folder, samples, places, job.highres, settings)
-        fates |= dropped
+        outcomes |= dropped
     side = settings.crop_px + 2 * settings.margin_px
     stacks = _cut_stacks(unstained, job.position, samples, side)
-    fates |= {int(sample.cell["cell"]): "sample" for sample in samples}
+    outcomes |= {int(sample.cell["cell"]): "sample" for sample in samples}
     place = unstained.position(job.position)
     rows = pd.DataFrame([sample_row(sample, unstained, place, transform) for sample in samples])
     targets = _targets(samples, job)
@@ -88,7 +88,7 @@ def cut_position(job: PositionJob) -> PositionSamples:
         measures = _measure(unstained, job, stacks, targets)
         rows = pd.concat([rows, room_around(samples, settings.crop_px), measures], axis=1)
         rows = rows.assign(flags="", excluded="", type="")
-    return PositionSamples(stacks, targets, rows, fates)
+    return PositionSamples(stacks, targets, rows, outcomes)
 
 
 def _measure(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 def properties_page(device_name: str, led_count: int, version: str) -> str:
     """Who it is and what it has; without a newline, so that the end mark follows the brace."""
-    facts = {
+    properties = {
         "device_name": device_name,
         "led_count": led_count,
         "color_channels": ["w"],
@@ -22,7 +22,7 @@ def properties_page(device_name: str, led_count: int, version: str) -> str:
         "mac_address": "04:e9:e5:00:00:01",
         "interface_version": float(version),
     }
-    lines = (f'    "{name}" : {json.dumps(value)}' for name, value in facts.items())
+    lines = (f'    "{name}" : {json.dumps(value)}' for name, value in properties.items())
     return "{\n" + ",\n".join(lines) + "\n}"
 
 

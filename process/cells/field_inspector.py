@@ -23,8 +23,8 @@ STAINED_GREEN_EXCESS = 0.12
 
 
 @dataclass(frozen=True)
-class BrightfieldJudge:
-    """Judges bright-field images, (y, x, rgb), by their colours.
+class BrightfieldInspector:
+    """Inspects bright-field images, (y, x, rgb), by their colours.
 
     Parameters
     ----------
