@@ -73,7 +73,7 @@ class SlideRegistrar(Protocol):
         pixel_um: float,
         camera_rotation_deg: float,
     ) -> SlideTransform | None:
-        """Roughly where the slide lies, from one field of it; None where that cannot be told."""
+        """Roughly where the slide lies, from one field; None if it is not found."""
 
     def register(
         self,
@@ -82,7 +82,7 @@ class SlideRegistrar(Protocol):
         camera_rotation_deg: float,
         guess: SlideTransform | None = None,
     ) -> SlideTransform:
-        """Shift and rotation from pairs of fields of the same cells; an error if they disagree."""
+        """Shift and rotation from pairs of fields of the same cells; raises if they disagree."""
 
 
 class Operator(Protocol):

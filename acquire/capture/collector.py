@@ -1,4 +1,4 @@
-"""Where the frames of a position are checked and handed on while the next are being taken."""
+"""Collects the frames of a position: checks them and hands them on while the next are taken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FRAMES_IN_HAND = 6
 """Frames that wait to be checked and written while the next are taken."""
 
 Accept = Callable[[int, RawImage, FrameMetadata], None]
-"""Told of every frame that is right by itself: its index, the image and what was measured."""
+"""Called with every accepted frame: its index, the image and its metadata."""
 
 
 class FrameCollector:
@@ -57,7 +57,7 @@ class FrameCollector:
     def take(
         self, stack: StackTaker, wanted: Sequence[Wanted], take: int, boundary: Boundary
     ) -> dict[int, str]:
-        """Take frames for the `take`-th time; what is wrong with which, by index, is returned.
+        """Take frames for the `take`-th time; return what is wrong, by the frame's index.
 
         Raises
         ------

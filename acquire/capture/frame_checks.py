@@ -93,7 +93,7 @@ class FrameInspector:
         self._first: RawImage | None = None
         self._last_crc32: int | None = None
         self._doubted = False
-        """Whether this position's dark field was asked for once more."""
+        """Whether this position's dark field was taken a second time."""
         self._blocks: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
 
     def begin(self) -> None:
@@ -105,7 +105,7 @@ class FrameInspector:
     def problem(
         self, index: int, frame: FrameRecord, image: RawImage, metadata: FrameMetadata
     ) -> str:
-        """What is wrong with a frame by itself; empty when nothing is."""
+        """What is wrong with this frame; empty if it is right."""
         problem = self._shape_problem(image) or self._light_problem(frame, metadata)
         repeated = self._checks.repeats and metadata.crc32 == self._last_crc32
         # Frames without light are alike: 8 bits do not show the noise of the dark.
@@ -143,7 +143,7 @@ class FrameInspector:
     def stack_problems(
         self, frames: Sequence[FrameRecord], metadata: Mapping[int, FrameMetadata]
     ) -> dict[int, str]:
-        """What is wrong with frames beside one another, by their index, once all are taken."""
+        """What is wrong with frames compared with each other, by index, once all are taken."""
         problems: dict[int, str] = {}
         if self._checks.brightness:
             problems |= self._unlike(frames, metadata)

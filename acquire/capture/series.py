@@ -108,7 +108,7 @@ Taken = tuple[Shot, SeriesImage]
 
 
 def slipped(before: Taken | None, now: Taken, readout_ms: float) -> str:
-    """What the camera's own count and time say against an image being the next; empty for nothing.
+    """Why, by the camera's count and time, an image is not the next one; empty if it is.
 
     `before` is the image before it in the series, None for the first.
     """
@@ -133,7 +133,7 @@ def slipped(before: Taken | None, now: Taken, readout_ms: float) -> str:
 
 
 def wrong_marker(shot: Shot, image: RawImage, camera: CameraSettings) -> str:
-    """Why an image, (y, x, rgb) or (y, x), cannot be the marker that was due; empty for nothing."""
+    """Why an image, (y, x, rgb) or (y, x), is not the expected marker; empty if it is."""
     if shot.marker is None:
         return ""
     full_scale = 2**camera.bit_depth - 1

@@ -21,16 +21,16 @@ BIN_PX = 4
 """Images are looked at in blocks of so many pixels: shading spans whole cell edges."""
 
 FEWEST = 5
-"""Fewer frames do not tell slopes from what is wrong with one of them."""
+"""With fewer frames the slopes cannot be separated from an error in one frame."""
 
 SEEN = 0.45
-"""Median correlation of the frames with their expected shading from which on they can judge."""
+"""Least median correlation with the expected shading at which the check is applied."""
 
 TURNED_DEG = 35.0
 """A frame lit from farther off its LED's azimuth was lit by another LED."""
 
 STRONGER = 1.6
-"""LEDs of one angle shade alike; a frame stronger or weaker than its like by this factor was lit
+"""LEDs of one angle shade equally; a frame stronger or weaker than those by this factor was lit
 from another angle. Out of focus the angles shade differently, each for itself: so only LEDs of one
 angle are compared."""
 
@@ -38,15 +38,15 @@ SAME_ANGLE = 0.1
 """Direction cosines of LEDs of one angle differ by this share at most."""
 
 LEAST_AT_ANGLE = 3
-"""Of two LEDs that differ nobody knows which one is wrong."""
+"""With only two LEDs at an angle it is unknown which of them is wrong."""
 
 MOST_WRONG = 1 / 3
-"""Where more frames look wrong, it is the model that does not hold: far out of focus."""
+"""If more frames look wrong, the model does not hold: the sample is far out of focus."""
 
 
 @dataclass(frozen=True)
 class Shading:
-    """From where a frame was lit, as it looks: azimuth off the LED's own, and strength."""
+    """Apparent direction of a frame's light: azimuth relative to its LED, and strength."""
 
     turned_deg: float
     strength: float
@@ -101,7 +101,7 @@ def wrong_shading(
     directions: Mapping[int, tuple[float, float]],
     orientation: CameraOrientation,
 ) -> dict[int, str]:
-    """Why frames cannot be what they should be, by their index; empty where shading is not seen.
+    """Why frames were lit wrongly, by index; empty where no shading is visible.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def _at_same_angle(
 
 
 def _departure(place: int, found: Sequence[Shading], sines: NDArray[np.float64]) -> float:
-    """How far a frame departs from its like; 1 is the limit."""
+    """How far a frame departs from the frames at the same angle; 1 is the limit."""
     same_angle = _at_same_angle(float(sines[place]), found, sines)
     if len(same_angle) < LEAST_AT_ANGLE:
         return 0.0
@@ -182,7 +182,7 @@ def _turn(angle_deg: float) -> float:
 
 
 def _middle_turn(shadings: Sequence[Shading]) -> float:
-    """The turn that has least way to the others: a median on the circle."""
+    """The angle with the least total distance to the others: a median on the circle."""
     turns = [shading.turned_deg for shading in shadings]
     ways = [sum(abs(_turn(one - other)) for other in turns) for one in turns]
     return turns[int(np.argmin(ways))]

@@ -13,7 +13,7 @@ from plsctl.acquire.roles import FocusMeasure
 from plsctl.acquire.store.images import develop_mosaic
 
 NEAR_UM = 8.0
-"""Half range of a sweep where focus is already known to lie close by."""
+"""Half range of a sweep where focus is known to be near."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The strict engine: one transaction per position, and nothing kept that was not checked.
+"""The strict engine: one transaction per position; only checked frames are kept.
 
 Move, verify the arrival, go to focus, take every frame, check it; then the disk thread flushes,
 moves the position into the plate and writes the journal, while the next one is begun. Whatever
@@ -149,7 +149,7 @@ class Engine:
                 return
 
     def check(self) -> None:
-        """Between frames: tell what has been finished, and stop when asked to."""
+        """Between frames: report finished positions, and stop on request."""
         self._tell_finished()
         self._stop.check()
 
@@ -167,7 +167,7 @@ class Engine:
         return True
 
     def _tell(self, signal: SignalInstance, *what: object) -> None:
-        """Inform viewers; one that fails is noted and does not cost the slide."""
+        """Inform viewers; a viewer's error is noted and does not stop the scan."""
         try:
             signal.emit(*what)
         except EmitLoopError as error:
@@ -237,7 +237,7 @@ class Engine:
     def _take_frames(
         self, plan: PassPlan, position: Position, writing: PositionWriter
     ) -> tuple[list[FrameMetadata], RawImage]:
-        """Take the stack, and what is wrong of it again, until all of it is right."""
+        """Take the stack, and repeat rejected frames until all are accepted."""
 
         def accept(index: int, image: RawImage, metadata: FrameMetadata) -> None:
             frame = plan.frames[index]
@@ -295,7 +295,7 @@ class Engine:
     def _reject(
         self, plan: PassPlan, position: Position, problems: dict[int, str], take: int
     ) -> None:
-        """Note frames that must be taken again; `HardwareError` when that was tried enough."""
+        """Note frames that must be taken again; `HardwareError` after the last try."""
         for index, reason in sorted(problems.items()):
             self._journal.append(
                 "frame_rejected",

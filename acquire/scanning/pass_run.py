@@ -1,4 +1,4 @@
-"""A pass from its beginning to the verdict: order, lock, journal, what is put aside."""
+"""A pass from start to verdict: order, lock, journal, and renaming an earlier pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from plsctl.acquire.store.records import PassName
 
 @dataclass(frozen=True)
 class PassResult:
-    """What a pass has come to."""
+    """The result of a pass."""
 
     pass_name: PassName
     totals: PassTotals

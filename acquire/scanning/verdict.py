@@ -30,7 +30,7 @@ RING_WIDTH = 0.02
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a pass may be relied upon, and every reason why not."""
+    """Whether a pass is reliable, and every reason why not."""
 
     safe: bool
     problems: tuple[str, ...]
@@ -41,7 +41,7 @@ class Verdict:
 def verify_pass(
     reader: PassReader, planned: int | None = None, progress: Callable[[], None] | None = None
 ) -> list[str]:
-    """Read every frame of a pass and compare it with what was noted as it was taken.
+    """Read every frame of a pass and compare it with the metadata noted when it was taken.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def _verify_position(reader: PassReader, name: str) -> list[str]:
 def _verify_lower_levels(
     reader: PassReader, name: str, index: int, image: RawImage
 ) -> Iterator[str]:
-    """Lower levels have no checksums of their own: they are made once more and compared."""
+    """Lower levels have no checksums: they are computed again and compared."""
     for level in range(1, LEVELS):
         image = halved(image)
         where = f"position {name}, frame '{reader.labels[index]}', level {level}"

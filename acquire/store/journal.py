@@ -1,4 +1,4 @@
-"""The journal of a scan: one JSON line for everything that happened, as it happened."""
+"""The journal of a scan: one JSON line for each event, in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Event = dict[str, Any]
 class Journal:
     """Appends events to `scan.jsonl`; what `sync` has returned for survives a crash.
 
-    Only one at a time may be open in a scan's folder (`folder_lock.locked`).
+    Only one at a time may be open in a scan's folder (`plsctl.acquire.files.whole_files.locked`).
 
     Raises
     ------

@@ -104,7 +104,7 @@ class PassWriter:
         return PositionWriter(self._staging / name.replace("/", "-"), name, centre_um, self)
 
     def take_finished(self) -> list[str]:
-        """Positions that have joined the plate since this was last asked; waits for nothing."""
+        """Positions that have joined the plate since the last call; does not wait."""
         return [self._finished.popleft() for _ in range(len(self._finished))]
 
     def expect(self, name: str) -> None:
@@ -186,7 +186,7 @@ class PositionWriter:
         self._plate.drain()
 
     def discard(self) -> None:
-        """Give the position up; nothing of it stays. Frames still queued are passed over."""
+        """Discard the position and its files. Frames still queued are skipped."""
         self._given_up = True
         self._plate.queue.put_clearing(self._files.remove)
 

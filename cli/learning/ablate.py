@@ -1,4 +1,4 @@
-"""`plsctl ablate`: what each set of LED images brings."""
+"""`plsctl ablate`: how much each set of LED images helps."""
 
 from pathlib import Path
 from typing import Annotated, Any

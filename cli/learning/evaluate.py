@@ -1,4 +1,4 @@
-"""`plsctl evaluate`: how good a run is on data it has not seen."""
+"""`plsctl evaluate`: metrics of a run on unseen data."""
 
 from pathlib import Path
 from typing import Annotated, Any

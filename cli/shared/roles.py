@@ -21,7 +21,7 @@ REQUESTS = {
 
 
 class ConsoleOperator:
-    """Asks the person at the keyboard; with `assume_yes` everything asked for is taken as done.
+    """Asks the person at the keyboard; `assume_yes` takes every request as done.
 
     Inside `paused` nothing else is written to the terminal.
     """
@@ -55,7 +55,7 @@ class ConsoleOperator:
 
 
 class AnnouncedOperator:
-    """Says what the backend's own operator does (the simulator's stains the slide itself)."""
+    """Reports what the backend's own operator does (the simulator's stains the slide itself)."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator

@@ -1,4 +1,4 @@
-"""How far a training has come: how long it will take, then steps, their rate, loss, similarity."""
+"""Progress of a training: expected time, then steps, their rate, loss and similarity."""
 
 import time
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from plsctl.models.staining.checkpoint import StepReport
 
 FORECAST_AFTER_S = 2.0
-"""Steps of this long give the rate from which the time of the whole run is foretold."""
+"""Time over which steps are counted before the time of the whole run is predicted."""
 
 
 class TrainingProgress:
@@ -42,7 +42,7 @@ class TrainingProgress:
         self._similarity = f"validation SSIM {row['validation_ssim']:.3f}, "
 
     def _foretell(self, report: "StepReport") -> None:
-        """Say once how long the rest takes; the first step also warms up and is not counted."""
+        """Print once how long the rest takes; the first step is a warm-up and is not counted."""
         now = time.monotonic()
         if self._began is None:
             self._began = (now, report.step)

@@ -6,7 +6,7 @@ from plsctl.cli.shared.output import print_message
 
 
 def print_verdict(result: dict[str, Any]) -> None:
-    """Say whether a run is better than what needs no network, and what to do where it is not."""
+    """Print whether a run is better than the baselines, and what to do if it is not."""
     from plsctl.models.evaluation.verdict import REMEDY
 
     print_message(result["verdict_text"])

@@ -1,4 +1,4 @@
-"""A data set from cells rendered one by one: joins the simulator and the data set's writer."""
+"""A data set of cells rendered one by one: connects the simulator and the data set's writer."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -61,7 +61,7 @@ def led_array(
 
 
 def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
-    """The emulated controller; it says on standard error what shines."""
+    """The emulated controller; prints to standard error which LEDs are lit."""
     from plsctl.acquire.clock import WallClock
     from plsctl.acquire.errors import UserError
     from plsctl.acquire.leds.geometry import standard_array

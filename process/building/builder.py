@@ -46,7 +46,7 @@ from plsctl.process.samples.settings import BuildSettings
 from plsctl.process.workers.local import Workers, local_workers
 
 Progress = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, and how much there is (0: nothing is counted)."""
+"""Progress callback: what is being done, the count done, and the total (0: not counted)."""
 
 
 FINDING = "finding white cells in scans"
@@ -57,7 +57,7 @@ SHARD = 128
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build yielded: samples, positions looked at, and the cells dropped by reason.
+    """Result of a build: samples, positions, and cells dropped by reason.
 
     `resumed` of the positions were taken over from a build that had been stopped. Of the samples
     `excluded` are in no split, for which reason; `slides` says of each slide whether it was
@@ -90,9 +90,8 @@ def build_dataset(
 ) -> BuildResult:
     """Cut the white cells of scans into a data set.
 
-    A build that was killed goes on where it stopped when it is called again, unless settings or
-    scans changed. The data set is the same, byte for byte, however often that happened and
-    however many workers there were.
+    A killed build resumes where it stopped when it is called again, unless settings or scans
+    changed. The data set is the same, byte for byte, for any number of interruptions and workers.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ class _Build:
         return (self._whole / FOLDER).is_dir()
 
     def is_published(self) -> bool:
-        """Whether an earlier build was killed after the data set had got its name."""
+        """Whether an earlier build was killed after the data set's rename."""
         if is_remote(self._out) or not self.was_finishing():
             return False
         if sealed_as(self._out, self._identity()) == self._closing:
@@ -202,7 +201,7 @@ class _Build:
         positions: Sequence[CutPosition],
         references: Sequence[FrameReference | None],
     ) -> None:
-        """Add flags, labels and splits; the data set lacks but its name then."""
+        """Add flags, labels and splits; afterwards only the rename is missing."""
         table = writer.table
         if not len(table):
             dropped = ", ".join(
@@ -235,11 +234,11 @@ class _Build:
         writer.seal(table)
 
     def _identity(self) -> dict[str, str]:
-        """What all samples depend on; the cells must have been found."""
+        """Hashes of everything that the samples depend on; the cells must have been found."""
         return identity(self._folders, self._settings, self._shard)
 
     def run(self, workers: Workers, progress: Progress) -> tuple[DatasetWriter, int]:
-        """Cut what is not cut yet; everything but the name, and the number of positions kept."""
+        """Cut missing positions; returns all but the rename, and the number of positions kept."""
         self.find_cells(workers, progress)
         state = BuildProgress(self.part, self._identity())
         try:
@@ -299,7 +298,7 @@ class _Build:
         )
 
     def conclude(self, began: float, resumed: int = 0) -> BuildResult:
-        """Note in every scan what became of its cells, and clear away what a resume needed."""
+        """Write the outcome of each cell into its scan, and delete the files for a resume."""
         base = self._whole
         positions = recalled(base)
         table = read_table(base)

@@ -1,4 +1,4 @@
-"""The end of a build: quality control, labels and splits, and what became of the cells."""
+"""The end of a build: quality control, labels, splits, and the outcome of each cell."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class QualityResult:
     slides: tuple[SlideVerdict, ...]
 
     def attributes(self, settings: QualitySettings) -> dict[str, object]:
-        """What a data set's attributes say of its quality control."""
+        """The entry on quality control in a data set's attributes."""
         return {
             "settings": settings.model_dump(mode="json"),
             "slides": [verdict.as_dict() for verdict in self.slides],
         }
 
     def sentences(self, settings: QualitySettings) -> list[str]:
-        """What a user should know of rejected slides and excluded samples."""
+        """Messages about rejected slides and excluded samples."""
         fate = "used all the same" if settings.keep_rejected_slides else "left out"
         said = [
             f"Slide {verdict.slide} is rejected, with {counted(verdict.samples, 'sample')} {fate}: "
@@ -67,9 +67,9 @@ def check_quality(
     table
         Rows of all samples.
     positions
-        What was cut of each slide.
+        The positions cut of each slide.
     references
-        What was found of each slide's frames.
+        The reference for each slide's frames.
     """
     dropped = {
         slide: Counter(fate for done in cut for fate in done.outcomes.values() if fate != "sample")
@@ -84,7 +84,7 @@ def check_quality(
 
 
 def with_labels(table: pd.DataFrame, labels: Path, notify: Notify) -> pd.DataFrame:
-    """The table with a user's labels; says how many samples have one."""
+    """The table with a user's labels; reports how many samples have one."""
     labelled = join_labels(table, read_labels(labels), labels)
     notify(labelled.sentence)
     return labelled.table
@@ -93,7 +93,7 @@ def with_labels(table: pd.DataFrame, labels: Path, notify: Notify) -> pd.DataFra
 def with_splits(
     table: pd.DataFrame, split: SplitSettings, reach_um: float, notify: Notify
 ) -> pd.DataFrame:
-    """The table with the split of each sample; says how many are in none.
+    """The table with the split of each sample; reports how many are in none.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def write_outcomes(
     table: pd.DataFrame,
     positions: Sequence[CutPosition],
 ) -> None:
-    """Write into `cells.csv` what became of each cell, and where and how well it was matched.
+    """Write into `cells.csv` the outcome of each cell, and where and how well it was matched.
 
     What the cell finder wrote stays as it is: passes and other builds rely on it.
     """

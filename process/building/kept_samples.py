@@ -30,21 +30,21 @@ class CutPosition:
 
 @dataclass(frozen=True)
 class FileJob:
-    """A position to cut, and the file that its samples shall be in."""
+    """A position to cut, and the file for its samples."""
 
     job: PositionJob
     file: Path
 
 
 def cut_into_file(wanted: FileJob) -> Path:
-    """Cut a position and write its samples; the file, which has not got its name yet."""
+    """Cut a position and write its samples; returns the file, which is renamed later."""
     partial = unfinished(wanted.file)
     write_samples(partial, cut_position(wanted.job))
     return partial
 
 
 def unfinished(file: Path) -> Path:
-    """Where this process writes what shall be in a file; no other one writes there."""
+    """The temporary file of this process for a file; no other process writes it."""
     return file.with_suffix(f".{os.getpid()}.part")
 
 
@@ -64,7 +64,7 @@ def write_samples(path: Path, samples: PositionSamples) -> None:
 
 
 def read_samples(path: Path) -> PositionSamples:
-    """What `write_samples` wrote.
+    """Read what `write_samples` wrote.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a field looks like while a scan runs: stained or not, and how many white cells it shows."""
+"""Inspection of a field while a scan runs: stained or not, and how many white cells it shows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class BrightfieldInspector:
     Parameters
     ----------
     settings
-        How white cells are told; give `pixel_um` where it is known.
+        How white cells are found; give `pixel_um` where it is known.
     """
 
     settings: SegmentationSettings = field(default_factory=SegmentationSettings)

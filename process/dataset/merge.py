@@ -1,4 +1,4 @@
-"""Data sets put together, after checking that they fit."""
+"""Merging data sets, after checking that they are compatible."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def merge_datasets(
 
 
 def _parted(table: pd.DataFrame, reach_um: float, notify: Callable[[str], None]) -> pd.DataFrame:
-    """Splits as they were, but for crops that show what a crop of another split shows too."""
+    """The splits as they were, except for crops that overlap a crop of another split."""
     split = part_overlaps(table, reach_um)
     count = int((split != table["split"].fillna("")).sum())
     if count:
@@ -198,7 +198,7 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
 
 
 def _sources(data: Dataset, images: Sequence[int]) -> list[object]:
-    """What is noted of a data set that was merged, or of those that it was merged from."""
+    """The attributes of a merged data set about its parts."""
     known = data.attributes.sources
     if known is not None:
         return [source | {"light": _some(source["light"], images)} for source in known]
@@ -214,7 +214,7 @@ def _sources(data: Dataset, images: Sequence[int]) -> list[object]:
 
 
 def _some(lights: Sequence[object], images: Sequence[int]) -> list[object]:
-    """Of those images; None for such as were added since (`plsctl synthetic-aperture`)."""
+    """Of those images; None for images that were added later (`plsctl synthetic-aperture`)."""
     return [lights[index] if index < len(lights) else None for index in images]
 
 

@@ -1,4 +1,4 @@
-"""Train, validation and test: whole fields of view on one side each."""
+"""Train, validation and test: each field of view is on one side only."""
 
 from __future__ import annotations
 

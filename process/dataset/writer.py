@@ -219,14 +219,14 @@ class DatasetWriter:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Let a disk that takes no more be the user's to mend; tensorstore calls it a value."""
+        """Turn a full disk into a `UserError`; tensorstore raises a ValueError for it."""
         try:
             yield
         except (ValueError, OSError) as error:
             raise disk_error(error, self._part, NOT_YET, self._again) from None
 
     def finish(self, splits: pd.Series[str] | None = None) -> Path:
-        """Write what is left, the table and the attributes, and give the folder its name.
+        """Write the last samples, the table and the attributes, and rename the folder.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ class DatasetWriter:
         return self.publish()
 
     def seal(self, table: pd.DataFrame) -> None:
-        """Write what is left, the table and the attributes; only the name is missing then.
+        """Write the last samples, the table and the attributes; then only the rename is missing.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class DatasetWriter:
         write_whole(self._part / "zarr.json", text, NOT_YET, self._again)
 
     def add_attributes(self, attributes: Mapping[str, object]) -> None:
-        """Put further entries into the attributes, before the data set is sealed."""
+        """Add entries to the attributes, before the data set is sealed."""
         self._attributes |= attributes
 
     def publish(self) -> Path:

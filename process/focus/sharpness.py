@@ -1,4 +1,4 @@
-"""How sharp an image is: for the search for focus, and by its own content."""
+"""How sharp an image is: measures for the focus search, and for an image on its own."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from plsctl.process.quality.checks import FEW
 from plsctl.process.quality.flags import REJECTED, QualitySettings, SlideLimits, count_flags
 
 MISMATCHES = ("match_20x", "match_100x", "position_unmatched")
-"""Reasons for which a cell is dropped that speak against the match of the slide."""
+"""Reasons for dropping a cell that count against the match of the slide."""
 
 FRAME_FLAGS = ("frame_shift", "frame_swap", "frame_misfit")
 BLUR_FLAGS = ("blurred_input", "blurred_20x", "blurred_100x")
@@ -88,7 +88,7 @@ def slide_verdicts(
 def exclude_rejected(
     table: pd.DataFrame, verdicts: Sequence[SlideVerdict], settings: QualitySettings
 ) -> pd.DataFrame:
-    """Leave out the samples of rejected slides as well, unless the settings keep them."""
+    """Exclude the samples of rejected slides too, unless the settings keep them."""
     if settings.keep_rejected_slides:
         return table
     rejected = {verdict.slide for verdict in verdicts if not verdict.accepted}

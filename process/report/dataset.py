@@ -1,4 +1,4 @@
-"""What a data set looks like: matched cells, and one cell's whole stack."""
+"""Report sections on a data set: matched cells, and one cell's whole stack."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def dataset_key_figures(data: Dataset) -> list[tuple[str, str]]:
 
 
 def dataset_sections(data: Dataset) -> list[Section]:
-    """What the samples of a data set look like."""
+    """Sections about the samples of a data set."""
     return [_matched_section(data), _stack_section(data)] if len(data) else []
 
 

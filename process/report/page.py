@@ -13,7 +13,7 @@ from plsctl.process.pages.sources import script_element, style_element
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence or two (HTML), and what there is to see (HTML)."""
+    """A heading, an introduction (HTML), and the content (HTML)."""
 
     title: str
     note: str

@@ -1,4 +1,4 @@
-"""What a scan looks like: the slide's map, its exposures, the steps of the segmentation."""
+"""Report sections on a scan: the slide's map, its exposures, the steps of the segmentation."""
 
 from __future__ import annotations
 

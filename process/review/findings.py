@@ -1,4 +1,4 @@
-"""What is wrong with a sample: the measures that failed, their limits, and where it shows."""
+"""Findings about a sample: the measures that failed, their limits, and where they show."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def unit_of(measure: str) -> str:
 
 
 class Findings:
-    """Says of any sample of a data set what is wrong with it."""
+    """Finds what is wrong with a sample of a data set."""
 
     def __init__(self, data: Dataset) -> None:
         self._data = data

@@ -36,7 +36,7 @@ _NO_MEASURES = {"sample", "cell", "keep"}
 
 
 class Changed(Exception):
-    """Somebody else has decided about the sample in the meantime."""
+    """The sample was decided by another session meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Review:
         return [int(number) for number in table.loc[ordered.index, "sample"]]
 
     def row(self, sample: int) -> Row:
-        """What the table says of a sample, and under `findings` what is behind its flags.
+        """A sample's row, and under `findings` the measures behind its flags.
 
         Numbers that are missing are left out.
         """

@@ -24,15 +24,15 @@ from plsctl.process.samples.matched_cells import MatchedCell, match_cells
 from plsctl.process.samples.settings import BuildSettings
 
 EVIDENCE = 4
-"""Stacks by which a position's frames are judged, at least: cells, and other places beside."""
+"""Least number of stacks by which a position's frames are checked: cells and random places."""
 
 
 @dataclass(frozen=True)
 class PositionJob:
-    """What a worker needs to cut one position: the scan, the position's name and its cells.
+    """The job of cutting one position: the scan, the position's name and its cells.
 
     `highres` is the scale of the 100x pass; None where no 100x target is wanted. `highres_places`
-    are the 100x images near the cells. By `frames` the frames of the position are judged; None
+    are the 100x images near the cells. Frames are checked against `frames`; None
     leaves that out.
     """
 
@@ -47,7 +47,7 @@ class PositionJob:
 
 @dataclass
 class PositionSamples:
-    """What one position yields.
+    """The samples of one position.
 
     `stacks` is (sample, image, rgb, y, x), each target (sample, rgb, y, x), `rows` one row per
     sample; `outcomes` says of every cell of the position "sample" or why it was dropped.
@@ -65,9 +65,9 @@ class PositionSamples:
 
 
 def cut_position(job: PositionJob) -> PositionSamples:
-    """Match one position, cut every trusted cell from all its images.
+    """Match one position and cut every trusted cell from all its images.
 
-    Of the frames only what lies around the cells is read and decoded, by one core.
+    Only the parts of the frames around the cells are read and decoded, by one core.
     """
     folder = ScanFolder(job.scan)
     unstained = folder.open_pass("unstained", one_core=True)

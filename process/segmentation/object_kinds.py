@@ -1,4 +1,4 @@
-"""What an object with the hue of chromatin is: a white cell, or something that only looks like one.
+"""Classes of objects with the hue of chromatin: white cells, and objects that only look like one.
 
 Chromatin is denser than a red cell and takes relatively less blue, because haemoglobin absorbs blue
 and the azures do not. Both are measured against the red cells of the same image, so that neither
@@ -107,7 +107,7 @@ def smudges(
     cell_area: NDArray[np.float64],
     limit: float,
 ) -> Mask:
-    """Which of an image's white cells are smudges, judged by the others; shape (cell,).
+    """Which of an image's white cells are smudges, compared with the others; shape (cell,).
 
     A smudge's chromatin hardly passes the limit, or it is large, weak and bare of cytoplasm.
 

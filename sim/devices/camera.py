@@ -31,7 +31,7 @@ INTERNAL, EXTERNAL = "Internal", "External"
 
 
 class SimulatedCamera(CameraDevice):
-    """What it sees is the world's; its trigger input and exposure output are the LED array's."""
+    """It sees the world; its trigger input and exposure output are wired to the LED array."""
 
     def __init__(self, world: World, board: LedBoard) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ class SimulatedCamera(CameraDevice):
         return None
 
     def _idle(self) -> None:
-        """Nothing is to come: time passes as it does outside, even where it jumps otherwise."""
+        """Nothing will happen: time passes as outside, even with a jumping clock."""
         until = self._world.clock.now() + LOOK_S
         time.sleep(LOOK_S)
         self._world.clock.sleep(until - self._world.clock.now())
@@ -215,7 +215,7 @@ class SimulatedCamera(CameraDevice):
     def _on_their_way(
         self, frames: Iterator[tuple[Image, dict[str, object]]]
     ) -> Iterator[tuple[Image, dict[str, object]]]:
-        """What the computer gets of them: frames may be lost, doubled or exchanged in a driver."""
+        """Frames as the computer gets them: a driver may lose, double or exchange some."""
         faults = self._world.faults
         for image, stamp in frames:
             if faults.now("dropped_frame"):
