@@ -28,7 +28,8 @@ def _is_module(dotted: str) -> bool:
         if (place / f"{name}.py").is_file():
             return True
         place /= name
-    return place.is_dir() or len(names) == 1
+    face = place.parent / "__init__.py"
+    return place.is_dir() or (face.is_file() and place.name in face.read_text(encoding="utf-8"))
 
 
 def test_modules_and_files_that_pages_and_docstrings_name_exist() -> None:

@@ -18,8 +18,8 @@ from plsctl.process.segmentation.segment import segment
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 STAINED_GREEN_EXCESS = 0.12
-"""Green excess above which a field counts as stained; measured: simulated and real stained smears
-0.2 to 0.55, unstained ones below 0.05 (docs/processing.md)."""
+"""Green excess above which a field counts as stained. Measured: simulated and real stained smears
+0.2 to 0.55, unstained ones below 0.05."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ Kind: TypeAlias = Literal["white cell", "smudge", "platelet", "clump"]
 
 Density: TypeAlias = NDArray[np.float32]
 
-# Measured on real and simulated smears (docs/processing.md): nuclei of white cells have 1.45 times
+# On real and simulated smears (docs/segmentation.md) nuclei of white cells have 1.45 times
 # the density of red cells or more and at most 0.75 of their blueness; red cells 0.92 to 1.1.
 _RED_BLUENESS = 0.8
 _TWO_RED_CELLS = 2.3  # nothing of the colour of red cells that is hardly denser than two is one
