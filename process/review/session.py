@@ -36,7 +36,7 @@ _NO_MEASURES = {"sample", "cell", "keep"}
 
 
 class Changed(Exception):
-    """The sample was decided by another session meanwhile."""
+    """Somebody else decided about the sample meanwhile."""
 
 
 @dataclass(frozen=True)
