@@ -1,4 +1,4 @@
-"""Types of arrays, by the type of their values; shapes stand where arrays are taken or given."""
+"""Array types by dtype; the shapes are given where arrays are passed."""
 
 from __future__ import annotations
 

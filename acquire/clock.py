@@ -1,4 +1,4 @@
-"""Time as the microscope lives it: the wall clock, or a simulated one."""
+"""The microscope's time: the wall clock, or a simulated one."""
 
 from __future__ import annotations
 

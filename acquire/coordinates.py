@@ -120,12 +120,12 @@ class SlideTransform:
     rotation_deg: float
 
     def apply(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """Slide coordinates to the stage's coordinates of now."""
+        """Slide coordinates to present stage coordinates."""
         dx, dy = rotate(x_um - self.centre_x_um, y_um - self.centre_y_um, self.rotation_deg)
         return dx + self.centre_x_um + self.shift_x_um, dy + self.centre_y_um + self.shift_y_um
 
     def invert(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """The stage's coordinates of now to slide coordinates."""
+        """Present stage coordinates to slide coordinates."""
         dx = x_um - self.shift_x_um - self.centre_x_um
         dy = y_um - self.shift_y_um - self.centre_y_um
         dx, dy = rotate(dx, dy, -self.rotation_deg)

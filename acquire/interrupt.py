@@ -1,4 +1,4 @@
-"""Stopping and pausing on request: heard at once, obeyed at a frame's boundary."""
+"""Stopping and pausing on request: noted at once, carried out between two frames."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGNALS = [
 _PAUSE, _GO_ON = getattr(signal, "SIGTSTP", None), getattr(signal, "SIGCONT", None)
 
 LOOK_S = 0.05
-"""How often what waits looks whether to go on or to stop."""
+"""Polling interval of everything that waits, for a stop or the end of a pause."""
 
 
 POSITIONS_KEPT = "the positions finished so far are kept"
@@ -82,7 +82,7 @@ class StopRequest:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """While the block runs a signal breaks it off, for what looks for no stop itself.
+        """While the block runs a signal interrupts it, for code that does not check for a stop.
 
         Not around devices: their core calls back, and wraps what is raised in there.
         """
@@ -103,7 +103,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(outcome: str = POSITIONS_KEPT) -> Iterator[StopRequest]:
-    """Turn signals into a `StopRequest` while the block runs; a second Ctrl-C breaks off hard.
+    """Turn signals into a `StopRequest` while the block runs; a second Ctrl-C ends the program.
 
     SIGTSTP (Ctrl-Z) pauses instead of freezing the process with an LED lit; SIGCONT goes on.
     `outcome` as for `StopRequest`.

@@ -1,4 +1,4 @@
-"""What `acquire` asks of its surroundings: judgement and the person at the bench.
+"""Interfaces that `acquire` needs from outside: image analysis and the person at the bench.
 
 Implementations live higher up (`process`, `cli`) or beside (`sim`); they are passed in.
 """
@@ -14,7 +14,7 @@ from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
 
 
-class FocusJudge(Protocol):
+class FocusMeasure(Protocol):
     """Tells how sharp an image is."""
 
     def sharpness(self, image: Image) -> float:
@@ -25,8 +25,8 @@ class FocusJudge(Protocol):
         """
 
 
-class FieldJudge(Protocol):
-    """Looks at a bright-field image, shape (y, x, rgb)."""
+class FieldInspector(Protocol):
+    """Inspects a bright-field image, shape (y, x, rgb)."""
 
     def looks_stained(self, image: Image) -> bool:
         """Whether the slide has been stained."""
@@ -73,7 +73,7 @@ class SlideRegistrar(Protocol):
         pixel_um: float,
         camera_rotation_deg: float,
     ) -> SlideTransform | None:
-        """Roughly where the slide lies, from one field of it; None where that cannot be told."""
+        """Roughly where the slide lies, from one field; None if it is not found."""
 
     def register(
         self,
@@ -82,7 +82,7 @@ class SlideRegistrar(Protocol):
         camera_rotation_deg: float,
         guess: SlideTransform | None = None,
     ) -> SlideTransform:
-        """Shift and rotation from pairs of fields of the same cells; an error if they disagree."""
+        """Shift and rotation from pairs of fields of the same cells; raises if they disagree."""
 
 
 class Operator(Protocol):
@@ -97,10 +97,10 @@ class Operator(Protocol):
 
 @dataclass(frozen=True)
 class Roles:
-    """Who judges and acts where a scan needs it."""
+    """The focus measure, inspector, registrar, cell finder and operator of a scan."""
 
-    focus: FocusJudge
-    field: FieldJudge
+    focus: FocusMeasure
+    field: FieldInspector
     registrar: SlideRegistrar
     cells: CellFinder
     operator: Operator

@@ -302,7 +302,7 @@ def widen(narrow: Path, wide: Path) -> None:
             image = reader.raw_frame(place.name, 1 + index % (len(known.frames) - 1))
             noise = rng.integers(0, 5, image.shape, dtype=np.uint8)
             position.write(index, np.minimum(image, 250) + noise)
-        position.finish(reader.facts(place.name))
+        position.finish(reader.position_metadata(place.name))
     writer.finish()
 
 

@@ -251,7 +251,7 @@ class Frames:
         if reader is None:
             return {}
         return {
-            name: [int(frame["crc32"]) for frame in reader.facts(name)["frames"]]
+            name: [int(frame["crc32"]) for frame in reader.position_metadata(name)["frames"]]
             for name in reader.names
         }
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorstore
 from numpy.typing import NDArray
 
-from plsctl.acquire.capture.frame_checks import FrameFacts, measure
+from plsctl.acquire.capture.frame_checks import FrameMetadata, measure
 from plsctl.acquire.store.position_files import WRITES_IN_FLIGHT
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter, PositionWriter
@@ -71,7 +71,7 @@ class Plsctl:
         self._shape = shape
         self._pass = PassWriter(folder / "pass.ome.zarr", _attributes())
         self._position: PositionWriter | None = None
-        self._facts: list[FrameFacts] = []
+        self._metadata: list[FrameMetadata] = []
         self._finished = 0
 
     def write(self, number: int, image: Frame) -> None:
@@ -79,12 +79,12 @@ class Plsctl:
         well, index = divmod(number, FRAMES)
         if index == 0:
             self._position = self._pass.position(_well_name(well), (0.0, 0.0, 0.0))
-            self._facts = []
+            self._metadata = []
         assert self._position is not None
-        self._facts.append(measure(image, self._pass.attributes, 1, 0.0))
+        self._metadata.append(measure(image, self._pass.attributes, 1, 0.0))
         self._position.write(index, image)
         if index == FRAMES - 1:
-            frames = [facts.as_dict() for facts in self._facts]
+            frames = [one.as_dict() for one in self._metadata]
             self._position.finish_later({"frames": frames})
 
     @property

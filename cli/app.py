@@ -1,4 +1,4 @@
-"""The command `plsctl`: which commands there are, and how their failures reach the user.
+"""The command `plsctl`: the table of commands, and how failures are reported.
 
 Command modules are imported when they are named, and import what is heavy inside their functions:
 `plsctl --help` loads neither NumPy nor Micro-Manager nor torch.
@@ -19,7 +19,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from plsctl.acquire.errors import PlsctlError, UserError
-from plsctl.cli.shared.output import emit, say
+from plsctl.cli.shared.output import emit, print_message
 
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -48,14 +48,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 TRAINING_LIBRARIES = ("torch", "safetensors", "matplotlib")
-"""What only the extra `train` installs."""
+"""Packages that only the extra `train` installs."""
 
 
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """A full disk, a folder or file that may not be written or read."""
 
 STORE_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google")
-"""What object stores are reached through."""
+"""Packages through which object stores are reached."""
 
 
 class PlsctlGroup(TyperGroup):
@@ -133,7 +133,7 @@ def _error(kind: str, message: str) -> dict[str, str | None]:
 def _fail(error: dict[str, Any], text: str, exit_code: int, as_json: bool) -> None:
     if as_json:
         emit({"error": error}, as_json=True)
-    say(f"error: {text}")
+    print_message(f"error: {text}")
     raise typer.Exit(exit_code)
 
 
@@ -150,7 +150,7 @@ def _library(error: Exception) -> str:
 
 
 def _unanswered(error: Exception) -> UserError:
-    """Of a store that is not there, or that refuses: such errors have no number."""
+    """Errors of a store that is missing or refuses; they have no number."""
     return UserError(
         f"the object store cannot be used ({error}).",
         hint="Check its address and name, and the credentials (AWS_ACCESS_KEY_ID, "

@@ -18,7 +18,7 @@ SWITCH_S = 0.0005
 
 
 class SimulatedOperator:
-    """Does to the world what a person would do to the slide."""
+    """The simulated operator: handles the slide as a person would."""
 
     def __init__(self, world: World) -> None:
         self._world = world

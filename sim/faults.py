@@ -1,4 +1,4 @@
-"""What goes wrong at the simulated microscope, when, and how often: for tests of what then happens.
+"""Faults of the simulated microscope: which, when, and how often; for tests of error handling.
 
 Every kind counts its own occasions since the microscope was opened: exposures, moves, settings,
 bursts of bytes on the serial line. A fault happens from occasion `at` on, `times` times.
@@ -58,7 +58,7 @@ class Fault(Settings):
 
 
 class FaultCounter:
-    """Tells at every occasion whether a fault happens now."""
+    """Decides at every occasion whether a fault happens."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self._faults = tuple(faults)
@@ -76,13 +76,13 @@ class FaultCounter:
 
     @property
     def dark_leds(self) -> frozenset[int]:
-        """LEDs that do not shine, whatever they are told."""
+        """LEDs that stay dark, whatever the command."""
         return frozenset(f.led for f in self._faults if f.kind == "dark_led" and f.led is not None)
 
 
 @dataclass
 class WireFaults:
-    """What goes wrong on the wire: each number is how many times it still will.
+    """Faults on the wire: each number is how many times a fault will still happen.
 
     `counter` adds faults that happen at a given burst (see `FaultCounter`).
     """

@@ -26,7 +26,7 @@ SEEN_SHARE = 0.01
 
 @dataclass(frozen=True)
 class Answer:
-    """What one part of the microscope said, or why it did not, and the remedy."""
+    """The answer of one part of the microscope, or why there is none, and the remedy."""
 
     part: str
     is_well: bool
@@ -196,7 +196,7 @@ def _cables(microscope: Microscope) -> str:
 
 
 class _Unhurried:
-    """Nobody breaks a check off."""
+    """A check is never interrupted here."""
 
     def check(self) -> None:
         """Go on."""

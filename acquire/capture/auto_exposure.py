@@ -1,4 +1,4 @@
-"""Measured exposures: each LED's image uses the sensor's range, judged by its histogram.
+"""Measured exposures: each LED's image uses the sensor's range, as its histogram shows.
 
 papers/002 section 3.1.1: the image with the most detail and the least saturation, and for dark
 field a second, higher exposure that brings out the inside of cells while bright edges burn.
@@ -123,7 +123,7 @@ class ExposureCalibration:
         return light
 
     def _reached(self, light: Light, bright: bool) -> float:
-        """An image's level as a share of the level wanted; `SATURATED` when it cannot be told."""
+        """An image's level as a share of the wanted one; `SATURATED` if it cannot be measured."""
         self._stop.check()
         image = self._microscope.snap(light.exposure_ms, light.gain)
         targets = {50.0: BRIGHT_TARGET, 99.0: HALO_TARGET} if bright else {99.9: LOW_TARGET}

@@ -1,4 +1,4 @@
-"""Where the frames of a position are checked and handed on while the next are being taken."""
+"""Collects the frames of a position: checks them and hands them on while the next are taken."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from plsctl.acquire.arrays import RawImage
-from plsctl.acquire.capture.frame_checks import FrameFacts, FrameInspector, measure
+from plsctl.acquire.capture.frame_checks import FrameInspector, FrameMetadata, measure
 from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack import Boundary, StackTaker, TakenFrame
 from plsctl.acquire.interrupt import LOOK_S
@@ -16,17 +16,17 @@ from plsctl.acquire.store.records import FrameRecord, PassAttributes
 FRAMES_IN_HAND = 6
 """Frames that wait to be checked and written while the next are taken."""
 
-Accept = Callable[[int, RawImage, FrameFacts], None]
-"""Told of every frame that is right by itself: its index, the image and what was measured."""
+Accept = Callable[[int, RawImage, FrameMetadata], None]
+"""Called with every accepted frame: its index, the image and its metadata."""
 
 
-class FrameDesk:
+class FrameCollector:
     """Receives the frames of one position; use it as a context manager.
 
     Parameters
     ----------
     accept
-        Called in the desk's own thread, in the order in which frames come.
+        Called in the collector's own thread, in the order in which frames come.
     """
 
     def __init__(
@@ -43,11 +43,11 @@ class FrameDesk:
         self._thread = ThreadPoolExecutor(1, "frames")
         self._waiting: deque[Future[None]] = deque()
         self._problems: dict[int, str] = {}
-        self.facts: dict[int, FrameFacts] = {}
+        self.metadata: dict[int, FrameMetadata] = {}
         self.first: RawImage | None = None
         """The first frame of the stack: the bright-field image."""
 
-    def __enter__(self) -> FrameDesk:
+    def __enter__(self) -> FrameCollector:
         self._inspector.begin()
         return self
 
@@ -57,7 +57,7 @@ class FrameDesk:
     def take(
         self, stack: StackTaker, wanted: Sequence[Wanted], take: int, boundary: Boundary
     ) -> dict[int, str]:
-        """Take frames for the `take`-th time; what is wrong with which, by index, is returned.
+        """Take frames for the `take`-th time; return what is wrong, by the frame's index.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class FrameDesk:
             self._await_oldest(boundary)
         problems = self._problems | missing
         # Frames that are wrong by themselves would make the others look wrong beside them.
-        return problems or self._inspector.stack_problems(self._frames, self.facts)
+        return problems or self._inspector.stack_problems(self._frames, self.metadata)
 
     def _await_oldest(self, boundary: Boundary) -> None:
         """Wait for the frame that came first; a disk that hangs must not hold up a stop."""
@@ -87,11 +87,11 @@ class FrameDesk:
 
     def _look_at(self, taken: TakenFrame, take: int) -> None:
         index, image = taken.index, taken.image
-        facts = measure(image, self._attributes, take, taken.time_s, taken.camera_number)
-        problem = self._inspector.problem(index, self._frames[index], image, facts)
+        metadata = measure(image, self._attributes, take, taken.time_s, taken.camera_number)
+        problem = self._inspector.problem(index, self._frames[index], image, metadata)
         if problem:
             self._problems[index] = problem
             return
-        self.facts[index] = facts
+        self.metadata[index] = metadata
         self.first = image if index == 0 else self.first
-        self._accept(index, image, facts)
+        self._accept(index, image, metadata)

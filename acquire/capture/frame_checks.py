@@ -28,7 +28,7 @@ FAINT_SHARE = 0.002
 
 
 @dataclass(frozen=True)
-class FrameFacts:
+class FrameMetadata:
     """What was measured on one frame as it was taken."""
 
     crc32: int
@@ -41,7 +41,7 @@ class FrameFacts:
 
     def as_dict(self) -> dict[str, float | int]:
         """For the journal and the position's attributes."""
-        facts: dict[str, float | int] = {
+        metadata: dict[str, float | int] = {
             "crc32": self.crc32,
             "median": round(self.median, 3),
             "mean": round(self.mean, 3),
@@ -50,8 +50,8 @@ class FrameFacts:
             "time_s": round(self.time_s, 4),
         }
         if self.camera_number is not None:
-            facts["camera_number"] = self.camera_number
-        return facts
+            metadata["camera_number"] = self.camera_number
+        return metadata
 
 
 def measure(
@@ -60,7 +60,7 @@ def measure(
     takes: int,
     time_s: float,
     camera_number: int | None = None,
-) -> FrameFacts:
+) -> FrameMetadata:
     """Checksum and brightness of a frame, (y, x, rgb) or (y, x)."""
     # Every 5th pixel each way tells the level of a frame of millions well enough; of an odd
     # number, so that it meets every colour of a mosaic.
@@ -68,7 +68,7 @@ def measure(
     below, total = np.cumsum(counts), counts.sum()
     # An even number of values has two middle ones.
     middle = np.searchsorted(below, ((total - 1) // 2, total // 2), side="right")
-    return FrameFacts(
+    return FrameMetadata(
         crc32=checksum(image),
         median=float(middle.mean()),
         mean=float(counts @ np.arange(len(counts)) / total),
@@ -80,7 +80,7 @@ def measure(
 
 
 class FrameInspector:
-    """Judges the frames of one position after another."""
+    """Checks the frames of one position after another."""
 
     def __init__(
         self, hardware: Hardware, attributes: PassAttributes, expected: Sequence[float] = ()
@@ -93,7 +93,7 @@ class FrameInspector:
         self._first: RawImage | None = None
         self._last_crc32: int | None = None
         self._doubted = False
-        """Whether this position's dark field was asked for once more."""
+        """Whether this position's dark field was taken a second time."""
         self._blocks: dict[int, np.ndarray[tuple[int], np.dtype[np.float32]]] = {}
 
     def begin(self) -> None:
@@ -102,14 +102,16 @@ class FrameInspector:
         self._blocks = {}
         self._doubted = False
 
-    def problem(self, index: int, frame: FrameRecord, image: RawImage, facts: FrameFacts) -> str:
-        """What is wrong with a frame by itself; empty when nothing is."""
-        problem = self._shape_problem(image) or self._light_problem(frame, facts)
-        repeated = self._checks.repeats and facts.crc32 == self._last_crc32
+    def problem(
+        self, index: int, frame: FrameRecord, image: RawImage, metadata: FrameMetadata
+    ) -> str:
+        """What is wrong with this frame; empty if it is right."""
+        problem = self._shape_problem(image) or self._light_problem(frame, metadata)
+        repeated = self._checks.repeats and metadata.crc32 == self._last_crc32
         # Frames without light are alike: 8 bits do not show the noise of the dark.
-        if not problem and repeated and self._shows_light(facts):
+        if not problem and repeated and self._shows_light(metadata):
             problem = "was the image before it once more"
-        self._last_crc32 = facts.crc32
+        self._last_crc32 = metadata.crc32
         if problem:
             return problem
         if self._first is None:
@@ -118,9 +120,9 @@ class FrameInspector:
             self._blocks[index] = blocks(image)
         return ""
 
-    def _shows_light(self, facts: FrameFacts) -> bool:
+    def _shows_light(self, metadata: FrameMetadata) -> bool:
         attributes = self._attributes
-        return facts.mean - attributes.black_level > FAINT_SHARE * attributes.full_scale
+        return metadata.mean - attributes.black_level > FAINT_SHARE * attributes.full_scale
 
     def _shape_problem(self, image: RawImage) -> str:
         first = self._first
@@ -131,52 +133,52 @@ class FrameInspector:
             return f"had {image.shape[1]} x {image.shape[0]} pixels instead of {width} x {height}"
         return ""
 
-    def _light_problem(self, frame: FrameRecord, facts: FrameFacts) -> str:
+    def _light_problem(self, frame: FrameRecord, metadata: FrameMetadata) -> str:
         full_scale = self._attributes.full_scale
-        signal = facts.median - self._attributes.black_level
+        signal = metadata.median - self._attributes.black_level
         if self._checks.brightness and frame.bright_field and signal < DARK_SHARE * full_scale:
-            return f"was dark (median {facts.median:.0f} of {full_scale})"
+            return f"was dark (median {metadata.median:.0f} of {full_scale})"
         return ""
 
     def stack_problems(
-        self, frames: Sequence[FrameRecord], facts: Mapping[int, FrameFacts]
+        self, frames: Sequence[FrameRecord], metadata: Mapping[int, FrameMetadata]
     ) -> dict[int, str]:
-        """What is wrong with frames beside one another, by their index, once all are taken."""
+        """What is wrong with frames compared with each other, by index, once all are taken."""
         problems: dict[int, str] = {}
         if self._checks.brightness:
-            problems |= self._unlike(frames, facts)
+            problems |= self._unlike(frames, metadata)
         if self._checks.direction:
             directions = {i: d for i, f in enumerate(frames) if (d := f.direction) is not None}
             orientation = self._attributes.orientation
             problems |= wrong_shading(dict(sorted(self._blocks.items())), directions, orientation)
-        problems = problems or self._doubts(frames, facts)
+        problems = problems or self._doubts(frames, metadata)
         if not problems:
-            self._expected = self._means(facts)
+            self._expected = self._means(metadata)
         return problems
 
     def _doubts(
-        self, frames: Sequence[FrameRecord], facts: Mapping[int, FrameFacts]
+        self, frames: Sequence[FrameRecord], metadata: Mapping[int, FrameMetadata]
     ) -> dict[int, str]:
         """No light in any dark-field frame: an empty field, or LEDs that have lost their power.
 
         Bright field, taken once more together with them, tells which.
         """
         dark = [index for index, frame in enumerate(frames) if not frame.bright_field]
-        lit = any(self._shows_light(facts[index]) for index in dark)
+        lit = any(self._shows_light(metadata[index]) for index in dark)
         if self._doubted or not dark or lit or not self._checks.brightness:
             return {}
         self._doubted = True
         return dict.fromkeys([0, *dark], "showed no light, nor did any other dark-field frame")
 
-    def _means(self, facts: Mapping[int, FrameFacts]) -> tuple[float, ...]:
-        return tuple(facts[i].mean - self._attributes.black_level for i in sorted(facts))
+    def _means(self, metadata: Mapping[int, FrameMetadata]) -> tuple[float, ...]:
+        return tuple(metadata[i].mean - self._attributes.black_level for i in sorted(metadata))
 
     def _unlike(
-        self, frames: Sequence[FrameRecord], facts: Mapping[int, FrameFacts]
+        self, frames: Sequence[FrameRecord], metadata: Mapping[int, FrameMetadata]
     ) -> dict[int, str]:
         """Frames far brighter or darker than expected, when others of their kind are not."""
         faint = FAINT_SHARE * self._attributes.full_scale
-        means = np.maximum(self._means(facts), faint)
+        means = np.maximum(self._means(metadata), faint)
         known = len(self._expected) == len(means)
         expected = np.maximum(self._expected, faint) if known else np.ones_like(means)
         bright = np.array([frame.bright_field for frame in frames])

@@ -69,14 +69,14 @@ def group_frames(
     that a series that has slipped by one frame shows. Without them a series has one exposure, and
     only one marker, the dark one at its end: every marker costs a whole exposure.
     """
-    alike: dict[tuple[float, ...], list[Wanted]] = {}
+    by_settings: dict[tuple[float, ...], list[Wanted]] = {}
     for index, frame in wanted:
         own = () if longest_exposure_sequence else (frame.exposure_ms,)
-        alike.setdefault((frame.gain, frame.brightness, *own), []).append((index, frame))
+        by_settings.setdefault((frame.gain, frame.brightness, *own), []).append((index, frame))
     markers = 3
     most = max(1, longest_exposure_sequence - markers) if longest_exposure_sequence else len(wanted)
     groups = []
-    for frames in alike.values():
+    for frames in by_settings.values():
         ordered = sorted(frames, key=lambda entry: entry[1].exposure_ms)
         for start in range(0, len(ordered), most):
             part = ordered[start : start + most]
@@ -108,7 +108,7 @@ Taken = tuple[Shot, SeriesImage]
 
 
 def slipped(before: Taken | None, now: Taken, readout_ms: float) -> str:
-    """What the camera's own count and time say against an image being the next; empty for nothing.
+    """Why, by the camera's count and time, an image is not the next one; empty if it is.
 
     `before` is the image before it in the series, None for the first.
     """
@@ -133,7 +133,7 @@ def slipped(before: Taken | None, now: Taken, readout_ms: float) -> str:
 
 
 def wrong_marker(shot: Shot, image: RawImage, camera: CameraSettings) -> str:
-    """Why an image, (y, x, rgb) or (y, x), cannot be the marker that was due; empty for nothing."""
+    """Why an image, (y, x, rgb) or (y, x), is not the expected marker; empty if it is."""
     if shot.marker is None:
         return ""
     full_scale = 2**camera.bit_depth - 1

@@ -21,32 +21,32 @@ BIN_PX = 4
 """Images are looked at in blocks of so many pixels: shading spans whole cell edges."""
 
 FEWEST = 5
-"""Fewer frames do not tell slopes from what is wrong with one of them."""
+"""With fewer frames the slopes cannot be separated from an error in one frame."""
 
 SEEN = 0.45
-"""Median correlation of the frames with their expected shading from which on they can judge."""
+"""Least median correlation with the expected shading at which the check is applied."""
 
 TURNED_DEG = 35.0
 """A frame lit from farther off its LED's azimuth was lit by another LED."""
 
 STRONGER = 1.6
-"""LEDs of one angle shade alike; a frame stronger or weaker than its like by this factor was lit
+"""LEDs of one angle shade equally; a frame stronger or weaker than those by this factor was lit
 from another angle. Out of focus the angles shade differently, each for itself: so only LEDs of one
 angle are compared."""
 
 SAME_ANGLE = 0.1
 """Direction cosines of LEDs of one angle differ by this share at most."""
 
-FEWEST_ALIKE = 3
-"""Of two LEDs that differ nobody knows which one is wrong."""
+LEAST_AT_ANGLE = 3
+"""With only two LEDs at an angle it is unknown which of them is wrong."""
 
 MOST_WRONG = 1 / 3
-"""Where more frames look wrong, it is the model that does not hold: far out of focus."""
+"""If more frames look wrong, the model does not hold: the sample is far out of focus."""
 
 
 @dataclass(frozen=True)
 class Shading:
-    """From where a frame was lit, as it looks: azimuth off the LED's own, and strength."""
+    """Apparent direction of a frame's light: azimuth relative to its LED, and strength."""
 
     turned_deg: float
     strength: float
@@ -101,7 +101,7 @@ def wrong_shading(
     directions: Mapping[int, tuple[float, float]],
     orientation: CameraOrientation,
 ) -> dict[int, str]:
-    """Why frames cannot be what they should be, by their index; empty where shading is not seen.
+    """Why frames were lit wrongly, by index; empty where no shading is visible.
 
     Parameters
     ----------
@@ -126,49 +126,51 @@ def wrong_shading(
         reason = _reason(worst, found, sines[left])
         if not reason:
             # What is left must follow the model, or nothing can be said of the others.
-            return wrong if _can_judge(found, sines[left]) else {}
+            return wrong if _shading_is_seen(found, sines[left]) else {}
         wrong[indices[left.pop(worst)]] = reason
         if len(wrong) > MOST_WRONG * len(indices):
             break
     return {}
 
 
-def _can_judge(found: Sequence[Shading], sines: NDArray[np.float64]) -> bool:
+def _shading_is_seen(found: Sequence[Shading], sines: NDArray[np.float64]) -> bool:
     """Whether shading is seen and follows the model: it does not far out of focus."""
     if np.median([shading.correlation for shading in found]) < SEEN:
         return False
     strengths = []
     for sine in sines:
-        alike = _alike(sine, found, sines)
-        if len(alike) >= FEWEST_ALIKE:
-            if abs(_middle_turn(alike)) > TURNED_DEG:
+        same_angle = _at_same_angle(sine, found, sines)
+        if len(same_angle) >= LEAST_AT_ANGLE:
+            if abs(_middle_turn(same_angle)) > TURNED_DEG:
                 return False
-            strengths.append(float(np.median([shading.strength for shading in alike])))
+            strengths.append(float(np.median([shading.strength for shading in same_angle])))
     return not strengths or max(strengths) <= STRONGER * max(min(strengths), 1e-9)
 
 
-def _alike(sine: float, found: Sequence[Shading], sines: NDArray[np.float64]) -> list[Shading]:
+def _at_same_angle(
+    sine: float, found: Sequence[Shading], sines: NDArray[np.float64]
+) -> list[Shading]:
     """The shadings of the LEDs at the same angle."""
     near = np.abs(sines - sine) <= SAME_ANGLE * sine
     return [shading for shading, is_near in zip(found, near, strict=True) if is_near]
 
 
 def _departure(place: int, found: Sequence[Shading], sines: NDArray[np.float64]) -> float:
-    """How far a frame departs from its like; 1 is the limit."""
-    alike = _alike(float(sines[place]), found, sines)
-    if len(alike) < FEWEST_ALIKE:
+    """How far a frame departs from the frames at the same angle; 1 is the limit."""
+    same_angle = _at_same_angle(float(sines[place]), found, sines)
+    if len(same_angle) < LEAST_AT_ANGLE:
         return 0.0
-    usual = max(float(np.median([shading.strength for shading in alike])), 1e-9)
+    usual = max(float(np.median([shading.strength for shading in same_angle])), 1e-9)
     ratio = max(found[place].strength, 1e-9) / usual
-    off_deg = _turn(found[place].turned_deg - _middle_turn(alike))
+    off_deg = _turn(found[place].turned_deg - _middle_turn(same_angle))
     return max(abs(off_deg) / TURNED_DEG, abs(float(np.log(ratio))) / float(np.log(STRONGER)))
 
 
 def _reason(place: int, found: Sequence[Shading], sines: NDArray[np.float64]) -> str:
     if _departure(place, found, sines) <= 1:
         return ""
-    alike = _alike(float(sines[place]), found, sines)
-    off_deg = abs(_turn(found[place].turned_deg - _middle_turn(alike)))
+    same_angle = _at_same_angle(float(sines[place]), found, sines)
+    off_deg = abs(_turn(found[place].turned_deg - _middle_turn(same_angle)))
     if off_deg > TURNED_DEG:
         return f"was lit from a direction {off_deg:.0f} deg off its LED"
     return "was lit from another angle than its LED's"
@@ -180,7 +182,7 @@ def _turn(angle_deg: float) -> float:
 
 
 def _middle_turn(shadings: Sequence[Shading]) -> float:
-    """The turn that has least way to the others: a median on the circle."""
+    """The angle with the least total distance to the others: a median on the circle."""
     turns = [shading.turned_deg for shading in shadings]
     ways = [sum(abs(_turn(one - other)) for other in turns) for one in turns]
     return turns[int(np.argmin(ways))]

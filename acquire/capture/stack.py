@@ -1,4 +1,4 @@
-"""Taking the frames of one position: stepped by this computer, or by camera and array themselves.
+"""Taking the frames of one position: timed by this computer, or by camera and array themselves.
 
 Both hand every frame on as it comes and tell at the end which ones did not come or cannot be
 trusted; those are to be taken again.
@@ -35,7 +35,7 @@ GRACE_S = 1.0
 """How much later than expected an image of a series may come before it counts as lost."""
 
 ARRAY_PATIENCE_S = 2
-"""The array waits so much longer than an exposure: the camera's failure must show first."""
+"""The array waits this much longer than an exposure, so that the camera's failure shows first."""
 
 PULSE_US = 100
 """Length of the trigger pulse."""
@@ -47,7 +47,7 @@ class Boundary(Protocol):
     """What may happen between two frames."""
 
     def check(self) -> None:
-        """Raise to break off; called again and again while an image is awaited."""
+        """Raise to stop; called repeatedly while waiting for an image."""
 
     def hold(self) -> bool:
         """Wait while the scan is paused, all LEDs dark; True when it was, and the light is gone."""
@@ -55,7 +55,7 @@ class Boundary(Protocol):
 
 @dataclass(frozen=True)
 class TakenFrame:
-    """A frame as it came: its index in the stack, the image, and when it came."""
+    """A frame as it arrived: its index in the stack, the image, and the time of arrival."""
 
     index: int
     image: RawImage
@@ -69,7 +69,7 @@ class StackTaker(Protocol):
 
     @property
     def how(self) -> str:
-        """Who steps, and why, in words."""
+        """Who times the stack, and why, in words."""
 
     def take(
         self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
@@ -163,7 +163,7 @@ class HardwareStack:
         return problems
 
     def _take_group(self, group: FrameGroup, deliver: Deliver, boundary: Boundary) -> str:
-        """Take one series; the reason when any of it is wrong: then none of it is to be trusted."""
+        """Take one series; the reason if any part of it is wrong: then none of it is trusted."""
         leds, camera = self._microscope.leds, self._microscope.camera
         patterns = tuple(shot.leds for shot in group.shots)
         if self._loaded != (patterns, group.brightness):
@@ -258,7 +258,7 @@ def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTa
 
 
 def lacks_for_hardware(microscope: Microscope) -> str:
-    """What is missing for hardware timing, in words; empty when nothing is."""
+    """What is missing for hardware timing, in words; empty if nothing is."""
     able = microscope.leds.capabilities
     if not (able.sequence and able.trigger):
         return "the LED array cannot step through patterns by trigger"

@@ -25,7 +25,7 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class Backend:
-    """A core with its devices loaded, the time they live in, and who stands at the bench."""
+    """A core with its devices loaded, their clock, and the operator."""
 
     core: CMMCorePlus
     clock: Clock = field(default_factory=WallClock)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 POLL_S = 0.0005
-"""How often a series is asked for its next image: a fraction of any exposure with readout."""
+"""Polling interval for the next image of a series: a fraction of any exposure with readout."""
 
 STALLED_S = 60.0
-"""Longest real time without an image, whatever time the devices live in."""
+"""Longest real time without an image, whatever clock the devices use."""
 
 CABLES = "Check the trigger cables and the camera's trigger settings."
 
@@ -72,7 +72,7 @@ class Camera:
         self._sequenced = False
 
     def prepare(self) -> None:
-        """Make it the core's camera and set the properties that the hardware file gives."""
+        """Make this the core's camera and set the hardware file's properties."""
         device = self._settings.device
         self._core.setCameraDevice(device)
         for name, value in self._settings.properties.items():
@@ -89,7 +89,7 @@ class Camera:
     # Single images ----------------------------------------------------------------------------
 
     def expose(self, exposure_ms: float, gain: float = 1.0) -> None:
-        """Expose one image; it is to be `read` before the next. The light may change now already.
+        """Expose one image; `read` it before the next. The light may change once this returns.
 
         Raises
         ------
@@ -134,11 +134,11 @@ class Camera:
 
     @property
     def can_be_triggered(self) -> bool:
-        """Whether the hardware file says how the camera is told to wait for triggers."""
+        """Whether the hardware file names the property that makes the camera wait for triggers."""
         return self._settings.trigger is not None
 
     def longest_exposure_sequence(self) -> int:
-        """How many images of a series can have exposures of their own; 0 for none."""
+        """How many images of a series can have their own exposures; 0 if none can."""
         device = self._settings.device
         if not attempt(
             "ask the camera for exposure sequences",
@@ -206,7 +206,7 @@ class Camera:
         )
 
     def _series_is_over(self) -> bool:
-        """Whether the camera has stopped, and everything that it gave has been read."""
+        """Whether the camera has stopped and all its images have been read."""
         core, device = self._core, self._settings.device
         if attempt("ask for images", lambda: core.isSequenceRunning(device)):
             return False
@@ -231,7 +231,7 @@ class Camera:
 
 
 def _number(tags: Mapping[str, str], name: str | None) -> float | None:
-    """A tag that the camera put on an image, as a number; None where it is not asked for."""
+    """A tag of a camera image as a number; None where the hardware file names none."""
     if name is None:
         return None
     try:
@@ -246,7 +246,7 @@ def _number(tags: Mapping[str, str], name: str | None) -> float | None:
 
 
 def checked_image(image: NDArray[Any]) -> RawImage:
-    """An image as the package wants it; `HardwareError` for anything else."""
+    """An image in the package's layout; `HardwareError` for anything else."""
     # Micro-Manager hands 32-bit colour over with a fourth, empty component.
     colour = image[..., :3] if image.ndim == 3 else image
     right_kind = colour.dtype in (np.uint8, np.uint16) and colour.ndim in (2, 3)

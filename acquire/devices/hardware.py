@@ -48,17 +48,17 @@ class CameraSettings(Settings):
     exposure_range_ms: Range = (0.01, 10_000.0)
     properties: dict[str, PropertyValue] = Field(default_factory=dict)
     trigger: TriggerSettings | None = None
-    """Set where the trigger cables to the LED array are there."""
+    """Set if the trigger cables to the LED array are connected."""
     frame_number_tag: str | None = None
-    """Name under which the camera's images carry its own count of frames."""
+    """Name of the images' tag with the camera's frame count."""
     timestamp_tag: str | None = None
-    """Name under which they carry the camera's time (milliseconds)."""
+    """Name of the images' tag with the camera's time (milliseconds)."""
     rolling_shutter: bool = False
-    """The light may only change once such a camera's image has been read out."""
+    """The light may change only after such a camera has read out its image."""
 
 
 class StageSettings(Settings):
-    """XY and Z stage: devices, limits nothing may leave, and how they move."""
+    """XY and Z stage: devices, hard limits, and how they move."""
 
     xy_device: str = "XY"
     z_device: str = "Z"
@@ -122,7 +122,7 @@ class ChecksSettings(Settings):
     brightness: bool = True
     """The light is as strong as the frame's LED and exposure let expect."""
     repeats: bool = True
-    """An image differs from the one before it, by its noise at least."""
+    """An image differs from the one before it, at least by its noise."""
     direction: bool = True
     """Slopes are shaded as the LED's direction lets expect (bright field)."""
 

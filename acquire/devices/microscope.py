@@ -47,12 +47,12 @@ class Microscope:
 
     @property
     def clock(self) -> Clock:
-        """The time the devices live in."""
+        """The devices' clock."""
         return self._backend.clock
 
     @property
     def operator(self) -> Operator | None:
-        """Who acts at the bench when no person does (the simulator's operator)."""
+        """The operator that replaces a person (the simulator's)."""
         return self._backend.operator
 
     def __enter__(self) -> Microscope:
@@ -67,7 +67,7 @@ class Microscope:
         self.close()
 
     def close(self) -> None:
-        """LEDs off, stage stopped, devices released; whatever fails, the rest is still done."""
+        """LEDs off, stage stopped, devices released; a step that fails does not stop the others."""
         _try(self.leds.close)
         _try(self.camera.disarm)
         _try(lambda: self._set_shutter(False))
@@ -170,7 +170,7 @@ class Microscope:
         return arrived
 
     def _is_long_travel(self, x_um: float, y_um: float) -> bool:
-        """Whether an immersion lens would be carried far: no slide is quite flat."""
+        """Whether an immersion lens would travel far: no slide is quite flat."""
         if self.objective.immersion == "air":
             return False
         x, y, _ = self.position_um
@@ -272,7 +272,7 @@ class Microscope:
 
 
 def _try(action: Callable[[], object]) -> None:
-    """Closing goes on whatever fails: what is lost already cannot be closed better."""
+    """Closing continues whatever fails."""
     with contextlib.suppress(Exception):
         action()
 

@@ -25,7 +25,7 @@ def location(text: str | Path) -> Path:
     Raises
     ------
     UserError
-        The URL is of no store whose pixels can be read, or what it takes is not installed.
+        No such store is supported, or the package for it is not installed.
     """
     if not isinstance(text, str):
         if not isinstance(text, Path) or not _MENDED.match(str(text)):

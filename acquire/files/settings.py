@@ -42,7 +42,7 @@ def load_settings(path: Path, model: type[Model]) -> Model:
 
 
 def validate_section(model: type[Model], section: dict[str, Any], file: Path, name: str) -> Model:
-    """A part of a YAML file that its first reader took in unchecked, checked now.
+    """Validate a part of a YAML file that was read unchecked.
 
     `name` is the field of the file under which the section stands (`led_array.options`; empty
     where it is the whole file); errors as `load_settings`.
@@ -157,7 +157,7 @@ def _did_you_mean(found: object, detail: ErrorDetails) -> str | None:
 
 
 def _model_at(model: type[BaseModel], place: YamlPath) -> type[BaseModel] | None:
-    """The model in which the field after `place` was looked up."""
+    """The model in which the field after `place` is defined."""
     current: type[BaseModel] | None = model
     for part in place:
         if current is None:
@@ -176,7 +176,7 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 
 def suggest(name: str, known: typing.Iterable[str]) -> str:
-    """A hint that lists what is known, the nearest name first where one is near."""
+    """A hint that lists the known names, the most similar one first."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f"Did you mean '{close[0]}'? " if close else ""

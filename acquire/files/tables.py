@@ -40,7 +40,7 @@ def read_table(path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, 
 
 
 def number(row: dict[str, str], column: str, path: Path, line: int) -> float:
-    """A finite number out of a table's row; `UserError` says where it is not one."""
+    """A finite number from a table's row; `UserError` with the place if it is none."""
     try:
         value = float(row[column])
     except ValueError:
@@ -53,7 +53,7 @@ def number(row: dict[str, str], column: str, path: Path, line: int) -> float:
 
 
 def whole_number(row: dict[str, str], column: str, path: Path, line: int) -> int:
-    """A whole number out of a table's row; `UserError` says where it is not one."""
+    """A whole number from a table's row; `UserError` with the place if it is none."""
     value = number(row, column, path, line)
     if not value.is_integer():
         raise UserError(

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, and folders with one writer at a time.
+"""Files that exist whole or not at all, and folders with one writer at a time.
 
 Whole files survive a kill or a power cut; a lock falls with its process, however it ends.
 """
@@ -67,7 +67,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force to the disk which names a folder holds, so that a rename survives a power cut."""
+    """Force a folder's list of names to the disk, so that a rename survives a power cut."""
     if os.name == "nt":
         # Windows opens no folders for this; NTFS writes renames into its own journal.
         return
@@ -84,7 +84,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
-    """Hold the folder of a scan or of a data set; `hint` is for those who come second.
+    """Lock the folder of a scan or of a data set; `hint` is the hint of a second process's error.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Focus at the microscope: measured at a few places, remembered in the journal, kept up to date."""
+"""Focus at the microscope: measured at a few places, kept in the journal, refreshed later."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Focus:
         return self._plane
 
     def recall(self, events: Sequence[Event]) -> bool:
-        """Take over what an earlier run of the pass measured; False when it measured nothing."""
+        """Restore what an earlier run of the pass measured; False if it measured nothing."""
         found = False
         for event in events:
             if event["event"] == "focus_plane":

@@ -9,11 +9,11 @@ from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.focus.sweep import find_focus
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.slide import FocusSettings
-from plsctl.acquire.roles import FocusJudge
+from plsctl.acquire.roles import FocusMeasure
 from plsctl.acquire.store.images import develop_mosaic
 
 NEAR_UM = 8.0
-"""Half range of a sweep where focus is already known to lie close by."""
+"""Half range of a sweep where focus is known to be near."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,14 @@ class FocusSearch:
     """
 
     def __init__(
-        self, microscope: Microscope, judge: FocusJudge, settings: FocusSettings, stop: StopRequest
+        self,
+        microscope: Microscope,
+        measure: FocusMeasure,
+        settings: FocusSettings,
+        stop: StopRequest,
     ) -> None:
         self._microscope = microscope
-        self._judge = judge
+        self._measure = measure
         self._settings = settings
         self._stop = stop
         self.light: FocusLight | None = None
@@ -77,4 +81,4 @@ class FocusSearch:
         light = self.light or self.measure_light()
         image = self._microscope.snap(light.exposure_ms, light.gain)
         camera = self._microscope.hardware.camera
-        return self._judge.sharpness(develop_mosaic(image, camera.bayer, 2**camera.bit_depth - 1))
+        return self._measure.sharpness(develop_mosaic(image, camera.bayer, 2**camera.bit_depth - 1))

@@ -11,7 +11,7 @@ Sharpness = Callable[[float], float]
 """Goes to a height (um), takes an image and says how sharp it is."""
 
 MIN_PEAK_RATIO = 1.05
-"""A sweep whose peak stands out less than this over its ends has found nothing."""
+"""A sweep whose peak exceeds its ends by less than this factor has found no focus."""
 
 MAX_EXTENSIONS = 4
 

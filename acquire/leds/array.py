@@ -67,7 +67,7 @@ class LedArraySettings(Settings):
     _section: str = PrivateAttr(default=OPTIONS_PLACE)
 
     def read_from(self, file: Path, resolve: Callable[[str], Path]) -> LedArraySettings:
-        """These settings, told in which file they stand; options in a file of their own are read.
+        """These settings with the file they come from; options in a separate file are read.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who answered at the port."""
+    """The device that answered at the port."""
 
     driver: str
     name: str
@@ -151,7 +151,7 @@ class LedArray(Protocol):
 
     @property
     def identity(self) -> Identity:
-        """Who answered when the port was opened."""
+        """The device that answered when the port was opened."""
         ...
 
     @property
@@ -201,7 +201,7 @@ class LedArray(Protocol):
         ...
 
     def stop_sequence(self) -> None:
-        """End a running sequence; all LEDs off."""
+        """Stop a running sequence; all LEDs off."""
         ...
 
     def close(self) -> None:

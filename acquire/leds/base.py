@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class SerialArray(ABC):
-    """An opened array that goes dark when it is closed; a driver says how it is told what.
+    """An opened array that goes dark when it is closed; a driver supplies the commands.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class SerialArray(ABC):
 
     @abstractmethod
     def _greet(self) -> Identity:
-        """Dark, who it is, and what the driver counts on; the port was just opened."""
+        """Go dark, identify the array, set what the driver relies on; the port was just opened."""
 
     @abstractmethod
     def _recover(self) -> None:
@@ -74,18 +74,18 @@ class SerialArray(ABC):
 
     @abstractmethod
     def _forget(self) -> None:
-        """Count what is known of the array's state as known no longer."""
+        """Forget the known state of the array."""
 
     # Getting in step --------------------------------------------------------------------------
 
     @property
     def _tries(self) -> int:
-        """How often to ask who is there: a board that restarts with its port needs time."""
+        """How often to ask for the identity: a board that restarts with its port needs time."""
         settings = self._settings
         return max(1 + settings.retries, math.ceil(settings.boot_timeout_s / settings.timeout_s))
 
     def _perform(self, operation: Callable[[], None]) -> None:
-        """Run what sends commands; doing it twice must do no harm."""
+        """Run a function that sends commands; it must be safe to repeat."""
 
         def step() -> None:
             try:
@@ -109,7 +109,7 @@ class SerialArray(ABC):
     # The end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """All LEDs off, then the port is closed. Never raises; once let go it stays as it is."""
+        """All LEDs off, then the port is closed. Never raises; does nothing after `release`."""
         if self._is_let_go:
             return
         self._is_let_go = True
@@ -168,7 +168,7 @@ def brightness_level(brightness: float, levels: int = 255) -> int:
 
 
 class PlainArray(SerialArray):
-    """An opened array; a driver says how its firmware is told what.
+    """An opened array; a driver supplies the firmware's commands.
 
     Parameters
     ----------
@@ -192,11 +192,11 @@ class PlainArray(SerialArray):
 
     @abstractmethod
     def _wake(self) -> None:
-        """Bring the line to rest: end a half-sent command, throw away what is still coming."""
+        """Bring the line to rest: end a half-sent command, discard what still arrives."""
 
     @abstractmethod
     def _introduce(self) -> Identity:
-        """Ask who answers; `HardwareError` where it is something else."""
+        """Ask for the identity; `HardwareError` if another device answers."""
 
     @abstractmethod
     def _dark(self) -> None:
@@ -204,7 +204,7 @@ class PlainArray(SerialArray):
 
     @abstractmethod
     def _light(self, leds: tuple[int, ...], level: int) -> None:
-        """Light exactly these LEDs; doing it twice must do no harm."""
+        """Light exactly these LEDs; must be safe to repeat."""
 
     @abstractmethod
     def _check(self, leds: tuple[int, ...]) -> None:
@@ -263,14 +263,14 @@ class PlainArray(SerialArray):
         )
 
     def _recover(self) -> None:
-        """After a fault: only the identity proves that replies belong to commands again."""
+        """After a fault: only a right identity proves that replies match commands again."""
         self._wake()
         found = self._introduce()
         if found != self.identity:
             raise Garbled("identity", str(found).encode())
 
     def _greet(self) -> Identity:
-        """Who it is, then dark."""
+        """Read the identity, then go dark."""
         self._forget()
         for _ in range(self._tries - 1):
             try:

@@ -102,7 +102,7 @@ class IlluminateArray(SerialArray):
                 )
 
     def stop_sequence(self) -> None:
-        """End a running sequence; all LEDs off."""
+        """Stop a running sequence; all LEDs off."""
         self.off()
 
     # Commands ---------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class IlluminateArray(SerialArray):
     def _ask(self, command: str, expected: str | None = None) -> None:
         """Send a command; its reply must match the pattern `expected` and must not be a refusal.
 
-        Without a pattern the command is one that has nothing to say.
+        Without a pattern the reply carries no text.
         """
         raw = self._line.exchange(command, ended)
         reply = parse_reply(command, raw)
@@ -195,7 +195,7 @@ class IlluminateArray(SerialArray):
         self._running = False
 
     def _interrupt(self) -> None:
-        """End a running sequence and hear it say so.
+        """End a running sequence and wait for its report.
 
         A byte that comes while the sequence is just being started is thrown away, so the newline
         may have to be sent again. One that has ended by itself meanwhile says nothing more.
@@ -211,12 +211,12 @@ class IlluminateArray(SerialArray):
         self._running = False
 
     def _recover(self) -> None:
-        """After a fault: only the version number proves that replies belong to commands again."""
+        """After a fault: only the version number proves that replies match commands again."""
         self._wake()
         self._ask(self._language.ask_version, re.escape(self.identity.version))
 
     def _greet(self) -> Identity:
-        """Dark first, then who it is, then the modes this driver counts on."""
+        """Go dark, read the identity, set the modes that this driver relies on."""
         self._forget()
         self._sequence, self._running = None, False
         self._wake_up()

@@ -1,4 +1,4 @@
-"""What the Illuminate firmwares 1.x and 2.x say, and where they differ."""
+"""The commands and replies of Illuminate 1.x and 2.x, and where they differ."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NUMBERED = re.compile(r"ERROR\[(\d+)\]")
 UNNUMBERED = re.compile(r"^ERROR|is not implemented yet", re.MULTILINE)
 ANY = r"[\x20-\x7e\s]*"
 NOISE_CODES = {16, 18}
-"""Unknown command, command too long: of commands that exist, so the line garbled them."""
+"""Unknown command, command too long: plsctl sends valid commands, so the line garbled them."""
 
 PACKET_BYTES = 64
-"""Of full-speed USB: version 2 does not wait for bytes, so a line should come in one packet."""
+"""Packet of full-speed USB: version 2 does not wait for bytes, so a line should fit in one."""
 
 Lines = list[tuple[str, str]]
 """Commands, each with the pattern that its reply's text must match."""
@@ -45,7 +45,7 @@ class Dialect(Protocol):
     version: str
     """Pattern of the version numbers that speak this dialect."""
     silence: str
-    """Pattern of the text in the reply to a command that has nothing to say."""
+    """Pattern of the text in the reply to a command without a result."""
 
     def sequence(self, patterns: Sequence[tuple[int, ...]], level: int, led_count: int) -> Lines:
         """Commands that load a sequence."""
@@ -119,7 +119,7 @@ def ended(raw: bytes) -> bool:
 
 
 def parse_reply(command: str, raw: bytes) -> Reply:
-    """Take a complete reply apart; bytes that no firmware sends make it `Garbled`."""
+    """Parse a complete reply; raise `Garbled` for bytes that no firmware sends."""
     try:
         text = raw.decode("ascii")
     except UnicodeDecodeError:

@@ -130,7 +130,7 @@ class OpenUc2Array(PlainArray):
 
 
 def _messages(command: str, raw: bytes) -> list[Message]:
-    """The complete replies; what stands between them are log lines."""
+    """The complete replies; anything between them is a log line."""
     found: list[Message] = []
     for frame in FRAME.findall(raw):
         try:

@@ -1,4 +1,4 @@
-"""One serial port: a command out, its reply back, and what to do when none comes.
+"""One serial port: commands, replies, and what to do when no reply comes.
 
 Drivers never touch pyserial themselves. What goes wrong on the wire is a `LineFault` inside the
 driver; `SerialLine.perform` turns it into retries, one reconnection and at last a `HardwareError`.
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REPLY_LIMIT_BYTES = 1 << 20
-"""No reply is longer; a line that talks on and on is noise."""
+"""No reply is longer; more is noise."""
 
 LOOK_AGAIN_S = 0.2
 """How often a port that has vanished is looked for."""
@@ -54,14 +54,14 @@ class Garbled(LineFault):
 
 
 class Babble(Garbled):
-    """The line does not fall silent, so that no reply could be told from the rest."""
+    """The line does not fall silent, so that replies cannot be told from noise."""
 
     def __init__(self, got: bytes) -> None:
         LineFault.__init__(self, f"it talks without a pause: {shorten(got)}")
 
 
 class Refused(LineFault):
-    """The device understood a command, or what noise made of it, and said no."""
+    """The device refused a command, or what noise made of it."""
 
     def __init__(self, command: str, got: str) -> None:
         super().__init__(f"`{command}` was refused: {got}")
@@ -119,7 +119,7 @@ class SerialLine:
         return f"the {self._device} at {self.port}"
 
     def send(self, command: str) -> None:
-        """Write one command in one piece; what came in before is thrown away.
+        """Write one command in one piece; discard earlier input.
 
         One piece, because Illuminate v2 reads without waiting: a line with a pause in it is
         filled with 0xFF.
@@ -127,7 +127,7 @@ class SerialLine:
         self.write(command.encode("ascii") + b"\n")
 
     def write(self, message: bytes) -> None:
-        """Write a message as it is, in one piece; what came in before is thrown away."""
+        """Write a message as it is, in one piece; discard earlier input."""
         try:
             self._open_port.reset_input_buffer()
             self._open_port.write(message)
@@ -233,7 +233,7 @@ class SerialLine:
             return result
 
     def _given_up(self, fault: LineFault | UserError, first: LineFault) -> HardwareError:
-        """The error when an array that had answered does so no more."""
+        """The error when an array stops answering."""
         if isinstance(fault, LineFault):
             error = self.unanswered(fault)
             again = "Then run the same command again."
@@ -276,7 +276,7 @@ class SerialLine:
         self._open_port = open_port(self.port, self._baud_rate, self._timeout_s)
 
     def _read(self, wait_s: float) -> bytes:
-        """At least one byte and what else is there, or nothing after the wait."""
+        """All bytes available, at least one; empty after the time-out."""
         port = self._open_port
         try:
             if port.timeout != wait_s:
@@ -290,5 +290,5 @@ class SerialLine:
 
 
 def shorten(text: bytes) -> str:
-    """Bytes as a reader can take them in an error message."""
+    """Bytes in readable form, for an error message."""
     return repr(text if len(text) <= 60 else text[:57] + b"...")[1:]

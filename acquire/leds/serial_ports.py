@@ -41,7 +41,7 @@ def usb_serial_number(port: str) -> str | None:
 
 
 def open_port(port: str, baud_rate: int, timeout_s: float) -> serial.Serial:
-    """Open anything that pyserial opens, for this program alone.
+    """Open any port that pyserial opens, exclusively.
 
     Raises
     ------

@@ -97,7 +97,7 @@ class SquidArray(PlainArray):
     # The wire ---------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        """Forget old statuses; to send anything would throw the controller out of step."""
+        """Discard old statuses; to send anything would throw the controller out of step."""
         self._line.write(b"")
 
     def _send(self, code: int, *parameters: int) -> str:
@@ -131,7 +131,7 @@ class SquidArray(PlainArray):
     # The array --------------------------------------------------------------------------------
 
     def _introduce(self) -> Identity:
-        """A sign of life, and the statuses that name it: nothing else marks where one begins."""
+        """Send a heartbeat and find the statuses that name it: nothing else marks their start."""
         command = self._send(HEARTBEAT)
         try:
             raw = self._line.receive(command, lambda got: len(got) >= 6 * STATUS_BYTES)
@@ -196,7 +196,7 @@ class SquidArray(PlainArray):
                 log.warning("%s: no sign of life: %s", self._line, fault)
 
     def _beat(self) -> None:
-        """A sign of life; a watchdog that has bitten meanwhile must be set anew."""
+        """Send a heartbeat; a watchdog that has fired must be set again."""
         if time.monotonic() - self._heard_of_us_s > self._options.watchdog_s:
             log.warning("%s was not heard of for too long: its light is off", self._line)
             self._set_watchdog(self._options.watchdog_s)
@@ -227,14 +227,14 @@ class SquidArray(PlainArray):
 
 
 class Unheard(NoAnswer):
-    """The controller, which talks all the time, is silent."""
+    """The controller sends no statuses."""
 
     def __init__(self, waited_s: float) -> None:
         LineFault.__init__(self, f"no status came within {waited_s:g} s, and it sends 100 a second")
 
 
 class Unreadable(Garbled):
-    """What comes is no status, or none about the command."""
+    """The input is no status, or none about the command."""
 
     def __init__(self, got: bytes) -> None:
         LineFault.__init__(

@@ -16,7 +16,7 @@ from plsctl.acquire.leds.serial_line import Garbled, Refused, shorten
 from plsctl.acquire.leds.template_settings import Exchange, Several, Single, TemplateOptions
 
 WAKE_QUIET_S = 0.05
-"""So long a silence is the end of what a sketch says to an empty line."""
+"""After this silence a sketch has finished its answer to an empty line."""
 
 
 class TemplateArray(PlainArray):
@@ -132,7 +132,7 @@ class TemplateArray(PlainArray):
 
 
 def _echoes(found: re.Match[str], values: dict[str, int | str]) -> bool:
-    """Whether what the reply repeats is what was sent."""
+    """Whether the reply echoes what was sent."""
     for name, text in found.groupdict().items():
         if name in values and text is not None and not _same(text, str(values[name])):
             return False

@@ -54,7 +54,7 @@ class Exchange(Settings):
     groups: ClassVar[frozenset[str]] = frozenset()
     """Named groups that the reply must have."""
     echoes: ClassVar[frozenset[str]] = frozenset()
-    """Named groups that it may have beside those of its placeholders."""
+    """Named groups that the reply may have, besides those of its placeholders."""
 
     send: str = Field(min_length=1)
     reply: Pattern
@@ -100,7 +100,7 @@ class Exchange(Settings):
 
 
 class Identify(Exchange):
-    """Who the controller is: its reply must name `name`, `version` and `led_count`."""
+    """The controller's identity: its reply must name `name`, `version` and `led_count`."""
 
     groups = frozenset({"name", "version", "led_count"})
 

@@ -1,4 +1,4 @@
-"""From a part of a spectrum to an intensity image, in buffers that are used again and again."""
+"""From a part of a spectrum to an intensity image, in reused buffers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Light meets a thin sample and an objective: transmission and pupil (see `optics`)."""
+"""Light meets a thin sample and an objective: transmission and pupil (see `optics.field`)."""
 
 from __future__ import annotations
 

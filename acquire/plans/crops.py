@@ -1,4 +1,4 @@
-"""What is cut around a white cell: a 100x field must show all of it, and a data set holds it."""
+"""Size of the crop around a white cell; a 100x field must show the whole crop."""
 
 CROP_PX = 64
 """Side of a crop in low-power pixels, unless a build asks for another."""

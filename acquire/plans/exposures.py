@@ -1,4 +1,4 @@
-"""The exposure table: how long, with which gain and brightness each LED's image is taken.
+"""The exposure table: exposure time, gain and brightness of each LED's image.
 
 Cameras whose series have one exposure for all images need a table of fewer levels.
 """

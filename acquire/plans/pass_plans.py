@@ -1,4 +1,4 @@
-"""The plan of each pass: positions and frames, and what will hold for all its images."""
+"""The plan of each pass: positions, frames and the attributes of all its images."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class PassPlanner:
         return width * pixel, height * pixel
 
     def attributes(self, plan: PassPlan) -> PassAttributes:
-        """What will hold for all images of a pass."""
+        """Attributes of all images of a pass."""
         camera, objective = self.hardware.camera, self.hardware.objective(plan.objective)
         return PassAttributes(
             slide=self.slide.slide,

@@ -21,7 +21,7 @@ LED_COMMAND_S = 0.0015
 """Serial round trip of one LED command (docs/led-arrays.md)."""
 
 LED_STEP_S = 0.0054
-"""What an array takes to show the next pattern of a sequence (Illuminate 2.32)."""
+"""Time an array needs to show the next pattern of a sequence (Illuminate 2.32)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PassPlan:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a plan will cost."""
+    """Time and disk space of a plan."""
 
     positions: int
     frames: int

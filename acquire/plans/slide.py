@@ -51,9 +51,9 @@ class FocusSettings(Settings):
     range_um: float = Field(default=40.0, gt=0)
     step_um: float = Field(default=2.0, gt=0)
     refresh_positions: int = Field(default=20, ge=0)
-    """Measure again after so many positions, against drift; 0: never."""
+    """Measure again after this many positions, against drift; 0: never."""
     refresh_minutes: float = Field(default=15.0, ge=0)
-    """Measure again after so long, such as after a pause or when a scan goes on; 0: never."""
+    """Measure again after this time, for example after a pause or a resume; 0: never."""
 
 
 class PassSettings(Settings):
@@ -69,7 +69,7 @@ class ReturnSettings(Settings):
     search: Literal["edges", "none"] = "edges"
     fields: int = Field(default=5, ge=2, le=25)
     reach_um: float = Field(default=450.0, gt=0, le=3000)
-    """Largest shift along x or y that is looked for, beside a few degrees of rotation."""
+    """Largest shift along x or y that is searched, together with a few degrees of rotation."""
 
 
 class StopSettings(Settings):
@@ -178,7 +178,7 @@ def load_slide(path: Path) -> Slide:
 
 
 def settings_hash(slide: Slide, hardware: Hardware) -> str:
-    """A hash of everything that decides what a scan's images are, whatever its files are called.
+    """A hash of everything that determines a scan's images, independent of file names.
 
     A resume with other settings would mix two scans in one; comparing hashes prevents it. Left out
     is what may have to be changed for a scan to go on: how focus and the returned slide are sought,

@@ -1,4 +1,4 @@
-"""The strict engine: one transaction per position, and nothing kept that was not checked.
+"""The strict engine: one transaction per position; only checked frames are kept.
 
 Move, verify the arrival, go to focus, take every frame, check it; then the disk thread flushes,
 moves the position into the plate and writes the journal, while the next one is begun. Whatever
@@ -17,8 +17,8 @@ import numpy as np
 from psygnal import EmitLoopError, Signal, SignalInstance
 
 from plsctl.acquire.arrays import RawImage
-from plsctl.acquire.capture.collector import FrameDesk
-from plsctl.acquire.capture.frame_checks import FrameFacts, FrameInspector
+from plsctl.acquire.capture.collector import FrameCollector
+from plsctl.acquire.capture.frame_checks import FrameInspector, FrameMetadata
 from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack import open_stack
 from plsctl.acquire.devices.microscope import Microscope
@@ -149,7 +149,7 @@ class Engine:
                 return
 
     def check(self) -> None:
-        """Between frames: tell what has been finished, and stop when asked to."""
+        """Between frames: report finished positions, and stop on request."""
         self._tell_finished()
         self._stop.check()
 
@@ -167,7 +167,7 @@ class Engine:
         return True
 
     def _tell(self, signal: SignalInstance, *what: object) -> None:
-        """Inform viewers; one that fails is noted and does not cost the slide."""
+        """Inform viewers; a viewer's error is noted and does not stop the scan."""
         try:
             signal.emit(*what)
         except EmitLoopError as error:
@@ -195,7 +195,7 @@ class Engine:
         try:
             frames, brightfield = self._take_frames(plan, position, writing)
             writing.finish_later(
-                self._facts(position, (x, y, z), frames),
+                self._position_metadata(position, (x, y, z), frames),
                 lambda: self._note_finished(plan, position),
             )
         except BaseException:
@@ -214,11 +214,11 @@ class Engine:
             self.totals.positions += 1
             self._tell(self.position_finished, self._under_way.pop(name))
 
-    def _facts(
+    def _position_metadata(
         self,
         position: Position,
         arrived_um: tuple[float, float, float],
-        frames: list[FrameFacts],
+        frames: list[FrameMetadata],
     ) -> dict[str, Any]:
         x, y = self._place(position)
         return {
@@ -231,37 +231,39 @@ class Engine:
                 "arrived_x_um": arrived_um[0],
                 "arrived_y_um": arrived_um[1],
             },
-            "frames": [facts.as_dict() for facts in frames],
+            "frames": [one.as_dict() for one in frames],
         }
 
     def _take_frames(
         self, plan: PassPlan, position: Position, writing: PositionWriter
-    ) -> tuple[list[FrameFacts], RawImage]:
-        """Take the stack, and what is wrong of it again, until all of it is right."""
+    ) -> tuple[list[FrameMetadata], RawImage]:
+        """Take the stack, and repeat rejected frames until all are accepted."""
 
-        def accept(index: int, image: RawImage, facts: FrameFacts) -> None:
+        def accept(index: int, image: RawImage, metadata: FrameMetadata) -> None:
             frame = plan.frames[index]
             writing.write(index, image)
-            self._note(plan, position, index, facts)
+            self._note(plan, position, index, metadata)
             self.totals.bytes += image.nbytes
             self._tell(self.frame_ready, image, frame, position)
 
         wanted: list[Wanted] = list(enumerate(plan.frames))
         began_s = self._microscope.clock.now()
-        with FrameDesk(plan.frames, self._writer.attributes, self._inspector, accept) as desk:
-            # Dark before the desk is left: it waits for frames that the disk may not take yet.
+        with FrameCollector(
+            plan.frames, self._writer.attributes, self._inspector, accept
+        ) as collector:
+            # Dark before the collector is left: it waits for frames that the disk may not take yet.
             with self._dark_afterwards():
                 for take in range(1, TAKES + 1):
                     light_ms = sum(frame.exposure_ms for _, frame in wanted)
                     self.totals.light_seconds += light_ms / 1000
-                    problems = desk.take(self._stack, wanted, take, self)
+                    problems = collector.take(self._stack, wanted, take, self)
                     if not problems:
                         break
                     self._reject(plan, position, problems, take)
                     wanted = [(index, plan.frames[index]) for index in sorted(problems)]
                     self.totals.retaken += len(wanted)
             self.totals.frames += len(plan.frames)
-            if desk.first is None:
+            if collector.first is None:
                 raise PlsctlError("the plan has no frames.")
             seconds = self._microscope.clock.now() - began_s
             self.totals.stack_seconds += seconds
@@ -271,9 +273,11 @@ class Engine:
                 position=position.name,
                 seconds=round(seconds, 4),
             )
-            return [desk.facts[index] for index in range(len(plan.frames))], desk.first
+            return [collector.metadata[index] for index in range(len(plan.frames))], collector.first
 
-    def _note(self, plan: PassPlan, position: Position, index: int, facts: FrameFacts) -> None:
+    def _note(
+        self, plan: PassPlan, position: Position, index: int, metadata: FrameMetadata
+    ) -> None:
         frame = plan.frames[index]
         self._journal.append(
             "frame",
@@ -285,13 +289,13 @@ class Engine:
             exposure_ms=frame.exposure_ms,
             gain=frame.gain,
             brightness=frame.brightness,
-            **facts.as_dict(),
+            **metadata.as_dict(),
         )
 
     def _reject(
         self, plan: PassPlan, position: Position, problems: dict[int, str], take: int
     ) -> None:
-        """Note frames that must be taken again; `HardwareError` when that was tried enough."""
+        """Note frames that must be taken again; `HardwareError` after the last try."""
         for index, reason in sorted(problems.items()):
             self._journal.append(
                 "frame_rejected",
@@ -314,5 +318,5 @@ def _last_means(writer: PassWriter) -> list[float]:
     """Mean of every frame of the position taken last, above the black level; empty without one."""
     if not writer.wells:
         return []
-    facts = PassReader(writer.path).facts(writer.wells[-1])
-    return [frame["mean"] - writer.attributes.black_level for frame in facts["frames"]]
+    metadata = PassReader(writer.path).position_metadata(writer.wells[-1])
+    return [frame["mean"] - writer.attributes.black_level for frame in metadata["frames"]]

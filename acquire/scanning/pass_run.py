@@ -1,4 +1,4 @@
-"""A pass from its beginning to the verdict: order, lock, journal, what is put aside."""
+"""A pass from start to verdict: order, lock, journal, and renaming an earlier pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.whole_files import locked
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.roles import FocusJudge, Operator, Roles
+from plsctl.acquire.roles import FocusMeasure, Operator, Roles
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.pass_steps import PassSteps
 from plsctl.acquire.scanning.scan import Progress, Scan, silent
@@ -23,7 +23,7 @@ from plsctl.acquire.store.records import PassName
 
 @dataclass(frozen=True)
 class PassResult:
-    """What a pass has come to."""
+    """The result of a pass."""
 
     pass_name: PassName
     totals: PassTotals
@@ -46,7 +46,7 @@ def run_pass(
     Parameters
     ----------
     roles
-        Makes the judges and the operator; gets the backend's own operator, if it has one.
+        Makes the image analysis and the operator; gets the backend's own operator, if it has one.
     force
         Take the pass although a check advises against it.
     fresh
@@ -132,7 +132,7 @@ def _run_locked(
 
 
 def judge_unstained(
-    scan: Scan, judge: FocusJudge, journal: Journal, progress: Progress = silent
+    scan: Scan, measure: FocusMeasure, journal: Journal, progress: Progress = silent
 ) -> Verdict:
     """Whether the slide may be stained; the verdict is written into the journal."""
     reader = scan.folder.open_pass("unstained")
@@ -144,7 +144,7 @@ def judge_unstained(
         progress("checking what was written", done, len(reader.names))
 
     progress("checking what was written", 0, len(reader.names))
-    verdict = judge_pass(reader, judge, len(scan.planner.plan("unstained").positions), tick)
+    verdict = judge_pass(reader, measure, len(scan.planner.plan("unstained").positions), tick)
     journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
     journal.sync()
     return verdict

@@ -1,4 +1,4 @@
-"""What is done at the open microscope in one pass: look, focus, find the slide, take positions."""
+"""The steps of one pass at the open microscope: test image, focus, slide search, positions."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class PassSteps:
         return image
 
     def _check_places(self) -> None:
-        """`UserError` when what was taken lies elsewhere than planned: positions go by name."""
+        """`UserError` if taken positions lie elsewhere than planned: they are matched by name."""
         if not self._scan.is_begun(self._name):
             return
         planned = {p.name: (p.x_um, p.y_um) for p in self.plan.positions}
@@ -213,7 +213,7 @@ class PassSteps:
         return FocusPlane(last["z0_um"] + offset, last["slope_x"], last["slope_y"])
 
     def _find_slide(self, focus: Focus) -> SlideTransform:
-        """Where the returned slide lies: remembered, or from a few fields taken now."""
+        """Where the returned slide lies: from the folder, or from a few fields taken now."""
         if self._name == "highres":
             return load_transform(self._scan.folder)
         known = self._scan.transform()
@@ -267,7 +267,7 @@ class PassSteps:
             )
 
     def _report(self, writer: PassWriter) -> None:
-        """Say how many positions are taken."""
+        """Report how many positions are taken."""
         self._progress(f"scanning {self._name}", len(writer.wells), len(self.plan.positions))
 
     def _count_taken(self) -> int:

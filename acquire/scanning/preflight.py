@@ -1,4 +1,4 @@
-"""Whether array and camera are what a pass needs, before anything of it is taken."""
+"""Checks before a pass: whether array and camera fit what it needs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_array(frames: Sequence[FrameRecord], microscope: Microscope) -> None:
 
 
 def check_image(image: RawImage, hardware: Hardware) -> None:
-    """`UserError` when the camera gives other images than the hardware file says."""
+    """`UserError` if the camera's images differ from the hardware file."""
     camera = hardware.camera
     width, height = camera.size_px
     if image.dtype.itemsize != (1 if camera.bit_depth == 8 else 2):

@@ -17,7 +17,7 @@ from plsctl.acquire.store.journal import read_journal
 from plsctl.acquire.store.records import PASSES, PassName
 
 Progress = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, and how much there is (0: nothing is counted)."""
+"""Progress callback: what is being done, the count done, and the total (0: not counted)."""
 
 _BEGINNINGS = ("pass_started", "pass_resumed", "pass_put_aside")
 """After these a verdict on the pass no longer holds."""

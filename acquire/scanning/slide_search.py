@@ -1,4 +1,4 @@
-"""A slide that was taken out, stained and put back is found again: at first roughly, then exactly.
+"""Finding a slide that was taken out, stained and put back: first roughly, then exactly.
 
 One field is taken where the middle of the scanned region was, and sought among the fields from
 before. Where it shows a part of the slide that was not scanned, the next is taken beside it, and so
@@ -24,13 +24,13 @@ from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PassAttributes, PositionRecord
 
 LEAST_OVERLAP = 0.5
-"""Looks are so far apart that one of them shares this of its width and height with the region."""
+"""Spacing of search fields: one shares this part of its width and height with the region."""
 
 Look = Callable[[float, float], Image | None]
 """Takes a bright-field image at a stage position; None where the stage cannot go."""
 
 Check = Callable[[Sequence[Image]], None]
-"""Raises `UserError` when images show that the slide is not what the pass needs."""
+"""Raises `UserError` if images show that the slide does not fit the pass."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class SlideSearch:
         return FieldView(position.slide_x_um, position.slide_y_um, image)
 
     def _near(self, view: FieldView) -> list[PositionRecord]:
-        """Fields of which a part may be seen in a view."""
+        """Fields that may be partly visible in a view."""
         height, width = (side * self.attributes.pixel_um for side in view.image.shape[:2])
         reach = self.settings.reach_um
         return [
@@ -147,4 +147,4 @@ class SlideSearch:
 
 
 class _NotConfirmed(Exception):
-    """Fields taken where the slide should lie did not show what they should."""
+    """Fields taken at the expected places did not match."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError
-from plsctl.acquire.roles import FocusJudge
+from plsctl.acquire.roles import FocusMeasure
 from plsctl.acquire.store.images import checksum, halved
 from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.acquire.store.reader import PassReader
@@ -30,7 +30,7 @@ RING_WIDTH = 0.02
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a pass may be relied upon, and every reason why not."""
+    """Whether a pass is reliable, and every reason why not."""
 
     safe: bool
     problems: tuple[str, ...]
@@ -41,7 +41,7 @@ class Verdict:
 def verify_pass(
     reader: PassReader, planned: int | None = None, progress: Callable[[], None] | None = None
 ) -> list[str]:
-    """Read every frame of a pass and compare it with what was noted as it was taken.
+    """Read every frame of a pass and compare it with the metadata noted when it was taken.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def _verify_positions(
 def _verify_position(reader: PassReader, name: str) -> list[str]:
     problems = []
     try:
-        noted = reader.facts(name)["frames"]
+        noted = reader.position_metadata(name)["frames"]
     except (PlsctlError, KeyError):
         return [f"position {name}: what was noted about its frames cannot be read."]
     if len(noted) != len(reader.labels):
@@ -94,7 +94,7 @@ def _verify_position(reader: PassReader, name: str) -> list[str]:
 def _verify_lower_levels(
     reader: PassReader, name: str, index: int, image: RawImage
 ) -> Iterator[str]:
-    """Lower levels have no checksums of their own: they are made once more and compared."""
+    """Lower levels have no checksums: they are computed again and compared."""
     for level in range(1, LEVELS):
         image = halved(image)
         where = f"position {name}, frame '{reader.labels[index]}', level {level}"
@@ -110,7 +110,7 @@ def _verify_lower_levels(
 
 def judge_pass(
     reader: PassReader,
-    judge: FocusJudge,
+    measure: FocusMeasure,
     planned: int | None = None,
     progress: Callable[[], None] | None = None,
 ) -> Verdict:
@@ -120,14 +120,14 @@ def judge_pass(
     # What cannot be read as it was taken cannot be judged either.
     sound = [name for name, texts in found.items() if not texts]
     problems += _light_problems(reader, sound)
-    problems += _focus_problems(reader, sound, judge)
+    problems += _focus_problems(reader, sound, measure)
     frames = len(reader.names) * len(reader.labels)
     return Verdict(not problems, tuple(problems), len(reader.names), frames)
 
 
 def _light_problems(reader: PassReader, names: Sequence[str]) -> list[str]:
     """Bright-field frames that are saturated, or much darker than the same frame elsewhere."""
-    noted = [reader.facts(name)["frames"] for name in names]
+    noted = [reader.position_metadata(name)["frames"] for name in names]
     problems = []
     for index, frame in enumerate(reader.attributes.frames):
         if not frame.bright_field:
@@ -147,8 +147,8 @@ def _light_problems(reader: PassReader, names: Sequence[str]) -> list[str]:
     return problems
 
 
-def _focus_problems(reader: PassReader, names: Sequence[str], judge: FocusJudge) -> list[str]:
-    sharpness = np.array([_sharpness(reader, name, judge) for name in names])
+def _focus_problems(reader: PassReader, names: Sequence[str], measure: FocusMeasure) -> list[str]:
+    sharpness = np.array([_sharpness(reader, name, measure) for name in names])
     if len(sharpness) < 2:
         return []
     limit = BLURRED_SHARE * float(np.median(sharpness))
@@ -159,7 +159,7 @@ def _focus_problems(reader: PassReader, names: Sequence[str], judge: FocusJudge)
     ]
 
 
-def _sharpness(reader: PassReader, name: str, judge: FocusJudge) -> float:
+def _sharpness(reader: PassReader, name: str, measure: FocusMeasure) -> float:
     """By the innermost ring of dark-field frames; without one by the bright field.
 
     In bright field a dry phase object shows the least detail in focus (physics: contrast of a
@@ -167,10 +167,10 @@ def _sharpness(reader: PassReader, name: str, judge: FocusJudge) -> float:
     """
     ring = _innermost_dark_frames(reader.attributes.frames)
     if not ring:
-        return 1.0 / max(judge.sharpness(reader.brightfield(name)), 1e-9)
+        return 1.0 / max(measure.sharpness(reader.brightfield(name)), 1e-9)
     frames = [reader.frame(name, index).astype(np.float32) for index in ring]
     light = np.mean(frames, axis=0) - reader.attributes.black_level
-    return judge.sharpness(np.clip(light, 0, 255).astype(np.uint8))
+    return measure.sharpness(np.clip(light, 0, 255).astype(np.uint8))
 
 
 def _innermost_dark_frames(frames: Sequence[FrameRecord]) -> list[int]:

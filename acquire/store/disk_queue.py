@@ -1,4 +1,4 @@
-"""Work for the disk in a thread of its own: done in order, bounded, and its first error kept."""
+"""Disk work in its own thread: in order, with bounded memory; the first error is kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Job = Callable[[], None]
 
 
 class DiskQueue:
-    """Runs jobs one after the other while the caller goes on.
+    """Runs jobs one after the other while the caller continues.
 
     After a job has failed no further one is begun; its error is raised by the next call. At the
     end of the program the interpreter waits for the jobs that are still queued.
@@ -63,7 +63,7 @@ class DiskQueue:
         self._thread.submit(self._run, job, 0, always=True)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds that the jobs bring about.
+        """Wait until the jobs have made a condition true.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class DiskQueue:
             self.check()
 
     def settle(self) -> None:
-        """Wait until everything queued is done, or passed over because a job failed."""
+        """Wait until every queued job is done, or skipped because an earlier one failed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting_jobs == 0)
 

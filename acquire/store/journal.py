@@ -1,4 +1,4 @@
-"""The journal of a scan: one JSON line for everything that happened, as it happened."""
+"""The journal of a scan: one JSON line for each event, in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Event = dict[str, Any]
 class Journal:
     """Appends events to `scan.jsonl`; what `sync` has returned for survives a crash.
 
-    Only one at a time may be open in a scan's folder (`folder_lock.locked`).
+    Only one at a time may be open in a scan's folder (`plsctl.acquire.files.whole_files.locked`).
 
     Raises
     ------
@@ -36,11 +36,11 @@ class Journal:
             self._file = path.open("a", encoding="utf-8")
             sync_folder(path.parent)
 
-    def append(self, event: str, **facts: Any) -> None:
+    def append(self, event: str, **fields: Any) -> None:
         """Write one event with the time of day (UTC)."""
         line = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         with disk_errors(self.path), self._lock:
-            self._file.write(json.dumps({**line, **facts}) + "\n")
+            self._file.write(json.dumps({**line, **fields}) + "\n")
 
     def sync(self) -> None:
         """Force what was appended to the disk."""

@@ -62,9 +62,9 @@ class PassReader:
 
     def _read_position(self, name: str) -> PositionRecord:
         """One finished position."""
-        facts = self.facts(name)
+        metadata = self.position_metadata(name)
         row, column = name.split("/")
-        place = facts["position"]
+        place = metadata["position"]
         return PositionRecord(
             name=name,
             row=row_number(row),
@@ -76,10 +76,10 @@ class PassReader:
             slide_y_um=place["slide_y_um"],
         )
 
-    def facts(self, name: str) -> dict[str, Any]:
+    def position_metadata(self, name: str) -> dict[str, Any]:
         """What was noted about a position and its frames while they were taken."""
-        facts: dict[str, Any] = read_group(self.path / name / "0")["plsctl"]
-        return facts
+        metadata: dict[str, Any] = read_group(self.path / name / "0")["plsctl"]
+        return metadata
 
     def _open_uncached(self, name: str, level: int) -> tensorstore.TensorStore:
         if name not in self._wells:

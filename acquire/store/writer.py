@@ -104,7 +104,7 @@ class PassWriter:
         return PositionWriter(self._staging / name.replace("/", "-"), name, centre_um, self)
 
     def take_finished(self) -> list[str]:
-        """Positions that have joined the plate since this was last asked; waits for nothing."""
+        """Positions that have joined the plate since the last call; does not wait."""
         return [self._finished.popleft() for _ in range(len(self._finished))]
 
     def expect(self, name: str) -> None:
@@ -168,7 +168,7 @@ class PositionWriter:
         """
         self._put(lambda: self._files.write(index, image), image.nbytes)
 
-    def finish_later(self, facts: dict[str, Any], then: Job | None = None) -> None:
+    def finish_later(self, metadata: dict[str, Any], then: Job | None = None) -> None:
         """All frames are handed over: once on the disk, the position joins the plate.
 
         Parameters
@@ -178,15 +178,15 @@ class PositionWriter:
             as a failure of the disk. `PassWriter.take_finished` tells the caller's own thread.
         """
         self._plate.expect(self._name)
-        self._put(lambda: self._complete(facts, then))
+        self._put(lambda: self._complete(metadata, then))
 
-    def finish(self, facts: dict[str, Any]) -> None:
+    def finish(self, metadata: dict[str, Any]) -> None:
         """Wait until the position is on the disk and in the plate."""
-        self.finish_later(facts)
+        self.finish_later(metadata)
         self._plate.drain()
 
     def discard(self) -> None:
-        """Give the position up; nothing of it stays. Frames still queued are passed over."""
+        """Discard the position and its files. Frames still queued are skipped."""
         self._given_up = True
         self._plate.queue.put_clearing(self._files.remove)
 
@@ -204,7 +204,7 @@ class PositionWriter:
                 raise disk_error(error, self._plate.path) from None
             raise
 
-    def _complete(self, facts: dict[str, Any], then: Job | None) -> None:
+    def _complete(self, metadata: dict[str, Any], then: Job | None) -> None:
         self._files.flush()
         height, width, channels = self._files.shape
         attributes = self._plate.attributes
@@ -213,7 +213,7 @@ class PositionWriter:
         corner = (x - (width - 1) / 2 * pixel, y - (height - 1) / 2 * pixel, z)
         name = f"{attributes.slide} {attributes.pass_name} {self._name}"
         ome = image_metadata(name, pixel, corner, channels, attributes.full_scale, attributes.bayer)
-        write_group(self._folder / "0", {"ome": ome, "plsctl": facts})
+        write_group(self._folder / "0", {"ome": ome, "plsctl": metadata})
         write_group(self._folder, {"ome": WELL_METADATA})
         self._plate.adopt(self._folder, self._name, then)
 

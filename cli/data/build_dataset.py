@@ -8,7 +8,15 @@ import typer
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import command_line, counted, duration
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    location,
+    print_message,
+    print_next_command,
+    progress,
+)
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, SplitOption, parse_split
 
 
@@ -88,7 +96,7 @@ def build_dataset(
         {"crop_px": crop, "margin_px": margin, "highres_method": highres_method}
     )
     division = parse_split(split, split_by, seed)
-    say(f"Cutting the white cells of {counted(len(scans), 'scan')} into {out}.")
+    print_message(f"Cutting the white cells of {counted(len(scans), 'scan')} into {out}.")
     with progress("opening the scans") as advance:
         result = build(
             scans,
@@ -100,7 +108,7 @@ def build_dataset(
             workers=workers if scheduler is None else cluster_workers(scheduler),
             overwrite=overwrite,
             progress=advance.steps,
-            say=say,
+            notify=print_message,
         )
     emit(
         {
@@ -116,11 +124,11 @@ def build_dataset(
         json,
     )
     reasons = ", ".join(f"{count} {reason}" for reason, count in result.dropped.items())
-    say(
+    print_message(
         f"{counted(result.samples, 'sample')} from {counted(result.positions, 'position')} in "
         f"{result.path} ({duration(result.seconds)}); dropped: {reasons or 'none'}."
     )
     if not is_remote(result.path):
-        say(f"To look at the worst first: {command_line('review', result.path)}")
+        print_message(f"To look at the worst first: {command_line('review', result.path)}")
     runs = Path("runs") / result.path.stem
-    say_next("train", "fast", "--data", result.path, "--out", runs)
+    print_next_command("train", "fast", "--data", result.path, "--out", runs)

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, parse_split
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def label(
     joined = join_labels(data.table, read_labels(labels), labels)
     rewrite_table(data, joined.table)
     emit({"samples": len(data), "labelled": joined.matched, "unused": joined.unused}, json)
-    say(joined.sentence)
+    print_message(joined.sentence)
 
 
 @app.command()
@@ -178,7 +178,7 @@ def table(
     data = Dataset.open(dataset)
     if out is not None:
         _write_table(data, out)
-        say(f"{counted(len(data), 'row')} in {out}.")
+        print_message(f"{counted(len(data), 'row')} in {out}.")
     _report(data, json)
 
 
@@ -222,7 +222,7 @@ def _merge(
             divide=None if settings is None else lambda t: settings.divide(t, reach_um),
             overwrite=overwrite,
             progress=lambda done, total: advance(completed=done, total=total),
-            say=say,
+            notify=print_message,
         )
     _report(merged, json)
 
@@ -234,4 +234,4 @@ def _report(data: "Dataset", json: bool) -> None:
         splits = {name or "none": int(count) for name, count in counts.items()}
     emit({"dataset": data.path, "samples": len(data), "splits": splits}, json)
     parts = ", ".join(f"{count} {name}" for name, count in splits.items())
-    say(f"{data.path}: {counted(len(data), 'sample')} ({parts or 'not divided'}).")
+    print_message(f"{data.path}: {counted(len(data), 'sample')} ({parts or 'not divided'}).")

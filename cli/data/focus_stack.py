@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 METHODS = ("wavelet", "harris")
 
@@ -70,4 +70,4 @@ def focus_stack(
         },
         json,
     )
-    say(f"{out}: {counted(len(images), 'image')} joined by the method {method}.")
+    print_message(f"{out}: {counted(len(images), 'image')} joined by the method {method}.")

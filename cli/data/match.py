@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 METHODS = ("canny", "log")
 
@@ -40,7 +40,7 @@ def match(
     with progress(f"looking for {a.name} in {b.name}"):
         found = locate_by_edges(one, other) if by_edges else locate_by_log(one, other, ratio)
     emit(asdict(found), json)
-    say(
+    print_message(
         f"{a.name} lies at ({found.dx:.2f}, {found.dy:.2f}) in {b.name}, scale {found.scale:.4f}, "
         f"turned {found.rotation_deg:.3f} deg; score {found.score:.2f}, "
         f"{'trusted' if found.trusted else 'NOT trusted'}."

@@ -8,7 +8,7 @@ import typer
 
 from plsctl.acquire.errors import UserError, about
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ def segment(
             found.append({"image": name, **result})
             if masks is not None:
                 _write_mask(masks, name, mask, written)
-            say(f"{name}: {_summary(result)}")
+            print_message(f"{name}: {_summary(result)}")
             advance()
     emit({"images": found}, json)
 

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 
 if TYPE_CHECKING:
     from plsctl.process.aperture.led_check import LedPlace
@@ -109,7 +109,7 @@ def synthetic_aperture(
             )
         write_geometry(geometry, places)
         result["moved"] = [place.name for place in places if place.verdict == "moved"]
-        _say_places(places)
+        _print_places(places)
     if out is not None or picture is not None:
         finest = max(
             make_grid(stack, settings.guard_px, None).upsampling for stack in stacks.values()
@@ -139,7 +139,7 @@ def synthetic_aperture(
             "residual": {name: round(field.residual, 5) for name, field in fields.items()},
         }
         residuals = ", ".join(f"{name} {field.residual:.4f}" for name, field in fields.items())
-        say(
+        print_message(
             f"{out or picture}: {made.field.shape[1]} x {made.field.shape[0]} pixels of "
             f"{made.pixel_um:.3f} µm from {len(stacks[colours[0]])} LEDs in {seconds:.0f} s; "
             f"relative residual {residuals}."
@@ -174,7 +174,7 @@ def _extend(
             progress=lambda done, total: advance(completed=done, total=total),
         )
     seconds = time.perf_counter() - began
-    say(
+    print_message(
         f"{counted(len(made), 'sample')} with {counted(len(made.frames), 'image')} each in {out} "
         f"({duration(seconds)})."
     )
@@ -273,12 +273,12 @@ def _middle(stack: "LedStack") -> "LedStack":
     return stack.part((rows, columns))
 
 
-def _say_places(places: "list[LedPlace]") -> None:
+def _print_places(places: "list[LedPlace]") -> None:
     for place in places:
         if place.verdict != "moved":
             continue
         like = f", at the place of {place.like}" if place.like else ""
-        say(
+        print_message(
             f"LED {place.name}: its light comes from {place.moved_deg:.1f} degrees beside the "
             f"table{like}; direction cosines {place.found[0]:.3f}, {place.found[1]:.3f}."
         )
@@ -286,7 +286,7 @@ def _say_places(places: "list[LedPlace]") -> None:
         verdict: sum(place.verdict == verdict for place in places)
         for verdict in ("agrees", "moved", "unclear")
     }
-    say(
+    print_message(
         f"{counts['agrees']} of {len(places)} LEDs agree with the table, {counts['moved']} do "
         f"not, {counts['unclear']} cannot be told."
     )

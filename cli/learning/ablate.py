@@ -1,4 +1,4 @@
-"""`plsctl ablate`: what each set of LED images brings."""
+"""`plsctl ablate`: how much each set of LED images helps."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,15 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, console, emit, one_of, progress, say
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    console,
+    emit,
+    one_of,
+    print_message,
+    progress,
+)
 
 
 def ablate(
@@ -88,7 +96,9 @@ def ablate(
     options = {name: value for name, value in given.items() if value is not None}
     opened.split(split, str(given["target"]))
     runs = [f"{arm.name}-{seed}" for arm in asked.arms for seed in range(seeds)]
-    say(f"Training {counted(len(runs), 'run')} on {data}; first the network library is loaded ...")
+    print_message(
+        f"Training {counted(len(runs), 'run')} on {data}; first the network library is loaded ..."
+    )
     from plsctl.models.evaluation.ablation import ablate as run_ablation
 
     with progress("training and measuring", total=len(runs), unit="run") as advance:
@@ -110,7 +120,7 @@ def ablate(
         f"{what}, target {result.target}, {split}: mean and 95 % interval",
         f"less {asked.base}",
     )
-    say(f"The table: {out / 'ablation.csv'}")
+    print_message(f"The table: {out / 'ablation.csv'}")
     emit({"model": model, "table": table, **result.as_dict()}, as_json)
 
 

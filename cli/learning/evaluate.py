@@ -1,4 +1,4 @@
-"""`plsctl evaluate`: how good a run is on data it has not seen."""
+"""`plsctl evaluate`: metrics of a run on unseen data."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +12,12 @@ from plsctl.cli.shared.output import (
     console,
     emit,
     one_of,
+    print_message,
+    print_next_command,
     progress,
-    say,
-    say_next,
     scan_of,
 )
-from plsctl.cli.shared.verdict import say_verdict
+from plsctl.cli.shared.verdict import print_verdict
 
 
 def evaluate(
@@ -54,7 +54,7 @@ def evaluate(
     total = len(chosen.split(split, facts.target))
     chosen.channels_of(facts.labels)
     chosen.require_margin(facts.margin_px)
-    say(
+    print_message(
         f"Comparing {run} with the {counted(total, f'{split} sample')} of {chosen.path}; first the "
         "network library is loaded ..."
     )
@@ -90,9 +90,9 @@ def evaluate(
         )
     _show(result)
     _show_worst(result, run / f"worst_{split}.csv")
-    say(f"Best and worst samples: {run / f'gallery_{split}.png'}")
-    say_verdict(result)
-    say_next("stain", run, scan_of(chosen), "-o", "stained.ome.zarr")
+    print_message(f"Best and worst samples: {run / f'gallery_{split}.png'}")
+    print_verdict(result)
+    print_next_command("stain", run, scan_of(chosen), "-o", "stained.ome.zarr")
     emit(result, as_json)
 
 
@@ -114,7 +114,7 @@ def _show(result: dict[str, Any]) -> None:
     left = result.get("marks_left", {}).get("prediction")
     if left is not None:
         low, high = (100 * end for end in left["ci95"])
-        say(
+        print_message(
             f"Of the darkness of rims and rings in {left['samples']} unstained images "
             f"{100 * left['mean']:.0f} % is left ({low:.0f} to {high:.0f})."
         )
@@ -125,7 +125,7 @@ def _show(result: dict[str, Any]) -> None:
 def _show_worst(result: dict[str, Any], file: Path) -> None:
     counts: dict[str, int] = result["worst"]
     named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    say(f"The worst {sum(counts.values())}: {named} ({file}, and as a picture, .png).")
+    print_message(f"The worst {sum(counts.values())}: {named} ({file}, and as a picture, .png).")
 
 
 def _types_table(found: dict[str, Any]) -> Any:

@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say, say_next, scan_of
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    print_message,
+    print_next_command,
+    progress,
+    scan_of,
+)
 
 
 def export(
@@ -24,12 +32,14 @@ def export(
     config, _ = read_trained(run)
     if out.suffix != ".onnx":
         raise UserError(f"{out} does not end in .onnx.", field="out", hint="Call it model.onnx.")
-    say(f"Exporting {run} to {out}; first the network library is loaded ...")
+    print_message(f"Exporting {run} to {out}; first the network library is loaded ...")
     from plsctl.models.prediction.onnx_export import export_run
     from plsctl.models.runs.run import Run
 
     with progress("exporting"):
         difference = export_run(Run.open(run), out)
     emit({"model": out, "largest_difference_counts": difference}, json)
-    say(f"{out}: differs from the run by at most {difference} of 255 on a window of noise.")
-    say_next("stain", out, scan_of(config.data), "-o", "stained.ome.zarr")
+    print_message(
+        f"{out}: differs from the run by at most {difference} of 255 on a window of noise."
+    )
+    print_next_command("stain", out, scan_of(config.data), "-o", "stained.ome.zarr")

@@ -7,7 +7,15 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, one_of, progress, say, say_next
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    one_of,
+    print_message,
+    print_next_command,
+    progress,
+)
 
 ENGINES = ("auto", "torch", "onnxruntime", "openvino")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -76,7 +84,7 @@ def stain(
     trained = None if exported else read_trained(run)
     require_source(source)
     first = "" if exported else "; first the network library is loaded"
-    say(f"Staining {source} with {run} into {out}{first} ...")
+    print_message(f"Staining {source} with {run} into {out}{first} ...")
     stainer = _stainer(run, engine, device, precision, threads)
     if uncertainty:
         stainer = _with_uncertainty(stainer)
@@ -91,16 +99,18 @@ def stain(
             options,
             on_position=lambda done, total: advance(completed=done, total=total),
         )
-    say(f"{out}: {counted(result.positions, 'position')}, {result.skipped} there already.")
+    print_message(
+        f"{out}: {counted(result.positions, 'position')}, {result.skipped} there already."
+    )
     if result.halo is not None:
-        say(
+        print_message(
             f"Tiles overlap by {result.halo.px} px ({result.halo.exact_px} px is exact); where "
             f"this was tried, it changes the result by at most {result.halo.error_counts} of 255."
         )
     emit(result.as_dict(), as_json)
     if trained is not None and (source / "slide.yaml").is_file():
         data = trained[0].data
-        say_next("report", source, *([data] if data.exists() else []), run)
+        print_next_command("report", source, *([data] if data.exists() else []), run)
 
 
 def _stainer(run: Path, engine: str, device: str, precision: str, threads: int | None) -> Any:
@@ -149,6 +159,6 @@ def _exported(run: Path) -> Path:
 
     opened, model = Run.open(run), run / "model.onnx"
     if not is_current(model, opened):
-        say(f"Exporting {run} to {model}.")
+        print_message(f"Exporting {run} to {model}.")
         export_run(opened, model)
     return model

@@ -7,7 +7,14 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say, say_next
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    print_message,
+    print_next_command,
+    progress,
+)
 from plsctl.cli.shared.training_progress import TrainingProgress
 
 MODELS = ("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", "unet", "fast")
@@ -166,7 +173,7 @@ def _describe(config: Any, as_json: bool) -> None:
         "channels": 3 * images,
         "parameters": config.parameters(3 * images),
     }
-    say(
+    print_message(
         f"{config.model}: {config.spec.summary}; {images} images of {name}, "
         + (f"{config.depth} blocks, " if config.depth else "")
         + f"{result['parameters']:,} parameters."
@@ -183,7 +190,7 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         data = Dataset.open(config.data)
         check_request(config, data, fresh)
         samples = counted(len(data.split("train", config.target)), "sample")
-        say(
+        print_message(
             f"Training {config.model} on {samples} of {config.data}, into {config.out}; first the "
             "network library is loaded ..."
         )
@@ -194,7 +201,9 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         train_model(config, fresh=fresh)
         return
     if config.perceptual == "classifier" and not (config.out / "facts.json").is_file():
-        say("First a classifier learns the types of the stained cells, for the perceptual loss.")
+        print_message(
+            "First a classifier learns the types of the stained cells, for the perceptual loss."
+        )
     with progress("reading the data set") as advance:
         shown = TrainingProgress(advance)
         result = train_model(
@@ -210,12 +219,12 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         "time": "the time is used up",
         "patience": "the validation loss no longer falls",
     }
-    say(
+    print_message(
         f"{config.out}: {counted(result.epochs, 'epoch')} in {duration(result.seconds)}, best "
         f"{result.best_epoch} "
         f"({SSIM.label} {result.metrics[SSIM.column]:.4f}); {reasons[result.stopped]}."
     )
-    say_next("evaluate", config.out)
+    print_next_command("evaluate", config.out)
     emit(
         {"model": config.model, "recipe": config.recipe, **result.as_dict()},
         as_json,

@@ -12,9 +12,9 @@ from plsctl.cli.shared.output import (
     console,
     emit,
     one_of,
+    print_message,
+    print_next_command,
     progress,
-    say,
-    say_next,
     scan_of,
 )
 
@@ -46,7 +46,7 @@ def uncertainty(
     config, facts = read_trained(run)
     chosen = Dataset.open(data or config.data)
     learnt, measured = (len(chosen.split(name, facts.target)) for name in ("validation", "test"))
-    say(
+    print_message(
         f"Learning the errors of {run} from {counted(learnt, 'validation sample')} of "
         f"{chosen.path}, measured on {counted(measured, 'test sample')}; first the network "
         "library is loaded ..."
@@ -64,9 +64,9 @@ def uncertainty(
             on_share=lambda share: advance(completed=round(steps * share)),
         )
     _show(result)
-    say(f"Calibration curve: {run / 'uncertainty_test.png'}")
-    say(f"Maps of some samples: {run / 'uncertainty_maps_test.png'}")
-    say_next("stain", run, scan_of(chosen), "--uncertainty", "-o", "stained.ome.zarr")
+    print_message(f"Calibration curve: {run / 'uncertainty_test.png'}")
+    print_message(f"Maps of some samples: {run / 'uncertainty_maps_test.png'}")
+    print_next_command("stain", run, scan_of(chosen), "--uncertainty", "-o", "stained.ome.zarr")
     emit(result, as_json)
 
 
@@ -80,22 +80,24 @@ def _show(result: dict[str, Any]) -> None:
         values = (255 * point[name] for name in ("predicted", "measured"))
         table.add_row(str(number), *(f"{value:.2f}" for value in values))
     console.print(table)
-    say(
+    print_message(
         f"Predicted and measured errors are {255 * result['calibration_error']:.2f} grey values "
         f"apart, {100 * result['calibration_error_share']:.0f} % of the mean error."
     )
     for share, found in result["coverage"].items():
         low, high = (100 * end for end in found["ci95"])
-        say(
+        print_message(
             f"{100 * float(share):.0f} % of the errors should be below {found['limit']:.2f} times "
             f"the predicted one: {100 * found['mean']:.1f} % are ({low:.1f} to {high:.1f})."
         )
-    say(
+    print_message(
         f"The tenth of the pixels said to be worst holds {100 * result['worst_tenth_share']:.0f} % "
         f"of all error (10 would say nothing, {100 * result['best_tenth_share']:.0f} is the most)."
     )
     ranks = (_rank(result[f"{what}_correlation"]) for what in ("pixel", "sample"))
-    say("Rank correlation of predicted and measured error: pixels {}, samples {}.".format(*ranks))
+    print_message(
+        "Rank correlation of predicted and measured error: pixels {}, samples {}.".format(*ranks)
+    )
 
 
 def _rank(value: float | None) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 
 
 def report(
@@ -39,8 +39,8 @@ def report(
     place = out or (Path(name) if is_remote(first) else first.with_name(name))
     names = ", ".join(str(path) for path in paths)
     first_of_all = "; first the network library is loaded" if "run" in kinds else ""
-    say(f"Drawing the report on {names}{first_of_all} ...")
+    print_message(f"Drawing the report on {names}{first_of_all} ...")
     with progress("drawing the report"):
         write_report(place, paths)
     emit({"report": place, "bytes": place.stat().st_size}, json)
-    say(f"Report written to {place}. Next: open it in a browser.")
+    print_message(f"Report written to {place}. Next: open it in a browser.")

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 if TYPE_CHECKING:
     from plsctl.process.review.session import Query, Review
@@ -87,14 +87,14 @@ def review(
     if export is not None:
         exported = session.export(export)
         result["exported"] = exported
-        say(f"{counted(exported, 'decision')} written to {export}.")
+        print_message(f"{counted(exported, 'decision')} written to {export}.")
     if html is not None:
         result["page"], result["shown"] = html, _write(session, html, query, count)
     if decisions is None and export is None and html is None:
         _serve(session, query, host, port, open_browser)
     counts = session.counts()
     emit(result | counts, json)
-    say(
+    print_message(
         f"{counted(counts['samples'], 'sample')}: {counts['kept']} kept, "
         f"{counts['dropped']} dropped, {counts['open']} open."
     )
@@ -105,7 +105,7 @@ def _adopt(session: "Review", decisions: Path) -> int:
 
     with locked(session.data.path, ONE_AT_A_TIME):
         adopted = session.adopt(decisions)
-    say(f"{counted(adopted, 'decision')} taken from {decisions}.")
+    print_message(f"{counted(adopted, 'decision')} taken from {decisions}.")
     return adopted
 
 
@@ -114,7 +114,7 @@ def _write(session: "Review", html: Path, query: "Query", count: int) -> int:
 
     with progress("drawing the page"):
         shown = write_page(session, html, query, count)
-    say(f"{counted(shown, 'sample')} in {html}.")
+    print_message(f"{counted(shown, 'sample')} in {html}.")
     return shown
 
 
@@ -129,10 +129,10 @@ def _serve(session: "Review", query: "Query", host: str, port: int, open_browser
         review_server(session, query, host, port) as server,
     ):
         place = f"http://{host}:{server.server_address[1]}/"
-        say(f"Review {session.data.path} at {place} (end with Ctrl-C).")
+        print_message(f"Review {session.data.path} at {place} (end with Ctrl-C).")
         if open_browser:
             webbrowser.open(place)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            say("The review has ended; every decision is written.")
+            print_message("The review has ended; every decision is written.")

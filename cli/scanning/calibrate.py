@@ -7,7 +7,14 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted
-from plsctl.cli.shared.output import HardwareOption, JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import (
+    HardwareOption,
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    print_message,
+    progress,
+)
 
 NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 
@@ -58,7 +65,7 @@ def exposures(
     from plsctl.acquire.plans.exposures import save_exposures
     from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame
     from plsctl.acquire.plans.slide import FocusSettings
-    from plsctl.process.focus.sharpness import GradientFocusJudge
+    from plsctl.process.focus.sharpness import GradientFocusMeasure
 
     described = load_hardware(hardware)
     name = objective or described.low_power
@@ -72,7 +79,7 @@ def exposures(
         microscope.set_objective(name)
         microscope.move_xy(*microscope.to_stage(*at_um))
         settings = FocusSettings()
-        search = FocusSearch(microscope, GradientFocusJudge(), settings, stop)
+        search = FocusSearch(microscope, GradientFocusMeasure(), settings, stop)
         guess_um = described.focus_z_um + microscope.objective.offset_z_um
         advance(description="finding focus")
         z_um, _ = search.find(guess_um, settings.range_um)
@@ -91,8 +98,8 @@ def exposures(
         },
         json,
     )
-    say(f"{counted(len(table.rows), 'exposure')} written to {out}.")
-    say(f"Name the table in the slide file, exposures: {out.name}. {NEXT}")
+    print_message(f"{counted(len(table.rows), 'exposure')} written to {out}.")
+    print_message(f"Name the table in the slide file, exposures: {out.name}. {NEXT}")
 
 
 @app.command()
@@ -124,7 +131,7 @@ def levels(
     found = len({(e.exposure_ms, e.gain) for e in after.rows.values()})
     loss = greatest_loss(before, after)
     emit({"table": out, "levels": found, "greatest_loss": loss}, json)
-    say(
+    print_message(
         f"{counted(found, 'level')} in {out}; no frame loses more than {100 * loss:.0f} % of its "
         "light."
     )

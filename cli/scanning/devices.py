@@ -10,8 +10,8 @@ from plsctl.cli.shared.output import (
     VerboseFlag,
     console,
     emit,
+    print_next_command,
     progress,
-    say_next,
 )
 
 
@@ -62,7 +62,9 @@ def devices(
         raise typer.Exit(3)
     if described.core == "simulator":
         slide = Path("examples") / "small.yaml"
-        say_next("scan", slide if slide.is_file() else "SLIDE.yaml", "--pass", "unstained")
+        print_next_command(
+            "scan", slide if slide.is_file() else "SLIDE.yaml", "--pass", "unstained"
+        )
     else:
         name = f"exposures_{described.low_power}.csv"
-        say_next("calibrate", "exposures", "--hardware", hardware, "-o", name)
+        print_next_command("calibrate", "exposures", "--hardware", hardware, "-o", name)

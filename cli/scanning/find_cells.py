@@ -6,7 +6,15 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, progress, say, say_next
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    location,
+    print_message,
+    print_next_command,
+    progress,
+)
 
 
 def find_cells(
@@ -35,12 +43,12 @@ def find_cells(
     with progress(f"finding white cells in {scan}"):
         count = StainedCellFinder().find(scan)
     emit({"cells": count, "table": scan / "cells.csv"}, json)
-    say(f"{counted(count, 'white cell')} in {scan / 'cells.csv'}.")
+    print_message(f"{counted(count, 'white cell')} in {scan / 'cells.csv'}.")
     if is_remote(scan):
         return
     folder = ScanFolder(scan)
     passes = load_slide(folder.slide_file).passes if folder.slide_file.is_file() else ()
     if "highres" in passes and not folder.pass_path("highres").exists():
-        say_next("scan", scan, "--pass", "highres")
+        print_next_command("scan", scan, "--pass", "highres")
     else:
-        say_next("build-dataset", scan, "-o", f"{scan.name}.zarr")
+        print_next_command("build-dataset", scan, "-o", f"{scan.name}.zarr")

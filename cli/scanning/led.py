@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plsctl.cli.shared.output import HardwareOption, JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.shared.output import HardwareOption, JsonFlag, VerboseFlag, emit, print_message
 
 if TYPE_CHECKING:
     from plsctl.acquire.devices.hardware import Hardware
@@ -99,12 +99,12 @@ def _light(
     finally:
         if backend is not None:
             backend.close()
-    facts = array.identity
+    identity = array.identity
     emit(
         {
-            "driver": facts.driver,
-            "name": facts.name,
-            "version": facts.version,
+            "driver": identity.driver,
+            "name": identity.name,
+            "version": identity.version,
             "port": described.led_array.port,
             "lit": leds,
             "brightness": brightness if leds else 0.0,
@@ -112,7 +112,8 @@ def _light(
         json,
     )
     shown = ", ".join(str(led) for led in leds) if leds else "none"
-    say(f"{facts.name} ({facts.driver} {facts.version}) at {described.led_array.port}: lit {shown}")
+    firmware = f"{identity.driver} {identity.version}"
+    print_message(f"{identity.name} ({firmware}) at {described.led_array.port}: lit {shown}")
 
 
 def _number(led: str, geometry: "LedGeometry") -> int:

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted, duration
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 if TYPE_CHECKING:
     from plsctl.acquire.scanning.engine import Engine
@@ -87,7 +87,7 @@ def _advise(opened: "Scan", named: list[Any], as_json: bool) -> None:
         answer = {True: "yes", False: "no", None: "not judged yet"}
         text = f"Safe to stain: {answer[opened.safe_to_stain()]}. {text}"
     emit({"pass": None, "next": following, "safe_to_stain": opened.safe_to_stain()}, as_json)
-    say(text)
+    print_message(text)
 
 
 def _what_next(opened: "Scan", named: list[Any]) -> str:
@@ -127,7 +127,7 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
         "bytes": cost.bytes,
     }
     emit(result, as_json)
-    say(
+    print_message(
         f"Pass {name}: {counted(cost.positions, 'position')} x "
         f"{counted(len(plan.frames), 'image')} with "
         f"{plan.objective}, about {duration(cost.seconds)} at the microscope "
@@ -135,8 +135,8 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     )
 
 
-def _say_pause(paused: bool) -> None:
-    say("Paused, all LEDs dark; p goes on." if paused else "Going on.")
+def _print_pause(paused: bool) -> None:
+    print_message("Paused, all LEDs dark; p goes on." if paused else "Going on.")
 
 
 def _take(
@@ -156,7 +156,7 @@ def _take(
     from plsctl.cli.shared.keys import HELP, listening
     from plsctl.cli.shared.roles import make_roles
 
-    say(f"Pass {name} of slide {opened.slide.slide}, into {opened.folder.path}.")
+    print_message(f"Pass {name} of slide {opened.slide.slide}, into {opened.folder.path}.")
     with (
         stop_on_signals() as stop,
         progress("reading the settings") as advance,
@@ -164,10 +164,10 @@ def _take(
     ):
 
         def watch(engine: "Engine") -> None:
-            say(f"{engine.totals.timing[0].upper()}{engine.totals.timing[1:]}.")
+            print_message(f"{engine.totals.timing[0].upper()}{engine.totals.timing[1:]}.")
             if keys.enter_context(listening(stop)):
-                say(HELP)
-            engine.paused.connect(_say_pause)
+                print_message(HELP)
+            engine.paused.connect(_print_pause)
 
         result = run_pass(
             opened,
@@ -200,27 +200,27 @@ def _take(
         },
         as_json,
     )
-    say(
+    print_message(
         f"Pass {name}: {counted(totals.positions, 'position')}, "
         f"{counted(totals.frames, 'image')}, {duration(totals.seconds)} at the microscope "
         f"({100 * efficiency:.0f} % of it light)."
     )
     if verdict is not None:
-        _say_verdict(verdict)
-    say(_what_next(opened, named))
+        _print_verdict(verdict)
+    print_message(_what_next(opened, named))
 
 
-def _say_verdict(verdict: "Verdict") -> None:
-    say(f"Safe to stain: {'yes' if verdict.safe else 'NO'}.")
+def _print_verdict(verdict: "Verdict") -> None:
+    print_message(f"Safe to stain: {'yes' if verdict.safe else 'NO'}.")
     for problem in verdict.problems:
-        say(f"  {problem}")
+        print_message(f"  {problem}")
 
 
 def _verify(opened: "Scan", as_json: bool) -> None:
     with progress("verifying") as advance:
         # To judge is to verify, and more.
         found = (
-            {"unstained": _judge_again(opened, advance.steps)}
+            {"unstained": _verify_unstained(opened, advance.steps)}
             if opened.is_finished("unstained")
             else {}
         )
@@ -228,9 +228,11 @@ def _verify(opened: "Scan", as_json: bool) -> None:
     problems = [text for texts in found.values() for text in texts]
     emit({"verified": list(found), "problems": problems}, as_json and not problems)
     for name, texts in found.items():
-        say(f"{name}: {'as it was taken' if not texts else counted(len(texts), 'problem')}")
+        print_message(
+            f"{name}: {'as it was taken' if not texts else counted(len(texts), 'problem')}"
+        )
         for text in texts:
-            say(f"  {text}")
+            print_message(f"  {text}")
     if problems:
         raise UserError(
             f"{counted(len(problems), 'problem')} found: {problems[0]}",
@@ -239,15 +241,15 @@ def _verify(opened: "Scan", as_json: bool) -> None:
         )
 
 
-def _judge_again(opened: "Scan", show: "Progress") -> list[str]:
+def _verify_unstained(opened: "Scan", show: "Progress") -> list[str]:
     from plsctl.acquire.files.whole_files import locked
     from plsctl.acquire.scanning.pass_run import judge_unstained
     from plsctl.acquire.store.journal import Journal
-    from plsctl.process.focus.sharpness import GradientFocusJudge
+    from plsctl.process.focus.sharpness import GradientFocusMeasure
 
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)
         try:
-            return list(judge_unstained(opened, GradientFocusJudge(), journal, show).problems)
+            return list(judge_unstained(opened, GradientFocusMeasure(), journal, show).problems)
         finally:
             journal.close()

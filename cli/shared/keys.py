@@ -1,4 +1,4 @@
-"""Keys during a scan: p pauses and goes on, q stops; where somebody sits at a terminal."""
+"""Keys during a scan on a terminal: p pauses and continues, q stops."""
 
 import contextlib
 import sys
@@ -14,7 +14,7 @@ HELP = "Keys: p pauses and goes on, q stops."
 
 
 def obey(key: str, stop: "StopRequest") -> None:
-    """Do what a key stands for; others mean nothing."""
+    """Act on a key; other keys are ignored."""
     if key in "pP ":
         (stop.go_on if stop.is_paused else stop.pause)()
     elif key in "qQ":
@@ -23,7 +23,7 @@ def obey(key: str, stop: "StopRequest") -> None:
 
 @contextlib.contextmanager
 def listening(stop: "StopRequest") -> Iterator[bool]:
-    """Hear single keys while the block runs; yields False where there is no terminal."""
+    """Read single keys while the block runs; yields False where there is no terminal."""
     if not sys.stdin.isatty():
         yield False
         return

@@ -1,4 +1,4 @@
-"""What every command shares: messages on standard error, results on standard output, progress."""
+"""Output of every command: messages on standard error, results on standard output, progress."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ def location(text: str) -> Path:
 
 
 def _plain(value: Any) -> Any:
-    """Bring NumPy values, paths and numbers that JSON lacks into what `json` can write."""
+    """Convert NumPy values, paths and numbers that JSON lacks for `json`."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 def emit(result: Mapping[str, Any], as_json: bool) -> None:
-    """Print the result of a command as one JSON object on standard output, where it was asked for.
+    """Print the result of a command as one JSON object on standard output, if `as_json` is set.
 
     Numbers without a value (NaN, infinity) become `null`; arrays become lists.
     """
@@ -77,18 +77,18 @@ def emit(result: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(json.dumps(_plain(result), ensure_ascii=False))
 
 
-def say(text: str) -> None:
-    """Print one line for people on standard error, exactly as it stands."""
+def print_message(text: str) -> None:
+    """Print one line for people on standard error, without markup."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def say_next(*words: object) -> None:
-    """Say which command comes next, so that it can be pasted into the shell."""
-    say(f"Next: {command_line(*words)}")
+def print_next_command(*words: object) -> None:
+    """Print the command that comes next, in a form for pasting into the shell."""
+    print_message(f"Next: {command_line(*words)}")
 
 
 def scan_of(data: "Dataset | Path") -> str:
-    """The scan that a data set was cut from, where it lies at its usual place; else SCAN."""
+    """The scan from which a data set was cut, if it is in its usual place; else SCAN."""
     from plsctl.acquire.errors import PlsctlError
     from plsctl.process.dataset.reader import Dataset
 
@@ -104,7 +104,7 @@ def scan_of(data: "Dataset | Path") -> str:
 
 
 def one_of(name: str, value: str, known: Sequence[str]) -> None:
-    """`UserError` where an option has none of its values."""
+    """`UserError` if an option has an unknown value."""
     if value not in known:
         raise UserError(
             f"there is no {name} '{value}'.",
@@ -115,9 +115,9 @@ def one_of(name: str, value: str, known: Sequence[str]) -> None:
 
 @contextmanager
 def progress(description: str, total: float | None = None, unit: str = "") -> Iterator[Work]:
-    """Show what is done, how much of it, its rate and the time left, on standard error.
+    """Show progress on standard error: what is done, how much, the rate and the time left.
 
-    A bar on a terminal; elsewhere, in logs and pipes, a line now and then.
+    A bar on a terminal; elsewhere, in logs and pipes, a line from time to time.
 
     Parameters
     ----------
@@ -129,5 +129,5 @@ def progress(description: str, total: float | None = None, unit: str = "") -> It
         What is counted, in the singular.
     """
     state = WorkState(description, total, unit)
-    with Bar(state, console) if console.is_terminal else Lines(state, say) as display:
+    with Bar(state, console) if console.is_terminal else Lines(state, print_message) as display:
         yield Work(state, display)

@@ -1,14 +1,14 @@
-"""Who judges and acts during a scan: the processing methods, and the person at the keyboard."""
+"""What a scan gets from outside `acquire`: image analysis, and the person at the keyboard."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import Operator, Roles
-from plsctl.cli.shared.output import say
-from plsctl.process.cells.field_judge import BrightfieldJudge
+from plsctl.cli.shared.output import print_message
+from plsctl.process.cells.field_inspector import BrightfieldInspector
 from plsctl.process.cells.finder import StainedCellFinder
-from plsctl.process.focus.sharpness import GradientFocusJudge
+from plsctl.process.focus.sharpness import GradientFocusMeasure
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 
 Paused = Callable[[], AbstractContextManager[None]]
@@ -21,7 +21,7 @@ REQUESTS = {
 
 
 class ConsoleOperator:
-    """Asks the person at the keyboard; with `assume_yes` everything asked for is taken as done.
+    """Asks the person at the keyboard; `assume_yes` takes every request as done.
 
     Inside `paused` nothing else is written to the terminal.
     """
@@ -40,7 +40,7 @@ class ConsoleOperator:
 
         try:
             with self._paused():
-                say(REQUESTS[pass_name])
+                print_message(REQUESTS[pass_name])
                 done = typer.confirm("Done?", default=True, err=True)
         except typer.Abort:
             raise UserError(
@@ -55,7 +55,7 @@ class ConsoleOperator:
 
 
 class AnnouncedOperator:
-    """Says what the backend's own operator does (the simulator's stains the slide itself)."""
+    """Reports what the backend's own operator does (the simulator's stains the slide itself)."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
@@ -63,7 +63,7 @@ class AnnouncedOperator:
     def prepare(self, pass_name: str, resumed: bool) -> None:
         """Let the operator act."""
         if not resumed:
-            say(f"[simulated operator] {REQUESTS[pass_name]} Done.")
+            print_message(f"[simulated operator] {REQUESTS[pass_name]} Done.")
         self._operator.prepare(pass_name, resumed)
 
 
@@ -72,10 +72,10 @@ def make_roles(
     assume_yes: bool,
     paused: Paused = nullcontext,
 ) -> Roles:
-    """The judges of `process`, and the backend's operator or the person at the keyboard."""
+    """The image analysis of `process`, and the backend's operator or the person at the keyboard."""
     return Roles(
-        focus=GradientFocusJudge(),
-        field=BrightfieldJudge(),
+        focus=GradientFocusMeasure(),
+        field=BrightfieldInspector(),
         registrar=CoarseRegistrar(),
         cells=StainedCellFinder(),
         operator=ConsoleOperator(assume_yes, paused)

@@ -1,4 +1,4 @@
-"""How commands let samples be divided into train, validation and test."""
+"""Options for dividing samples into train, validation and test."""
 
 from typing import TYPE_CHECKING, Annotated, cast
 

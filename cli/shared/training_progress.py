@@ -1,17 +1,17 @@
-"""How far a training has come: how long it will take, then steps, their rate, loss, similarity."""
+"""Progress of a training: expected time, then steps, their rate, loss and similarity."""
 
 import time
 from typing import TYPE_CHECKING
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.shared.output import say
+from plsctl.cli.shared.output import print_message
 from plsctl.cli.shared.work import Work
 
 if TYPE_CHECKING:
     from plsctl.models.training.checkpoint import StepReport
 
 FORECAST_AFTER_S = 2.0
-"""Steps of this long give the rate from which the time of the whole run is foretold."""
+"""Time over which steps are counted before the time of the whole run is predicted."""
 
 
 class TrainingProgress:
@@ -42,7 +42,7 @@ class TrainingProgress:
         self._similarity = f"validation SSIM {row['validation_ssim']:.3f}, "
 
     def _foretell(self, report: "StepReport") -> None:
-        """Say once how long the rest takes; the first step also warms up and is not counted."""
+        """Print once how long the rest takes; the first step is a warm-up and is not counted."""
         now = time.monotonic()
         if self._began is None:
             self._began = (now, report.step)
@@ -53,7 +53,7 @@ class TrainingProgress:
         self._foretold = True
         left = _all_steps(report) - report.step
         seconds = left * (now - began) / (report.step - first)
-        say(f"{counted(left, 'step')} to go: about {duration(seconds)} on this machine.")
+        print_message(f"{counted(left, 'step')} to go: about {duration(seconds)} on this machine.")
 
 
 def _all_steps(report: "StepReport") -> int:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from plsctl.cli.shared.output import say
+from plsctl.cli.shared.output import print_message
 
 
-def say_verdict(result: dict[str, Any]) -> None:
-    """Say whether a run is better than what needs no network, and what to do where it is not."""
+def print_verdict(result: dict[str, Any]) -> None:
+    """Print whether a run is better than the baselines, and what to do if it is not."""
     from plsctl.models.evaluation.verdict import REMEDY
 
-    say(result["verdict_text"])
+    print_message(result["verdict_text"])
     if result["verdict"] != "better":
-        say(REMEDY)
+        print_message(REMEDY)

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, and elsewhere a line now and then."""
+"""Progress of long work: a bar on a terminal, elsewhere a line from time to time."""
 
 import math
 import threading
@@ -18,11 +18,11 @@ the second one, and so on; the last of them holds for all that follow."""
 
 
 JUST_BEGUN_S = 3.0
-"""Work without a count that has taken no longer is only named."""
+"""Work without a count is only named if it took no longer than this."""
 
 
 class WorkState:
-    """What is being done, how much of it, how fast, and how long it will take.
+    """State of long work: what is done, how much, how fast, and the time left.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class WorkState:
         return "; ".join(part for part in (known or self._passed(), self.note) if part)
 
     def line(self) -> str:
-        """All of it on a line of its own."""
+        """The whole state in one line."""
         if not self.is_counted and not self.note:
             begun = self._clock() - self._began_s < JUST_BEGUN_S
             return f"{_capital(self.description)} ..." + ("" if begun else f" ({self._passed()})")
@@ -89,7 +89,7 @@ class WorkState:
         return self.total is not None or self.done > 0
 
     def last_line(self) -> str:
-        """What has been done, and how long it took."""
+        """What was done, and how long it took."""
         amount = _number(self.done, self.unit) if self.done and self.unit != "%" else "done"
         text = f"{_capital(self.description)}: {amount} in {self._passed()}"
         return f"{text}; {self.note}." if self.note else f"{text}."
@@ -121,7 +121,7 @@ class WorkState:
 
 
 class Display(Protocol):
-    """Where the state of the work is shown."""
+    """A display of the state of the work."""
 
     def refresh(self) -> None:
         """The state has changed."""
@@ -130,14 +130,14 @@ class Display(Protocol):
         """The phase has ended, and another one begins."""
 
     def pause(self) -> None:
-        """Show nothing, for a person is asked something."""
+        """Hide the display while a person is asked something."""
 
     def go_on(self) -> None:
         """Show it again."""
 
 
 class Work:
-    """Long work that is shown; call it with what has been done."""
+    """Long work with a display; call it to report progress."""
 
     def __init__(self, state: WorkState, display: Display) -> None:
         self._state = state
@@ -166,7 +166,7 @@ class Work:
         description, unit
             What is done now, and what is counted. Another description begins a phase of its own.
         note
-            What is to be said besides, such as the loss.
+            An additional text, such as the loss.
         """
         state = self._state
         if description is not None and description != state.description:
@@ -190,7 +190,7 @@ class Work:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Show nothing while the block runs, in which a person is asked something."""
+        """Hide the display while the block runs, in which a person is asked something."""
         self._display.pause()
         try:
             yield
@@ -199,7 +199,7 @@ class Work:
 
 
 class Lines:
-    """Prints a line now and then, and one at the end of a phase that has had lines.
+    """Prints a line from time to time, and one at the end of a phase that has had lines.
 
     Of a phase in which nothing is counted the first line says enough, unless it takes long.
     """
@@ -237,10 +237,10 @@ class Lines:
         self._said = 0
 
     def refresh(self) -> None:
-        """Lines come by the clock."""
+        """Lines are printed by time."""
 
     def new_phase(self) -> None:
-        """Say how the last phase ended, and wait for the first line of the next."""
+        """Print how the last phase ended, and wait for the first line of the next."""
         self._conclude()
         self._woken.set()
 
@@ -292,11 +292,11 @@ class Bar:
         """The same bar shows the next phase."""
 
     def pause(self) -> None:
-        """Leave the line to others."""
+        """Hide the bar."""
         self._bar.stop()
 
     def go_on(self) -> None:
-        """Take a line again."""
+        """Show the bar again."""
         self._bar.start()
 
 

@@ -1,4 +1,4 @@
-"""A data set from cells rendered one by one: joins the simulator and the data set's writer."""
+"""A data set of cells rendered one by one: connects the simulator and the data set's writer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +55,7 @@ def write_dataset(
         crop_px=CROP_PX,
         margin_px=margin_px,
         targets=("20x", "100x"),
-        facts={
+        attributes={
             "slides": ["simulated"],
             "black_level": hardware.camera.black_level,
             "full_scale": 255,

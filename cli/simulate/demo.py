@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 from plsctl.cli.shared.training_progress import TrainingProgress
-from plsctl.cli.shared.verdict import say_verdict
+from plsctl.cli.shared.verdict import print_verdict
 
 if TYPE_CHECKING:
     from plsctl.acquire.scanning.scan import Scan
@@ -88,7 +88,7 @@ def demo(
 
     size = QUICK if quick else FULL
     timing = Timing()
-    say(
+    print_message(
         f"A simulated smear is scanned three times, its cells are matched and learnt; all of it "
         f"goes into {directory}."
     )
@@ -118,8 +118,8 @@ def demo(
         },
         json,
     )
-    say_verdict(scores)
-    say(f"All done in {duration(sum(timing.seconds.values()))}. Open {place.resolve()}")
+    print_verdict(scores)
+    print_message(f"All done in {duration(sum(timing.seconds.values()))}. Open {place.resolve()}")
 
 
 def _open(directory: Path, size: Size) -> "Scan":
@@ -147,7 +147,7 @@ def _take(scan: "Scan", name: "PassName") -> None:
     from plsctl.cli.shared.roles import make_roles
 
     if scan.is_finished(name):
-        say(f"Pass {name}: taken before.")
+        print_message(f"Pass {name}: taken before.")
         return
     with stop_on_signals() as stop, progress("reading the settings") as advance:
         result = run_pass(
@@ -158,9 +158,9 @@ def _take(scan: "Scan", name: "PassName") -> None:
             progress=advance.steps,
         )
     positions = counted(result.totals.positions, "position")
-    say(f"Pass {name}: {positions}, {counted(result.totals.frames, 'image')}.")
+    print_message(f"Pass {name}: {positions}, {counted(result.totals.frames, 'image')}.")
     if result.verdict is not None:
-        say(f"Safe to stain: {'yes' if result.verdict.safe else 'no'}.")
+        print_message(f"Safe to stain: {'yes' if result.verdict.safe else 'no'}.")
 
 
 def _build(scan: Path, dataset: Path) -> int:
@@ -171,7 +171,9 @@ def _build(scan: Path, dataset: Path) -> int:
         with progress("opening the scan") as advance:
             result = build_dataset([scan], dataset, progress=advance.steps)
         dropped = ", ".join(f"{count} {reason}" for reason, count in result.dropped.items())
-        say(f"Data set: {counted(result.samples, 'sample')}; dropped: {dropped or 'none'}.")
+        print_message(
+            f"Data set: {counted(result.samples, 'sample')}; dropped: {dropped or 'none'}."
+        )
     return len(Dataset.open(dataset))
 
 
@@ -201,7 +203,7 @@ def _train(size: Size, dataset: Path, run: Path) -> None:
         result = train(
             config, on_epoch=shown.on_epoch, on_step=shown.on_step, on_phase=shown.on_phase
         )
-    say(
+    print_message(
         f"Trained: {counted(result.epochs, 'epoch')} in {duration(result.seconds)}, validation "
         f"{SSIM.label} {result.metrics[SSIM.column]:.3f}."
     )
@@ -215,7 +217,9 @@ def _evaluate(run: Path) -> dict[str, Any]:
         scores: dict[str, Any] = evaluate(Run.open(run), on_samples=advance)
     names = {"prediction": scores["metrics"], **scores["baselines"]}
     for name, values in names.items():
-        say(f"  {name:12s} SSIM {values['ssim']['mean']:.3f}, MAE {values['mae']['mean']:.4f}")
+        print_message(
+            f"  {name:12s} SSIM {values['ssim']['mean']:.3f}, MAE {values['mae']['mean']:.4f}"
+        )
     return scores
 
 

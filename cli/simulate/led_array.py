@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, say
+from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message
 
 if TYPE_CHECKING:
     from plsctl.sim.firmware.board import LedBoard
@@ -54,14 +54,14 @@ def led_array(
     board = _board(protocol, leds)
     with serve_pty(board) if pty else serve_tcp(board, port or 0) as server:
         emit({"protocol": protocol.value, "port": server.url, "leds": board.led_count}, json)
-        say(f"{board.led_count} LEDs answer at {server.url}; stop with Ctrl-C.")
+        print_message(f"{board.led_count} LEDs answer at {server.url}; stop with Ctrl-C.")
         with contextlib.suppress(KeyboardInterrupt):  # the way to end it
             while True:
                 time.sleep(0.2)
 
 
 def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
-    """The emulated controller; it says on standard error what shines."""
+    """The emulated controller; prints to standard error which LEDs are lit."""
     from plsctl.acquire.clock import WallClock
     from plsctl.acquire.errors import UserError
     from plsctl.acquire.leds.geometry import standard_array
@@ -85,7 +85,7 @@ def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
 
     def tell(_time_s: float, lit: dict[int, float]) -> None:
         shown = ", ".join(f"{led} ({level:.0%})" for led, level in lit.items())
-        say(f"lit: {shown or 'none'}")
+        print_message(f"lit: {shown or 'none'}")
 
     kinds: dict[Protocol, type[LedBoard]] = {
         Protocol.illuminate: IlluminateFirmware,

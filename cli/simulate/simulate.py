@@ -6,7 +6,14 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, progress, say, say_next
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    print_message,
+    print_next_command,
+    progress,
+)
 from plsctl.cli.simulate.led_array import led_array
 
 app = typer.Typer(no_args_is_help=True, help="Parts of the simulated microscope on their own.")
@@ -46,7 +53,7 @@ def truth(
     with progress("placing the cells of the smear"):
         cells = cells_in_region(world.smear, (x_low, y_low, x_high, y_high), types)
     emit({"cells": cells}, json)
-    say(f"{counted(len(cells), 'cell')} in the region of slide {slide.slide}.")
+    print_message(f"{counted(len(cells), 'cell')} in the region of slide {slide.slide}.")
 
 
 @app.command()
@@ -76,5 +83,5 @@ def dataset(
     with progress("rendering cells", cells, "cell") as advance:
         count = write_dataset(described, out, cells, recipe, seed, lambda: advance(), margin)
     emit({"samples": count, "dataset": out}, json)
-    say(f"{counted(count, 'sample')} written to {out}.")
-    say_next("train", "fast", "--data", out, "--out", Path("runs") / out.stem)
+    print_message(f"{counted(count, 'sample')} written to {out}.")
+    print_next_command("train", "fast", "--data", out, "--out", Path("runs") / out.stem)

@@ -1,6 +1,6 @@
 """Number format and memory layout of a training run, chosen by timing the network itself.
 
-Which is faster depends on the processor, the library's kernels and the network: in float32 on
+Which one is faster depends on the processor, the library's kernels and the network: in float32 on
 CPUs, channels-last memory makes the weight gradients of wide convolutions slow and depthwise
 convolutions fast. So forward and backward are timed together, in every combination that is allowed,
 and what was found is kept in the run: a run that is continued goes on in the same format.

@@ -62,7 +62,7 @@ class Processes:
         return values
 
     def from_first(self, value: float, device: torch.device) -> float:
-        """What the first process says, for what depends on the clock."""
+        """The first process's value, for values that depend on the clock."""
         if self.count == 1:
             return value
         told = torch.tensor([value], dtype=torch.float64, device=device)
@@ -93,7 +93,7 @@ class Processes:
             self._told(True)
 
     def _told(self, well: bool = False) -> bool:
-        """What the first process says of how it went."""
+        """The first process's outcome."""
         said = [well]
         distributed.broadcast_object_list(said, 0)
         return said[0]

@@ -1,4 +1,4 @@
-"""Which samples a run learned from: a data set may be split anew, and none of them may judge it."""
+"""Which samples a run has seen: after a new split none of them may be used to evaluate it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def learned_samples(config: TrainingConfig, data: Dataset) -> dict[str, NDArray[
 
 
 def write_learned(folder: Path, samples: dict[str, NDArray[np.int64]]) -> None:
-    """Note them in a run folder, a row a sample."""
+    """Write them into a run folder, one row per sample."""
     parts = [pd.DataFrame({"sample": numbers, "split": name}) for name, numbers in samples.items()]
     write_whole(folder / FILE, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
 
@@ -45,7 +45,7 @@ def read_learned(folder: Path) -> dict[str, NDArray[np.int64]] | None:
 
 
 def require_unseen(run: Run, data: Dataset, split: str, numbers: NDArray[np.int64]) -> None:
-    """Raise UserError where samples of a split had another part in the run's training.
+    """Raise UserError if samples of a split belonged to another split in the run's training.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ class Symmetry:
 
     @property
     def name(self) -> str:
-        """Such as "turn 72" or "mirror, turn 180"."""
+        """For example "turn 72" or "mirror, turn 180"."""
         turn = f"turn {self.angle_deg:g}"
         if not self.mirrored:
             return turn

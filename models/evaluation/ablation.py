@@ -1,4 +1,4 @@
-"""How much each set of LED images brings: the same model trained on several recipes.
+"""How much each set of LED images helps: the same model trained on several recipes.
 
 papers/002 section 3.3.4 and table 4.1, on the user's own data. Every recipe gets the same budget
 and its own run folder; what is finished is not done again.
@@ -67,7 +67,7 @@ def ablate(
     fresh: bool = False,
     on_share: Callable[[str, float], None] | None = None,
 ) -> AblationResult:
-    """Train and evaluate models on recipes with one budget; called again, it goes on.
+    """Train and evaluate models on recipes with one budget; called again, it resumes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How good a run is on data it has not seen, beside what needs no training at all."""
+"""Evaluation of a run on unseen data, compared with baselines that need no training."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def evaluate(
     types: CellTypeReader | None = None,
     on_samples: Callable[[int], None] | None = None,
 ) -> dict[str, object]:
-    """Metrics of a run on a split, beside three predictions that need no network.
+    """Metrics of a run on a split, and of three baselines that need no network.
 
     `unstained` is the bright-field image, `mean_colour` the mean colour and `mean_target` the mean
     image of the training targets. Writes `metrics.json`, `samples_SPLIT.csv`,
@@ -164,7 +164,7 @@ def evaluate(
 
 
 def nucleus_judge(data: Dataset, target: str) -> NucleusJudge:
-    """The judge of nuclei that the stained targets of the training split make."""
+    """The nucleus finder with limits from the stained targets of the training split."""
     chosen = data.read_target(target, spread(data.split("train", target), JUDGED_TARGETS))
     return NucleusJudge(chosen.astype(np.uint8), data.pixel_um)
 

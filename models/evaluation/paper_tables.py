@@ -1,4 +1,4 @@
-"""What is compared: recipes that a data set holds, or the thesis's tables by name.
+"""Comparisons: recipes that a data set holds, or the thesis's tables by name.
 
 papers/002: tables 4.1 (recipes), 4.2 (losses), 4.4 (20x target), 4.5 (depth and data) and A.1
 (networks). The models of all but the first read the 44 images of `full-nohe`: their number of
@@ -105,7 +105,7 @@ def paper_table(name: str) -> Comparison:
 
 
 def held_recipes(data: Dataset) -> list[str]:
-    """The recipes of which a data set holds every image, the largest first."""
+    """The recipes that a data set holds completely, the largest first."""
     held = set(data.labels)
     return [name for name, frames in RECIPES.items() if {f.label for f in frames} <= held]
 

@@ -1,4 +1,4 @@
-"""Whether a run is better than what needs no network: one word, and one sentence for people."""
+"""Whether a run is better than the baselines: one word, and one sentence for people."""
 
 from __future__ import annotations
 

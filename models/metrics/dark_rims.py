@@ -1,4 +1,4 @@
-"""What of the unstained image's dark marks a prediction still shows.
+"""How much of the unstained image's dark rims a prediction still shows.
 
 At 20x a dry smear has dark rims about its cells, and dried water leaves rings; under oil, and so in
 the stained image at 100x, they are gone. A good prediction leaves them out (papers/002 section
@@ -18,13 +18,13 @@ CLEARLY = 0.15
 """Darker by this share of white."""
 
 FEWEST_PX = 20
-"""Samples with fewer pixels of marks say nothing."""
+"""Samples with fewer pixels of rims give no value."""
 
 WHITE_PERCENTILE = 95
 
 
 def marks_left(prediction: Images, unstained: Images, target: Images) -> Values:
-    """Share of the marks' darkness that is left, for each sample.
+    """Remaining share of the rims' darkness, for each sample.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Nuclei in predictions beside those in stained images: how well they agree, which are lost or new.
+"""Nuclei in predictions compared with stained images: agreement, lost and invented ones.
 
 What the paper feared most is a network that invents nuclei or takes them away (papers/002 chapter
 5). Nuclei are what the segmentation of stained smears finds, with one limit of chromatin, taken
@@ -22,7 +22,7 @@ from plsctl.process.segmentation.segment import segment, slide_settings
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 PRESENT_SHARE = 0.25
-"""A nucleus of which less than this is covered by nuclei of the other image is not in it."""
+"""A nucleus is missing from the other image if its nuclei cover less than this share of it."""
 
 LOBES_APART = 0.25
 """Gap, in red-cell diameters, that the lobes of one nucleus may have."""
@@ -160,7 +160,7 @@ class NucleusJudge:
         return segment(self._flat(crop), self._settings).nucleus_mask
 
     def compare(self, predictions: Images, targets: Images) -> NucleusScores:
-        """Nuclei of predictions beside those of stained crops, both (n, 3, y, x)."""
+        """Compare nuclei of predictions with those of stained crops, both (n, 3, y, x)."""
         rows = [
             self._compare(self.nuclei(prediction), self.nuclei(target))
             for prediction, target in zip(predictions, targets, strict=True)
@@ -214,7 +214,7 @@ class NucleusJudge:
 
 
 def count_lobes(nucleus: Mask, pixel_um: float) -> int:
-    """Number of lobes of what is set in a mask (y, x), whether they hang together or not."""
+    """Number of lobes in a mask (y, x), connected or not."""
     if not nucleus.any():
         return 0
     padded = np.pad(nucleus.astype(np.uint8), 2)

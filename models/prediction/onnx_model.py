@@ -28,7 +28,7 @@ EXTRAS: dict[Engine, str] = {"onnxruntime": "onnx", "openvino": "openvino"}
 
 
 class ModelCard(Settings):
-    """What an exported model carries beside its weights."""
+    """The metadata of an exported model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

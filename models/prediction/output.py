@@ -49,7 +49,7 @@ def _write_levels(folder: Path, images: Images) -> None:
 
 
 def stained_facts(out: Path) -> Mapping[str, object] | None:
-    """What is noted of the stained image or plate of that name; None where there is nothing yet.
+    """The metadata of the stained image or plate of that name; None if there is none yet.
 
     Raises
     ------

@@ -211,7 +211,7 @@ class _PassStaining:
 
     def _digest(self, name: str) -> str:
         """Of what was noted of a position's images, their checksums among it."""
-        frames = json.dumps(self._reader.facts(name).get("frames"), sort_keys=True)
+        frames = json.dumps(self._reader.position_metadata(name).get("frames"), sort_keys=True)
         return hashlib.sha256(frames.encode()).hexdigest()
 
     def run(self, on_position: Callable[[int, int], None]) -> StainingResult:
@@ -253,7 +253,7 @@ class _PassStaining:
             position.write(index, frame)
         origin = _origin(self._stainer, reader.path, halo, options)
         origin["frames_sha256"] = self._digest(name)
-        position.finish({"position": reader.facts(name)["position"], "stained": origin})
+        position.finish({"position": reader.position_metadata(name)["position"], "stained": origin})
 
 
 def as_frames(stained: Images) -> list[Images]:

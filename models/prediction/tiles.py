@@ -42,7 +42,7 @@ class Halo:
 
 
 class FrameStainer(ABC):
-    """A trained network that stains windows, and what it takes to stain frames with it.
+    """A trained network that stains windows, and the method of staining frames with it.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class FrameStainer(ABC):
     """
 
     channels = 3
-    """Of what it makes: the colours, and perhaps the error to expect."""
+    """Number of output channels: the colours, and perhaps the expected error."""
 
     def __init__(
         self,
@@ -81,12 +81,12 @@ class FrameStainer(ABC):
 
     @property
     def identity(self) -> str:
-        """What decides the result: stained images of another one must not be mixed with it."""
+        """Identity of the network: stained images of another one must not be mixed with its own."""
         return self.weights_sha256
 
     @property
     def notes(self) -> dict[str, object]:
-        """What to write beside the stained image on top of where it comes from."""
+        """Further metadata to write with the stained image."""
         return {}
 
     @property

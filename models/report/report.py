@@ -15,10 +15,10 @@ from plsctl.models.report.scores import run_verdict, score_facts, score_sections
 from plsctl.models.report.stained import is_stained_plate, scan_of, stained_section
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.report.counts import counts_section, left_out_section
-from plsctl.process.report.dataset import dataset_facts, dataset_sections
+from plsctl.process.report.dataset import dataset_key_figures, dataset_sections
 from plsctl.process.report.page import Page, Section
 from plsctl.process.report.provenance import dataset_provenance, provenance, scan_provenance
-from plsctl.process.report.scan import scan_facts, scan_sections, scan_verdict, slide_of
+from plsctl.process.report.scan import scan_key_figures, scan_sections, scan_verdict, slide_of
 
 Kind = Literal["scan", "dataset", "run", "stained"]
 
@@ -78,7 +78,7 @@ def write_report(
     for data in sets:
         _add_dataset(page, data, scans, origins)
     for scan in scans:
-        page.facts += scan_facts(scan)
+        page.key_figures += scan_key_figures(scan)
         page.verdict += scan_verdict(ScanFolder(scan))
         page.sections += scan_sections(scan)
         origins.append(provenance(f"Scan {scan.name}", scan_provenance(scan)))
@@ -103,7 +103,7 @@ def _add_run(page: Page, path: Path, origins: list[str]) -> None:
     run, scores = Run.open(path), read_scores(path)
     if scores is not None:
         page.verdict += run_verdict(scores)
-        page.facts += score_facts(scores)
+        page.key_figures += score_facts(scores)
     page.sections += score_sections(path)
     cells = predicted_cells(run)
     if cells is not None:
@@ -117,7 +117,7 @@ def _add_run(page: Page, path: Path, origins: list[str]) -> None:
 
 
 def _add_dataset(page: Page, data: Dataset, scans: Sequence[Path], origins: list[str]) -> None:
-    page.facts += dataset_facts(data)
+    page.key_figures += dataset_key_figures(data)
     page.sections.append(counts_section(data, _built_from(data, scans)))
     gone = left_out_section(data)
     shown = dataset_sections(data)

@@ -1,4 +1,4 @@
-"""What a training run looks like: its curves, and its predictions beside the targets."""
+"""Report sections on a run: its curves, and its predictions beside the targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run is: one YAML file, or the options of `plsctl train`. Imports no torch."""
+"""Settings of a training run: one YAML file, or the options of `plsctl train`. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run folder says of itself, and what is asked of one, told before torch is loaded."""
+"""Reading and checking a run folder, before torch is loaded."""
 
 from __future__ import annotations
 

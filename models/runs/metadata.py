@@ -1,4 +1,4 @@
-"""What a run learned about its data, and what prediction needs to know. Imports no torch."""
+"""Metadata of a run: its data, and what prediction needs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ComputeFacts(Settings):
 
 
 class RunFacts(Settings):
-    """What a run learned about its data, and what prediction needs to know."""
+    """Metadata of a run: its data, and what prediction needs."""
 
     format: str = FORMAT
     version: int = VERSION

@@ -1,4 +1,4 @@
-"""The models one can train by name, and what their networks are like. Imports no torch."""
+"""The models that can be trained by name, and their networks. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How true predicted errors are, on samples that nothing was learned from."""
+"""Calibration of predicted errors, on unseen samples."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class _Measured:
-    """Predicted errors beside measured ones, (n, y, x), as shares of full scale."""
+    """Predicted and measured errors, (n, y, x), as shares of full scale."""
 
     predicted: FloatArray
     error: FloatArray

@@ -36,7 +36,7 @@ MOST = 3.0
 
 
 class UncertaintyFacts(Settings):
-    """What belongs to the weights: of which network's errors they tell, and the correction."""
+    """Metadata of the weights: the network whose errors they predict, and the correction."""
 
     weights: str
     """Digest of the staining network's weights."""
@@ -48,7 +48,7 @@ class UncertaintyFacts(Settings):
 
 
 class ErrorNetwork:
-    """The network with what it takes to feed it counts, on a device."""
+    """The network with its input scale, on a device."""
 
     def __init__(self, run: Run, device: torch.device) -> None:
         self.device = device

@@ -1,4 +1,4 @@
-"""What a run makes of the samples of a split, and how far off it is, pixel by pixel."""
+"""A run's predictions on the samples of a split, and their error at every pixel."""
 
 from __future__ import annotations
 

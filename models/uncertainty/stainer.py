@@ -1,4 +1,4 @@
-"""A trained run that stains and says, pixel by pixel, how far off it may be."""
+"""A trained run that stains, with the expected error at every pixel."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ class PupilEstimate:
         return PlacedPupil(values, (along[0], along[1]))
 
     def note(self, passed: ComplexArray, change: ComplexArray) -> None:
-        """Take up what one image says.
+        """Accumulate the information of one image.
 
         Parameters
         ----------

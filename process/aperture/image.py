@@ -1,4 +1,4 @@
-"""What a synthetic aperture has seen: the sample's field, and what it predicts under any LED."""
+"""Result of a synthetic aperture: the sample's field, and its prediction under any LED."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def rounded_places(
 
 
 def exit_wave(passed: ComplexArray, grid: ApertureGrid) -> ComplexArray:
-    """Light on the guarded camera field, but for a checkerboard of signs that no image shows.
+    """Light on the guarded camera field, except for a checkerboard of signs that no image shows.
 
     Leaving out the shifts of the centred spectrum costs that checkerboard and saves two copies.
     """

@@ -35,10 +35,10 @@ SUFFIX = "+synthetic"
 
 LARGEST = 2.0
 PHASES = 64
-"""Steps in which the commonest phase is looked for."""
+"""Bins of the histogram in which the commonest phase is found."""
 BATCH = 16
 ROUNDS = 10
-"""For samples; those of a slide begin with what its first one has found about lens and LEDs."""
+"""For samples; those of a slide start from the lens and LEDs found by its first one."""
 
 Starts = tuple[SyntheticAperture, SyntheticAperture, SyntheticAperture]
 Progress = Callable[[int, int], None]
@@ -89,7 +89,7 @@ def add_synthetic_aperture(
         crop_px=data.crop_px,
         margin_px=data.margin_px,
         targets=data.targets,
-        facts=data.attributes.model_dump(mode="json", exclude=_OWN, exclude_unset=True),
+        attributes=data.attributes.model_dump(mode="json", exclude=_OWN, exclude_unset=True),
         dtype=data.dtype,
         overwrite=overwrite,
     ) as writer:
@@ -145,7 +145,7 @@ def _new_frames(optics: SampleOptics) -> list[DatasetFrame]:
 
 
 def _jobs(data: Dataset, optics: SampleOptics) -> list[_Job]:
-    """Consecutive samples of one slide, and what the slide's first sample says of the lens."""
+    """Consecutive samples of one slide, and the lens as its first sample shows it."""
     starts: dict[str, Starts] = {}
     jobs = []
     slides = [str(slide) for slide in data.table["slide"]]

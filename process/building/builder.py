@@ -16,9 +16,14 @@ from plsctl.acquire.files.locations import is_remote
 from plsctl.acquire.files.whole_files import locked
 from plsctl.acquire.words import counted
 from plsctl.process.building.cutting import cut_positions
-from plsctl.process.building.finishing import judge, note_fates, with_labels, with_splits
+from plsctl.process.building.finishing import (
+    check_quality,
+    with_labels,
+    with_splits,
+    write_outcomes,
+)
 from plsctl.process.building.inputs import (
-    check_alike,
+    check_compatible,
     identity,
     open_scan,
     position_jobs,
@@ -41,7 +46,7 @@ from plsctl.process.samples.settings import BuildSettings
 from plsctl.process.workers.local import Workers, local_workers
 
 Progress = Callable[[str, int, int], None]
-"""What is being done, how much of it is done, and how much there is (0: nothing is counted)."""
+"""Progress callback: what is being done, the count done, and the total (0: not counted)."""
 
 
 FINDING = "finding white cells in scans"
@@ -52,11 +57,11 @@ SHARD = 128
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build yielded: samples, positions looked at, and the cells dropped by reason.
+    """Result of a build: samples, positions, and cells dropped by reason.
 
     `resumed` of the positions were taken over from a build that had been stopped. Of the samples
     `excluded` are in no split, for which reason; `slides` says of each slide whether it was
-    accepted (`SlideVerdict.facts`).
+    accepted (`SlideVerdict.as_dict`).
     """
 
     path: Path
@@ -81,13 +86,12 @@ def build_dataset(
     overwrite: bool = False,
     shard: int = SHARD,
     progress: Progress = lambda what, done, total: None,
-    say: Callable[[str], None] = lambda text: None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> BuildResult:
     """Cut the white cells of scans into a data set.
 
-    A build that was killed goes on where it stopped when it is called again, unless settings or
-    scans changed. The data set is the same, byte for byte, however often that happened and
-    however many workers there were.
+    A killed build resumes where it stopped when it is called again, unless settings or scans
+    changed. The data set is the same, byte for byte, for any number of interruptions and workers.
 
     Parameters
     ----------
@@ -106,7 +110,7 @@ def build_dataset(
         Samples to a file of the data set.
     progress
         Called with what is being done, how much of it is done, and how much there is.
-    say
+    notify
         Called with what a user should know.
 
     Raises
@@ -116,13 +120,13 @@ def build_dataset(
     """
     began = time.monotonic()
     settings, split = settings or BuildSettings(), split or SplitSettings()
-    build = _Build(scans, out, settings, split, labels, quality or QualitySettings(), shard, say)
+    build = _Build(scans, out, settings, split, labels, quality or QualitySettings(), shard, notify)
     crew = local_workers(workers) if isinstance(workers, int) else workers
     if build.was_finishing():
         with local_workers(1) as alone:
             build.find_cells(alone, progress)
     if build.is_published():
-        say(f"{out} was whole already; only the last notes were missing.")
+        notify(f"{out} was whole already; only the last notes were missing.")
         return build.conclude(began)
     if not build.is_being_copied():
         refuse_existing(out, overwrite)
@@ -145,18 +149,18 @@ class _Build:
         labels: Path | None,
         quality: QualitySettings,
         shard: int,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         self._folders = [open_scan(path) for path in scans]
         self._readers = [folder.open_pass("unstained") for folder in self._folders]
-        for text in (*check_alike(self._readers), *unfinished_passes(self._folders)):
-            say(text)
+        for text in (*check_compatible(self._readers), *unfinished_passes(self._folders)):
+            notify(text)
         self._out, self._settings, self._split, self._shard = out, settings, split, shard
-        self._labels, self._quality, self.say = labels, quality, say
+        self._labels, self._quality, self.notify = labels, quality, notify
         text = "" if labels is None else str(read_labels(labels).to_csv())
         limits = quality.model_dump_json()
         self._closing = {
-            **split.facts(),
+            **split.as_dict(),
             "labels": text_hash([text]),
             "quality": text_hash([limits]),
         }
@@ -171,7 +175,7 @@ class _Build:
         return (self._whole / FOLDER).is_dir()
 
     def is_published(self) -> bool:
-        """Whether an earlier build was killed after the data set had got its name."""
+        """Whether an earlier build was killed after the data set's rename."""
         if is_remote(self._out) or not self.was_finishing():
             return False
         if sealed_as(self._out, self._identity()) == self._closing:
@@ -197,7 +201,7 @@ class _Build:
         positions: Sequence[CutPosition],
         references: Sequence[FrameReference | None],
     ) -> None:
-        """Add flags, labels and splits; the data set lacks but its name then."""
+        """Add flags, labels and splits; afterwards only the rename is missing."""
         table = writer.table
         if not len(table):
             dropped = ", ".join(
@@ -210,41 +214,41 @@ class _Build:
         slides = [reader.attributes.slide for reader in self._readers]
         by_slide = dict(zip(slides, self._by_scan(positions), strict=True))
         of_slide = dict(zip(slides, references, strict=True))
-        judged = judge(table, by_slide, of_slide, self._quality)
-        table = judged.table
-        writer.add_facts({"quality": judged.facts(self._quality)})
-        for sentence in judged.sentences(self._quality):
-            self.say(sentence)
+        checked = check_quality(table, by_slide, of_slide, self._quality)
+        table = checked.table
+        writer.add_attributes({"quality": checked.attributes(self._quality)})
+        for sentence in checked.sentences(self._quality):
+            self.notify(sentence)
         side = self._settings.crop_px
         if not 48 < side < 80:
-            self.say(
+            self.notify(
                 f"Limits of quality control were found for crops of 64 px: with {side} px look at "
                 "what it leaves out, and set others (docs/quality.md)."
             )
         if self._labels is not None:
-            table = with_labels(table, self._labels, self.say)
+            table = with_labels(table, self._labels, self.notify)
         reach_um = self._readers[0].attributes.pixel_um * (
             self._settings.crop_px + 2 * self._settings.margin_px
         )
-        table = with_splits(table, self._split, reach_um, self.say)
+        table = with_splits(table, self._split, reach_um, self.notify)
         writer.seal(table)
 
     def _identity(self) -> dict[str, str]:
-        """What all samples depend on; the cells must have been found."""
+        """Hashes of everything that the samples depend on; the cells must have been found."""
         return identity(self._folders, self._settings, self._shard)
 
     def run(self, workers: Workers, progress: Progress) -> tuple[DatasetWriter, int]:
-        """Cut what is not cut yet; everything but the name, and the number of positions kept."""
+        """Cut missing positions; returns all but the rename, and the number of positions kept."""
         self.find_cells(workers, progress)
         state = BuildProgress(self.part, self._identity())
         try:
             if state.changed:
-                self.say(f"{' and '.join(state.changed)} changed since the build that was stopped: "
-                    "it starts over.")  # fmt: skip
+                changed = " and ".join(state.changed)
+                self.notify(f"{changed} changed since the build that was stopped: it starts over.")
             resumed = len(state.finished)
             if resumed:
                 were = "was" if resumed == 1 else "were"
-                self.say(f"{counted(resumed, 'position')} {were} finished before, and kept.")
+                self.notify(f"{counted(resumed, 'position')} {were} finished before, and kept.")
             highres = "100x" in self._targets
             scales, references = prepare(self._folders, workers, state, highres, progress)
             jobs = [
@@ -281,7 +285,7 @@ class _Build:
             crop_px=self._settings.crop_px,
             margin_px=self._settings.margin_px,
             targets=self._targets,
-            facts={
+            attributes={
                 "slides": sorted({reader.attributes.slide for reader in self._readers}),
                 "black_level": attributes.black_level * 255.0 / attributes.full_scale,  # 8 bits
                 "full_scale": 255,
@@ -294,16 +298,18 @@ class _Build:
         )
 
     def conclude(self, began: float, resumed: int = 0) -> BuildResult:
-        """Note in every scan what became of its cells, and clear away what a resume needed."""
+        """Write the outcome of each cell into its scan, and delete the files for a resume."""
         base = self._whole
         positions = recalled(base)
         table = read_table(base)
         parts = self._by_scan(positions)
         for folder, reader, part in zip(self._folders, self._readers, parts, strict=True):
             try:
-                note_fates(folder, reader.attributes.slide, table, part)
+                write_outcomes(folder, reader.attributes.slide, table, part)
             except (OSError, UserError) as error:  # scans may be for reading only
-                self.say(f"What became of the cells of {folder.path} is not noted there: {error}")
+                self.notify(
+                    f"What became of the cells of {folder.path} is not noted there: {error}"
+                )
         attributes = json.loads((base / "zarr.json").read_text(encoding="utf-8"))["attributes"]
         forget(base, all_of_it=base == self.part)
         return BuildResult(
@@ -326,5 +332,7 @@ class _Build:
 
 def _dropped(positions: Sequence[CutPosition]) -> dict[str, int]:
     """How many cells were dropped for each reason."""
-    found = Counter(fate for done in positions for fate in done.fates.values() if fate != "sample")
+    found = Counter(
+        fate for done in positions for fate in done.outcomes.values() if fate != "sample"
+    )
     return dict(sorted(found.items()))

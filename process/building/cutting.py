@@ -1,4 +1,4 @@
-"""The positions of a build cut by its workers, and handed to the data set in their order."""
+"""Workers cut the positions of a build; the data set gets them in a fixed order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cut_positions(
     writer: DatasetWriter,
     progress: Callable[[str, int, int], None],
 ) -> None:
-    """Cut what is not cut yet, as workers take it.
+    """Cut the missing positions as workers become free.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The end of a build: quality control, labels and splits, and what became of the cells."""
+"""The end of a build: quality control, labels, splits, and the outcome of each cell."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from plsctl.process.dataset.labels import join_labels, read_labels
 from plsctl.process.dataset.splits import SplitSettings
 from plsctl.process.quality.flags import QualitySettings, flag_samples
 from plsctl.process.quality.frames import FrameReference
-from plsctl.process.quality.slides import SlideVerdict, exclude_rejected, judge_slides
+from plsctl.process.quality.slides import SlideVerdict, exclude_rejected, slide_verdicts
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Judged:
+class QualityResult:
     """A table with its flags, and the verdict on each of its slides."""
 
     table: pd.DataFrame
     slides: tuple[SlideVerdict, ...]
 
-    def facts(self, settings: QualitySettings) -> dict[str, object]:
-        """What a data set's attributes say of its quality control."""
+    def attributes(self, settings: QualitySettings) -> dict[str, object]:
+        """The entry on quality control in a data set's attributes."""
         return {
             "settings": settings.model_dump(mode="json"),
-            "slides": [verdict.facts() for verdict in self.slides],
+            "slides": [verdict.as_dict() for verdict in self.slides],
         }
 
     def sentences(self, settings: QualitySettings) -> list[str]:
-        """What a user should know of rejected slides and excluded samples."""
+        """Messages about rejected slides and excluded samples."""
         fate = "used all the same" if settings.keep_rejected_slides else "left out"
         said = [
             f"Slide {verdict.slide} is rejected, with {counted(verdict.samples, 'sample')} {fate}: "
@@ -54,46 +54,46 @@ class Judged:
         return said
 
 
-def judge(
+def check_quality(
     table: pd.DataFrame,
     positions: Mapping[str, Sequence[CutPosition]],
     references: Mapping[str, FrameReference | None],
     settings: QualitySettings,
-) -> Judged:
-    """Flag the samples of a build and judge its slides.
+) -> QualityResult:
+    """Flag the samples of a build and accept or reject its slides.
 
     Parameters
     ----------
     table
         Rows of all samples.
     positions
-        What was cut of each slide.
+        The positions cut of each slide.
     references
-        What was found of each slide's frames.
+        The reference for each slide's frames.
     """
     dropped = {
-        slide: Counter(fate for done in cut for fate in done.fates.values() if fate != "sample")
+        slide: Counter(fate for done in cut for fate in done.outcomes.values() if fate != "sample")
         for slide, cut in positions.items()
     }
     doubts = {
         slide: found.doubts if found is not None else () for slide, found in references.items()
     }
     flagged = flag_samples(table, settings)
-    verdicts = judge_slides(flagged, dropped, doubts, settings)
-    return Judged(exclude_rejected(flagged, verdicts, settings), tuple(verdicts))
+    verdicts = slide_verdicts(flagged, dropped, doubts, settings)
+    return QualityResult(exclude_rejected(flagged, verdicts, settings), tuple(verdicts))
 
 
-def with_labels(table: pd.DataFrame, labels: Path, say: Say) -> pd.DataFrame:
-    """The table with a user's labels; says how many samples have one."""
+def with_labels(table: pd.DataFrame, labels: Path, notify: Notify) -> pd.DataFrame:
+    """The table with a user's labels; reports how many samples have one."""
     labelled = join_labels(table, read_labels(labels), labels)
-    say(labelled.sentence)
+    notify(labelled.sentence)
     return labelled.table
 
 
 def with_splits(
-    table: pd.DataFrame, split: SplitSettings, reach_um: float, say: Say
+    table: pd.DataFrame, split: SplitSettings, reach_um: float, notify: Notify
 ) -> pd.DataFrame:
-    """The table with the split of each sample; says how many are in none.
+    """The table with the split of each sample; reports how many are in none.
 
     Parameters
     ----------
@@ -104,25 +104,25 @@ def with_splits(
     left_out = int((divided["split"] == "").sum())
     if left_out:
         are = "is" if left_out == 1 else "are"
-        say(f"{counted(left_out, 'sample')} {are} in no split: crops of another split overlap.")
+        notify(f"{counted(left_out, 'sample')} {are} in no split: crops of another split overlap.")
     return divided
 
 
-def note_fates(
+def write_outcomes(
     folder: ScanFolder,
     slide: str,
     table: pd.DataFrame,
     positions: Sequence[CutPosition],
 ) -> None:
-    """Write into `cells.csv` what became of each cell, and where and how well it was matched.
+    """Write into `cells.csv` the outcome of each cell, and where and how well it was matched.
 
     What the cell finder wrote stays as it is: passes and other builds rely on it.
     """
-    fates: Mapping[int, str] = {
-        cell: fate for done in positions for cell, fate in done.fates.items()
+    outcomes: Mapping[int, str] = {
+        cell: fate for done in positions for cell, fate in done.outcomes.items()
     }
     cells = read_cells(folder)
-    cells["fate"] = [fates.get(int(cell), "") for cell in cells["cell"]]
+    cells["fate"] = [outcomes.get(int(cell), "") for cell in cells["cell"]]
     mine = table[table["slide"] == slide].set_index("cell")
     for name in ("x_um", "y_um"):
         cells[f"matched_{name}"] = cells["cell"].map(mine[name])

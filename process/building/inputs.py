@@ -1,4 +1,4 @@
-"""What a data set is built from: scans checked against each other, their cells, their identity."""
+"""Inputs of a data set: scans checked against each other, their cells, their hashes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def open_scan(path: Path) -> ScanFolder:
 
 
 def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:
-    """A sentence for each pass that was stopped: its cells are not all of the slide's."""
+    """A sentence for each unfinished pass: some cells of the slide are missing."""
     return [
         f"The pass {name} of {folder.path.name} is not finished; "
         f"what is used of it: {counted(len(reader.names), 'position')}."
@@ -58,8 +58,8 @@ def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:
     ]
 
 
-def check_alike(readers: Sequence[PassReader]) -> list[str]:
-    """One data set holds one recipe from one camera and LED array; others would not compare.
+def check_compatible(readers: Sequence[PassReader]) -> list[str]:
+    """Check that all scans have one recipe, camera and LED array, so that their pixels compare.
 
     Returns
     -------
@@ -134,14 +134,14 @@ def position_jobs(
 
 
 def _cells(folder: ScanFolder) -> pd.DataFrame:
-    """The columns that cutting needs: not what an earlier build noted in `cells.csv`."""
+    """The columns that cutting needs, without those that an earlier build wrote to `cells.csv`."""
     return read_cells(folder)[[*NUMBERS, "position"]]
 
 
 def identity(
     folders: Sequence[ScanFolder], settings: BuildSettings, layout: object
 ) -> dict[str, str]:
-    """All that the samples depend on, a hash for each kind; the kinds are words for a message.
+    """Hashes of everything that the samples depend on, by kind; the kinds are words for a message.
 
     Pixels come in by the checksums that a scan keeps of its frames.
     """
@@ -168,7 +168,7 @@ def _scan_texts(folder: ScanFolder) -> Iterable[str]:
         reader = folder.open_pass(name)
         yield reader.attributes.model_dump_json(exclude={"finished"})
         for position in reader.names:
-            yield json.dumps([position, reader.facts(position)])
+            yield json.dumps([position, reader.position_metadata(position)])
 
 
 def text_hash(texts: Iterable[str]) -> str:

@@ -22,29 +22,29 @@ SUFFIX = ".samples"
 
 @dataclass(frozen=True)
 class CutPosition:
-    """What the journal keeps of a position: its rows, one per sample, and its cells' fates."""
+    """What the journal keeps of a position: its rows, one per sample, and its cells' outcomes."""
 
     rows: pd.DataFrame
-    fates: dict[int, str]
+    outcomes: dict[int, str]
 
 
 @dataclass(frozen=True)
 class FileJob:
-    """A position to cut, and the file that its samples shall be in."""
+    """A position to cut, and the file for its samples."""
 
     job: PositionJob
     file: Path
 
 
 def cut_into_file(wanted: FileJob) -> Path:
-    """Cut a position and write its samples; the file, which has not got its name yet."""
+    """Cut a position and write its samples; returns the file, which is renamed later."""
     partial = unfinished(wanted.file)
     write_samples(partial, cut_position(wanted.job))
     return partial
 
 
 def unfinished(file: Path) -> Path:
-    """Where this process writes what shall be in a file; no other one writes there."""
+    """The temporary file of this process for a file; no other process writes it."""
     return file.with_suffix(f".{os.getpid()}.part")
 
 
@@ -64,7 +64,7 @@ def write_samples(path: Path, samples: PositionSamples) -> None:
 
 
 def read_samples(path: Path) -> PositionSamples:
-    """What `write_samples` wrote.
+    """Read what `write_samples` wrote.
 
     Raises
     ------
@@ -84,22 +84,22 @@ def read_samples(path: Path) -> PositionSamples:
             hint=f"Delete {path.parents[2]} and run the same command again.",
         ) from None
     found = position_of(text)
-    return PositionSamples(stacks, targets, found.rows, found.fates)
+    return PositionSamples(stacks, targets, found.rows, found.outcomes)
 
 
 def samples_text(samples: PositionSamples) -> str:
     """All but the images, as JSON; `position_of` reads it."""
     rows = samples.rows.to_dict(orient="records")
-    facts = {
+    fields = {
         "rows": rows,
-        "fates": list(samples.fates.items()),
+        "fates": list(samples.outcomes.items()),
         "targets": list(samples.targets),
     }
-    return json.dumps(facts, default=_plain)
+    return json.dumps(fields, default=_plain)
 
 
 def position_of(text: str) -> CutPosition:
-    """Rows and fates of a position from `samples_text`."""
+    """Rows and outcomes of a position from `samples_text`."""
     found = json.loads(text)
     return CutPosition(pd.DataFrame(found["rows"]), {int(c): fate for c, fate in found["fates"]})
 

@@ -1,4 +1,4 @@
-"""What cutting a position takes of its whole slide, measured before the first one is cut."""
+"""Measurements on the whole slide that cutting a position needs, made before the first cut."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def prepare(
     highres: bool,
     progress: Callable[[str, int, int], None],
 ) -> tuple[Scales, References]:
-    """The scale of each scan's 100x pass, and how the frames of its unstained pass hang together.
+    """The scale of each scan's 100x pass, and the reference for its unstained frames.
 
     Parameters
     ----------
     state
-        Keeps the scales for a build that goes on.
+        Keeps the scales for a resumed build.
     highres
         Whether samples have 100x targets; there are no scales else.
     progress
@@ -72,7 +72,7 @@ def prepare(
         state.note_prepared([asdict(scale) for scale in scales])
     if not highres:
         return [None] * len(folders), references
-    return [HighresScale(**facts) for facts in state.prepared], references  # type: ignore[attr-defined]
+    return [HighresScale(**fields) for fields in state.prepared], references  # type: ignore[attr-defined]
 
 
 def _prepared(job: Path | ScaleField) -> Any:

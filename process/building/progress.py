@@ -1,4 +1,4 @@
-"""How far a build has come, on disk: a build that was killed goes on where it stopped.
+"""The progress of a build on disk, so that a killed build resumes where it stopped.
 
 Beside the arrays, `X.zarr.part/.build` holds
 
@@ -38,7 +38,7 @@ FOLDER = ".build"
 
 
 class BuildProgress:
-    """The state of one build in its `.part` folder, which it makes or goes on with.
+    """The state of one build in its `.part` folder, new or continued.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class BuildProgress:
         self._positions.mkdir(parents=True, exist_ok=True)
         events = list(read_journal(self._folder / "journal.jsonl"))
         self.changed = _changed(events, identity) if events else ()
-        """What differs from the build that was stopped here; it then starts over."""
+        """What differs from the stopped build; if anything does, the build starts over."""
         if self.changed or not events:
             _empty(part, but=FOLDER)
             _empty(self._folder, but=".lock")
@@ -65,7 +65,7 @@ class BuildProgress:
             self._journal.append("begun", identity=dict(identity))
             self._journal.sync()
         self.prepared: object | None = None
-        """What `note_prepared` was given."""
+        """The values given to `note_prepared`."""
         self.done: list[CutPosition] = []
         """Positions handed to the data set, in order."""
         self.written = 0
@@ -91,10 +91,10 @@ class BuildProgress:
         """Positions that need not be cut again."""
         return set(range(len(self.done))) | self.kept
 
-    def note_prepared(self, facts: object) -> None:
-        """Keep what was measured before the first position; it must be fit for JSON."""
-        self.prepared = facts
-        self._journal.append("prepared", facts=facts)
+    def note_prepared(self, values: object) -> None:
+        """Keep what was measured before the first position, as JSON."""
+        self.prepared = values
+        self._journal.append("prepared", facts=values)
         self._journal.sync()
 
     def keep(self, number: int, samples: PositionSamples) -> None:
@@ -131,7 +131,7 @@ class BuildProgress:
         self._forget_written()
 
     def go_on(self, writer: DatasetWriter) -> None:
-        """Hand the writer once more what an earlier one held in memory when it was killed."""
+        """Give the writer again the samples that a killed one held in memory."""
         first = 0
         for number, done in enumerate(self.done):
             missing = min(max(0, self.written - first), len(done.rows))
@@ -162,9 +162,9 @@ class BuildProgress:
                 left -= len(rows[-1])
         return rows
 
-    def note_sealed(self, facts: Mapping[str, object]) -> None:
-        """Say that nothing but the name is missing, and how the samples were divided."""
-        self._journal.append("sealed", facts=dict(facts))
+    def note_sealed(self, values: Mapping[str, object]) -> None:
+        """Note that only the rename is missing, and how the samples were divided."""
+        self._journal.append("sealed", facts=dict(values))
         self._journal.sync()
 
     def close(self) -> None:
@@ -177,12 +177,12 @@ class BuildProgress:
 
 
 def sealed_as(data: Path, identity: Mapping[str, str]) -> Mapping[str, object] | None:
-    """What `note_sealed` was told of a whole data set whose build was killed at the very end."""
+    """The values of `note_sealed`, of a whole data set whose build was killed at the very end."""
     events = list(read_journal(data / FOLDER / "journal.jsonl"))
     if not events or _changed(events, identity) or events[-1]["event"] != "sealed":
         return None
-    facts: Mapping[str, object] = events[-1]["facts"]
-    return facts
+    values: Mapping[str, object] = events[-1]["facts"]
+    return values
 
 
 def recalled(data: Path) -> list[CutPosition]:

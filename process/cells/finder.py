@@ -1,4 +1,4 @@
-"""White cells of a scan: where they are on the slide, each of them once."""
+"""White cells of a scan: their places on the slide, each cell once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MARGIN_PX = 5
 """Room for the fine alignment, beyond the crop (papers/002 section 3.1.3)."""
 
 FIELDS_FOR_STAIN = 8
-"""So many fields, spread over the slide, say how strongly it is stained."""
+"""Number of fields, spread over the slide, from which the strength of the stain is measured."""
 
 FAINT = 0.45
 """Smudge cells: nuclei whose chromatin stands out less than this share of what is usual."""
@@ -76,7 +76,7 @@ def find_cells(folder: ScanFolder, settings: SegmentationSettings) -> pd.DataFra
 
 
 def _without_smudges(table: pd.DataFrame, limit: float | None) -> pd.DataFrame:
-    """Leave out finds whose chromatin hardly passes the limit though that of the others does."""
+    """Leave out cells whose chromatin hardly passes the limit while that of others clearly does."""
     if limit is None or len(table) < 10:
         return table
     usual = float(table["strength"].median()) - limit
@@ -109,7 +109,7 @@ def _position_rows(
 
 
 def _once(table: pd.DataFrame) -> pd.DataFrame:
-    """Of finds in the same place the one farthest from its image's border."""
+    """Of several finds of one cell, keep the one farthest from its image's border."""
     ordered = table.sort_values("border_px", ascending=False, kind="stable")
     places = ordered[["x_um", "y_um"]].to_numpy(dtype=float)
     kept: list[int] = []

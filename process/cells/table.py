@@ -24,10 +24,10 @@ COLUMNS = (
     "area_px",
     "strength",
 )
-"""What the cell finder writes; builds add what became of each cell."""
+"""Columns that the cell finder writes; builds add the outcome of each cell."""
 
 NUMBERS = ("cell", "x_um", "y_um", "pixel_x", "pixel_y", "width_px", "height_px", "area_px")
-"""What must be there beside the position, also in a table that was made by hand."""
+"""Columns required besides the position, also in a table made by hand."""
 
 
 def write_cells(folder: ScanFolder, table: pd.DataFrame, decimals: int = 3) -> None:

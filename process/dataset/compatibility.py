@@ -1,4 +1,4 @@
-"""Whether images of two scans or data sets may stand in one: the same scale, camera and LEDs."""
+"""Whether images of two scans or data sets fit into one: same scale, camera and LEDs."""
 
 from __future__ import annotations
 

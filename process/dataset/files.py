@@ -1,4 +1,4 @@
-"""Files of a data set as a whole: its unfinished folder, giving it its name, its rows as text.
+"""Files of a data set as a whole: its unfinished folder, the final rename, its rows as text.
 
 What stands under a data set's name is whole. A local one is written beside its place as
 `X.zarr.part` and renamed; one in an object store, where nothing can be renamed, is written into
@@ -20,18 +20,18 @@ from plsctl.process.dataset.format import TABLE_NAME, TEXT_COLUMNS, is_dataset, 
 
 NOT_YET = "what is being written has not got its name"
 BEGINS_ANEW = "it begins anew"
-"""For who reads of a full disk."""
+"""Hint in the error about a full disk."""
 
 
 def unfinished_folder(path: Path) -> Path:
-    """Where a data set is written before it has its name; always on this machine."""
+    """The folder in which a data set is written before its rename; always on this machine."""
     if is_remote(path):
         return Path.cwd() / f"{path.name}.part"
     return path.with_name(path.name + ".part")
 
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
-    """UserError if the name is taken; with `overwrite`, if by anything but a data set."""
+    """UserError if the name is taken; with `overwrite`, only if it is no data set."""
     refuse_readonly(path)
     if not (path / "zarr.json").exists() and (is_remote(path) or not path.exists()):
         return
@@ -48,7 +48,7 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
 
 
 def publish(part: Path, path: Path) -> None:
-    """Give a whole data set its name; one of that name is replaced."""
+    """Rename a whole data set to its final name; an older one of that name is replaced."""
     # Killed writers leave the locks of their files.
     for lock in part.rglob("*.__lock"):
         lock.unlink()
@@ -72,7 +72,7 @@ def publish(part: Path, path: Path) -> None:
 
 
 def _copy_to_store(part: Path, path: Path) -> None:
-    """Copy every file but hidden folders' into an object store; nothing looks whole before all is.
+    """Copy all files except hidden folders into an object store; it looks whole only at the end.
 
     A data set without `zarr.json` is none: that is deleted first and written last. What was
     copied is deleted here, unless somebody keeps notes beside it.

@@ -1,4 +1,4 @@
-"""How a data set lies on disk: array layout, attributes and what makes a folder one."""
+"""The format of a data set on disk: array layout, attributes, and how a folder is recognised."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def is_dataset(folder: Path) -> bool:
 
 
 def replaced_folder(folder: Path) -> Path:
-    """Where a data set stands while another one takes its name."""
+    """The folder of a data set while another one takes its name."""
     return folder.with_name(folder.name + ".replaced")
 
 

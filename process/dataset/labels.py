@@ -18,10 +18,10 @@ KEYS = ("sample", "slide", "position", "cell")
 
 PLACE = ("x_um", "y_um")
 SAME_PLACE_UM = 5.0
-"""A label given by its place belongs to the nearest sample of the slide within this distance."""
+"""A label given by its place goes to the nearest sample of the slide within this distance."""
 
 FREE = ("type", "patient", "stain", "flags")
-"""Columns of a data set that labels may fill; its other own columns say how it was made."""
+"""Columns of a data set that labels may fill; its other columns record how it was made."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Labelled:
 
     @property
     def sentence(self) -> str:
-        """What a user should know of it."""
+        """The message for the user."""
         have = "has a label" if self.matched == 1 else "have labels"
         text = f"{self.matched} of {counted(len(self.table), 'sample')} {have}"
         if not self.unused:

@@ -1,4 +1,4 @@
-"""Data sets put together, after checking that they fit."""
+"""Merging data sets, after checking that they are compatible."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def merge_datasets(
     divide: Divide | None = None,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
-    say: Callable[[str], None] = lambda text: None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
     """Write the samples of several data sets into one, in the order in which they are named.
 
@@ -45,7 +45,7 @@ def merge_datasets(
         The images to take over; None takes all, and then the data sets must hold the same.
     divide
         Gives every sample of the table its split; None keeps those the samples have.
-    say
+    notify
         Called with what a user should know, such as exposures that differ.
 
     Raises
@@ -64,7 +64,7 @@ def merge_datasets(
         _check_fit(first, taken[0], data, how)
     table = _joined_table(sets)
     for text in exposures_that_differ(taken[0], taken[1:]):
-        say(text)
+        notify(text)
     with DatasetWriter(
         out,
         frames[0],
@@ -73,8 +73,8 @@ def merge_datasets(
         crop_px=first.crop_px,
         margin_px=first.margin_px,
         targets=first.targets,
-        facts={
-            **_shared_facts(first),
+        attributes={
+            **_shared_attributes(first),
             "slides": sorted({str(slide) for slide in table["slide"]}),
             "quality": {"slides": [verdict for data in sets for verdict in data.verdicts]},
             "sources": [
@@ -94,18 +94,18 @@ def merge_datasets(
         if divide is not None:
             joined = joined.assign(split=divide(joined))
         elif {"split", "slide", "x_um", "y_um"} <= set(joined.columns):
-            joined = _parted(joined, first.reach_um, say)
+            joined = _parted(joined, first.reach_um, notify)
         writer.seal(joined)
     return Dataset.open(writer.publish())
 
 
-def _parted(table: pd.DataFrame, reach_um: float, say: Callable[[str], None]) -> pd.DataFrame:
-    """Splits as they were, but for crops that show what a crop of another split shows too."""
+def _parted(table: pd.DataFrame, reach_um: float, notify: Callable[[str], None]) -> pd.DataFrame:
+    """The splits as they were, except for crops that overlap a crop of another split."""
     split = part_overlaps(table, reach_um)
     count = int((split != table["split"].fillna("")).sum())
     if count:
         are = "is" if count == 1 else "are"
-        say(
+        notify(
             f"{counted(count, 'sample')} {are} in no split any more: crops of another split "
             "overlap."
         )
@@ -198,7 +198,7 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
 
 
 def _sources(data: Dataset, images: Sequence[int]) -> list[object]:
-    """What is noted of a data set that was merged, or of those that it was merged from."""
+    """The attributes of a merged data set about its parts."""
     known = data.attributes.sources
     if known is not None:
         return [source | {"light": _some(source["light"], images)} for source in known]
@@ -214,10 +214,10 @@ def _sources(data: Dataset, images: Sequence[int]) -> list[object]:
 
 
 def _some(lights: Sequence[object], images: Sequence[int]) -> list[object]:
-    """Of those images; None for such as were added since (`plsctl synthetic-aperture`)."""
+    """Of those images; None for images that were added later (`plsctl synthetic-aperture`)."""
     return [lights[index] if index < len(lights) else None for index in images]
 
 
-def _shared_facts(data: Dataset) -> dict[str, object]:
+def _shared_attributes(data: Dataset) -> dict[str, object]:
     names = {"black_level", "full_scale", "camera_rotation_deg"}
     return data.attributes.model_dump(mode="json", include=names, exclude_unset=True)

@@ -61,7 +61,7 @@ class Dataset:
 
     @property
     def reach_um(self) -> float:
-        """Samples nearer than this on the slide, in x and in y, show the same piece of it."""
+        """Samples nearer than this on the slide, in x and in y, overlap."""
         return (self.crop_px + 2 * self.margin_px) * self.pixel_um
 
     @property
@@ -177,8 +177,8 @@ class Dataset:
     def split(self, name: str, target: str | None = None) -> NDArray[np.int64]:
         """Sample numbers of "train", "validation" or "test", in order.
 
-        Samples that quality control has excluded, unless a review took them back, and such as a
-        review has dropped are left out. With `target`, only those that have it.
+        Left out are samples that quality control excluded, unless a review took them back, and
+        samples that a review dropped. With `target`, samples without it are left out too.
 
         Raises
         ------
@@ -213,7 +213,7 @@ class Dataset:
 
     @property
     def verdicts(self) -> list[dict[str, Any]]:
-        """What quality control said of each slide: `slide`, `accepted`, `reasons` and more."""
+        """The verdict of quality control on each slide: `slide`, `accepted`, `reasons` and more."""
         return list((self.attributes.quality or {}).get("slides", ()))
 
     @property

@@ -1,4 +1,4 @@
-"""What a data set says of itself, typed: its attributes, and the images of its stacks."""
+"""Typed metadata of a data set: its attributes, and the images of its stacks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from plsctl.acquire.store.records import FrameRecord
 
 
 class DatasetFrame(BaseModel):
-    """One image of a stack; but for its label, data sets from elsewhere may say nothing of it.
+    """One image of a stack; data sets from elsewhere may give its label only.
 
     Numbers may stand as text. Writing it gives back only what was said.
     """
@@ -75,7 +75,7 @@ FrameLike = FrameRecord | DatasetFrame | Mapping[str, object]
 
 
 class DatasetAttributes(BaseModel):
-    """What holds for all samples of a data set."""
+    """Attributes of all samples of a data set."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -93,7 +93,7 @@ class DatasetAttributes(BaseModel):
     slides: tuple[str, ...] = ()
     black_level: float | None = None
     full_scale: int | None = None
-    """In the counts of the stacks, as the black level is; 255 where a data set does not say it."""
+    """In counts of the stacks, as the black level; 255 where a data set does not give it."""
     camera_rotation_deg: float = 0.0
     highres_scales: tuple[dict[str, float], ...] = ()
     """Of each scan with a 100x pass: `HighresScale`."""

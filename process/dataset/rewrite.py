@@ -1,4 +1,4 @@
-"""Other splits and other columns for a data set, without copying its images."""
+"""New splits or columns for a data set, without copying its images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Divide = Callable[[pd.DataFrame], "pd.Series[str]"]
 
 
 def redivide(data: Dataset, divide: Divide, out: Path | str | None = None) -> Dataset:
-    """Give the samples of a data set other splits, or other columns, without copying images.
+    """Give the samples of a data set new splits or columns, without copying images.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Train, validation and test: whole fields of view on one side each."""
+"""Train, validation and test: each field of view is on one side only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SplitSettings:
     seed: int = 0
     train_share: float = 1.0
 
-    def facts(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """The settings as JSON gives them back."""
         return asdict(self) | {"ratios": None if self.ratios is None else list(self.ratios)}
 

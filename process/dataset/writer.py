@@ -60,7 +60,7 @@ class DatasetWriter:
         Surroundings of the crop that the stacks have on every side, and the targets have not.
     targets
         Names of the targets, "20x" and "100x".
-    facts
+    attributes
         Further entries of the attributes (slides, black_level, full_scale, ...).
     overwrite
         Replace a finished data set of the same name, at the end and not before.
@@ -84,7 +84,7 @@ class DatasetWriter:
         crop_px: int = CROP_PX,
         margin_px: int = 0,
         targets: Sequence[str] = ("20x",),
-        facts: Mapping[str, object] | None = None,
+        attributes: Mapping[str, object] | None = None,
         dtype: str = "uint8",
         shard: int = 128,
         compression: Compression = "lz4",
@@ -109,7 +109,7 @@ class DatasetWriter:
             "pixel_um": pixel_um,
             "crop_px": crop_px,
             "margin_px": margin_px,
-            **(facts or {}),
+            **(attributes or {}),
         }
         self._dtype = np.dtype(dtype)
         self._again = BEGINS_ANEW if kept is None else RESUMES
@@ -219,14 +219,14 @@ class DatasetWriter:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Let a disk that takes no more be the user's to mend; tensorstore calls it a value."""
+        """Turn a full disk into a `UserError`; tensorstore raises a ValueError for it."""
         try:
             yield
         except (ValueError, OSError) as error:
             raise disk_error(error, self._part, NOT_YET, self._again) from None
 
     def finish(self, splits: pd.Series[str] | None = None) -> Path:
-        """Write what is left, the table and the attributes, and give the folder its name.
+        """Write the last samples, the table and the attributes, and rename the folder.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ class DatasetWriter:
         return self.publish()
 
     def seal(self, table: pd.DataFrame) -> None:
-        """Write what is left, the table and the attributes; only the name is missing then.
+        """Write the last samples, the table and the attributes; then only the rename is missing.
 
         Parameters
         ----------
@@ -268,9 +268,9 @@ class DatasetWriter:
         text = json.dumps(group, indent=1)
         write_whole(self._part / "zarr.json", text, NOT_YET, self._again)
 
-    def add_facts(self, facts: Mapping[str, object]) -> None:
-        """Put further entries into the attributes, before the data set is sealed."""
-        self._attributes |= facts
+    def add_attributes(self, attributes: Mapping[str, object]) -> None:
+        """Add entries to the attributes, before the data set is sealed."""
+        self._attributes |= attributes
 
     def publish(self) -> Path:
         """Give the sealed data set its name."""

@@ -1,4 +1,4 @@
-"""How sharp an image is: for the search for focus, and by its own content."""
+"""How sharp an image is: measures for the focus search, and for an image on its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ The fine band ends where an objective of NA 0.4 does with pixels of 0.29 um."""
 EDGE_PX = 4
 
 
-class GradientFocusJudge:
+class GradientFocusMeasure:
     """Brenner's gradient of the green channel, relative to the image's mean.
 
     Right for images in which detail is brightest in focus: dark field, and bright field of

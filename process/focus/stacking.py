@@ -125,7 +125,7 @@ def depth_map(frames: Sequence[Image], settings: FocusStackSettings) -> NDArray[
 
 
 def _fill(depth: NDArray[np.uint8], unsure: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Planes of the nearest pixels that are sure, where others are not."""
+    """Fill uncertain pixels with the plane of the nearest certain one."""
     if not unsure.any() or unsure.all():
         return depth
     labels = cv2.distanceTransformWithLabels(

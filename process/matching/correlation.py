@@ -65,7 +65,7 @@ def edge_image(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def search_margin_px(shape: tuple[int, ...]) -> int:
-    """How much the search template leaves out at each side of an image of that shape (y, x)."""
+    """Margin of the search template at each side of an image of that shape (y, x)."""
     return min(MARGIN_PX, round(MARGIN_SHARE * min(shape[:2])))
 
 

@@ -1,4 +1,4 @@
-"""Where one whole image lies in another, with scale and rotation: the work of `plsctl match`.
+"""Where one whole image lies in another, with scale and rotation (`plsctl match`).
 
 First roughly, at all shifts and several angles; then every tile of one image is found in the other,
 and one similarity goes through all tiles.
@@ -124,9 +124,9 @@ def place_highres(
     angles_deg: Sequence[float] = ANGLES_DEG,
     reach_px: float | None = None,
 ) -> Placed:
-    """As `locate_by_log`, with what tells how exact it is.
+    """As `locate_by_log`, with measures of its accuracy.
 
-    Where it is known how far B may be turned, and how far (pixels of A) its middle may lie from
+    If it is known how far B may be turned, and how far (pixels of A) its middle may lie from
     that of A, the search takes less time.
     """
     _check_sizes(a, b, ratio)

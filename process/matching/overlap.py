@@ -20,10 +20,10 @@ from plsctl.acquire.arrays import FloatArray
 from plsctl.process.matching.correlation import best_place
 
 ANGLES_DEG = tuple(0.5 * step for step in range(-6, 7))
-"""Angles that are tried: a slide that a hand puts back is turned by less."""
+"""Angles that are tried: a slide put back by hand is turned by less."""
 
 LEAST_OVERLAP = 0.15
-"""Share of the smaller image that must overlap; less looks alike by chance."""
+"""Least overlap, as a share of the smaller image; less matches by chance."""
 
 
 LEAST_SCORE = 0.25

@@ -60,7 +60,7 @@ class CoarseRegistrar:
         pixel_um: float,
         camera_rotation_deg: float,
     ) -> SlideTransform | None:
-        """Roughly where the slide lies, from one field; None where it cannot be told.
+        """Roughly where the slide lies, from one field; None if it is not found.
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 FEW = 8
-"""With fewer samples than this a slide does not say what is usual on it; all slides together do."""
+"""A slide with fewer samples than this uses the median of all slides."""
 
 Marks = NDArray[np.bool_]
 Relation = Literal["above", "below", "risen", "fallen", "share_above", "share_below"]

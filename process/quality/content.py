@@ -1,4 +1,4 @@
-"""What input and target of a sample show of one another, and what only one of them shows.
+"""What both input and target of a sample show, and what only one of them shows.
 
 A stained crop is the unstained one times what the stain lets through: rims and halos are the same
 in both. The difference of their absorbances is therefore the stain alone, 0 on glass, and what
@@ -16,7 +16,7 @@ from plsctl.acquire.arrays import FloatArray, Image, Mask
 
 BACKGROUND_PERCENTILE = 90
 MOVED_PX = 3
-"""Staining moves cells by up to this much: what lies so near is taken to be the same thing."""
+"""Staining moves cells by up to this much: objects this near are taken as the same."""
 
 DARKER, DIRT_DISC_PX, DIRT_MOVED_PX = 0.25, 7, 1
 """Dirt is darker than the target by this absorbance over discs of this width. The rims of cells
@@ -37,7 +37,7 @@ NUCLEAR, SPECK_DISC_PX, SPECK = 0.3, 5, 0.1
 than their surroundings they are."""
 
 EDGE_PX = 3
-"""Rim of the crop that is not looked at: filters see beyond it."""
+"""Rim of the crop that is ignored, because filters reach beyond it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Content:
 
 @dataclass(frozen=True)
 class Grain:
-    """What stands out from the stain of a 100x target, by its absorbance in red.
+    """Spots in the stain of a 100x target, by their absorbance in red.
 
     `peak` is that of the densest pixels, `spot` the same as a multiple of the nucleus's, and
     `specks` the sum over small dense things beside the nuclei where the input is smooth: granules
@@ -120,7 +120,7 @@ def measure_content(bright: Image, target: Image, black_level: float) -> Content
 
 
 def content_masks(bright_field: Image, target: Image, black_level: float) -> dict[str, Mask]:
-    """Where in a sample the areas lie that `measure_content` counts, by their measure.
+    """Masks of the areas that `measure_content` counts, by measure.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def _only_in_input(before: FloatArray, after: FloatArray) -> tuple[Mask, Mask]:
 
 
 def _darker(before: FloatArray, after: FloatArray, moved_px: int) -> FloatArray:
-    """By how much the input absorbs more than anything so near in the target, (y, x)."""
+    """Excess absorbance of the input over the largest nearby value of the target, (y, x)."""
     near = np.ones((2 * moved_px + 1,) * 2, np.uint8)
     return np.asarray((before - cv2.dilate(after, near)).max(axis=2), dtype=np.float32)
 
@@ -256,7 +256,7 @@ def _fine_energy(images: FloatArray) -> FloatArray:
 
 
 def _expected(stain: FloatArray, features: FloatArray) -> FloatArray:
-    """The stain that the features let expect, by robust quadratic regression in this crop alone."""
+    """The stain predicted from the features by robust quadratic regression in this crop."""
     count = features.shape[2]
     columns = features.reshape(-1, count)
     columns = (columns - columns.mean(axis=0)) / (columns.std(axis=0) + np.float32(1e-6))

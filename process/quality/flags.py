@@ -55,11 +55,11 @@ EXCLUDING: tuple[Flag, ...] = (
 )
 
 REJECTED = "rejected_slide"
-"""What `excluded` says of the samples of a rejected slide, before what they are flagged for."""
+"""First word in `excluded` for samples of a rejected slide; their own flags follow."""
 
 
 class SampleLimits(Settings):
-    """From where on a measure raises its flag; docs/quality.md says how they were found.
+    """Limits at which measures raise flags; docs/quality.md says how they were found.
 
     Limits called `..._share` are multiples of the slide's median, `..._blur` distances from it.
     """
@@ -93,7 +93,7 @@ class SampleLimits(Settings):
 
 
 class SlideLimits(Settings):
-    """From where on a slide is rejected.
+    """Limits at which a slide is rejected.
 
     Shares are of the slide's samples, for `mismatched` of its cells; `nucleus` and `glass` are
     natural absorbances of the stain in green.
@@ -139,7 +139,7 @@ def load_quality(path: Path | None, keep_rejected_slides: bool = False) -> Quali
 
 
 def flag_samples(table: pd.DataFrame, settings: QualitySettings | None = None) -> pd.DataFrame:
-    """Give every sample its flags, and say which samples they exclude.
+    """Flag every sample, and mark the samples that the flags exclude.
 
     Parameters
     ----------

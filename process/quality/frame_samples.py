@@ -1,6 +1,6 @@
-"""Random places of positions, read from all frames: from them the frames of a slide are learnt.
+"""Random places of positions, read from all frames: samples for learning a slide's frames.
 
-They also help to judge a position that has few cells.
+They also help to check a position that has few cells.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Stacks = NDArray[np.uint8]
 
 REFERENCE_POSITIONS = 6
 PLACES, PLACE_PX = 12, 64
-"""What is learnt from: so many places, of this size, in each of so many positions."""
+"""Number of places, their size, and the number of positions that are learnt from."""
 
 BLOCK = 2
 """Places lie side by side in squares of so many times so many, which are read at once."""
 
 
 def frames_of_pass(reader: PassReader) -> FrameReference | None:
-    """Learn how the frames of an unstained pass hang together; see `learn_frames`."""
+    """Learn how the frames of an unstained pass predict each other; see `learn_frames`."""
     if len(reader.labels) < 2 or not reader.names:
         return None
     count = min(REFERENCE_POSITIONS, len(reader.names))

@@ -16,7 +16,7 @@ CLIPPED = 250
 """Grey value from which a pixel says nothing about the frame's shift."""
 
 SLOPES = 2
-"""Images beyond the frames: how the bright-field image changes along x and y. An oblique LED
+"""Two more images besides the frames: how the bright field changes along x and y. An oblique LED
 shades the cells along its direction, so they tell frames apart that are alike in all else. How
 strongly it does depends on focus and changes its sign there, alike for all LEDs: the two images
 are as strong as the shading of the position."""
@@ -26,7 +26,7 @@ SLOPE_SIGMA_PX = 1.5
 
 @dataclass(frozen=True)
 class Residuals:
-    """What each frame has that its prediction from the others has not; both of shape (frame,).
+    """How each frame departs from its prediction by the others; both of shape (frame,).
 
     `misfit` is the residual's variance as a share of the frame's usual one, `gain` the frame's
     contrast over that of its prediction.
@@ -92,10 +92,10 @@ class FrameStatistics:
         return self.covariance * np.outer(sign, sign)
 
     def like(self, other: FrameStatistics) -> FrameStatistics:
-        """The position as it is or reversed, whichever shades as the other one does."""
+        """The position as it is, or reversed if the other one is shaded the opposite way."""
         frames = len(self.level)
-        alike = np.vdot(self.covariance[:frames, frames:], other.covariance[:frames, frames:])
-        return self if alike >= 0 else self.reversed()
+        agreement = np.vdot(self.covariance[:frames, frames:], other.covariance[:frames, frames:])
+        return self if agreement >= 0 else self.reversed()
 
     def residuals(self, scale: Matrix, precision: Matrix) -> Residuals:
         """Compare every frame with its prediction from all the others.
@@ -123,7 +123,7 @@ class FrameStatistics:
         return Residuals(misfit, gain)
 
     def shifts_px(self, scale: Matrix, precision: Matrix) -> Matrix:
-        """How each frame lies beside its prediction from all the others, (frame, xy), pixels.
+        """Shift of each frame against its prediction from all the others, (frame, xy), pixels.
 
         One step of Lucas and Kanade (1981) on the prediction; parameters as for `residuals`.
         """
@@ -154,7 +154,7 @@ def _shading(oblique: Matrix, slopes: Matrix, frames: int) -> float:
 
 
 def _weights(precision: Matrix, frames: int) -> Matrix:
-    """What the residual of each frame takes of all images, (frame, image)."""
+    """Coefficients of all images in the residual of each frame, (frame, image)."""
     return np.asarray((precision / np.diag(precision)[:, None])[:frames])
 
 

@@ -1,4 +1,4 @@
-"""Frames whose LEDs stand alike to each other, and what the statistics of such frames share.
+"""Pairs of frames with the same relation of their LEDs, and what their statistics share.
 
 Cells lie turned at random, so two LEDs see the same statistics as two others at the same angles
 and the same difference of azimuth.
@@ -18,14 +18,14 @@ Matrix = NDArray[np.float64]
 
 SAME_ANGLE_DEG = 1.5
 LEAST_RING = 3
-"""Frames whose median one of them cannot bend."""
+"""Least number of frames whose median one outlier cannot move."""
 
 AZIMUTH_STEP_DEG = 12.0
-"""Pairs of LEDs this much alike in angle and in difference of azimuth belong to one class."""
+"""Pairs of LEDs whose angles and difference of azimuth agree to this belong to one class."""
 
 
 def shared_correlation(correlation: Matrix, frames: Sequence[FrameRecord]) -> Matrix:
-    """The correlation that frames would have if all pairs of LEDs that stand alike were alike.
+    """The correlation of frames, with its median over all pairs of LEDs with the same relation.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ def shared_correlation(correlation: Matrix, frames: Sequence[FrameRecord]) -> Ma
     towards, kinds = _geometry(frames)
     along = (correlation[:count, count:] * towards).sum(axis=1)
     for kind in set(kinds):
-        alike = np.array([other == kind for other in kinds])
+        same_kind = np.array([other == kind for other in kinds])
         # Shading follows the LED: as strong for all of a ring, along each one's direction.
-        slopes = np.median(along[alike]) * towards[alike]
-        shared[:count][alike, count:] = slopes
-        shared[count:, :count][:, alike] = slopes.T
+        slopes = np.median(along[same_kind]) * towards[same_kind]
+        shared[:count][same_kind, count:] = slopes
+        shared[count:, :count][:, same_kind] = slopes.T
     values, vectors = np.linalg.eigh(shared)
     positive: Matrix = (vectors * np.maximum(values, 1e-4)) @ vectors.T
     return positive
@@ -83,17 +83,17 @@ def without_defocus(shifts: Matrix, frames: Sequence[FrameRecord]) -> Matrix:
     own = shifts[:, 0] + 1j * shifts[:, 1]
     led = towards[:, 0] + 1j * towards[:, 1]
     for kind in set(kinds):
-        alike = np.array(
+        same_ring = np.array(
             [other == kind and abs(one) > 0 for one, other in zip(led, kinds, strict=True)]
         )
-        if np.count_nonzero(alike) >= LEAST_RING:
-            along = own[alike] * led[alike].conj()
-            own[alike] -= (np.median(along.real) + 1j * np.median(along.imag)) * led[alike]
+        if np.count_nonzero(same_ring) >= LEAST_RING:
+            along = own[same_ring] * led[same_ring].conj()
+            own[same_ring] -= (np.median(along.real) + 1j * np.median(along.imag)) * led[same_ring]
     return np.stack([own.real, own.imag], axis=1)
 
 
 def _pair_classes(frames: Sequence[FrameRecord]) -> list[NDArray[np.int64]]:
-    """Pairs of frames whose LEDs stand alike to each other; arrays of shape (pair, 2)."""
+    """Classes of frame pairs with the same relation of their LEDs; arrays of shape (pair, 2)."""
     towards, kinds = _geometry(frames)
     azimuths = np.degrees(np.arctan2(towards[:, 1], towards[:, 0]))
     classes: defaultdict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)

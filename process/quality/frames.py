@@ -34,28 +34,28 @@ OWN_POSITIONS = 3
 LEAST_MARGIN, MOST_MARGIN = 1e-3, 1e9
 
 DIM = 0.25
-"""A frame with less than this share of the light, or of the detail, of its like has failed."""
+"""A frame with less than this share of the expected light or detail has failed."""
 LARGE_EXCHANGE = 0.3
 LARGE_MISFIT = 12.0
-"""A reference position beyond either is not learnt from."""
+"""Reference positions beyond either limit are left out."""
 
 CLEARLY_IN_PLACE = -0.2
 """Where all exchanges lose so much under the usual shading, it is reversed and nothing else."""
 
 MOST_EVIDENCE = 8
-"""Samples by which a position's frames are judged, at most: one alone tells most faults."""
+"""Most samples by which a position's frames are checked: one alone shows most faults."""
 
 
 @dataclass(frozen=True)
 class FrameReference:
-    """How the frames of a slide hang together.
+    """How the frames of a slide predict each other.
 
     `scale` (image,) is each image's usual contrast, `precision` (image, image) the inverse of the
     images' correlation (`FrameStatistics` says which they are), `misfit` (frame,) how far a frame
     usually departs from its prediction, as a share of its variance, and `level` (frame,) its mean
     over that of the bright-field image. `margin` (frame, frame) is by how much two frames usually
     fit better in their places than exchanged. `own` tells whether the slide's own weights are
-    used, or such as LEDs alike share. `doubts` says in a sentence each what is wrong with a frame
+    used, or weights shared by related LEDs. `doubts` holds a sentence for each frame that is wrong
     on the whole slide. `two_sided` tells whether positions lay on both sides of focus.
     """
 
@@ -131,9 +131,9 @@ def learn_frames(tiles: Iterable[Stacks], frames: Sequence[FrameRecord]) -> Fram
     statistics = [FrameStatistics.of(position, oblique) for position in tiles if len(position)]
     if not statistics:
         raise UserError("There is no position to learn the frames of the slide from.")
-    alike = [one.like(statistics[0]) for one in statistics]
-    two_sided = sum(one is not own for one, own in zip(alike, statistics, strict=True))
-    statistics = alike
+    oriented = [one.like(statistics[0]) for one in statistics]
+    two_sided = sum(one is not own for one, own in zip(oriented, statistics, strict=True))
+    statistics = oriented
     shared = _reference(statistics, frames, shared=True)
     good = [one for one in statistics if _is_regular(one, shared)]
     doubts = _doubts(statistics, shared, frames)
@@ -200,7 +200,7 @@ def _reference(
 
 
 def frame_agreement(stacks: Stacks, reference: FrameReference) -> FrameAgreement:
-    """Hold the frames of one position against one another.
+    """Compare the frames of one position with each other.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ def _exchange_gain(covariance: Matrix, scale: Matrix, precision: Matrix) -> Matr
 
 
 def _light(one: FrameStatistics, reference: FrameReference, gain: Matrix) -> Matrix:
-    """Factor of each frame's light against what the others make it, 1 or more; (image,).
+    """Ratio of each frame's light to its prediction by the others, 1 or more; (image,).
 
     Below the limit of the aperture the mean tells it; a dark field has no background, and there
     the strength of its detail against the predicted one does.

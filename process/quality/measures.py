@@ -34,7 +34,7 @@ def measure_position(
     reference: FrameReference | None,
     further: Stacks | None = None,
 ) -> pd.DataFrame:
-    """Measure the samples of one position.
+    """Measure the quality of the samples of one position.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def measure_position(
     reference
         What the slide's frames were found to be like; None where bright field is the only one.
     further
-        More stacks of the position, by which its frames are judged too.
+        More stacks of the position, for checking its frames.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def _saturated(lit: Stacks, stained: Mapping[str, Stacks]) -> float:
 
 
 def _background(before: Stacks, after: Stacks, black_level: float) -> dict[str, float]:
-    """Light on the glass of the input, and what the glass of the target absorbs more."""
+    """Light on the glass of the input, and the additional absorbance of the target's glass."""
     glass = [
         np.percentile(image[::2, ::2].reshape(-1, 3), BACKGROUND_PERCENTILE, axis=0) - black_level
         for image in (before, after)

@@ -16,7 +16,7 @@ from plsctl.process.quality.checks import FEW
 from plsctl.process.quality.flags import REJECTED, QualitySettings, SlideLimits, count_flags
 
 MISMATCHES = ("match_20x", "match_100x", "position_unmatched")
-"""Reasons for which a cell is dropped that speak against the match of the slide."""
+"""Reasons for dropping a cell that count against the match of the slide."""
 
 FRAME_FLAGS = ("frame_shift", "frame_swap", "frame_misfit")
 BLUR_FLAGS = ("blurred_input", "blurred_20x", "blurred_100x")
@@ -36,18 +36,18 @@ class SlideVerdict:
     excluded: int
     flags: Mapping[str, int]
 
-    def facts(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """The verdict for the attributes of a data set and for JSON."""
         return asdict(self) | {"reasons": list(self.reasons), "flags": dict(self.flags)}
 
 
-def judge_slides(
+def slide_verdicts(
     table: pd.DataFrame,
     dropped: Mapping[str, Mapping[str, int]],
     doubts: Mapping[str, Sequence[str]],
     settings: QualitySettings,
 ) -> list[SlideVerdict]:
-    """Judge every slide of a table whose samples have their flags, and such as gave none.
+    """Verdicts on the slides of a table with flags, and on slides that gave no sample.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def judge_slides(
 def exclude_rejected(
     table: pd.DataFrame, verdicts: Sequence[SlideVerdict], settings: QualitySettings
 ) -> pd.DataFrame:
-    """Leave out the samples of rejected slides as well, unless the settings keep them."""
+    """Exclude the samples of rejected slides too, unless the settings keep them."""
     if settings.keep_rejected_slides:
         return table
     rejected = {verdict.slide for verdict in verdicts if not verdict.accepted}

@@ -130,7 +130,7 @@ class _Canvas:
 
 
 def svg(width: float, height: float, body: str, name: str, caption: str = "") -> str:
-    """A drawing as a figure; `name` is what is read out instead of it."""
+    """A drawing as a figure; `name` is its text for screen readers."""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     return (
         f'<figure><svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(name)}">'

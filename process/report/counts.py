@@ -91,10 +91,10 @@ def _found(folder: ScanFolder) -> list[tuple[str, int]]:
     cells = read_cells(folder)
     lines = [(f"white cells found on slide {folder.path.name}", len(cells))]
     if "fate" in cells.columns:
-        fates = cells["fate"].fillna("").value_counts()
+        outcomes = cells["fate"].fillna("").value_counts()
         lines += [
             (f"− {_FATES.get(str(fate), _plain(str(fate)))}", -int(count))
-            for fate, count in fates.items()
+            for fate, count in outcomes.items()
             if fate != "sample"
         ]
     return lines

@@ -1,4 +1,4 @@
-"""What a data set looks like: matched cells, and one cell's whole stack."""
+"""Report sections on a data set: matched cells, and one cell's whole stack."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Image = NDArray[np.uint8]
 _SHOWN = 12
 
 
-def dataset_facts(data: Dataset) -> list[tuple[str, str]]:
+def dataset_key_figures(data: Dataset) -> list[tuple[str, str]]:
     """Key figures of a data set."""
-    facts = [("samples", str(len(data)))]
-    return [*facts, ("of the samples left out", str(data.dropped))] if data.dropped else facts
+    figures = [("samples", str(len(data)))]
+    return [*figures, ("of the samples left out", str(data.dropped))] if data.dropped else figures
 
 
 def dataset_sections(data: Dataset) -> list[Section]:
-    """What the samples of a data set look like."""
+    """Sections about the samples of a data set."""
     return [_matched_section(data), _stack_section(data)] if len(data) else []
 
 

@@ -21,7 +21,7 @@ _EDGE_PX = 8
 
 
 def richest_field(folder: ScanFolder, names: list[str]) -> str:
-    """Of the fields named the one with the most white cells; the middle one before any is found."""
+    """Of the named fields, the one with the most white cells; without a table the middle one."""
     if folder.cells.exists():
         counts = Counter(str(name) for name in read_cells(folder)["position"])
         best = max(names, key=lambda name: counts[name])

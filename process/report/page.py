@@ -13,7 +13,7 @@ from plsctl.process.pages.sources import script_element, style_element
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence or two (HTML), and what there is to see (HTML)."""
+    """A heading, an introduction (HTML), and the content (HTML)."""
 
     title: str
     note: str
@@ -31,7 +31,7 @@ class Page:
     subtitle: str
     picture: str = ""
     verdict: str = ""
-    facts: list[tuple[str, str]] = field(default_factory=list)
+    key_figures: list[tuple[str, str]] = field(default_factory=list)
     sections: list[Section] = field(default_factory=list)
     footer: str = ""
 
@@ -66,15 +66,15 @@ class Page:
         )
 
     def _result(self) -> str:
-        facts = "".join(
+        figures = "".join(
             f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>"
-            for name, value in self.facts
+            for name, value in self.key_figures
         )
-        facts = f'<div class="facts">{facts}</div>' if facts else ""
+        figures = f'<div class="key-figures">{figures}</div>' if figures else ""
         if not self.picture:
-            return f"<section>{self.verdict}{facts}</section>" if self.verdict + facts else ""
+            return f"<section>{self.verdict}{figures}</section>" if self.verdict + figures else ""
         return (
-            f'<section class="result"><div>{self.picture}</div><div>{self.verdict}{facts}</div>'
+            f'<section class="result"><div>{self.picture}</div><div>{self.verdict}{figures}</div>'
             "</section>"
         )
 

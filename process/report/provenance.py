@@ -1,4 +1,4 @@
-"""Where a scan and a data set come from: what was noted when they were made."""
+"""Provenance of a scan and of a data set, from the metadata noted when they were made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pairs = list[tuple[str, str]]
 
 
 def provenance(title: str, rows: Pairs) -> str:
-    """What is known of one folder, under its name."""
+    """The provenance of one folder, under its name."""
     return f"<h3>{escape(title)}</h3>{pairs(rows)}"
 
 

@@ -1,4 +1,4 @@
-"""What a scan looks like: the slide's map, its exposures, the steps of the segmentation."""
+"""Report sections on a scan: the slide's map, its exposures, the steps of the segmentation."""
 
 from __future__ import annotations
 
@@ -52,17 +52,17 @@ def slide_of(folder: ScanFolder) -> str | None:
     return folder.open_pass("unstained").attributes.slide
 
 
-def scan_facts(scan: Path) -> list[tuple[str, str]]:
+def scan_key_figures(scan: Path) -> list[tuple[str, str]]:
     """Key figures of a scan: fields, images of each, and cells."""
     folder = ScanFolder(scan)
-    facts = []
+    figures = []
     if is_begun(folder.pass_path("unstained")):
         reader = folder.open_pass("unstained")
-        facts.append(("fields scanned", str(len(reader.names))))
-        facts.append(("images a field", str(len(reader.labels))))
+        figures.append(("fields scanned", str(len(reader.names))))
+        figures.append(("images a field", str(len(reader.labels))))
     if folder.cells.exists():
-        facts.append(("white cells found", str(len(read_cells(folder)))))
-    return facts
+        figures.append(("white cells found", str(len(read_cells(folder)))))
+    return figures
 
 
 def scan_sections(scan: Path) -> list[Section]:

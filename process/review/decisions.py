@@ -58,7 +58,7 @@ def read_decisions(path: Path, table: pd.DataFrame) -> dict[int, Decision]:
 
 
 def _refuse_other(row: dict[str, str], sample: pd.Series, path: Path, line: int) -> None:
-    """Raise where a decision names another cell than the data set has under its number."""
+    """Raise if a decision names another cell than the data set holds under its number."""
     for name in NAMING[1:]:
         if name in row and name in sample.index and str(sample[name]) != row[name]:
             raise UserError(

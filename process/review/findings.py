@@ -1,4 +1,4 @@
-"""What is wrong with a sample: the measures that failed, their limits, and where it shows."""
+"""Findings about a sample: the measures that failed, their limits, and where they show."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Finding:
     """Labels of the frames that it concerns, with blanks between."""
     place: Place | None = None
 
-    def facts(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, object]:
         """The finding for a page."""
         return asdict(self)
 
@@ -80,7 +80,7 @@ def unit_of(measure: str) -> str:
 
 
 class Findings:
-    """Says of any sample of a data set what is wrong with it."""
+    """Finds what is wrong with a sample of a data set."""
 
     def __init__(self, data: Dataset) -> None:
         self._data = data

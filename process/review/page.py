@@ -64,7 +64,7 @@ def _embedded(review: Review, number: int) -> str:
 
 
 def _described(review: Review) -> dict[str, object]:
-    """What the script must know of the data set: its measures, images and scale."""
+    """The data set's measures, images and scale, for the script."""
     data = review.data
     # Places say nothing of a sample's quality.
     measures = [name for name in review.measures if not name.endswith(("_um", "_x", "_y"))]

@@ -36,7 +36,7 @@ _NO_MEASURES = {"sample", "cell", "keep"}
 
 
 class Changed(Exception):
-    """Somebody else has decided about the sample in the meantime."""
+    """Somebody else decided about the sample meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class Review:
         return [int(number) for number in table.loc[ordered.index, "sample"]]
 
     def row(self, sample: int) -> Row:
-        """What the table says of a sample, and under `findings` what is behind its flags.
+        """A sample's row, and under `findings` the measures behind its flags.
 
         Numbers that are missing are left out.
         """
@@ -153,7 +153,7 @@ class Review:
             for name, value in found.items()
             if not (isinstance(value, float) and not np.isfinite(value))
         }
-        return row | {"findings": [one.facts() for one in self._findings.of(sample)]}
+        return row | {"findings": [one.as_dict() for one in self._findings.of(sample)]}
 
     def picture(self, sample: int, *, lossless: bool = True) -> bytes:
         """The sample's images side by side in the order of `captions`, as WebP."""
@@ -254,8 +254,8 @@ def _measures(table: pd.DataFrame) -> list[str]:
 
 
 def _stamp(folder: Path) -> tuple[int, int]:
-    facts = (folder / TABLE_NAME).stat()
-    return facts.st_mtime_ns, facts.st_size
+    status = (folder / TABLE_NAME).stat()
+    return status.st_mtime_ns, status.st_size
 
 
 def _with_keep(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from plsctl.acquire.store.reader import PassReader
 from plsctl.process.matching.locate import place_highres
 
 LEAST_FIELDS, FIELDS = 12, 24
-"""So many 100x fields, spread over the slide, are located, one per stained field between these.
+"""Number of 100x fields that are located, spread over the slide, one per stained field.
 
 One says the scale to 0.07 %, so that the mean of twelve is good to 0.02 %.
 """
@@ -134,7 +134,7 @@ def _nominal(stained: PassReader, highres: PassReader) -> float:
 
 
 def _half_px(stained: PassReader, highres: PassReader) -> tuple[float, float]:
-    """Half of what a 100x image and some room around it take of a 20x image."""
+    """Half the size of a 100x image with some room around it, in 20x pixels."""
     wide, tall = highres.size_px(highres.names[0])
     nominal = _nominal(stained, highres)
     return wide / nominal / 2 + _ROOM_PX, tall / nominal / 2 + _ROOM_PX

@@ -56,7 +56,7 @@ def add_highres_targets(
     scale: HighresScale,
     settings: BuildSettings,
 ) -> tuple[list[MatchedCell], Reasons]:
-    """Add the 100x target to the samples that have one; these, and why the others are dropped.
+    """Add 100x targets; returns the samples that have one, and why the others were dropped.
 
     Parameters
     ----------

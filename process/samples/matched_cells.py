@@ -1,4 +1,4 @@
-"""The cells of a position found again in its unstained image, each to a fraction of a pixel."""
+"""Finding the cells of a position in its unstained image, to a fraction of a pixel."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def match_cells(
     transform: SlideTransform,
     settings: BuildSettings,
 ) -> tuple[list[MatchedCell], Reasons]:
-    """The cells of a position that are matched for sure, and why the others are not.
+    """The reliably matched cells of a position, and why the others were dropped.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def match_cells(
 def _align_cell(
     cell: pd.Series, aligner: FieldAligner, after: Image, settings: BuildSettings
 ) -> MatchedCell | str:
-    """The cell's crop found in the unstained image to a fraction of a pixel, or why not."""
+    """Find the cell's crop in the unstained image to a fraction of a pixel, or say why not."""
     place = float(cell["pixel_x"]), float(cell["pixel_y"])
     box = float(cell["width_px"]), float(cell["height_px"])
     found = aligner.align(*place, box, settings.crop_px, settings.reach_px, settings.margin_px)

@@ -24,15 +24,15 @@ from plsctl.process.samples.matched_cells import MatchedCell, match_cells
 from plsctl.process.samples.settings import BuildSettings
 
 EVIDENCE = 4
-"""Stacks by which a position's frames are judged, at least: cells, and other places beside."""
+"""Least number of stacks by which a position's frames are checked: cells and random places."""
 
 
 @dataclass(frozen=True)
 class PositionJob:
-    """What a worker needs to cut one position: the scan, the position's name and its cells.
+    """The job of cutting one position: the scan, the position's name and its cells.
 
     `highres` is the scale of the 100x pass; None where no 100x target is wanted. `highres_places`
-    are the 100x images near the cells. By `frames` the frames of the position are judged; None
+    are the 100x images near the cells. Frames are checked against `frames`; None
     leaves that out.
     """
 
@@ -47,40 +47,40 @@ class PositionJob:
 
 @dataclass
 class PositionSamples:
-    """What one position yields.
+    """The samples of one position.
 
     `stacks` is (sample, image, rgb, y, x), each target (sample, rgb, y, x), `rows` one row per
-    sample; `fates` says of every cell of the position "sample" or why it was dropped.
+    sample; `outcomes` says of every cell of the position "sample" or why it was dropped.
     """
 
     stacks: Image
     targets: dict[str, Image]
     rows: pd.DataFrame
-    fates: dict[int, str]
+    outcomes: dict[int, str]
 
     @property
     def dropped(self) -> Counter[str]:
         """How many cells were dropped for each reason."""
-        return Counter(reason for reason in self.fates.values() if reason != "sample")
+        return Counter(reason for reason in self.outcomes.values() if reason != "sample")
 
 
 def cut_position(job: PositionJob) -> PositionSamples:
-    """Match one position, cut every trusted cell from all its images.
+    """Match one position and cut every trusted cell from all its images.
 
-    Of the frames only what lies around the cells is read and decoded, by one core.
+    Only the parts of the frames around the cells are read and decoded, by one core.
     """
     folder = ScanFolder(job.scan)
     unstained = folder.open_pass("unstained", one_core=True)
     transform = load_transform(folder)
     settings = job.settings
-    samples, fates = match_cells(folder, job.position, job.cells, transform, settings)
+    samples, outcomes = match_cells(folder, job.position, job.cells, transform, settings)
     if job.highres is not None and samples:
         places = job.highres_places
         samples, dropped = add_highres_targets(folder, samples, places, job.highres, settings)
-        fates |= dropped
+        outcomes |= dropped
     side = settings.crop_px + 2 * settings.margin_px
     stacks = _cut_stacks(unstained, job.position, samples, side)
-    fates |= {int(sample.cell["cell"]): "sample" for sample in samples}
+    outcomes |= {int(sample.cell["cell"]): "sample" for sample in samples}
     place = unstained.position(job.position)
     rows = pd.DataFrame([sample_row(sample, unstained, place, transform) for sample in samples])
     targets = _targets(samples, job)
@@ -88,7 +88,7 @@ def cut_position(job: PositionJob) -> PositionSamples:
         measures = _measure(unstained, job, stacks, targets)
         rows = pd.concat([rows, room_around(samples, settings.crop_px), measures], axis=1)
         rows = rows.assign(flags="", excluded="", type="")
-    return PositionSamples(stacks, targets, rows, fates)
+    return PositionSamples(stacks, targets, rows, outcomes)
 
 
 def _measure(

@@ -1,4 +1,4 @@
-"""The cells that were found in an image: what is told of each, and which are white cells."""
+"""The cells found in an image: their measures, and which of them are white cells."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def judged_cells(
     shape: tuple[int, ...],
     settings: SegmentationSettings,
 ) -> dict[int, Cell]:
-    """Without white cells too small to be whole; smudges and clumps told from the others."""
+    """Drop white cells too small to be whole, and separate smudges and clumps."""
     unit = np.pi / 4 * red_cell_px**2
     height, width = shape
     kept = {}

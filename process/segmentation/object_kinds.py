@@ -1,4 +1,4 @@
-"""What an object with the hue of chromatin is: a white cell, or something that only looks like one.
+"""Classes of objects with the hue of chromatin: white cells, and objects that only look like one.
 
 Chromatin is denser than a red cell and takes relatively less blue, because haemoglobin absorbs blue
 and the azures do not. Both are measured against the red cells of the same image, so that neither
@@ -21,7 +21,7 @@ Kind: TypeAlias = Literal["white cell", "smudge", "platelet", "clump"]
 
 Density: TypeAlias = NDArray[np.float32]
 
-# Measured on real and simulated smears (docs/processing.md): nuclei of white cells have 1.45 times
+# On real and simulated smears (docs/segmentation.md) nuclei of white cells have 1.45 times
 # the density of red cells or more and at most 0.75 of their blueness; red cells 0.92 to 1.1.
 _RED_BLUENESS = 0.8
 _TWO_RED_CELLS = 2.3  # nothing of the colour of red cells that is hardly denser than two is one
@@ -107,7 +107,7 @@ def smudges(
     cell_area: NDArray[np.float64],
     limit: float,
 ) -> Mask:
-    """Which of an image's white cells are smudges, judged by the others; shape (cell,).
+    """Which of an image's white cells are smudges, compared with the others; shape (cell,).
 
     A smudge's chromatin hardly passes the limit, or it is large, weak and bare of cytoplasm.
 

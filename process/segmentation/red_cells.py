@@ -1,4 +1,4 @@
-"""How large the red cells of an image are: the ruler of an image without a scale."""
+"""Size of the red cells of an image: the scale of an image without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scale of a stained image, in pixels a red cell: given, or measured on red and white cells."""
+"""The scale of a stained image in pixels per red cell: given, or measured on its cells."""
 
 from __future__ import annotations
 

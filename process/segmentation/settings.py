@@ -1,4 +1,4 @@
-"""What decides how white cells are found."""
+"""Settings of the segmentation of white cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LARGEST_PIXEL_UM = 3.75
 
 
 class SegmentationSettings(BaseModel):
-    """How white cells are told from everything else.
+    """How white cells are separated from everything else.
 
     `method` says how chromatin is found: pixel by pixel by limits in HSV space, or as the
     clusters of colours (`ek_means`) whose mean chromatin strength passes the limit.

@@ -55,7 +55,7 @@ def segment_crop(
     space
         Colour space of the clusters of EK-means.
     method
-        How nucleus and background are told.
+        How nucleus and background are separated.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def shows_one_cell(image: Image, method: Method = "ek-means") -> bool:
 
 
 def _parts(image: Image, space: ColourSpace, method: Method) -> tuple[Mask, Mask]:
-    """Where the image shows chromatin, and where it shows anything but glass; both (y, x)."""
+    """Masks of chromatin, and of everything but glass; both (y, x)."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise UserError(
             f"cannot segment an image of shape {image.shape} and type {image.dtype}.",
@@ -156,7 +156,7 @@ def _strongest(labels: NDArray[np.uint8], strength: NDArray[np.float32]) -> Mask
 
 
 def _cleaned(mask: Mask) -> Mask:
-    """Without specks and pinholes smaller than a thirtieth of the image's height."""
+    """Remove specks and pinholes smaller than a thirtieth of the image's height."""
     disc = odd_disc(mask.shape[0] / 30, 1)
     opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc)
     return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, disc)) > 0
@@ -206,7 +206,7 @@ def _disc_diameter(mask: NDArray[np.uint8]) -> float:
 
 
 def _touching(core: Mask, mask: Mask) -> Mask:
-    """The parts of core and mask together that hold something of the core."""
+    """The connected parts of core and mask together that contain core pixels."""
     whole = core | mask
     parts = np.asarray(cv2.connectedComponents(whole.astype(np.uint8), connectivity=4)[1])
     return np.asarray(whole & np.isin(parts, np.unique(parts[core])))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 WAIT_S = 30
-"""So long a cluster may take to answer and to have a worker."""
+"""Longest wait for a cluster to answer and to have a worker."""
 
 
 class Cluster:

@@ -1,4 +1,4 @@
-"""Who does the jobs of a build: this process, several on this machine, or a Dask cluster.
+"""Workers for the jobs of a build: this process, several on this machine, or a Dask cluster.
 
 All three take a function and its jobs and give the results as they finish, with few jobs under
 way at a time, so that neither they nor their results fill the memory.
@@ -31,7 +31,7 @@ class Workers(Protocol):
 
     @property
     def by_file(self) -> bool:
-        """Whether large results had better come as files: from other processes of this machine."""
+        """Whether large results should come as files: from other processes of this machine."""
 
     def run(
         self, function: Callable[[Job], Result], jobs: Sequence[Job]
@@ -129,7 +129,7 @@ def _begin_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """A killed parent cannot end its workers; they would wait for jobs for ever."""
+    """End with the parent: a killed parent cannot end its workers, which would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -31,7 +31,7 @@ INTERNAL, EXTERNAL = "Internal", "External"
 
 
 class SimulatedCamera(CameraDevice):
-    """What it sees is the world's; its trigger input and exposure output are the LED array's."""
+    """It sees the world; its trigger input and exposure output are wired to the LED array."""
 
     def __init__(self, world: World, board: LedBoard) -> None:
         super().__init__()
@@ -113,10 +113,10 @@ class SimulatedCamera(CameraDevice):
         self._aborted = False
         self._triggers.clear()
         frames = self._triggered(n) if self._mode == EXTERNAL else self._timed(n)
-        for image, facts in self._on_their_way(frames):
+        for image, stamp in self._on_their_way(frames):
             buffer = get_buffer(self.shape(), self.dtype())
             buffer[:] = image
-            yield facts
+            yield stamp
 
     def abort(self) -> None:
         """Stop waiting for triggers."""
@@ -155,10 +155,10 @@ class SimulatedCamera(CameraDevice):
             board.trigger(True)
             clock.sleep(ended - clock.now())
             board.trigger(False)
-            facts = self._stamped(begun, ended)
+            stamp = self._stamped(begun, ended)
             if number + 1 == n:
                 self.wait_for_readout()
-            yield image, facts
+            yield image, stamp
 
     def _exposure_of(self, number: int) -> float:
         if self._uses_sequence and self._exposures_ms:
@@ -194,7 +194,7 @@ class SimulatedCamera(CameraDevice):
         return None
 
     def _idle(self) -> None:
-        """Nothing is to come: time passes as it does outside, even where it jumps otherwise."""
+        """Nothing will happen: time passes as outside, even with a jumping clock."""
         until = self._world.clock.now() + LOOK_S
         time.sleep(LOOK_S)
         self._world.clock.sleep(until - self._world.clock.now())
@@ -215,9 +215,9 @@ class SimulatedCamera(CameraDevice):
     def _on_their_way(
         self, frames: Iterator[tuple[Image, dict[str, object]]]
     ) -> Iterator[tuple[Image, dict[str, object]]]:
-        """What the computer gets of them: frames may be lost, doubled or exchanged in a driver."""
+        """Frames as the computer gets them: a driver may lose, double or exchange some."""
         faults = self._world.faults
-        for image, facts in frames:
+        for image, stamp in frames:
             if faults.now("dropped_frame"):
                 continue
             if faults.now("repeated_frame") and self._last is not None:
@@ -225,8 +225,8 @@ class SimulatedCamera(CameraDevice):
             if faults.now("reordered_frames"):
                 yield from islice(frames, 1)
             if faults.now("swapped_frames"):
-                following, later = next(frames, (image, facts))
-                yield following, facts
-                facts = later
+                following, following_stamp = next(frames, (image, stamp))
+                yield following, stamp
+                stamp = following_stamp
             self._last = image
-            yield image, facts
+            yield image, stamp

@@ -1,4 +1,4 @@
-"""What every simulated LED controller has: LEDs, time, a wire that may fail, a sequence engine."""
+"""Base of every simulated LED controller: LEDs, time, a wire that may fail, sequence engine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Lit = dict[int, float]
 
 
 class LedBoard:
-    """An LED controller without its language: subclasses say what bytes mean.
+    """An LED controller without a protocol: subclasses interpret the bytes.
 
     Parameters
     ----------
     positions_mm
         Place (x, y, z) of every LED relative to the sample.
     clock
-        The time the array lives in.
+        The array's clock.
     on_change
         Called with the time and the lit LEDs (number: brightness 0 to 1) whenever they change.
     on_trigger_output
@@ -60,7 +60,7 @@ class LedBoard:
         self.plugged_in_at_s = -math.inf
         """Until when it is pulled."""
         self.violations: list[str] = []
-        """What a careful host never sends, because the real firmware would misbehave."""
+        """Commands that a careful host never sends, because the real firmware would misbehave."""
         self._lock = threading.RLock()
         self._values = [0] * self.led_count  # what commands wrote
         self._shown = [0] * self.led_count  # what the LEDs show
@@ -93,7 +93,7 @@ class LedBoard:
         self.unplugged = pulled
 
     def pass_time(self) -> None:
-        """Do what was due by now."""
+        """Carry out everything due by now."""
         with self._lock:
             self._advance()
 
@@ -115,7 +115,7 @@ class LedBoard:
 
     @property
     def next_event(self) -> float | None:
-        """When the board next does something by itself."""
+        """Time of the board's next own action."""
         return self._run.next_event if self._run is not None else None
 
     def connect(self) -> bytes:
@@ -140,7 +140,7 @@ class LedBoard:
             return self.poll() + self.faults.spoil(self.receive(burst).encode("latin-1"))
 
     def poll(self) -> bytes:
-        """What the board says by itself: the end of a sequence."""
+        """The board's unrequested output: the end of a sequence."""
         with self._lock:
             self._advance()
             spoken, self._spoken = self._spoken, b""
@@ -149,22 +149,22 @@ class LedBoard:
     # For the languages ------------------------------------------------------------------------
 
     def restart(self) -> None:
-        """Bring the firmware's own state to what it is after power-on."""
+        """Reset the firmware's own state to power-on."""
 
     def boot_text(self) -> str:
         """What the firmware prints when it starts."""
         return ""
 
     def receive(self, burst: bytes) -> str:
-        """Act on a burst and say the reply."""
+        """Act on a burst and return the reply."""
         raise NotImplementedError
 
     def sequence_ended(self, outcome: str) -> str:
-        """What the firmware says when a sequence has ended by itself."""
+        """The firmware's report when a sequence has ended by itself."""
         return outcome
 
     def timed(self, action: Callable[[], str]) -> str:
-        """Carry a command out in the middle of the time that it takes."""
+        """Carry out a command in the middle of its duration."""
         self.clock.sleep(self.round_trip_s / 2)
         reply = action()
         self.clock.sleep(self.round_trip_s / 2)

@@ -95,8 +95,8 @@ class IlluminateFirmware(LedBoard):
             "pledpos": lambda _: positions_page("cartesian", self.positions_mm, 2),
             "pledposna": lambda _: positions_page("na", [na_xy(p) for p in self.positions_mm], 3),
             "pvals": lambda _: values_page(self._values),
-            "sn": lambda _: self._say("SN.00001", "Serial number is: 00001"),
-            "pn": lambda _: self._say("PN.00043", "Part number is: 00043"),
+            "sn": lambda _: self._reply("SN.00001", "Serial number is: 00001"),
+            "pn": lambda _: self._reply("PN.00043", "Part number is: 00043"),
         }
 
     def boot_text(self) -> str:
@@ -167,7 +167,7 @@ class IlluminateFirmware(LedBoard):
     def _unknown(self, words: list[str]) -> str:
         raise Refusal(1 if words[0] in NOT_EMULATED else 16)
 
-    def _say(self, short: str, long: str) -> str:
+    def _reply(self, short: str, long: str) -> str:
         return f"{short if self._speaks_short else long}\n"
 
     # Light ------------------------------------------------------------------------------------
@@ -197,21 +197,21 @@ class IlluminateFirmware(LedBoard):
         if len(words) > 1:
             self._brightness = named.get(words[1], c_number(words[1]) % 256)
         value = self._brightness
-        return self._say(f"SB.{value}", f"Current brightness value is {value}.")
+        return self._reply(f"SB.{value}", f"Current brightness value is {value}.")
 
     def _auto_clear(self, words: list[str]) -> str:
         self._clears_first = c_number(words[1]) > 0 if len(words) > 1 else not self._clears_first
         flag = int(self._clears_first)
-        return self._say(f"AC.{flag}", f"Auto clear bit is now {flag}")
+        return self._reply(f"AC.{flag}", f"Auto clear bit is now {flag}")
 
     def _set_na(self, words: list[str]) -> str:
         self._na = _na(words, self._na)
-        return self._say(f"NA.{self._na * 100:02.0f}", f"Current NA is {self._na:.2f}")
+        return self._reply(f"NA.{self._na * 100:02.0f}", f"Current NA is {self._na:.2f}")
 
     def _set_inner_na(self, words: list[str]) -> str:
         self._inner_na = _na(words, self._inner_na)
         na = self._inner_na
-        return self._say(f"NAI.{na * 100:02.0f}", f"Current Inner NA is {na:.2f}")
+        return self._reply(f"NAI.{na * 100:02.0f}", f"Current Inner NA is {na:.2f}")
 
     # Sequences and triggers -------------------------------------------------------------------
 
@@ -219,7 +219,9 @@ class IlluminateFirmware(LedBoard):
         if len(words) != 2:
             raise Refusal(2)
         self._capacity, self._patterns = c_number(words[1]), []
-        return self._say(f"SEQ_LEN.{self._capacity}", f"Sequence length is now: {self._capacity}.")
+        return self._reply(
+            f"SEQ_LEN.{self._capacity}", f"Sequence length is now: {self._capacity}."
+        )
 
     def _append_pattern(self, words: list[str]) -> str:
         if len(words) < 2:
@@ -281,7 +283,7 @@ class IlluminateFirmware(LedBoard):
         if len(words) > 1 and c_number(words[1]) > 0:
             self._triggers.input_timeout_s = float(c_number(words[1]))
         seconds = self._triggers.input_timeout_s
-        return self._say(
+        return self._reply(
             f"TRINPUTTIMEOUT.{seconds:f}",
             f"Current trigger input timeout value is {seconds:f} seconds.",
         )
@@ -298,7 +300,7 @@ class IlluminateFirmware(LedBoard):
     def _reset(self, _: list[str]) -> str:
         self.clear()
         self.update()
-        said = self._say("RESET", "Resetting LED Array...")
+        said = self._reply("RESET", "Resetting LED Array...")
         self.restart()
         return said
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 
 def properties_page(device_name: str, led_count: int, version: str) -> str:
-    """Who it is and what it has; without a newline, so that the end mark follows the brace."""
-    facts = {
+    """Identity and properties; without a newline, so that the end mark follows the brace."""
+    properties = {
         "device_name": device_name,
         "led_count": led_count,
         "color_channels": ["w"],
@@ -22,12 +22,12 @@ def properties_page(device_name: str, led_count: int, version: str) -> str:
         "mac_address": "04:e9:e5:00:00:01",
         "interface_version": float(version),
     }
-    lines = (f'    "{name}" : {json.dumps(value)}' for name, value in facts.items())
+    lines = (f'    "{name}" : {json.dumps(value)}' for name, value in properties.items())
     return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def positions_page(name: str, places: Sequence[tuple[float, ...]], digits: int) -> str:
-    """Where its LEDs are, in a notation of that name."""
+    """The places of its LEDs, in a notation of that name."""
     rows = (
         f'        "{led}" : [{", ".join(f"{value:.{digits}f}" for value in place)}]'
         for led, place in enumerate(places)
@@ -36,12 +36,12 @@ def positions_page(name: str, places: Sequence[tuple[float, ...]], digits: int) 
 
 
 def values_page(values: Sequence[int]) -> str:
-    """What commands wrote to its LEDs."""
+    """The values that commands wrote to its LEDs."""
     rows = (f'        "{led}" : [{value}]' for led, value in enumerate(values))
     return '{\n    "led_values" : {\n' + ", \n".join(rows) + " \n    }\n}\n"
 
 
 def na_xy(place_mm: tuple[float, float, float]) -> tuple[float, float]:
-    """An LED's numerical aperture along x and y, as the firmware reckons it."""
+    """An LED's numerical aperture along x and y, as the firmware computes it."""
     x, y, z = place_mm
     return math.sin(math.atan(x / math.hypot(y, z))), math.sin(math.atan(y / math.hypot(x, z)))

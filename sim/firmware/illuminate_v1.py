@@ -29,7 +29,7 @@ class IlluminateV1Firmware(IlluminateFirmware):
             "xx": self._commands["x"],
             "led": self._commands["l"],
             "setBrightness": self._commands["sb"],
-            "ssbd": lambda words: self._say(f"BD.{words[1]}", f"Bit depth is {words[1]}."),
+            "ssbd": lambda words: self._reply(f"BD.{words[1]}", f"Bit depth is {words[1]}."),
             "reseq": lambda _: "",
             "troutputpulsewidth": self._set_pulse_width,
             "troutputdelay": self._set_pulse_delay,
@@ -105,11 +105,11 @@ class IlluminateV1Firmware(IlluminateFirmware):
 
     def _set_pulse_width(self, words: list[str]) -> str:
         self._triggers.pulse_width_s = _last_number(words) / 1e6
-        return self._say(f"TROUTPUTPULSEWIDTH.{words[-1]}", f"Pulse width is {words[-1]}.")
+        return self._reply(f"TROUTPUTPULSEWIDTH.{words[-1]}", f"Pulse width is {words[-1]}.")
 
     def _set_pulse_delay(self, words: list[str]) -> str:
         self._triggers.start_delay_s = _last_number(words) / 1e6
-        return self._say(f"TROUTPUTDELAY.{words[-1]}", f"Output delay is {words[-1]}.")
+        return self._reply(f"TROUTPUTDELAY.{words[-1]}", f"Output delay is {words[-1]}.")
 
 
 def _last_number(words: list[str]) -> int:

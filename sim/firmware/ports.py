@@ -1,4 +1,4 @@
-"""Where a simulated LED controller can be reached: inside the process, over TCP, on a pty.
+"""Ports of a simulated LED controller: inside the process, over TCP, on a pty.
 
 `register` makes `simled://name` a port that pyserial opens in this process. `serve_tcp` and
 `serve_pty` give other programs a port; both answer from a thread of their own.
@@ -38,11 +38,11 @@ class Firmware(Protocol):
 
     @property
     def is_running(self) -> bool:
-        """Whether it may say something unasked."""
+        """Whether it may send something without a request."""
 
     @property
     def next_event(self) -> float | None:
-        """When it next does something by itself."""
+        """Time of its next own action."""
 
     def connect(self) -> bytes:
         """A host opens the port: what it finds waiting there."""
@@ -51,7 +51,7 @@ class Firmware(Protocol):
         """Bytes from the host, and the reply."""
 
     def poll(self) -> bytes:
-        """What it says unasked."""
+        """What it sends without a request."""
 
 
 class PortRegistry:
@@ -61,7 +61,7 @@ class PortRegistry:
         self._firmwares: dict[str, Firmware] = {}
 
     def add(self, name: str, firmware: Firmware) -> None:
-        """Plug a controller in; a name that is taken is taken over."""
+        """Plug a controller in; it replaces one of the same name."""
         self._firmwares[name] = firmware
 
     def remove(self, name: str) -> None:
@@ -69,7 +69,7 @@ class PortRegistry:
         self._firmwares.pop(name, None)
 
     def look_for(self, name: str) -> None:
-        """Let the time pass that it takes to see that a controller is gone."""
+        """Let the time pass in which a host notices that a controller is gone."""
         if name in self._firmwares:
             self._firmwares[name].clock.sleep(LOOK_S)
 

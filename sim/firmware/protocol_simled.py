@@ -57,7 +57,7 @@ class Serial(SerialBase):
         return chunk
 
     def _next_moment(self, deadline: float | None) -> float:
-        """When to look again: at the controller's next deed, or when the time-out is over."""
+        """When to look again: at the controller's next action, or at the time-out."""
         now = self._firmware.clock.now()
         event = self._firmware.next_event
         if event is None or event <= now:

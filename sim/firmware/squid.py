@@ -80,7 +80,7 @@ class SquidFirmware(LedBoard):
 
     @property
     def is_running(self) -> bool:
-        """It talks all the time."""
+        """It sends statuses without being asked."""
         return True
 
     @property
@@ -96,7 +96,7 @@ class SquidFirmware(LedBoard):
             return self._status()[9:]
 
     def feed(self, burst: bytes) -> bytes:
-        """Bytes from the host; only later statuses tell what came of them."""
+        """Bytes from the host; only later statuses show their result."""
         with self._lock:
             self._advance()
             if burst and not self.faults.swallows_command(self.clock.now()):

@@ -1,4 +1,4 @@
-"""Single cells drawn in their own frame: thickness, index, stain, and what is nucleus and cell.
+"""Single cells drawn in their own frame: thickness, index, stain, masks of nucleus and cell.
 
 What the stain will show is in the phase already. Where chromatin is dense it is a little thicker,
 and its grain, finer than the 20x bright-field image resolves, is much stronger: the steep LEDs see
@@ -239,7 +239,7 @@ def _dust(rng: np.random.Generator, radius: float, textures: Textures) -> CellMa
 
 
 def _water(rng: np.random.Generator, radius: float) -> CellMaps:
-    """Rims left by water that dried in the film: ridges of phase, without colour."""
+    """Rims of dried water in the film: ridges of phase, without colour."""
     canvas = Canvas(radius + 3.5)
     thickness = np.zeros((canvas.size, canvas.size), np.float32)
     body = np.zeros_like(thickness)

@@ -1,4 +1,4 @@
-"""What lies on a slide: kinds of cells and things, and the record of one of them."""
+"""Objects on a slide: their kinds, and the record of one object."""
 
 from __future__ import annotations
 

@@ -291,7 +291,7 @@ def _discs_of(cells: Iterable[Cell]) -> FloatArray:
 
 
 def pack(wishes: FloatArray, taken: FloatArray, nearness: float, wanted: int) -> list[int]:
-    """Of discs (x, y, radius) in order of rank, those that find room, at most `wanted`."""
+    """Of discs (x, y, radius) in order of rank, those that fit, at most `wanted`."""
     free: NDArray[np.bool_] = np.logical_not(_conflicts(wishes, taken, nearness).any(axis=1))
     among = _conflicts(wishes, wishes, nearness)
     kept: list[int] = []

@@ -1,4 +1,4 @@
-"""What really lies on a simulated slide: the answers that found cells and masks are tested by."""
+"""Ground truth of a simulated slide, for tests of found cells and masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time a simulated microscope lives in: jumping ahead, or real."""
+"""The clock of a simulated microscope: jumping ahead, or real."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class WorldClock(Protocol):
 
 
 class SimulatedClock:
-    """It passes when something takes time, and never by itself: it jumps instead of waiting."""
+    """Time passes only when something takes time: it jumps instead of waiting."""
 
     def __init__(self) -> None:
         self._now_s = 0.0

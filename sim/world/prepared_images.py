@@ -1,4 +1,4 @@
-"""Images made ahead: a scan simulated once is simulated again at the speed of the real devices."""
+"""Prepared images: a scan simulated once runs again at the speed of the real devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plsctl.acquire.errors import disk_errors
 Image = NDArray[np.uint8 | np.uint16]
 
 SAME_HEIGHT_UM = 0.3
-"""Focus found again differs by this much at most; it blurs nothing."""
+"""Focus found again differs by at most this much, which causes no blur."""
 
 
 class PreparedImages:

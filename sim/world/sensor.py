@@ -26,10 +26,10 @@ _CHUNK = 1 << 18
 
 
 class SensorSettings(Settings):
-    """What the simulated sensor is like; the defaults are those of the Sony IMX174 class."""
+    """Settings of the simulated sensor; the defaults are those of the Sony IMX174 class."""
 
     seed: int = Field(default=1, ge=0)
-    """Of what is fixed to the sensor: dust and dead pixels."""
+    """Seed of what is fixed to the sensor: dust and dead pixels."""
     full_well_electrons: float = Field(default=32_500.0, gt=0)
     electrons_per_ms: float = Field(default=8_125.0, gt=0)
     """Per pixel at intensity 1, an empty field under one LED at brightness 1: 75 % in 3 ms."""

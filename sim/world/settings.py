@@ -1,4 +1,4 @@
-"""What the simulated microscope and its slide are like: the `options` of its hardware file."""
+"""Settings of the simulated microscope and its slide: the `options` of its hardware file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class StageTruth(Settings):
 
 
 class CameraTruth(Settings):
-    """What the simulated camera can do beside taking single images."""
+    """What the simulated camera can do besides taking single images."""
 
     exposure_sequence: int = Field(default=1024, ge=0)
     """Longest sequence of exposures that it can be given; 0: one exposure for all."""

@@ -91,7 +91,7 @@ def _with_sensor(hardware: Hardware, size_px: int) -> Hardware:
 
 
 def _expose(world: World, frame: FrameRecord, light: float = 1.0) -> Image:
-    """An image of the scene in so much of its light."""
+    """An image of the scene with a share of its light."""
     world.lit = dict.fromkeys(frame.leds, frame.brightness)
     image = world.expose(frame.exposure_ms * light, frame.gain)
     shift = world.hardware.camera.bit_depth - 8

@@ -197,7 +197,7 @@ class World:
         return self.z_um - focus
 
     def expose(self, exposure_ms: float, gain: float) -> NDArray[np.uint8 | np.uint16]:
-        """What the sensor gives for the light as it is now; takes the time it takes."""
+        """The sensor's image of the present light; lets the exposure's time pass."""
         image = self.image(exposure_ms, gain)
         self.clock.sleep((exposure_ms + self.hardware.camera.readout_ms) / 1000)
         return image

@@ -16,7 +16,7 @@ import pytest
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.shared import work
-from plsctl.cli.shared.output import progress, say_next
+from plsctl.cli.shared.output import print_next_command, progress
 from plsctl.cli.shared.training_progress import TrainingProgress
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.metadata import Normalisation, RunFacts
@@ -135,7 +135,7 @@ def test_the_next_command_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> N
         "--pass",
         "stained",
     ]
-    say_next(*words)
+    print_next_command(*words)
     line = capsys.readouterr().err.rstrip("\n")
     assert line == f"Next: {command_line(*words)}"
     assert shlex.split(line)[1:] == ["plsctl", *map(str, words)]

@@ -20,9 +20,9 @@ from plsctl.acquire.roles import Operator, Roles
 from plsctl.acquire.scanning.pass_run import run_pass
 from plsctl.acquire.scanning.scan import open_scan
 from plsctl.acquire.store.records import PASSES
-from plsctl.process.cells.field_judge import BrightfieldJudge
+from plsctl.process.cells.field_inspector import BrightfieldInspector
 from plsctl.process.cells.finder import StainedCellFinder
-from plsctl.process.focus.sharpness import GradientFocusJudge
+from plsctl.process.focus.sharpness import GradientFocusMeasure
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 from plsctl.sim.backend import open_world
 from plsctl.sim.smear.cells import Cell
@@ -115,8 +115,8 @@ passes:
 def _roles(operator: Operator | None) -> Roles:
     assert operator is not None
     return Roles(
-        focus=GradientFocusJudge(),
-        field=BrightfieldJudge(),
+        focus=GradientFocusMeasure(),
+        field=BrightfieldInspector(),
         registrar=CoarseRegistrar(),
         cells=StainedCellFinder(),
         operator=operator,

@@ -168,10 +168,10 @@ def test_a_lasting_fault_stops_the_scan_with_a_remedy_and_it_is_resumed(
         bench.scan(fault)
     if fault["kind"] != "serial_unplugged":
         assert bench.lit == []
-    before = {name: bench.images.facts(name) for name in bench.images.names}
+    before = {name: bench.images.position_metadata(name) for name in bench.images.names}
     assert len(before) == (0 if "led" in fault else 1)
     assert bench.scan().totals.positions == 2 - len(before)
-    assert {name: bench.images.facts(name) for name in before} == before
+    assert {name: bench.images.position_metadata(name) for name in before} == before
     assert bench.wrong_frames() == []
     assert bench.lit == []
 
@@ -188,9 +188,9 @@ def test_frames_without_light_are_not_taken_for_repeated_ones(
     inspector.begin()
     for level, problem in ((attributes.black_level, ""), (90, "image before it once more")):
         image = np.full((192, 256), level, dtype=np.uint8)
-        facts = measure(image, attributes, 1, 0.0)
-        inspector.problem(0, dark_field, image, facts)
-        found = inspector.problem(1, dark_field, image.copy(), facts)
+        metadata = measure(image, attributes, 1, 0.0)
+        inspector.problem(0, dark_field, image, metadata)
+        found = inspector.problem(1, dark_field, image.copy(), metadata)
         assert problem in found
         assert bool(problem) == bool(found)
 
@@ -206,8 +206,8 @@ def test_a_dark_field_without_any_light_is_asked_for_once_more(
     inspector = FrameInspector(load_hardware(str(bench.hardware())), attributes)
     levels = (180, attributes.black_level)
     images = [np.full((192, 256), level, dtype=np.uint8) for level in levels]
-    facts = {i: measure(image, attributes, 1, 0.0) for i, image in enumerate(images)}
+    metadata = {i: measure(image, attributes, 1, 0.0) for i, image in enumerate(images)}
     inspector.begin()
-    assert set(inspector.stack_problems(frames, facts)) == {0, 1}
+    assert set(inspector.stack_problems(frames, metadata)) == {0, 1}
     # Bright field came out bright again: the field is empty.
-    assert inspector.stack_problems(frames, facts) == {}
+    assert inspector.stack_problems(frames, metadata) == {}

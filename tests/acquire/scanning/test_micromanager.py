@@ -42,7 +42,7 @@ from plsctl.sim.firmware.ports import serve_pty, serve_tcp
 LEDS = 43
 
 
-class Judge:
+class BenchRoles:
     """Judges and acts in place of a person: the demo camera shows no smear."""
 
     def sharpness(self, image: Image) -> float:
@@ -76,8 +76,8 @@ class Judge:
 
 
 def roles(_: object) -> Roles:
-    judge = Judge()
-    return Roles(judge, judge, judge, judge, judge)
+    bench_roles = BenchRoles()
+    return Roles(bench_roles, bench_roles, bench_roles, bench_roles, bench_roles)
 
 
 @pytest.fixture
@@ -200,11 +200,11 @@ def test_an_interrupted_pass_goes_on_and_keeps_what_was_finished(
 def test_a_signal_ends_the_wait_for_a_person(
     slide_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def ask(self: Judge, pass_name: str, resumed: bool) -> None:
+    def ask(self: BenchRoles, pass_name: str, resumed: bool) -> None:
         signal.raise_signal(signal.SIGTERM)
         pytest.fail("the question went on")
 
-    monkeypatch.setattr(Judge, "prepare", ask)
+    monkeypatch.setattr(BenchRoles, "prepare", ask)
     scan = open_scan(slide_file, tmp_path / "scans")
     with stop_on_signals() as stop, pytest.raises(InterruptedScan, match="SIGTERM"):
         run_pass(scan, "unstained", roles, stop, force=True)
@@ -394,7 +394,7 @@ def test_a_damaged_frame_is_found(slide_file: Path, tmp_path: Path) -> None:
 
     (reader.path / reader.names[1] / "0" / "zarr.json").write_text("{")
     journal = Journal(scan.folder.journal)
-    problems = list(judge_unstained(scan, Judge(), journal).problems)
+    problems = list(judge_unstained(scan, BenchRoles(), journal).problems)
     journal.close()
     assert any(f"position {reader.names[1]}: what was noted" in text for text in problems)
     assert any("level 1" in text for text in problems)  # the others are still looked at
@@ -497,7 +497,7 @@ def test_a_check_of_the_devices_leaves_the_shutter_closed_and_tells_of_an_array_
 def test_a_stained_slide_is_not_scanned_as_an_unstained_one(
     slide_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Judge, "looks_stained", lambda self, image: True)
+    monkeypatch.setattr(BenchRoles, "looks_stained", lambda self, image: True)
     scan = open_scan(slide_file, tmp_path / "scans")
     with pytest.raises(UserError, match="stained already"):
         run_pass(scan, "unstained", roles, StopRequest())

@@ -318,7 +318,7 @@ def test_samples_of_a_data_set_get_two_more_images(
     rows = pd.DataFrame({"slide": "001", "type": ["", "monocyte"]})
     with DatasetWriter(
         tmp_path / "a.zarr", frames, recipe="mine", pixel_um=1.845, crop_px=64,
-        targets=("20x", "100x"), facts={"black_level": 4.0, "full_scale": 255},
+        targets=("20x", "100x"), attributes={"black_level": 4.0, "full_scale": 255},
     ) as writer:  # fmt: skip
         target = images[:2, :, :64, :64]
         writer.append(np.stack([images] * 2), {"20x": target}, rows)

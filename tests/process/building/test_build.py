@@ -76,7 +76,7 @@ def test_a_scan_for_reading_only_gives_its_data_set(
 
     monkeypatch.setattr("plsctl.process.building.finishing.write_cells", refuse)
     said: list[str] = []
-    result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
+    result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, notify=said.append)
     assert len(Dataset.open(result.path)) == result.samples
     assert not (result.path / ".build").exists()
     assert "is not noted there" in said[-1]
@@ -122,16 +122,16 @@ def test_command_line_reports_and_refuses(
 def test_scans_of_another_led_array_are_refused_and_other_exposures_are_said(
     slides: Callable[[int], list[Path]], tmp_path: Path
 ) -> None:
-    def change(scan: Path, **facts: object) -> None:
+    def change(scan: Path, **attributes: object) -> None:
         file = scan / "unstained.ome.zarr" / "zarr.json"
         group = json.loads(file.read_text(encoding="utf-8"))
-        group["attributes"]["plsctl"]["frames"][-1] |= facts
+        group["attributes"]["plsctl"]["frames"][-1] |= attributes
         file.write_text(json.dumps(group), encoding="utf-8")
 
     scans = slides(2)
     change(scans[1], exposure_ms=9.0)
     said: list[str] = []
-    build_dataset(scans, tmp_path / "x.zarr", split=UNDIVIDED, say=said.append)
+    build_dataset(scans, tmp_path / "x.zarr", split=UNDIVIDED, notify=said.append)
     assert "S2: 1 of 4 images were exposed differently from S1" in said[0]
     change(scans[1], direction=[0.3, 0.3])
     with pytest.raises(UserError, match="stands elsewhere than in S1"):

@@ -59,7 +59,9 @@ def test_a_stopped_build_goes_on_and_changed_settings_start_over(
     said: list[str] = []
 
     def build(settings: BuildSettings) -> BuildResult:
-        return build_dataset(scans, out, settings, split=UNDIVIDED, overwrite=True, say=said.append)
+        return build_dataset(
+            scans, out, settings, split=UNDIVIDED, overwrite=True, notify=said.append
+        )
 
     def stop_at_third(job: object) -> object:
         if len(list((tmp_path / "x.zarr.part" / ".build" / "positions").iterdir())) == 2:
@@ -105,15 +107,15 @@ def test_kept_samples_come_back_as_they_were_or_are_refused(tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     stacks = rng.integers(0, 255, (2, 5, 3, 8, 8), dtype=np.uint8)
     rows = pd.DataFrame({"slide": ["S1", "S1"], "pixel_x": [3.5, 8.25]})
-    fates = {4: "sample", 5: "border", 7: "sample"}
+    outcomes = {4: "sample", 5: "border", 7: "sample"}
     file = tmp_path / "x.zarr.part" / ".build" / "positions" / "000001.samples"
     file.parent.mkdir(parents=True)
-    write_samples(file, PositionSamples(stacks, {"100x": stacks[:, 0]}, rows, fates))
+    write_samples(file, PositionSamples(stacks, {"100x": stacks[:, 0]}, rows, outcomes))
     found = read_samples(file)
     np.testing.assert_array_equal(found.stacks, stacks)
     np.testing.assert_array_equal(found.targets["100x"], stacks[:, 0])
     pd.testing.assert_frame_equal(found.rows, rows)
-    assert found.fates == fates
+    assert found.outcomes == outcomes
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(UserError, match="damaged") as caught:
         read_samples(file)

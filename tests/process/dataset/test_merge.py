@@ -47,7 +47,7 @@ def _write(path: Path, slide: str, count: int = 20, **changes: Any) -> Dataset:
         }
     )
     with DatasetWriter(
-        path, frames, shard=8, facts={"slides": [slide], "black_level": 5.0}, **given | changes
+        path, frames, shard=8, attributes={"slides": [slide], "black_level": 5.0}, **given | changes
     ) as writer:
         half = count // 2
         both = {"20x": stacks[:, 0], "100x": stacks[:, 1]}
@@ -92,8 +92,8 @@ def test_appending_replaces_and_a_smaller_recipe_is_taken_over(tmp_path: Path) -
     [
         ({"pixel_um": 0.31}, "pixels of 0.31 µm"),
         ({"targets": ("20x",)}, "its targets is 20x, that of a.zarr 20x, 100x"),
-        ({"facts": {"camera_rotation_deg": 90.0}}, "turned by 90 deg"),
-        ({"facts": {"black_level": 20.0}}, r"reads 7.8% .* that of a.zarr 2.0%"),
+        ({"attributes": {"camera_rotation_deg": 90.0}}, "turned by 90 deg"),
+        ({"attributes": {"black_level": 20.0}}, r"reads 7.8% .* that of a.zarr 2.0%"),
         (
             {"frames": [frame | {"direction": [0.1, 0.2]} for frame in FRAMES]},
             "stands elsewhere",
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     lit = [frame | {"direction": [0.2, 0.1]} for frame in FRAMES]
     one = _write(tmp_path / "a.zarr", "S1", frames=lit)
-    if "facts" in changes:
+    if "attributes" in changes:
         changes = {"frames": lit} | changes
     two = _write_with(tmp_path / "b.zarr", {"frames": lit} | changes)
     with pytest.raises(UserError, match=message) as refused:
@@ -115,11 +115,11 @@ def test_what_does_not_fit_is_refused(
 
 
 def _write_with(path: Path, changes: dict[str, Any]) -> Dataset:
-    facts = changes.pop("facts", None)
+    attributes = changes.pop("attributes", None)
     data = _write(path, "S2", **changes)
-    if facts:
+    if attributes:
         group = json.loads((path / "zarr.json").read_text())
-        group["attributes"]["plsctl"] |= facts
+        group["attributes"]["plsctl"] |= attributes
         (path / "zarr.json").write_text(json.dumps(group))
     return data
 
@@ -131,7 +131,7 @@ def test_a_cell_in_two_data_sets_is_refused_and_other_light_is_said(tmp_path: Pa
     brighter = [frame | {"exposure_ms": 3.0} for frame in FRAMES]
     two = _write(tmp_path / "b.zarr", "S2", frames=brighter)
     said: list[str] = []
-    merge_datasets([one.path, two.path], tmp_path / "c.zarr", say=said.append)
+    merge_datasets([one.path, two.path], tmp_path / "c.zarr", notify=said.append)
     assert len(said) == 1
     assert "4 of 4 images were exposed differently from a.zarr (1.50 to 1.50" in said[0]
 
@@ -142,7 +142,7 @@ def test_fields_of_one_slide_that_overlap_are_on_one_side(tmp_path: Path) -> Non
     beside = two.table.assign(slide="S1", split="test", x_um=two.table["x_um"] + 1910.0)
     rewrite_table(two, beside.assign(y_um=one.table["y_um"].iloc[19]))
     said: list[str] = []
-    merged = merge_datasets([one.path, two.path], tmp_path / "c.zarr", say=said.append)
+    merged = merge_datasets([one.path, two.path], tmp_path / "c.zarr", notify=said.append)
     assert merged.table["split"].tolist() == ["train"] * 19 + [""] + ["test"] * 20
     assert said == ["1 sample is in no split any more: crops of another split overlap."]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import FieldPair, FieldView
-from plsctl.process.cells.field_judge import BrightfieldJudge
+from plsctl.process.cells.field_inspector import BrightfieldInspector
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 
 CAMERA_ROTATION_DEG = 0.7
@@ -49,8 +49,8 @@ def test_a_field_that_disagrees_is_left_out(fields: Any) -> None:
 
 
 def test_judge_tells_stained_from_unstained(fields: Any) -> None:
-    judge = BrightfieldJudge()
-    assert judge.looks_stained(fields.stained.image)
-    assert not judge.looks_stained(fields.unstained.image)
-    assert judge.white_cells(fields.stained.image) >= 5
-    assert judge.white_cells(fields.unstained.image) == 0
+    inspector = BrightfieldInspector()
+    assert inspector.looks_stained(fields.stained.image)
+    assert not inspector.looks_stained(fields.unstained.image)
+    assert inspector.white_cells(fields.stained.image) >= 5
+    assert inspector.white_cells(fields.unstained.image) == 0

@@ -23,7 +23,7 @@ from plsctl.process.quality.content import measure_content
 from plsctl.process.quality.flags import QualitySettings, flag_samples, load_quality
 from plsctl.process.quality.frame_statistics import exchange_gain
 from plsctl.process.quality.frames import frame_agreement, learn_frames
-from plsctl.process.quality.slides import exclude_rejected, judge_slides
+from plsctl.process.quality.slides import exclude_rejected, slide_verdicts
 from plsctl.sim.backend import open_world
 from plsctl.sim.world.world import World
 
@@ -297,7 +297,7 @@ def test_slides_are_judged_with_reasons() -> None:
     table = flag_samples(pd.concat([*good, pale, flickering], ignore_index=True))
     settings = QualitySettings()
     dropped = {"S2": {"match_20x": 30, "border": 2}, "S6": {"no_100x_image": 50}}
-    verdicts = judge_slides(table, dropped, {}, settings)
+    verdicts = slide_verdicts(table, dropped, {}, settings)
     reasons = {verdict.slide: " ".join(verdict.reasons) for verdict in verdicts}
     assert [verdict.slide for verdict in verdicts if verdict.accepted] == ["S1", "S3"]
     assert "60 % of the cells" in reasons["S2"]

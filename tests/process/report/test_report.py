@@ -21,14 +21,14 @@ from plsctl.process.pages.scale_bar import bar_length_um, scale_bar
 from plsctl.process.pages.tables import Score, table
 from plsctl.process.report.charts import Axis, colour_cloud, curves, led_map, points
 from plsctl.process.report.counts import counts_section, left_out_section
-from plsctl.process.report.dataset import brightened, dataset_facts, dataset_sections
+from plsctl.process.report.dataset import brightened, dataset_key_figures, dataset_sections
 from plsctl.process.report.page import Page, Section
 
 
 def test_a_page_holds_everything_itself(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
     body = picture(image, "a < b", '<circle r="3"/>') + picture(image)
-    page = Page("Title & more", "sub", facts=[("cells", "12")])
+    page = Page("Title & more", "sub", key_figures=[("cells", "12")])
     page.picture = comparison([("before", image), ("after", image)], "a field", 0.5)
     page.sections = [Section("One", "note", body)]
     text = page.write(tmp_path / "deep" / "report.html").read_text(encoding="utf-8")
@@ -137,7 +137,7 @@ def test_a_data_set_shows_its_cells(tmp_path: Path) -> None:
         writer.append(stacks, {"20x": crops, "100x": crops}, rows)
         writer.finish(assign_splits(writer.table, seed=1))
     data = Dataset.open(path)
-    assert ("samples", "30") in dataset_facts(data)
+    assert ("samples", "30") in dataset_key_figures(data)
     matched, stack = dataset_sections(data)
     assert (matched.title, stack.title) == ("Matched cells", "One cell under every LED")
     assert matched.body.count("<img") == 12 * 3

@@ -68,7 +68,7 @@ def path(tmp_path: Path) -> Path:
         crop_px=16,
         targets=("20x",),
         shard=8,
-        facts={"quality": {"slides": VERDICTS}},
+        attributes={"quality": {"slides": VERDICTS}},
     ) as writer:
         target = rng.integers(0, 256, (COUNT, 3, 16, 16), dtype=np.uint8)
         writer.append(rng.integers(0, 256, (COUNT, 3, 3, 16, 16), np.uint8), {"20x": target}, rows)
@@ -227,7 +227,7 @@ def test_failed_measures_are_shown_with_limit_and_place(tmp_path: Path) -> None:
     limits = {"settings": {"samples": {"dirt_px": 80}}}
     with DatasetWriter(
         place, FRAMES[:1], recipe="mine", pixel_um=0.293, crop_px=side, targets=("20x",),
-        facts={"quality": limits, "black_level": 4.0},
+        attributes={"quality": limits, "black_level": 4.0},
     ) as writer:  # fmt: skip
         writer.append(stacks, {"20x": targets}, rows)
         writer.finish(pd.Series("train", index=range(count)))

@@ -277,7 +277,7 @@ def test_what_is_no_colour_image_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_real_cells_of_another_laboratory_are_found(data_folder: Path) -> None:
-    """Boxes drawn by hand: bccd, every tenth image (docs/processing.md has all sets)."""
+    """Boxes drawn by hand: bccd, every tenth image (docs/segmentation.md has all sets)."""
     truth: dict[str, list[tuple[int, ...]]] = {}
     with (data_folder / "bccd" / "wbc_boxes.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):

@@ -83,9 +83,9 @@ def test_a_line_in_pieces_is_lost(board: IlluminateFirmware) -> None:
 def test_the_end_mark_follows_the_last_brace_of_the_properties(board: IlluminateFirmware) -> None:
     reply = board.feed(b"pprops\n")
     assert reply.endswith(b"}-==-\n")
-    facts = json.loads(reply.removesuffix(OK))
-    assert facts["led_count"] == 43
-    assert facts["interface_version"] == 2.32
+    properties = json.loads(reply.removesuffix(OK))
+    assert properties["led_count"] == 43
+    assert properties["interface_version"] == 2.32
 
 
 def test_positions_are_those_of_the_geometry(board: IlluminateFirmware) -> None:

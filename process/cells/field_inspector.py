@@ -1,4 +1,4 @@
-"""What a field looks like while a scan runs: stained or not, and how many white cells it shows."""
+"""Inspection of a field while a scan runs: stained or not, and how many white cells it shows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from plsctl.process.segmentation.segment import segment
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 STAINED_GREEN_EXCESS = 0.12
-"""Green excess above which a field counts as stained; measured: simulated and real stained smears
-0.2 to 0.55, unstained ones below 0.05 (docs/processing.md)."""
+"""Green excess above which a field counts as stained. Measured: simulated and real stained smears
+0.2 to 0.55, unstained ones below 0.05."""
 
 
 @dataclass(frozen=True)
-class BrightfieldJudge:
-    """Judges bright-field images, (y, x, rgb), by their colours.
+class BrightfieldInspector:
+    """Inspects bright-field images, (y, x, rgb), by their colours.
 
     Parameters
     ----------
     settings
-        How white cells are told; give `pixel_um` where it is known.
+        How white cells are found; give `pixel_um` where it is known.
     """
 
     settings: SegmentationSettings = field(default_factory=SegmentationSettings)
