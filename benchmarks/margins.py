@@ -30,7 +30,7 @@ Images = NDArray[np.uint8]
 
 def predict(run: Run, data: Dataset, numbers: NDArray[np.int64], margin_px: int) -> Images:
     """Crops whose stacks reach so far beyond them."""
-    stacks = data.read_images(numbers, data.channels_of(run.facts.labels), margin_px)
+    stacks = data.read_images(numbers, data.channels_of(run.metadata.labels), margin_px)
     predictor = Predictor(run, device="cpu", precision="float32")
     inner = slice(margin_px, margin_px + data.crop_px)
     return predictor.predict(stacks.astype(np.uint8))[..., inner, inner]
@@ -43,14 +43,14 @@ def main() -> None:
     runs = [Run.open(path) for path in parser.parse_args().runs]
     data = Dataset.open(runs[0].config.data)
     numbers = np.concatenate([data.split("validation"), data.split("test")])
-    target: Any = data.read_target(runs[0].facts.target, numbers)
+    target: Any = data.read_target(runs[0].metadata.target, numbers)
     first: dict[str, NDArray[np.float64]] = {}
     for run in runs:
-        trained = predict(run, data, numbers, run.facts.margin_px)
+        trained = predict(run, data, numbers, run.metadata.margin_px)
         frame = predict(run, data, numbers, data.margin_px)
         change = np.abs(frame.astype(int) - trained)
         print(
-            f"{run.path}, margin {run.facts.margin_px} px: from crop to frame the prediction "
+            f"{run.path}, margin {run.metadata.margin_px} px: from crop to frame the prediction "
             f"changes by {change.mean():.2f} counts of 255 in the mean, {change.max()} at most"
         )
         scores = {

@@ -37,7 +37,7 @@ from plsctl.models.prediction.onnx_model import ExportedModel
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.prediction.tiles import TILE_SHAPE_PX, FrameStainer
 from plsctl.models.runs.config import config_from_options
-from plsctl.models.runs.metadata import Normalisation, RunFacts
+from plsctl.models.runs.metadata import Normalisation, RunMetadata
 from plsctl.models.runs.registry import MODELS
 from plsctl.models.runs.run import Run, build_network
 from plsctl.models.runs.tensors import write_tensors
@@ -65,7 +65,7 @@ def untrained_run(folder: Path, model: str, recipe_name: str) -> Run:
     config = config_from_options(model, options)
     frames = tuple({"label": frame.label} for frame in recipe(recipe_name))
     channels = 3 * len(frames)
-    facts = RunFacts(
+    metadata = RunMetadata(
         model=model,
         recipe=recipe_name,
         target="20x",
@@ -86,13 +86,13 @@ def untrained_run(folder: Path, model: str, recipe_name: str) -> Run:
     torch.manual_seed(0)
     network = build_network(config, channels)
     write_tensors(folder / "best.safetensors", network.state_dict(), {})
-    return Run(folder, config, facts)
+    return Run(folder, config, metadata)
 
 
 def one_by_one(run: Run, stack: Stack) -> None:
     """The paper's way; patches at the border overlap, so that the frame is covered."""
     network = run.network().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    scale = InputScale(run.facts.normalisation)
+    scale = InputScale(run.metadata.normalisation)
     height, width = stack.shape[1:3]
     with torch.inference_mode():
         for top in range(0, height, PATCH_PX):

@@ -147,7 +147,7 @@ def report(
     how = ("compiled" if config.compile else "eager") + f", {str(compute.dtype)[6:]}"
     print(f"{config.model}, {how}: {rate:.2f} samples/s, epoch {EPOCH / rate:,.0f} s", end="")
     if config.spec.network == "rrdb":
-        side = data.crop_px + 2 * task.run.facts.margin_px
+        side = data.crop_px + 2 * task.run.metadata.margin_px
         used = rate * training_flop(trainer, side) / 1e9
         share = used / peak(compute.dtype, compute.device, clock)
         print(f", {used:.0f} GFLOP/s, {share:.0%} of the matrix-multiply peak", end="")

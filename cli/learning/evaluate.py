@@ -49,11 +49,11 @@ def evaluate(
     from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device, DEVICES)
-    config, facts = read_trained(run)
+    config, metadata = read_trained(run)
     chosen = Dataset.open(data or config.data)
-    total = len(chosen.split(split, facts.target))
-    chosen.channels_of(facts.labels)
-    chosen.require_margin(facts.margin_px)
+    total = len(chosen.split(split, metadata.target))
+    chosen.channels_of(metadata.labels)
+    chosen.require_margin(metadata.margin_px)
     print_message(
         f"Comparing {run} with the {counted(total, f'{split} sample')} of {chosen.path}; first the "
         "network library is loaded ..."
@@ -71,7 +71,7 @@ def evaluate(
         with progress("learning cell types", total=100, unit="%") as advance:
             types = CellTypeReader(
                 chosen,
-                opened.facts.target,
+                opened.metadata.target,
                 device=predictor.device,
                 on_share=lambda share: advance(completed=100 * share),
             )

@@ -43,9 +43,9 @@ def uncertainty(
     from plsctl.process.dataset.reader import Dataset
 
     one_of("device", device, DEVICES)
-    config, facts = read_trained(run)
+    config, metadata = read_trained(run)
     chosen = Dataset.open(data or config.data)
-    learnt, measured = (len(chosen.split(name, facts.target)) for name in ("validation", "test"))
+    learnt, measured = (len(chosen.split(name, metadata.target)) for name in ("validation", "test"))
     print_message(
         f"Learning the errors of {run} from {counted(learnt, 'validation sample')} of "
         f"{chosen.path}, measured on {counted(measured, 'test sample')}; first the network "

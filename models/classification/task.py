@@ -74,7 +74,7 @@ class CellTypeTask(Task[CellBatch]):
         self._types, self._train, self._validation = types, train, validation
         self._steps = steps_per_epoch or -(-len(train.labels) // settings.batch_size)
         self.validation_samples = len(validation.labels)
-        self.facts = {
+        self.metadata = {
             "types": list(types),
             "samples": {"train": len(train.labels), "validation": self.validation_samples},
         }

@@ -19,7 +19,7 @@ from plsctl.models.compute.device import WORTHWHILE, autocast, choose_precision
 from plsctl.models.compute.placement import LAYOUTS, PRECISIONS
 from plsctl.models.networks.generators import make_network
 from plsctl.models.runs.config import TrainingConfig
-from plsctl.models.runs.metadata import ComputeFacts
+from plsctl.models.runs.metadata import ComputeMetadata
 
 PROBE_SAMPLES = 2
 PROBE_ROUNDS = 3
@@ -32,7 +32,7 @@ Format = tuple[str, str]
 
 def choose_compute(
     config: TrainingConfig, channels: int, side_px: int, device: torch.device
-) -> ComputeFacts:
+) -> ComputeMetadata:
     """Time a step of the network, with one block, in each format and take the fastest.
 
     Parameters
@@ -51,7 +51,7 @@ def choose_compute(
     ]
     seconds = _step_seconds(config, channels, side_px, device, formats) if formats[1:] else {}
     precision, layout = _fastest(formats, seconds)
-    return ComputeFacts(
+    return ComputeMetadata(
         device=device.type,
         processor=_processor(device),
         threads=torch.get_num_threads(),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from plsctl.models.compute.device import autocast
-from plsctl.models.runs.metadata import ComputeFacts
+from plsctl.models.runs.metadata import ComputeMetadata
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -30,9 +30,9 @@ class Compute:
     layout: torch.memory_format = torch.contiguous_format
 
     @classmethod
-    def of(cls, facts: ComputeFacts, device: torch.device) -> Compute:
+    def of(cls, metadata: ComputeMetadata, device: torch.device) -> Compute:
         """What a run has recorded, on the device of this process."""
-        return cls(device, PRECISIONS[facts.precision], LAYOUTS[facts.memory_format])
+        return cls(device, PRECISIONS[metadata.precision], LAYOUTS[metadata.memory_format])
 
     def place(self, network: Network) -> Network:
         """The network on the device, in the order of memory."""

@@ -19,21 +19,21 @@ from plsctl.process.dataset.reader import Dataset
 FILE = "learned.csv"
 
 
-def learned_samples(config: TrainingConfig, data: Dataset) -> dict[str, NDArray[np.int64]]:
+def seen_samples(config: TrainingConfig, data: Dataset) -> dict[str, NDArray[np.int64]]:
     """Numbers of the samples that a run trains on, and of those that choose its best epoch."""
     samples = {name: data.split(name, config.target) for name in ("train", "validation")}
     samples["train"] = some_of(samples["train"], config.train_share)
     return samples
 
 
-def write_learned(folder: Path, samples: dict[str, NDArray[np.int64]]) -> None:
+def write_seen_samples(folder: Path, samples: dict[str, NDArray[np.int64]]) -> None:
     """Write them into a run folder, one row per sample."""
     parts = [pd.DataFrame({"sample": numbers, "split": name}) for name, numbers in samples.items()]
     write_whole(folder / FILE, pd.concat(parts).to_csv(index=False, lineterminator="\n"))
 
 
-def read_learned(folder: Path) -> dict[str, NDArray[np.int64]] | None:
-    """What `write_learned` wrote; None of a run that noted nothing."""
+def read_seen_samples(folder: Path) -> dict[str, NDArray[np.int64]] | None:
+    """What `write_seen_samples` wrote; None of a run that noted nothing."""
     file = folder / FILE
     if not file.is_file():
         return None
@@ -52,11 +52,11 @@ def require_unseen(run: Run, data: Dataset, split: str, numbers: NDArray[np.int6
     numbers
         The samples that are to judge the run, as those of the split `split`.
     """
-    learned = read_learned(run.path)
-    same = Path(run.facts.data).absolute() == Path(str(data.path)).absolute()
-    if split == "train" or learned is None or not same:
+    noted = read_seen_samples(run.path)
+    same = Path(run.metadata.data).absolute() == Path(str(data.path)).absolute()
+    if split == "train" or noted is None or not same:
         return
-    others = np.concatenate([held for name, held in learned.items() if name != split])
+    others = np.concatenate([held for name, held in noted.items() if name != split])
     seen = int(np.isin(numbers, others).sum())
     if seen:
         raise UserError(

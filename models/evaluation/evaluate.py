@@ -15,7 +15,7 @@ from plsctl.models.classification.cell_types import CellTypeReader
 from plsctl.models.classification.labelled_cells import types_of
 from plsctl.models.data.batches import spread
 from plsctl.models.data.seen_samples import require_unseen
-from plsctl.models.evaluation.verdict import judge_run
+from plsctl.models.evaluation.verdict import compare_with_baselines
 from plsctl.models.evaluation.worst import (
     count_categories,
     draw_worst,
@@ -24,9 +24,9 @@ from plsctl.models.evaluation.worst import (
     write_worst,
 )
 from plsctl.models.figures.crop_axes import bar_text, draw_bar
-from plsctl.models.metrics.dark_rims import marks_left
+from plsctl.models.metrics.dark_rims import dark_rims_left
 from plsctl.models.metrics.intervals import bootstrap_interval
-from plsctl.models.metrics.nuclei import NucleusJudge, NucleusScores, join_scores
+from plsctl.models.metrics.nuclei import NucleusFinder, NucleusScores, join_scores
 from plsctl.models.metrics.similarity import METRICS
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
@@ -93,24 +93,24 @@ def evaluate(
     """
     data = data or Dataset.open(run.config.data)
     predictor = predictor or Predictor(run)
-    numbers = data.split(split, run.facts.target)
+    numbers = data.split(split, run.metadata.target)
     require_unseen(run, data, split, numbers)
-    constants = mean_targets(data, run.facts.target)
-    judge = nucleus_judge(data, run.facts.target)
+    constants = mean_targets(data, run.metadata.target)
+    finder = nucleus_finder(data, run.metadata.target)
     scores: dict[str, list[Scores]] = {}
     nuclei: dict[str, list[NucleusScores]] = {}
-    marks: dict[str, list[NDArray[np.float64]]] = {}
+    dark_rims: dict[str, list[NDArray[np.float64]]] = {}
     seen: dict[str, list[Images]] = {}
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]
-        target = data.read_target(run.facts.target, part).astype(np.uint8)
+        target = data.read_target(run.metadata.target, part).astype(np.uint8)
         candidates = _candidates(predictor, data, part, constants)
         unstained = candidates["unstained"]
         for name, images in candidates.items():
             scores.setdefault(name, []).append({m: f(images, target) for m, f in METRICS.items()})
-            nuclei.setdefault(name, []).append(judge.compare(images, target))
-            if run.facts.target == RIMLESS_TARGET:
-                marks.setdefault(name, []).append(marks_left(images, unstained, target))
+            nuclei.setdefault(name, []).append(finder.compare(images, target))
+            if run.metadata.target == RIMLESS_TARGET:
+                dark_rims.setdefault(name, []).append(dark_rims_left(images, unstained, target))
             if types is not None and name not in constants:
                 seen.setdefault(name, []).append(images)
         if on_samples is not None:
@@ -121,7 +121,7 @@ def evaluate(
     }
     counted = {name: join_scores(blocks) for name, blocks in nuclei.items()}
     found = joined.pop("prediction")
-    verdict = judge_run(
+    verdict = compare_with_baselines(
         found["ssim"],
         {name: values["ssim"] for name, values in joined.items()},
         counted["prediction"].counts(),
@@ -141,13 +141,13 @@ def evaluate(
         **verdict.as_dict(),
     }
     columns = {**found, **counted["prediction"].columns()}
-    if marks:
-        left = {name: np.concatenate(blocks) for name, blocks in marks.items()}
+    if dark_rims:
+        left = {name: np.concatenate(blocks) for name, blocks in dark_rims.items()}
         result["marks_left"] = {name: _mean_of_measured(values) for name, values in left.items()}
         columns["marks_left"] = left["prediction"]
     if types is not None:
         names = types_of(data, numbers)
-        targets = data.read_target(run.facts.target, numbers).astype(np.uint8)
+        targets = data.read_target(run.metadata.target, numbers).astype(np.uint8)
         result["cell_types"] = {
             name: types.compare(names, np.concatenate(blocks), targets).summary()
             for name, blocks in seen.items()
@@ -163,10 +163,10 @@ def evaluate(
     return result
 
 
-def nucleus_judge(data: Dataset, target: str) -> NucleusJudge:
+def nucleus_finder(data: Dataset, target: str) -> NucleusFinder:
     """The nucleus finder with limits from the stained targets of the training split."""
     chosen = data.read_target(target, spread(data.split("train", target), JUDGED_TARGETS))
-    return NucleusJudge(chosen.astype(np.uint8), data.pixel_um)
+    return NucleusFinder(chosen.astype(np.uint8), data.pixel_um)
 
 
 def mean_targets(data: Dataset, target: str) -> dict[str, Images]:
@@ -238,7 +238,7 @@ def draw_gallery(
     half = min(count, -(-len(order) // 2))
     chosen = np.concatenate([order[:half], order[half:][-half:]])
     prediction, bright = predictor.predict_samples(data, numbers[chosen])
-    target = data.read_target(predictor.run.facts.target, numbers[chosen])
+    target = data.read_target(predictor.run.metadata.target, numbers[chosen])
     rows = {"bright field": bright, "prediction": prediction, "stained": target}
     figure = Figure(figsize=(1.1 * len(chosen) + 0.6, 3.9), layout="constrained")
     axes = figure.subplots(3, len(chosen), squeeze=False)
@@ -252,7 +252,8 @@ def draw_gallery(
         axis.set_title(f"#{numbers[place]}: {similarity[place]:.3f}", fontsize=7)
     run = predictor.run
     figure.suptitle(
-        f"{run.path.name} ({run.facts.model}, target {run.facts.target}): best to worst by SSIM; "
+        f"{run.path.name} ({run.metadata.model}, target {run.metadata.target}): "
+        "best to worst by SSIM; "
         f"{bar_text(data.crop_px, data.pixel_um)}",
         fontsize=8,
     )

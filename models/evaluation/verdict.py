@@ -86,7 +86,7 @@ class Verdict:
         return f"of {of} it lost {nuclei.lost}, and it invented {nuclei.invented}"
 
 
-def judge_run(
+def compare_with_baselines(
     similarity: NDArray[np.float64],
     baselines: Mapping[str, NDArray[np.float64]],
     nuclei: NucleusCounts,

@@ -119,7 +119,7 @@ def draw_worst(file: Path, predictor: Predictor, data: Dataset, worst: pd.DataFr
     """
     numbers = worst["sample"].to_numpy(np.int64)
     prediction, bright = predictor.predict_samples(data, numbers)
-    target = data.read_target(predictor.run.facts.target, numbers).astype(np.uint8)
+    target = data.read_target(predictor.run.metadata.target, numbers).astype(np.uint8)
     joined = np.concatenate([bright, prediction, target], axis=3)
     columns = min(COLUMNS, len(numbers))
     rows = -(-len(numbers) // columns)
@@ -135,8 +135,8 @@ def draw_worst(file: Path, predictor: Predictor, data: Dataset, worst: pd.DataFr
             draw_bar(axis, data.crop_px, data.pixel_um, left_px=place * data.crop_px)
     run = predictor.run
     figure.suptitle(
-        f"{run.path.name} ({run.facts.model}, target {run.facts.target}), worst first: bright "
-        "field, prediction, stained; sample: mean absolute error, category; "
+        f"{run.path.name} ({run.metadata.model}, target {run.metadata.target}), worst first: "
+        "bright field, prediction, stained; sample: mean absolute error, category; "
         f"{bar_text(data.crop_px, data.pixel_um)}",
         fontsize=8,
     )

@@ -2,7 +2,7 @@
 
 At 20x a dry smear has dark rims about its cells, and dried water leaves rings; under oil, and so in
 the stained image at 100x, they are gone. A good prediction leaves them out (papers/002 section
-4.2.2). Marks are where the unstained image is clearly darker than the stained one.
+4.2.2). Rims are where the unstained image is clearly darker than the stained one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FEWEST_PX = 20
 WHITE_PERCENTILE = 95
 
 
-def marks_left(prediction: Images, unstained: Images, target: Images) -> Values:
+def dark_rims_left(prediction: Images, unstained: Images, target: Images) -> Values:
     """Remaining share of the rims' darkness, for each sample.
 
     Parameters
@@ -44,10 +44,10 @@ def marks_left(prediction: Images, unstained: Images, target: Images) -> Values:
         )
     )  # fmt: skip
     darker = true - bright
-    marks = darker > CLEARLY
-    left = np.where(marks, np.clip(true - shown, 0, None), 0).sum(axis=(1, 2))
-    whole = np.where(marks, darker, 0).sum(axis=(1, 2))
-    enough = marks.sum(axis=(1, 2)) >= FEWEST_PX
+    rims = darker > CLEARLY
+    left = np.where(rims, np.clip(true - shown, 0, None), 0).sum(axis=(1, 2))
+    whole = np.where(rims, darker, 0).sum(axis=(1, 2))
+    enough = rims.sum(axis=(1, 2)) >= FEWEST_PX
     return np.asarray(np.where(enough, left / np.maximum(whole, 1e-9), np.nan), dtype=np.float64)
 
 

@@ -131,7 +131,7 @@ class _Nucleus:
     around: Mask
 
 
-class NucleusJudge:
+class NucleusFinder:
     """Finds nuclei in stained and predicted crops, by the same limits.
 
     Parameters

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.models.prediction.tiles import FrameStainer
-from plsctl.models.runs.metadata import RunFacts
+from plsctl.models.runs.metadata import RunMetadata
 from plsctl.process.dataset.compatibility import Frames
 from plsctl.process.dataset.reader import Dataset
 
@@ -26,35 +26,35 @@ def matching_frames(stainer: FrameStainer, labels: Sequence[str], source: str) -
     UserError
         Naming the frames that are missing.
     """
-    facts = stainer.facts
+    metadata = stainer.metadata
     place = {label: index for index, label in enumerate(labels)}
-    missing = [label for label in facts.labels if label not in place]
+    missing = [label for label in metadata.labels if label not in place]
     if missing:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if missing[6:] else "")
         raise UserError(
-            f"{source} lacks {len(missing)} of the {len(facts.labels)} images that the run "
-            f"{stainer.origin} was trained on ({facts.recipe}): {shown}.",
+            f"{source} lacks {len(missing)} of the {len(metadata.labels)} images that the run "
+            f"{stainer.origin} was trained on ({metadata.recipe}): {shown}.",
             hint="Use a run that was trained on a smaller recipe, or scan with this one.",
         )
-    return [place[label] for label in facts.labels]
+    return [place[label] for label in metadata.labels]
 
 
-def require_same_pixel(facts: RunFacts, pixel_um: float, source: str) -> None:
+def require_same_pixel(metadata: RunMetadata, pixel_um: float, source: str) -> None:
     """Raise UserError where cells are shown at another scale than the run was trained on."""
-    if abs(pixel_um / facts.pixel_um - 1) > SAME_PIXEL:
+    if abs(pixel_um / metadata.pixel_um - 1) > SAME_PIXEL:
         raise UserError(
             f"{source} has pixels of {pixel_um:g} µm, the run was trained on pixels of "
-            f"{facts.pixel_um:g} µm.",
+            f"{metadata.pixel_um:g} µm.",
             hint="Use images of the same magnification, or train a run on images of this one.",
         )
 
 
-def exposure_scale(facts: RunFacts, frames: Frames) -> NDArray[np.float64]:
+def exposure_scale(metadata: RunMetadata, frames: Frames) -> NDArray[np.float64]:
     """Factor per frame that brings its signal to the exposures of the training data.
 
     1 where either does not say how it was exposed.
     """
-    lights = [(then.light, now.light) for then, now in zip(facts.frames, frames, strict=True)]
+    lights = [(then.light, now.light) for then, now in zip(metadata.frames, frames, strict=True)]
     return np.array([then / now if then and now else 1.0 for then, now in lights])
 
 
@@ -77,7 +77,7 @@ def rescale(stack: Images, scale: NDArray[np.float64], black_level: float) -> Im
 
 
 def read_stacks(
-    facts: RunFacts, data: Dataset, numbers: Sequence[int] | NDArray[np.int64], margin_px: int
+    metadata: RunMetadata, data: Dataset, numbers: Sequence[int] | NDArray[np.int64], margin_px: int
 ) -> Images:
     """Stacks (n, image, 3, y, x) of samples in the order of the run's frames, as they are.
 
@@ -86,14 +86,14 @@ def read_stacks(
     UserError
         If the data set lacks images or the margin, or has pixels of another size or type.
     """
-    require_same_pixel(facts, data.pixel_um, f"the data set {data.path}")
-    stacks = data.read_images(numbers, data.channels_of(facts.labels), margin_px)
+    require_same_pixel(metadata, data.pixel_um, f"the data set {data.path}")
+    stacks = data.read_images(numbers, data.channels_of(metadata.labels), margin_px)
     if stacks.dtype != np.uint8:
         raise UserError(f"the data set {data.path} holds {stacks.dtype}, runs take uint8.")
     return stacks.astype(np.uint8, copy=False)
 
 
-def as_trained(facts: RunFacts, data: Dataset, stacks: Images) -> Images:
+def as_trained(metadata: RunMetadata, data: Dataset, stacks: Images) -> Images:
     """What `read_stacks` gave, brought to the exposures of the run's own training data."""
-    frames = [data.frames[index] for index in data.channels_of(facts.labels)]
-    return rescale(stacks, exposure_scale(facts, frames), data.attributes.black)
+    frames = [data.frames[index] for index in data.channels_of(metadata.labels)]
+    return rescale(stacks, exposure_scale(metadata, frames), data.attributes.black)

@@ -72,7 +72,7 @@ def export_run(run: Run, out: Path) -> int:
         )
     predictor = Predictor(run, device="cpu", precision="float32")
     card = ModelCard(
-        facts=run.facts,
+        facts=run.metadata,
         exact_halo_px=run.config.exact_halo_px,
         alignment_px=run.config.alignment_px,
         least_px=least_window_px(run),
@@ -85,7 +85,7 @@ def export_run(run: Run, out: Path) -> int:
         _write(run, card, partial)
         partial.replace(out)
     side = max(CHECKED_PX, 2 * card.least_px)
-    window = _random_stack(len(run.facts.labels), side)
+    window = _random_stack(len(run.metadata.labels), side)
     found = ExportedModel(out, "onnxruntime").stain_window(window)
     return int(np.abs(found.astype(np.int16) - predictor.stain_window(window)).max())
 
@@ -118,8 +118,8 @@ def _write(run: Run, card: ModelCard, file: Path) -> None:
     width = torch.export.Dim("width", min=smallest)
     dynamic = {2: step * height, 3: step * width} if step > 1 else {2: height, 3: width}
     side = step * (smallest + 2)
-    example = torch.from_numpy(image_major(_random_stack(len(run.facts.labels), side))[None])
-    whole = CountsToCounts(InputScale(run.facts.normalisation), run.network()).eval()
+    example = torch.from_numpy(image_major(_random_stack(len(run.metadata.labels), side))[None])
+    whole = CountsToCounts(InputScale(run.metadata.normalisation), run.network()).eval()
     with _quiet():
         program = torch.onnx.export(
             whole,

@@ -15,7 +15,7 @@ from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings
 from plsctl.models.prediction.tiles import FrameStainer, image_major
-from plsctl.models.runs.metadata import RunFacts
+from plsctl.models.runs.metadata import RunMetadata
 
 Engine = Literal["onnxruntime", "openvino"]
 
@@ -34,7 +34,7 @@ class ModelCard(Settings):
 
     format: str = FORMAT
     version: int = VERSION
-    facts: RunFacts
+    facts: RunMetadata
     exact_halo_px: int
     alignment_px: int
     least_px: int
@@ -104,7 +104,7 @@ class ExportedModel(FrameStainer):
         if min(height, width) < self.least_px:
             raise UserError(
                 f"a frame of {width} x {height} px is smaller than the {self.least_px} px that "
-                f"the exported {self.facts.model} takes.",
+                f"the exported {self.metadata.model} takes.",
                 hint="Stain it with the run folder itself.",
             )
         below, right = -height % self.alignment_px, -width % self.alignment_px

@@ -48,7 +48,7 @@ def _write_levels(folder: Path, images: Images) -> None:
             array[index, :, 0].write(np.moveaxis(image, -1, 0)).result()
 
 
-def stained_facts(out: Path) -> Mapping[str, object] | None:
+def stained_metadata(out: Path) -> Mapping[str, object] | None:
     """The metadata of the stained image or plate of that name; None if there is none yet.
 
     Raises
@@ -75,5 +75,5 @@ def stained_facts(out: Path) -> Mapping[str, object] | None:
 
 def remove_stained(out: Path) -> None:
     """Remove what `plsctl stain` wrote, or an empty folder; `UserError` if it is anything else."""
-    if stained_facts(out) is not None or out.exists():
+    if stained_metadata(out) is not None or out.exists():
         shutil.rmtree(out)

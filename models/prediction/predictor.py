@@ -59,7 +59,7 @@ class Predictor(FrameStainer):
     ) -> None:
         network = run.network()
         super().__init__(
-            run.facts,
+            run.metadata,
             run.config.exact_halo_px,
             run.config.alignment_px,
             file_digest(run.path / "best.safetensors"),
@@ -73,7 +73,7 @@ class Predictor(FrameStainer):
         with memory_errors(OTHER_DEVICE):
             # For frames, a forward pass in windows, this order of memory is the faster one.
             self._network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self._scale = InputScale(run.facts.normalisation).to(self.device)
+            self._scale = InputScale(run.metadata.normalisation).to(self.device)
 
     def predict(self, stacks: Images) -> Images:
         """Stained crops (n, 3, y, x) for stacks (n, image, 3, y, x) in the run's recipe.
@@ -85,7 +85,7 @@ class Predictor(FrameStainer):
         UserError
             If memory runs out.
         """
-        expected = (len(self.run.facts.labels), 3)
+        expected = (len(self.run.metadata.labels), 3)
         if stacks.ndim != 5 or stacks.shape[1:3] != expected:
             raise ValueError(f"expected (n, {expected[0]}, 3, y, x), got {stacks.shape}")
         with memory_errors(OTHER_DEVICE):
@@ -107,10 +107,10 @@ class Predictor(FrameStainer):
         UserError
             If the data set lacks images, or the margin, of the run, or has pixels of another size.
         """
-        facts, margin = self.run.facts, self.run.facts.margin_px
-        stacks = read_stacks(facts, data, numbers, margin)
-        seen = torch.from_numpy(self.predict(as_trained(facts, data, stacks)))
-        bright = torch.from_numpy(stacks[:, facts.labels.index("brightfield")])
+        metadata, margin = self.run.metadata, self.run.metadata.margin_px
+        stacks = read_stacks(metadata, data, numbers, margin)
+        seen = torch.from_numpy(self.predict(as_trained(metadata, data, stacks)))
+        bright = torch.from_numpy(stacks[:, metadata.labels.index("brightfield")])
         return without_margin(seen, margin).numpy(), without_margin(bright, margin).numpy()
 
     @property

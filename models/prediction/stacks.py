@@ -13,13 +13,13 @@ from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.recipes import recipe as frames_of
 from plsctl.acquire.store.ome_zarr import LEVELS
-from plsctl.models.runs.metadata import RunFacts
+from plsctl.models.runs.metadata import RunMetadata
 
 SMALLEST_PX = 2 ** (LEVELS - 1)
 """One pixel is left of it at the coarsest level of the stained image."""
 
 
-def read_stack(path: Path, facts: RunFacts, recipe: str | None = None) -> Images:
+def read_stack(path: Path, metadata: RunMetadata, recipe: str | None = None) -> Images:
     """The images of a run's recipe from a stack file, (image, y, x, 3) uint8.
 
     Parameters
@@ -46,22 +46,22 @@ def read_stack(path: Path, facts: RunFacts, recipe: str | None = None) -> Images
             file=path,
             hint=f"At least {SMALLEST_PX} px are needed in both directions.",
         )
-    held = facts.labels if recipe is None else tuple(f.label for f in frames_of(recipe))
+    held = metadata.labels if recipe is None else tuple(f.label for f in frames_of(recipe))
     if len(stack) != len(held):
         raise UserError(
-            f"the stack has {len(stack)} images, {recipe or facts.recipe} has {len(held)}.",
+            f"the stack has {len(stack)} images, {recipe or metadata.recipe} has {len(held)}.",
             file=path,
             hint="Say which recipe the stack holds (--recipe).",
         )
-    missing = [label for label in facts.labels if label not in held]
+    missing = [label for label in metadata.labels if label not in held]
     if missing:
         raise UserError(
             f"a stack of {recipe} lacks {len(missing)} images that the run was trained on "
-            f"({facts.recipe}): {', '.join(missing[:6])}.",
+            f"({metadata.recipe}): {', '.join(missing[:6])}.",
             file=path,
             hint="Use a run that was trained on a smaller recipe.",
         )
-    return np.ascontiguousarray(stack[[held.index(label) for label in facts.labels]])
+    return np.ascontiguousarray(stack[[held.index(label) for label in metadata.labels]])
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ from plsctl.models.prediction.inputs import (
     require_same_pixel,
     rescale,
 )
-from plsctl.models.prediction.output import PASS_NAME, remove_stained, stained_facts, write_image
+from plsctl.models.prediction.output import PASS_NAME, remove_stained, stained_metadata, write_image
 from plsctl.models.prediction.stacks import read_stack
 from plsctl.models.prediction.tiles import FrameStainer, Halo
 
@@ -114,8 +114,8 @@ def stain(
             field="cells-only",
             hint="Name the folder of a scan, or leave --cells-only out.",
         )
-    stack = read_stack(pass_folder, stainer.facts, options.recipe)
-    if stained_facts(out) is not None and not options.fresh:
+    stack = read_stack(pass_folder, stainer.metadata, options.recipe)
+    if stained_metadata(out) is not None and not options.fresh:
         raise UserError(f"{out} exists already.", hint="Choose another name, or use --fresh.")
     on_position(0, 1)
     halo = _halo(stainer, stack, options)
@@ -123,7 +123,7 @@ def stain(
     write_image(
         out,
         np.stack(as_frames(stained)),
-        stainer.facts.pixel_um,
+        stainer.metadata.pixel_um,
         _origin(stainer, source, halo, options),
     )
     on_position(1, 1)
@@ -157,9 +157,9 @@ def _origin(
 ) -> dict[str, object]:
     return {
         "run": stainer.origin,
-        "model": stainer.facts.model,
+        "model": stainer.metadata.model,
         "weights_sha256": stainer.weights_sha256,
-        "target": stainer.facts.target,
+        "target": stainer.metadata.target,
         "source": str(source),
         "halo_px": halo.px,
         "halo_error_counts": halo.error_counts,
@@ -182,12 +182,12 @@ class _PassStaining:
                 file=reader.path,
                 hint="Name the scan's folder or its unstained.ome.zarr.",
             )
-        require_same_pixel(stainer.facts, reader.attributes.pixel_um, str(reader.path))
+        require_same_pixel(stainer.metadata, reader.attributes.pixel_um, str(reader.path))
         self._images = matching_frames(stainer, reader.labels, str(reader.path))
         frames = [reader.attributes.frames[index] for index in self._images]
-        self._scale = exposure_scale(stainer.facts, frames)
+        self._scale = exposure_scale(stainer.metadata, frames)
         self._cells = (
-            CellPlaces(reader.path.parent, stainer.facts.crop_px) if options.cells_only else None
+            CellPlaces(reader.path.parent, stainer.metadata.crop_px) if options.cells_only else None
         )
         if options.fresh:
             remove_stained(out)
@@ -297,7 +297,7 @@ def _stained_attributes(
 
 def _require_same(out: Path, attributes: PassAttributes) -> None:
     """Images of another run or scan must not be mixed into the same plate."""
-    found = stained_facts(out)
+    found = stained_metadata(out)
     if found is not None and found.get("settings_hash") != attributes.settings_hash:
         raise UserError(
             f"{out} exists already and was made by another run, from another scan or with other "

@@ -11,7 +11,7 @@ import numpy as np
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
-from plsctl.models.runs.metadata import RunFacts
+from plsctl.models.runs.metadata import RunMetadata
 
 Place = tuple[slice, slice]
 
@@ -46,7 +46,7 @@ class FrameStainer(ABC):
 
     Parameters
     ----------
-    facts
+    metadata
         What the network was trained on.
     exact_halo_px
         How far a pixel of its output can look at most.
@@ -65,14 +65,14 @@ class FrameStainer(ABC):
 
     def __init__(
         self,
-        facts: RunFacts,
+        metadata: RunMetadata,
         exact_halo_px: int,
         alignment_px: int,
         weights_sha256: str,
         origin: str,
         least_px: int = 1,
     ) -> None:
-        self.facts = facts
+        self.metadata = metadata
         self.exact_halo_px = exact_halo_px
         self.alignment_px = alignment_px
         self.weights_sha256 = weights_sha256
@@ -136,12 +136,12 @@ class FrameStainer(ABC):
         UserError
             If the stack has another number of images, or memory runs out.
         """
-        labels = self.facts.labels
+        labels = self.metadata.labels
         if stack.ndim != 4 or stack.shape[0] != len(labels) or stack.shape[3] != 3:
             raise UserError(
                 f"a stack of shape {stack.shape} does not fit the run's {len(labels)} images of "
                 "3 colours, (image, y, x, 3).",
-                hint=f"The run takes {self.facts.recipe}.",
+                hint=f"The run takes {self.metadata.recipe}.",
             )
         halo = self.exact_halo_px if halo_px is None else halo_px
         shape = self.tile_shape_px if tile_px is None else (tile_px, tile_px)

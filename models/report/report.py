@@ -11,7 +11,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.models.evaluation.scores import read_scores
 from plsctl.models.report.result import cell_picture, dataset_picture, field_picture
-from plsctl.models.report.scores import run_verdict, score_facts, score_sections
+from plsctl.models.report.scores import run_verdict, score_key_figures, score_sections
 from plsctl.models.report.stained import is_stained_plate, scan_of, stained_section
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.report.counts import counts_section, left_out_section
@@ -103,7 +103,7 @@ def _add_run(page: Page, path: Path, origins: list[str]) -> None:
     run, scores = Run.open(path), read_scores(path)
     if scores is not None:
         page.verdict += run_verdict(scores)
-        page.key_figures += score_facts(scores)
+        page.key_figures += score_key_figures(scores)
     page.sections += score_sections(path)
     cells = predicted_cells(run)
     if cells is not None:

@@ -38,10 +38,10 @@ def predicted_cells(run: Run) -> CellImages | None:
         return None
     data = Dataset.open(run.config.data)
     split = "test" if "test" in set(data.table["split"]) else "validation"
-    among = data.split(split, run.facts.target)
+    among = data.split(split, run.metadata.target)
     numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
     predicted, bright = Predictor(run).predict_samples(data, numbers)
-    real = data.read_target(run.facts.target, numbers)
+    real = data.read_target(run.metadata.target, numbers)
     layers = {"unstained": bright, "virtually stained": predicted, "really stained": real}
     return CellImages(split, numbers, layers, data)
 
@@ -58,11 +58,12 @@ def curve_section(run: Run) -> Section | None:
         "validation": (epochs, history["validation_loss"].tolist()),
     }
     similarity = {"validation": (epochs, history[SSIM.column].tolist())}
-    facts = run.facts
+    metadata = run.metadata
     note = (
-        f"{run.config.model} on {len(facts.labels)} images a sample ({facts.recipe}), target "
-        f"{facts.target}: {facts.parameters:,} parameters, {facts.samples.get('train', 0)} "
-        f"training samples, {len(epochs)} epochs in {history['seconds'].iloc[-1] / 60:.1f} min. "
+        f"{run.config.model} on {len(metadata.labels)} images a sample ({metadata.recipe}), target "
+        f"{metadata.target}: {metadata.parameters:,} parameters, "
+        f"{metadata.samples.get('train', 0)} training samples, "
+        f"{len(epochs)} epochs in {history['seconds'].iloc[-1] / 60:.1f} min. "
         f"The dashed line marks the epoch whose weights were kept ({best})."
     )
     body = row(
@@ -88,7 +89,7 @@ def prediction_section(cells: CellImages) -> Section:
 
 def run_provenance(run: Run) -> Pairs:
     """Model, settings, seed and versions of a run."""
-    facts, config = run.facts, run.config
+    metadata, config = run.metadata, run.config
     changed = {
         name: value
         for name, value in config.model_dump(mode="json").items()
@@ -96,14 +97,14 @@ def run_provenance(run: Run) -> Pairs:
     }
     settings = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in changed.items())
     return [
-        ("model", f"{facts.model}, {facts.parameters:,} parameters"),
-        ("input", f"recipe {facts.recipe}, {len(facts.labels)} images"),
-        ("exposures", exposure_range(facts.frames)),
-        ("target", facts.target),
+        ("model", f"{metadata.model}, {metadata.parameters:,} parameters"),
+        ("input", f"recipe {metadata.recipe}, {len(metadata.labels)} images"),
+        ("exposures", exposure_range(metadata.frames)),
+        ("target", metadata.target),
         ("data set", config.data.name),
-        ("slides", ", ".join(facts.slides) or "unknown"),
-        ("samples", ", ".join(f"{name} {count}" for name, count in facts.samples.items())),
+        ("slides", ", ".join(metadata.slides) or "unknown"),
+        ("samples", ", ".join(f"{name} {count}" for name, count in metadata.samples.items())),
         ("settings other than the defaults", settings or "none"),
         ("seed", str(config.seed)),
-        ("versions", ", ".join(f"{name} {version}" for name, version in facts.versions.items())),
+        ("versions", ", ".join(f"{name} {version}" for name, version in metadata.versions.items())),
     ]

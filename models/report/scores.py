@@ -45,18 +45,18 @@ def run_verdict(scores: dict[str, Any]) -> str:
     return verdict(str(text), "warn", f"⚠ Not shown to be of use ({scores.get('verdict')})")
 
 
-def score_facts(scores: dict[str, Any]) -> list[tuple[str, str]]:
+def score_key_figures(scores: dict[str, Any]) -> list[tuple[str, str]]:
     """The figures behind the verdict."""
-    facts = [(f"SSIM on {scores['split']}", f"{scores['metrics']['ssim']['mean']:.3f}")]
+    figures = [(f"SSIM on {scores['split']}", f"{scores['metrics']['ssim']['mean']:.3f}")]
     baseline = str(scores.get("baseline"))
     if baseline in scores["baselines"]:
         value = scores["baselines"][baseline]["ssim"]["mean"]
-        facts.append((f"SSIM of {_NAMES.get(baseline, baseline)}", f"{value:.3f}"))
+        figures.append((f"SSIM of {_NAMES.get(baseline, baseline)}", f"{value:.3f}"))
     found = scores.get("nuclei", {}).get("prediction")
     if isinstance(found, dict):
-        facts.append((f"of {found['nuclei']} nuclei lost", str(found["lost"])))
-        facts.append(("nuclei invented", str(found["invented"])))
-    return facts
+        figures.append((f"of {found['nuclei']} nuclei lost", str(found["lost"])))
+        figures.append(("nuclei invented", str(found["invented"])))
+    return figures
 
 
 def _score_section(scores: dict[str, Any]) -> Section:

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import load_settings
 from plsctl.models.runs.config import TrainingConfig
-from plsctl.models.runs.metadata import VERSION, RunFacts
+from plsctl.models.runs.metadata import VERSION, RunMetadata
 from plsctl.process.dataset.reader import Dataset
 
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def read_run(folder: Path) -> tuple[TrainingConfig, RunFacts]:
+def read_run(folder: Path) -> tuple[TrainingConfig, RunMetadata]:
     """Settings and metadata of a run folder.
 
     Raises
@@ -46,16 +46,16 @@ def read_run(folder: Path) -> tuple[TrainingConfig, RunFacts]:
             hint="Train it again, or use the plsctl that wrote it.",
         )
     try:
-        facts = RunFacts.model_validate(content)
+        metadata = RunMetadata.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         raise UserError(
             f"the run cannot be read: {problem['loc']}: {problem['msg']}.", file=file
         ) from None
-    return load_settings(folder / "config.yaml", TrainingConfig), facts
+    return load_settings(folder / "config.yaml", TrainingConfig), metadata
 
 
-def read_trained(folder: Path) -> tuple[TrainingConfig, RunFacts]:
+def read_trained(folder: Path) -> tuple[TrainingConfig, RunMetadata]:
     """The same of a run that has weights; else `UserError`."""
     found = read_run(folder)
     if not (folder / "best.safetensors").is_file():

@@ -38,7 +38,7 @@ class Normalisation(Settings):
         )
 
 
-class ComputeFacts(Settings):
+class ComputeMetadata(Settings):
     """Where and in which format a run is trained; kept, so that a continued run is the same one."""
 
     device: str
@@ -57,7 +57,7 @@ class ComputeFacts(Settings):
         return f"{self.precision}, {layout}, {self.threads} threads, {self.processor}"
 
 
-class RunFacts(Settings):
+class RunMetadata(Settings):
     """Metadata of a run: its data, and what prediction needs."""
 
     format: str = FORMAT
@@ -84,7 +84,7 @@ class RunFacts(Settings):
     augmentation: tuple[dict[str, object], ...] = ()
     """Symmetries of the LED array that were used, with their errors and masked images."""
     versions: dict[str, str]
-    compute: ComputeFacts | None = None
+    compute: ComputeMetadata | None = None
     """None in runs that were made before it was recorded."""
 
     @property

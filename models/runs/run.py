@@ -17,17 +17,17 @@ from plsctl.acquire.errors import UserError
 from plsctl.models.networks.generators import Generator, make_network
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.folder import read_run
-from plsctl.models.runs.metadata import RunFacts
+from plsctl.models.runs.metadata import RunMetadata
 from plsctl.models.runs.tensors import load_weights, read_tensors
 
 
 class Run:
     """The files of a run folder and the network in them."""
 
-    def __init__(self, path: Path, config: TrainingConfig, facts: RunFacts) -> None:
+    def __init__(self, path: Path, config: TrainingConfig, metadata: RunMetadata) -> None:
         self.path = path
         self.config = config
-        self.facts = facts
+        self.metadata = metadata
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -56,7 +56,7 @@ class Run:
                 hint="Run the same `plsctl train` again to continue it.",
             )
         tensors, _ = read_tensors(file)
-        network = build_network(self.config, self.facts.channels)
+        network = build_network(self.config, self.metadata.channels)
         load_weights(network, tensors, file)
         return network.eval()
 

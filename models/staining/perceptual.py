@@ -64,7 +64,7 @@ def make_features(config: TrainingConfig, data: Dataset) -> dict[str, str] | Non
     if config.perceptual == "targets":
         with torch.no_grad():
             features = StainFeatures.from_targets(targets)
-        facts = {"network": "principal components of the stained training targets"}
+        metadata = {"network": "principal components of the stained training targets"}
     else:
         reader = CellTypeReader(
             data,
@@ -74,14 +74,14 @@ def make_features(config: TrainingConfig, data: Dataset) -> dict[str, str] | Non
             numbers=numbers,
         )
         features = ClassifierFeatures.from_classifier(reader.network, targets)
-        facts = {
+        metadata = {
             "network": "classifier of the stained training cells",
             "types": ", ".join(reader.types),
             "cells": str(reader.cells),
         }
     file = config.out / FILE
     write_tensors(file, features.state_dict(), {})
-    return {**facts, "sha256": file_digest(file)}
+    return {**metadata, "sha256": file_digest(file)}
 
 
 def run_features(run: Run) -> Features | None:

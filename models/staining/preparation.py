@@ -14,15 +14,15 @@ from plsctl.models.compute.device import choose_device
 from plsctl.models.data.augmentation import array_symmetries
 from plsctl.models.data.batches import measure_normalisation
 from plsctl.models.data.seen_samples import (
-    learned_samples,
-    read_learned,
+    read_seen_samples,
     require_unseen,
-    write_learned,
+    seen_samples,
+    write_seen_samples,
 )
 from plsctl.models.networks.discriminator import SHRINKING
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.folder import check_request
-from plsctl.models.runs.metadata import ComputeFacts, RunFacts
+from plsctl.models.runs.metadata import ComputeMetadata, RunMetadata
 from plsctl.models.runs.registry import LossWeights
 from plsctl.models.runs.run import Run
 from plsctl.models.staining.perceptual import check_features, make_features
@@ -45,7 +45,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     folder = config.out
     if (folder / "facts.json").is_file() and not fresh:
         return _continued(config, data)
-    start, samples = open_start(config, data), learned_samples(config, data)
+    start, samples = open_start(config, data), seen_samples(config, data)
     if start is not None:
         require_unseen(start, data, "validation", samples["validation"])
     if (folder / "facts.json").is_file():
@@ -53,37 +53,37 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "config.yaml", config.to_yaml())
-    write_learned(folder, samples)
+    write_seen_samples(folder, samples)
     counts = {name: len(numbers) for name, numbers in samples.items()}
-    facts = _gather_facts(config, data, start, counts)
-    # Last: a folder with facts is a run that can be continued.
-    write_whole(folder / "facts.json", facts.model_dump_json(indent=1))
-    return Run(folder, config, facts)
+    metadata = _gather_metadata(config, data, start, counts)
+    # Last: a folder with metadata is a run that can be continued.
+    write_whole(folder / "facts.json", metadata.model_dump_json(indent=1))
+    return Run(folder, config, metadata)
 
 
 def _continued(config: TrainingConfig, data: Dataset) -> Run:
     run = Run.open(config.out)
     config.require_same(run.config, config.out)
-    now, before = learned_samples(config, data), read_learned(config.out)
+    now, before = seen_samples(config, data), read_seen_samples(config.out)
     counts = {name: len(numbers) for name, numbers in now.items()}
     same = before is None or all(np.array_equal(now[name], before[name]) for name in now)
-    if counts != run.facts.samples or not same:
+    if counts != run.metadata.samples or not same:
         raise UserError(
             f"the run {config.out} was begun on other data, or these were split anew "
-            f"({run.facts.samples} samples, now {counts}).",
+            f"({run.metadata.samples} samples, now {counts}).",
             field="data",
             hint="Give the same data set to continue it, another --out, or --fresh.",
         )
     write_whole(config.out / "config.yaml", config.to_yaml())
-    facts = run.facts
-    if not _still_fits(facts.compute, config):
-        compute = _choose_compute(config, data, facts.channels)
-        facts = facts.model_copy(update={"compute": compute})
-        write_whole(config.out / "facts.json", facts.model_dump_json(indent=1))
-    return Run(config.out, config, facts)
+    metadata = run.metadata
+    if not _still_fits(metadata.compute, config):
+        compute = _choose_compute(config, data, metadata.channels)
+        metadata = metadata.model_copy(update={"compute": compute})
+        write_whole(config.out / "facts.json", metadata.model_dump_json(indent=1))
+    return Run(config.out, config, metadata)
 
 
-def _still_fits(compute: ComputeFacts | None, config: TrainingConfig) -> bool:
+def _still_fits(compute: ComputeMetadata | None, config: TrainingConfig) -> bool:
     """Whether a continued run can go on in the format that it was begun in."""
     return (
         compute is not None
@@ -93,17 +93,17 @@ def _still_fits(compute: ComputeFacts | None, config: TrainingConfig) -> bool:
     )
 
 
-def _choose_compute(config: TrainingConfig, data: Dataset, channels: int) -> ComputeFacts:
+def _choose_compute(config: TrainingConfig, data: Dataset, channels: int) -> ComputeMetadata:
     margin = data.margin_px if config.margin is None else config.margin
     return choose_compute(config, channels, data.crop_px + 2 * margin, choose_device(config.device))
 
 
-def _gather_facts(
+def _gather_metadata(
     config: TrainingConfig, data: Dataset, start: Run | None, samples: dict[str, int]
-) -> RunFacts:
+) -> RunMetadata:
     images = data.channels_for(config.recipe)
     channels = 3 * len(images)
-    return RunFacts(
+    return RunMetadata(
         model=config.model,
         recipe=config.recipe or data.recipe,
         target=config.target,
@@ -111,7 +111,7 @@ def _gather_facts(
         channels=channels,
         parameters=config.parameters(channels),
         # Trained weights belong to the scale of the inputs that they were trained with.
-        normalisation=start.facts.normalisation
+        normalisation=start.metadata.normalisation
         if start is not None
         else measure_normalisation(data, images, config.target),
         pixel_um=data.pixel_um,

@@ -71,7 +71,7 @@ class StainTask(Task[Batch]):
         self._crop_px = data.crop_px
         self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
         self.validation_samples = len(self.validation)
-        self.scale = InputScale(run.facts.normalisation).to(compute.device)
+        self.scale = InputScale(run.metadata.normalisation).to(compute.device)
         symmetries = array_symmetries(config, data)
         self.augmentation = LightAugmentation(symmetries) if symmetries else None
         self.losses = weighted_loss(
@@ -80,14 +80,14 @@ class StainTask(Task[Batch]):
         self.random = torch.Generator()
 
     def _source(self, data: Dataset, split: str) -> SampleSource:
-        config, facts = self.config, self.run.facts
+        config, metadata = self.config, self.run.metadata
         return SampleSource(
             data,
             split,
-            data.channels_of(facts.labels),
+            data.channels_of(metadata.labels),
             config.target,
             config.memory_gb,
-            facts.margin_px,
+            metadata.margin_px,
             self.compute.device,
             config.train_share if split == "train" else 1.0,
         )
@@ -121,7 +121,7 @@ class StainTask(Task[Batch]):
 
     def network(self, resumed: bool) -> nn.Module:
         """Random weights by the seed, or those of the run it starts from."""
-        return first_network(self.config, self.run.facts.channels, resumed)
+        return first_network(self.config, self.run.metadata.channels, resumed)
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         """Adam, as in papers/002 section 3.6."""
@@ -170,7 +170,7 @@ class StainTask(Task[Batch]):
     def _predict(self, network: Callable[[Tensor], Tensor], scaled: Tensor) -> Tensor:
         """Colours of the crop without its margin."""
         prediction = self.compute.run(network, scaled)
-        return without_margin(prediction, self.run.facts.margin_px).float()
+        return without_margin(prediction, self.run.metadata.margin_px).float()
 
     def validation_batches(self, processes: Processes) -> Iterator[Batch]:
         """The split in its own order."""
@@ -188,7 +188,7 @@ def open_stain_task(
     config: TrainingConfig, data: Dataset, run: Run, processes: Processes
 ) -> StainTask:
     """The task of a prepared run, on the device of this process."""
-    if run.facts.compute is None:
+    if run.metadata.compute is None:
         raise ValueError("the run was not prepared for training")
     device = processes.device(choose_device(config.device))
-    return StainTask(config, data, run, Compute.of(run.facts.compute, device), processes)
+    return StainTask(config, data, run, Compute.of(run.metadata.compute, device), processes)

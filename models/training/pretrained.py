@@ -31,21 +31,21 @@ def open_start(config: TrainingConfig, data: Dataset) -> Run | None:
             hint=f"Train one with `plsctl train {wanted}`, then name its folder: --from RUN.",
         )
     start = Run.open(config.from_run)
-    if wanted is not None and start.facts.model != wanted:
+    if wanted is not None and start.metadata.model != wanted:
         raise UserError(
             f"{config.model} starts from a trained {wanted}, the run {start.path} is a "
-            f"{start.facts.model}.",
+            f"{start.metadata.model}.",
             field="from",
             hint=f"Name the folder of a {wanted}.",
         )
     _require_same_network(config, start)
     labels = [data.labels[index] for index in data.channels_for(config.recipe)]
-    if labels != list(start.facts.labels):
+    if labels != list(start.metadata.labels):
         raise UserError(
-            f"the run {start.path} takes {len(start.facts.labels)} images ({start.facts.recipe}), "
-            f"the new one {len(labels)}.",
+            f"the run {start.path} takes {len(start.metadata.labels)} images "
+            f"({start.metadata.recipe}), the new one {len(labels)}.",
             field="from",
-            hint=f"Use --recipe {start.facts.recipe}.",
+            hint=f"Use --recipe {start.metadata.recipe}.",
         )
     start.network()  # missing or damaged weights are reported before anything is written
     return start

@@ -106,7 +106,7 @@ class Task(Protocol[Batches]):
     """Terms of the loss in the picture of the curve, each with its colour."""
     validation_samples: int = 0
     """Samples of the validation split; 0 where there is none."""
-    facts: Mapping[str, object] = {}
+    metadata: Mapping[str, object] = {}
     """What a run folder keeps about task and data, for JSON; a run is continued on the same."""
 
     @property

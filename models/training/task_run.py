@@ -84,7 +84,7 @@ def train_task(
         with processes.first_goes_ahead():
             task = open_task(compute, processes)
             if processes.first:
-                open_folder(config.out, config, task.facts, fresh)
+                open_folder(config.out, config, task.metadata, fresh)
             else:
                 on_epoch = on_step = None
         trainer = Trainer(
@@ -94,7 +94,7 @@ def train_task(
 
 
 def open_folder(
-    folder: Path, config: TrainingSettings, facts: Mapping[str, object], fresh: bool
+    folder: Path, config: TrainingSettings, metadata: Mapping[str, object], fresh: bool
 ) -> None:
     """Make the run folder, or find that it holds the beginning of the same run.
 
@@ -104,7 +104,7 @@ def open_folder(
         If it holds a run with other settings or data, or something else.
     """
     file = folder / "task.json"
-    text = json.dumps(facts, indent=1)
+    text = json.dumps(metadata, indent=1)
     if file.is_file() and not fresh:
         config.require_same(load_settings(folder / "config.yaml", type(config)), folder)
         if file.read_text(encoding="utf-8") != text:

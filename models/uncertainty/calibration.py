@@ -74,13 +74,17 @@ def measure_calibration(
         "mean_error": float(found.error.mean()),
         "curve": curve,
         **_distances(both, curve),
-        "coverage": {share: _coverage(both, limit) for share, limit in model.facts.limits.items()},
+        "coverage": {
+            share: _coverage(both, limit) for share, limit in model.metadata.limits.items()
+        },
         **_ranks(both),
     }
     write_whole(run.path / f"uncertainty_{split}.json", json.dumps(result, indent=1))
     what = f"{len(found.stacks)} {split} samples"
     draw_curve(run.path / f"uncertainty_{split}.png", curve, what)
-    draw_maps(run.path / f"uncertainty_maps_{split}.png", found, both.predicted, run.facts.pixel_um)
+    draw_maps(
+        run.path / f"uncertainty_maps_{split}.png", found, both.predicted, run.metadata.pixel_um
+    )
     return result
 
 

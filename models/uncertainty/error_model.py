@@ -26,7 +26,7 @@ from plsctl.models.networks.fast import FastNet
 from plsctl.models.runs.run import Run
 from plsctl.models.runs.tensors import file_digest, read_tensors
 
-WEIGHTS, FACTS = "uncertainty.safetensors", "uncertainty.json"
+WEIGHTS, METADATA_FILE = "uncertainty.safetensors", "uncertainty.json"
 
 BLOCKS, WIDTH = 1, 16
 BATCH = 32
@@ -35,7 +35,7 @@ MOST = 3.0
 """Expected errors end at so many times the worst that the correction was made of."""
 
 
-class UncertaintyFacts(Settings):
+class UncertaintyMetadata(Settings):
     """Metadata of the weights: the network whose errors they predict, and the correction."""
 
     weights: str
@@ -52,8 +52,8 @@ class ErrorNetwork:
 
     def __init__(self, run: Run, device: torch.device) -> None:
         self.device = device
-        self.network = FastNet(run.facts.channels + 3, BLOCKS, WIDTH).to(device)
-        self._scale = InputScale(run.facts.normalisation).to(device)
+        self.network = FastNet(run.metadata.channels + 3, BLOCKS, WIDTH).to(device)
+        self._scale = InputScale(run.metadata.normalisation).to(device)
 
     def logarithm(
         self,
@@ -95,19 +95,19 @@ class ErrorModel:
     def __init__(self, run: Run, device: str = "auto") -> None:
         file = run.path / WEIGHTS
         again = f"Train it again: plsctl uncertainty {run.path}."
-        if not file.is_file() or not (run.path / FACTS).is_file():
+        if not file.is_file() or not (run.path / METADATA_FILE).is_file():
             raise UserError(
                 f"the run {run.path} has no uncertainty yet.",
                 hint=f"Train it first: plsctl uncertainty {run.path}.",
             )
         try:
-            text = (run.path / FACTS).read_text(encoding="utf-8")
-            self.facts = UncertaintyFacts.model_validate_json(text)
+            text = (run.path / METADATA_FILE).read_text(encoding="utf-8")
+            self.metadata = UncertaintyMetadata.model_validate_json(text)
         except ValidationError:
             raise UserError(
-                "the uncertainty cannot be read.", file=run.path / FACTS, hint=again
+                "the uncertainty cannot be read.", file=run.path / METADATA_FILE, hint=again
             ) from None
-        if self.facts.weights != file_digest(run.path / "best.safetensors"):
+        if self.metadata.weights != file_digest(run.path / "best.safetensors"):
             raise UserError(
                 "the uncertainty belongs to other weights than the run has now.",
                 file=file,
@@ -132,18 +132,18 @@ class ErrorModel:
         -------
         (n, y, x) float32.
         """
-        return corrected(self._network.raw_errors(stacks, prediction), self.facts)
+        return corrected(self._network.raw_errors(stacks, prediction), self.metadata)
 
 
-def corrected(raw: FloatArray, facts: UncertaintyFacts) -> FloatArray:
+def corrected(raw: FloatArray, metadata: UncertaintyMetadata) -> FloatArray:
     """Predicted errors on the scale of measured ones, any shape.
 
     Beyond the ends of the curve they grow and shrink in proportion: what is worse than all that
     the curve was made of must not look the same as the worst of it. They end at `MOST` times the
     worst.
     """
-    found = np.interp(raw, facts.predicted, facts.measured)
-    low, high = facts.predicted[0], facts.predicted[-1]
-    found = np.where(raw > high, raw * (facts.measured[-1] / high), found)
-    found = np.where(raw < low, raw * (facts.measured[0] / low), found)
-    return np.asarray(np.minimum(found, MOST * facts.measured[-1]), dtype=np.float32)
+    found = np.interp(raw, metadata.predicted, metadata.measured)
+    low, high = metadata.predicted[0], metadata.predicted[-1]
+    found = np.where(raw > high, raw * (metadata.measured[-1] / high), found)
+    found = np.where(raw < low, raw * (metadata.measured[0] / low), found)
+    return np.asarray(np.minimum(found, MOST * metadata.measured[-1]), dtype=np.float32)

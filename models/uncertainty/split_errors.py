@@ -40,13 +40,13 @@ def read_errors(predictor: Predictor, data: Dataset, split: str) -> SplitErrors:
         If the data set lacks the split, the target or images of the run's recipe, or the run has
         learned from samples of the split.
     """
-    facts, target_name = predictor.run.facts, predictor.run.facts.target
+    metadata, target_name = predictor.run.metadata, predictor.run.metadata.target
     numbers = data.split(split, target_name)
     require_unseen(predictor.run, data, split, numbers)
     stacks, predictions = [], []
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]
-        stacks.append(as_trained(facts, data, read_stacks(facts, data, part, 0)))
+        stacks.append(as_trained(metadata, data, read_stacks(metadata, data, part, 0)))
         predictions.append(predictor.predict_samples(data, part)[0])
     target = data.read_target(target_name, numbers).astype(np.uint8)
     prediction = np.concatenate(predictions)

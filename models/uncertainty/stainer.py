@@ -30,7 +30,7 @@ class UncertainStainer(FrameStainer):
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__(
-            predictor.facts,
+            predictor.metadata,
             predictor.exact_halo_px,
             math.lcm(predictor.alignment_px, alignment_px("fast")),
             predictor.weights_sha256,
@@ -50,7 +50,7 @@ class UncertainStainer(FrameStainer):
         """How to read the fourth channel."""
         return {
             "expected_error": "mean absolute error of the three colours, grey values of 255",
-            "error_limits": self._errors.facts.limits,
+            "error_limits": self._errors.metadata.limits,
             "uncertainty_sha256": self._errors.sha256,
         }
 

@@ -26,10 +26,10 @@ from plsctl.models.runs.training_settings import TrainingSettings
 from plsctl.models.training.trainer import Trainer
 from plsctl.models.uncertainty.calibration import measure_calibration
 from plsctl.models.uncertainty.error_model import (
-    FACTS,
+    METADATA_FILE,
     WEIGHTS,
     ErrorNetwork,
-    UncertaintyFacts,
+    UncertaintyMetadata,
     corrected,
 )
 from plsctl.models.uncertainty.split_errors import SplitErrors, read_errors
@@ -82,7 +82,7 @@ def train_uncertainty(
     data = data or Dataset.open(run.config.data)
     settings = settings or UncertaintySettings()
     predictor = Predictor(run, device=device)
-    data.split("test", run.facts.target)  # before the work, not after it
+    data.split("test", run.metadata.target)  # before the work, not after it
     found = read_errors(predictor, data, "validation")
     if len(found.stacks) < 2 * KEPT_BACK:
         raise UserError(
@@ -95,11 +95,11 @@ def train_uncertainty(
     network = _fit(ErrorNetwork(run, predictor.device), settings, found, ~kept, on_share)
     raw = network.raw_errors(found.stacks[kept], found.prediction[kept])
     digest = file_digest(run.path / "best.safetensors")
-    facts = fit_correction(raw, found.error[kept], digest, settings.seed)
+    metadata = fit_correction(raw, found.error[kept], digest, settings.seed)
     # Killed in between, the run has no uncertainty rather than one of two parts.
-    (run.path / FACTS).unlink(missing_ok=True)
+    (run.path / METADATA_FILE).unlink(missing_ok=True)
     write_tensors(run.path / WEIGHTS, network.network.state_dict(), {})
-    write_whole(run.path / FACTS, facts.model_dump_json(indent=1))
+    write_whole(run.path / METADATA_FILE, metadata.model_dump_json(indent=1))
     result = measure_calibration(run, data, device=device)
     on_share(1.0)
     return result
@@ -146,7 +146,7 @@ def _fit(
 
 def fit_correction(
     raw: FloatArray, error: FloatArray, weights: str, seed: int = 0
-) -> UncertaintyFacts:
+) -> UncertaintyMetadata:
     """The rising curve from predicted to measured errors, and limits that errors stay below.
 
     The curve goes through knots of equally many pixels each (isotonic regression).
@@ -164,7 +164,7 @@ def fit_correction(
     x = np.array([predicted[group].mean() for group in groups], dtype=np.float64)
     y = np.array([measured[group].mean() for group in groups], dtype=np.float64)
     x = np.maximum.accumulate(x + np.arange(KNOTS) * 1e-9)
-    curve = UncertaintyFacts(
+    curve = UncertaintyMetadata(
         weights=weights, predicted=tuple(x), measured=tuple(isotonic_regression(y).x), limits={}
     )
     times = measured / np.maximum(corrected(predicted, curve), LEAST_ERROR / 4)

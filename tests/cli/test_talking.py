@@ -19,7 +19,7 @@ from plsctl.cli.shared import work
 from plsctl.cli.shared.output import print_next_command, progress
 from plsctl.cli.shared.training_progress import TrainingProgress
 from plsctl.models.runs.config import TrainingConfig
-from plsctl.models.runs.metadata import Normalisation, RunFacts
+from plsctl.models.runs.metadata import Normalisation, RunMetadata
 from plsctl.models.training.checkpoint import StepReport
 from plsctl.process.dataset.writer import DatasetWriter
 
@@ -170,14 +170,14 @@ def folder(tmp_path: Path) -> Path:
     run = tmp_path / "run"
     run.mkdir()
     config = TrainingConfig(model="maenet", data=tmp_path / "x.zarr", out=run)
-    facts = RunFacts(
+    metadata = RunMetadata(
         model="maenet", recipe="le8deg", target="20x", frames=tuple(frames), channels=12,
         parameters=1, normalisation=Normalisation(mean=(0.0,), std=(1.0,)), pixel_um=0.293,
         crop_px=16, black_level=0.0, data="x.zarr", samples={}, slides=("S1",), perceptual=None,
         versions={},
     )  # fmt: skip
     (run / "config.yaml").write_text(config.to_yaml())
-    (run / "facts.json").write_text(facts.model_dump_json())
+    (run / "facts.json").write_text(metadata.model_dump_json())
     (run / "best.safetensors").write_bytes(b"")
     return tmp_path
 

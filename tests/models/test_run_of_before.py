@@ -29,7 +29,7 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_would_have_there(tmp_path: Pa
     folder = shutil.copytree(KEPT, tmp_path / "kept")
     after: Any = json.loads((folder / "after.json").read_text())
     options = {"data": folder / "data.zarr", "out": folder / "run", "epochs": 2}
-    assert Run.open(folder / "run").facts.compute is None
+    assert Run.open(folder / "run").metadata.compute is None
     result = train(config_from_file(folder / "run" / "config.yaml", options))
     assert (result.epochs, result.stopped) == (2, "epochs")
     with (folder / "run" / "curve.csv").open() as file:

@@ -237,7 +237,7 @@ def test_training_with_mirrors_resumes_and_records_them(
     train(pieces)
     pieced = train(pieces.model_copy(update={"epochs": 2}))
     assert pieced.metrics == pytest.approx(whole.metrics, rel=1e-5)
-    assert Run.open(tmp_path / "run").facts.augmentation == (
+    assert Run.open(tmp_path / "run").metadata.augmentation == (
         {"name": "mirror", "error_deg": 0.0, "masked": []},
     )
     plain = {**options, "out": tmp_path / "plain", "augment": "none", "epochs": 2}

@@ -137,6 +137,6 @@ def test_rows_of_the_thesis_are_trained_as_it_says(
     half = Arm("half", "maenet", "brightfield", {"train_share": 0.5}, starts_from="whole")
     result = ablate(data, tmp_path, [whole, half], base="whole", options=OPTIONS)
     first, second = (Run.open(tmp_path / name) for name in ("whole-0", "half-0"))
-    assert second.facts.samples["train"] == round(first.facts.samples["train"] / 2)
-    assert second.facts.start is not None and first.facts.start is None
+    assert second.metadata.samples["train"] == round(first.metadata.samples["train"] / 2)
+    assert second.metadata.start is not None and first.metadata.start is None
     assert result.rows[1]["ssim_less_base"] is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from plsctl.models.metrics.dark_rims import marks_left
+from plsctl.models.metrics.dark_rims import dark_rims_left
 
 
 def test_rims_that_are_gone_half_gone_and_still_there() -> None:
@@ -17,9 +17,9 @@ def test_rims_that_are_gone_half_gone_and_still_there() -> None:
     def as_samples(images: list[np.ndarray]) -> np.ndarray:
         return np.repeat(np.stack(images)[:, None], 3, axis=1).astype(np.uint8)
 
-    left = marks_left(
+    left = dark_rims_left(
         as_samples(predictions), as_samples([unstained] * 3), as_samples([target] * 3)
     )
     np.testing.assert_allclose(left, [0, 0.5, 1], atol=0.01)
     blank = as_samples([target])
-    assert np.isnan(marks_left(blank, blank, blank)).all()
+    assert np.isnan(dark_rims_left(blank, blank, blank)).all()

@@ -100,7 +100,7 @@ def test_the_model_says_what_it_was_trained_on(run: Run, model: Path) -> None:
     card = json.loads(properties["plsctl"])
     labels = [frame["label"] for frame in card["facts"]["frames"]]
     assert labels == ["brightfield", "plate-1", "plate-2", "plate-3"]
-    assert card["facts"]["normalisation"]["mean"] == list(run.facts.normalisation.mean)
+    assert card["facts"]["normalisation"]["mean"] == list(run.metadata.normalisation.mean)
     assert (card["exact_halo_px"], card["alignment_px"]) == (18, 1)
     assert is_current(model, run)
 

@@ -269,7 +269,7 @@ def test_only_around_cells_where_cells_csv_says(predictor: Predictor, tmp_path: 
     assert result.positions == 2
     found = PassReader(out).frame("A/1", 0)
     whole = predictor.stain_frame(PassReader(scan / "unstained.ome.zarr").stack("A/1"))
-    side = predictor.facts.crop_px
+    side = predictor.metadata.crop_px
     window = (slice(31 - side // 2, 31 + side // 2), slice(21 - side // 2, 21 + side // 2))
     assert np.abs(found[window].astype(int) - whole[window]).max() <= 1
     found[window] = 0

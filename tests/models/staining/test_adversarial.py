@@ -84,8 +84,8 @@ def test_it_starts_from_the_generator_and_takes_over_its_sizes(
     run = Run.open(tmp_path / "run")
     for name, tensor in run.network().state_dict().items():
         torch.testing.assert_close(tensor, before.network().state_dict()[name])
-    assert run.facts.normalisation == before.facts.normalisation
-    assert run.facts.start is not None and run.facts.start["run"] == str(generator)
+    assert run.metadata.normalisation == before.metadata.normalisation
+    assert run.metadata.start is not None and run.metadata.start["run"] == str(generator)
 
 
 def test_a_run_that_has_begun_needs_its_start_no_more(generator: Path, tmp_path: Path) -> None:

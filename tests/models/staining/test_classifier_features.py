@@ -67,10 +67,10 @@ def test_training_with_it_needs_types_and_is_recorded(
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         out = tmp_path / name
         train(config_from_options("maepnet", {**options, "out": out, "seed": seed}))
-        facts = json.loads((out / "facts.json").read_text())["perceptual"]
-        assert facts["types"] == "one, other" and facts["cells"] == "48"
-        assert facts["sha256"] == file_digest(out / "perceptual.safetensors")
-        digests.append(facts["sha256"])
+        metadata = json.loads((out / "facts.json").read_text())["perceptual"]
+        assert metadata["types"] == "one, other" and metadata["cells"] == "48"
+        assert metadata["sha256"] == file_digest(out / "perceptual.safetensors")
+        digests.append(metadata["sha256"])
     assert digests[0] == digests[1] != digests[2]
     train(config_from_options("maepnet", {**options, "out": tmp_path / "a", "epochs": 2}))
     assert file_digest(tmp_path / "a" / "perceptual.safetensors") == digests[0]

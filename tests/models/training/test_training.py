@@ -199,12 +199,12 @@ def test_weights_of_another_recipe_are_refused(trained: Path, tmp_path: Path) ->
     with pytest.raises(UserError, match="not a run folder"):
         Run.open(tmp_path)
     run = Run.open(trained)
-    other = Run(run.path, run.config, run.facts.model_copy(update={"channels": 9}))
+    other = Run(run.path, run.config, run.metadata.model_copy(update={"channels": 9}))
     with pytest.raises(UserError, match="weights are for 4 images, the recipe has 3"):
         other.network()
     wide = run.config.model_copy(update={"width": 20})
     with pytest.raises(UserError, match="of another network"):
-        Run(run.path, wide, run.facts).network()
+        Run(run.path, wide, run.metadata).network()
 
 
 def test_a_full_disk_keeps_the_last_epoch_and_damaged_files_are_named(
@@ -356,7 +356,7 @@ def test_a_margin_is_seen_and_not_asked_for(make_dataset: Any, tmp_path: Path) -
     wide = make_dataset(tmp_path / "wide.zarr", margin_px=4)
     result = train(_config(wide, tmp_path / "seen", epochs=1))
     run = Run.open(result.run)
-    assert (run.facts.crop_px, run.facts.margin_px) == (16, 4)
+    assert (run.metadata.crop_px, run.metadata.margin_px) == (16, 4)
     data, numbers = Dataset.open(wide), [3, 5]
     predictor = Predictor(run, precision="float32")
     predicted, bright = predictor.predict_samples(data, numbers)
@@ -368,7 +368,7 @@ def test_a_margin_is_seen_and_not_asked_for(make_dataset: Any, tmp_path: Path) -
     evaluated: Any = evaluate(run)
     assert evaluated["samples"] == 6
     bare = train(_config(wide, tmp_path / "bare", epochs=1, margin=0))
-    assert Run.open(bare.run).facts.margin_px == 0
+    assert Run.open(bare.run).metadata.margin_px == 0
     with pytest.raises(UserError, match="margin of 4 px, 5 px are wanted"):
         train(_config(wide, tmp_path / "none", margin=5))
     assert not (tmp_path / "none").exists()

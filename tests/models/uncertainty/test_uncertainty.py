@@ -86,10 +86,10 @@ def test_correction_and_limits_are_those_of_errors_drawn_at_random() -> None:
     rng = np.random.default_rng(0)
     raw = rng.uniform(0.01, 0.05, (40, 50, 50)).astype(np.float32)
     error = rng.exponential(3 * raw).astype(np.float32)  # what is said is a third of the truth
-    facts = fit_correction(raw, error, "")
-    np.testing.assert_allclose(corrected(raw, facts), 3 * raw, rtol=0.15)
+    metadata = fit_correction(raw, error, "")
+    np.testing.assert_allclose(corrected(raw, metadata), 3 * raw, rtol=0.15)
     # Of an exponential distribution a share p lies below -log(1 - p) means.
-    for share, limit in facts.limits.items():
+    for share, limit in metadata.limits.items():
         assert limit == pytest.approx(-np.log(1 - float(share)), rel=0.05)
 
 
