@@ -1,1 +1,44 @@
-"""From samples to predictions: networks, losses, training, evaluation, virtual staining."""
+"""From samples to predictions: training, evaluation, staining.
+
+The names below are stable (docs/python.md).
+"""
+
+from typing import TYPE_CHECKING
+
+from plsctl.acquire.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from plsctl.models.data.torch_dataset import TorchDataset
+    from plsctl.models.evaluation.evaluate import evaluate
+    from plsctl.models.prediction.engines import open_stainer
+    from plsctl.models.prediction.stain import StainingOptions, stain
+    from plsctl.models.prediction.tiles import FrameStainer
+    from plsctl.models.runs.config import TrainingConfig
+    from plsctl.models.runs.run import Run
+    from plsctl.models.staining.train import train
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "plsctl.models.data.torch_dataset": ("TorchDataset",),
+            "plsctl.models.evaluation.evaluate": ("evaluate",),
+            "plsctl.models.prediction.engines": ("open_stainer",),
+            "plsctl.models.prediction.stain": ("StainingOptions", "stain"),
+            "plsctl.models.prediction.tiles": ("FrameStainer",),
+            "plsctl.models.runs.config": ("TrainingConfig",),
+            "plsctl.models.runs.run": ("Run",),
+            "plsctl.models.staining.train": ("train",),
+        },
+    )
+
+__all__ = [
+    "FrameStainer",
+    "Run",
+    "StainingOptions",
+    "TorchDataset",
+    "TrainingConfig",
+    "evaluate",
+    "open_stainer",
+    "stain",
+    "train",
+]

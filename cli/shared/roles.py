@@ -6,10 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.cli.shared.output import say
-from plsctl.process.cells.field_judge import BrightfieldJudge
-from plsctl.process.cells.finder import StainedCellFinder
-from plsctl.process.focus.sharpness import GradientFocusJudge
-from plsctl.process.matching.slide_registration import CoarseRegistrar
+from plsctl.process.roles import scan_roles
 
 Paused = Callable[[], AbstractContextManager[None]]
 
@@ -73,12 +70,6 @@ def make_roles(
     paused: Paused = nullcontext,
 ) -> Roles:
     """The judges of `process`, and the backend's operator or the person at the keyboard."""
-    return Roles(
-        focus=GradientFocusJudge(),
-        field=BrightfieldJudge(),
-        registrar=CoarseRegistrar(),
-        cells=StainedCellFinder(),
-        operator=ConsoleOperator(assume_yes, paused)
-        if operator is None
-        else AnnouncedOperator(operator),
+    return scan_roles(
+        ConsoleOperator(assume_yes, paused) if operator is None else AnnouncedOperator(operator)
     )

@@ -112,6 +112,11 @@ class TrainingConfig(Settings):
     memory_gb: float = Field(default=4.0, gt=0)
     """Data up to this size are held in memory; larger ones are streamed from the disk."""
 
+    @field_validator("data", "out", "from_run")
+    @classmethod
+    def _own_folder(cls, path: Path | None) -> Path | None:
+        return path and path.expanduser()
+
     @field_validator("model")
     @classmethod
     def _known_model(cls, name: str) -> str:
