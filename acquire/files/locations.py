@@ -97,8 +97,9 @@ def open_group(path: Path) -> zarr.Group:
     import zarr
     from zarr.storage import FsspecStore
 
-    store = FsspecStore.from_upath(path) if is_remote(path) else path.resolve()
-    return zarr.open_group(store, mode="r")
+    if is_remote(path):
+        return zarr.open_group(FsspecStore.from_url(path.as_posix(), read_only=True), mode="r")
+    return zarr.open_group(path.resolve(), mode="r")
 
 
 def _s3_options() -> dict[str, Any]:
