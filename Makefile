@@ -13,7 +13,7 @@ DEMO_DIR ?= demo
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PACKAGES := acquire cli models process sim hardware_configs
+PACKAGES := acquire cli models process sim hardware_configs package
 
 .PHONY: demo test check lint types contract unit format clean
 .DEFAULT_GOAL := test
@@ -29,14 +29,17 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Type checkers do not follow an editable install: they look for a folder named plsctl.
-types: $(READY)
+# Type checkers and import-linter do not follow an editable install: they look for a folder named
+# plsctl.
+build/types/plsctl:
 	@mkdir -p build/types
 	@ln -sfn "$(CURDIR)" build/types/plsctl
+
+types: $(READY) build/types/plsctl
 	cd build/types && ../../$(BIN)/mypy --config-file ../../pyproject.toml $(addprefix plsctl/,$(PACKAGES))
 
-contract: $(READY)
-	$(BIN)/lint-imports --no-cache
+contract: $(READY) build/types/plsctl
+	cd build/types && ../../$(BIN)/lint-imports --no-cache --config ../../pyproject.toml
 
 unit: $(READY)
 	$(BIN)/python -m pytest -q

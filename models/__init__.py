@@ -1,1 +1,57 @@
-"""From samples to predictions: networks, losses, training, evaluation, virtual staining."""
+"""From samples to predictions: training, evaluation, staining.
+
+The names below are stable (docs/python.md).
+"""
+
+from typing import TYPE_CHECKING
+
+from plsctl.acquire.lazy_names import lazy_names
+
+if TYPE_CHECKING:
+    from plsctl.models.compute.placement import Compute
+    from plsctl.models.data.torch_dataset import TorchDataset
+    from plsctl.models.evaluation.evaluate import evaluate
+    from plsctl.models.prediction.engines import open_stainer
+    from plsctl.models.prediction.stain import StainingOptions, stain
+    from plsctl.models.prediction.tiles import FrameStainer
+    from plsctl.models.runs.config import TrainingConfig
+    from plsctl.models.runs.run import Run
+    from plsctl.models.runs.training_settings import TrainingSettings
+    from plsctl.models.staining.train import train
+    from plsctl.models.training.task import Step, Task
+    from plsctl.models.training.task_run import train_task
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "plsctl.models.compute.placement": ("Compute",),
+            "plsctl.models.data.torch_dataset": ("TorchDataset",),
+            "plsctl.models.evaluation.evaluate": ("evaluate",),
+            "plsctl.models.prediction.engines": ("open_stainer",),
+            "plsctl.models.prediction.stain": ("StainingOptions", "stain"),
+            "plsctl.models.prediction.tiles": ("FrameStainer",),
+            "plsctl.models.runs.config": ("TrainingConfig",),
+            "plsctl.models.runs.run": ("Run",),
+            "plsctl.models.runs.training_settings": ("TrainingSettings",),
+            "plsctl.models.staining.train": ("train",),
+            "plsctl.models.training.task": ("Step", "Task"),
+            "plsctl.models.training.task_run": ("train_task",),
+        },
+    )
+
+__all__ = [
+    "Compute",
+    "FrameStainer",
+    "Run",
+    "StainingOptions",
+    "Step",
+    "Task",
+    "TorchDataset",
+    "TrainingConfig",
+    "TrainingSettings",
+    "evaluate",
+    "open_stainer",
+    "stain",
+    "train",
+    "train_task",
+]

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: str | Path) -> NDArray[np.uint8]:
     """An image file as colour: shape (y, x, rgb), uint8.
 
     Grey images become colour; 16-bit images are scaled by their full range of 65535.
@@ -23,6 +24,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     UserError
         When the file is missing or is no image.
     """
+    path = location(path)
     try:
         content = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as error:

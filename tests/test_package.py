@@ -29,6 +29,8 @@ def test_every_folder_with_an_init_is_packaged() -> None:
     # A folder that is not listed works in an editable install and is absent from the wheel.
     found = {
         "plsctl." + ".".join(init.parent.relative_to(ROOT).parts)
+        if init.parent.name != "package"
+        else "plsctl"
         for folder in ROOT.iterdir()
         if folder.is_dir() and not folder.name.startswith(".") and folder.name != "build"
         for init in folder.rglob("__init__.py")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.settings import Settings, load_settings, suggest
 from plsctl.acquire.leds.array import LedArraySettings
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
@@ -203,7 +204,7 @@ def find_file(name: str, folder: Path) -> Path:
     return folder / name
 
 
-def load_hardware(name: str, folder: Path = Path()) -> Hardware:
+def load_hardware(name: str | Path, folder: Path = Path()) -> Hardware:
     """A hardware configuration by name (`simulator`) or path (`lab/our_scope.yaml`).
 
     Raises
@@ -211,6 +212,7 @@ def load_hardware(name: str, folder: Path = Path()) -> Hardware:
     UserError
         There is no such configuration, or its file has a mistake.
     """
+    name = str(location(name))
     is_path = name.endswith((".yaml", ".yml"))
     path = find_file(name if is_path else f"{name}.yaml", folder)
     if not path.is_file():

@@ -10,13 +10,14 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.clock import Clock
 from plsctl.acquire.devices.backend import Backend, open_backend
 from plsctl.acquire.devices.camera import Camera, attempt
-from plsctl.acquire.devices.hardware import Hardware, Objective
+from plsctl.acquire.devices.hardware import Hardware, Objective, load_hardware
 from plsctl.acquire.devices.stage import Stage
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.files.settings import suggest
@@ -277,8 +278,13 @@ def _try(action: Callable[[], object]) -> None:
         action()
 
 
-def open_microscope(hardware: Hardware) -> Microscope:
+def open_microscope(hardware: Hardware | str | Path) -> Microscope:
     """Open all devices a hardware file names; LEDs are dark afterwards.
+
+    Parameters
+    ----------
+    hardware
+        The hardware file's content, its path, or the name of one that is shipped ("simulator").
 
     Raises
     ------
@@ -287,6 +293,8 @@ def open_microscope(hardware: Hardware) -> Microscope:
     HardwareError
         A device does not answer.
     """
+    if not isinstance(hardware, Hardware):
+        hardware = load_hardware(hardware)
     backend = open_backend(hardware)
     try:
         leds = open_led_array(hardware.led_array)

@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from plsctl.acquire.errors import UserError
+
+if TYPE_CHECKING:
+    import zarr
 
 STORES = ("s3", "gs", "gcs", "http", "https")
 _MENDED = re.compile(rf"^({'|'.join(STORES)}):/(?=[^/])")
@@ -22,18 +25,22 @@ _MENDED = re.compile(rf"^({'|'.join(STORES)}):/(?=[^/])")
 def location(text: str | Path) -> Path:
     """A folder or file by its path or URL; what URLs give works like a `Path`.
 
+    `~` is the user's own folder.
+
     Raises
     ------
     UserError
         No such store is supported, or the package for it is not installed.
     """
     if not isinstance(text, str):
-        if not isinstance(text, Path) or not _MENDED.match(str(text)):
+        if is_remote(text):
             return text
+        if not _MENDED.match(str(text)):
+            return text.expanduser()
         # Settings files and other commands make a Path of a URL, which takes one slash from it.
         text = _MENDED.sub(r"\1://", str(text))
     if "://" not in text:
-        return Path(text)
+        return Path(text).expanduser()
     protocol, rest = text.split("://", 1)
     if protocol == "file":
         return Path(rest)
@@ -73,7 +80,8 @@ def refuse_readonly(path: Path) -> None:
 def kvstore(path: Path) -> dict[str, Any]:
     """How tensorstore opens a location."""
     if not is_remote(path):
-        return {"driver": "file", "path": path.as_posix()}
+        # tensorstore takes no "..".
+        return {"driver": "file", "path": path.resolve().as_posix()}
     url = path.as_posix()
     protocol, rest = url.split("://", 1)
     if protocol in ("http", "https"):
@@ -82,6 +90,16 @@ def kvstore(path: Path) -> dict[str, Any]:
     if protocol in ("gs", "gcs"):
         return {"driver": "gcs", "bucket": bucket, "path": f"{key}/"}
     return {"driver": "s3", "bucket": bucket, "path": f"{key}/", **_s3_options()}
+
+
+def open_group(path: Path) -> zarr.Group:
+    """A location as zarr-python reads it, for those who use what is in there."""
+    import zarr
+    from zarr.storage import FsspecStore
+
+    if is_remote(path):
+        return zarr.open_group(FsspecStore.from_url(path.as_posix(), read_only=True), mode="r")
+    return zarr.open_group(path.resolve(), mode="r")
 
 
 def _s3_options() -> dict[str, Any]:

@@ -34,7 +34,7 @@ def run_pass(
     scan: Scan,
     name: PassName,
     roles: Callable[[Operator | None], Roles],
-    stop: StopRequest,
+    stop: StopRequest | None = None,
     *,
     force: bool = False,
     fresh: bool = False,
@@ -46,7 +46,10 @@ def run_pass(
     Parameters
     ----------
     roles
-        Makes the image analysis and the operator; gets the backend's own operator, if it has one.
+        Makes the image analysis and the operator; gets the backend's own operator, if it has one
+        (`plsctl.process.scan_roles`).
+    stop
+        Stops or pauses the pass from another thread.
     force
         Take the pass although a check advises against it.
     fresh
@@ -76,7 +79,9 @@ def run_pass(
         scan.planner.frames(settings_of)
     scan.prepare_folder()
     with locked(scan.folder.path):
-        return _run_locked(scan, name, roles, stop, force, fresh, resumed, progress, watch)
+        return _run_locked(
+            scan, name, roles, stop or StopRequest(), force, fresh, resumed, progress, watch
+        )
 
 
 def _run_locked(

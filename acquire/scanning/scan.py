@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.whole_files import sync_folder
 from plsctl.acquire.plans.pass_plans import PassPlanner
 from plsctl.acquire.plans.slide import Slide, load_slide, settings_hash, write_settings
@@ -221,11 +222,12 @@ class Scan:
         return found
 
 
-def open_scan(slide_file: Path, out: Path) -> Scan:
+def open_scan(slide_file: str | Path, out: str | Path = "scans") -> Scan:
     """The scan of a slide file; its folder is `out/SLIDE`, or the slide file's own folder.
 
     A slide file inside a scan's folder belongs to that scan; the folder may be named for it.
     """
+    slide_file, out = location(slide_file), location(out)
     if slide_file.is_dir():
         slide_file = ScanFolder(slide_file).slide_file
     slide = load_slide(slide_file)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import POSITIONS, UserError
+from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PASSES
@@ -61,10 +62,10 @@ def load_transform(folder: ScanFolder) -> SlideTransform:
 
 
 class ScanFolder:
-    """The files of a scan."""
+    """The files of a scan, on this machine or in an object store."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = path = location(path)
         self.slide_file = path / "slide.yaml"
         self.journal = path / "scan.jsonl"
         self.positions = path / "positions.csv"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -13,10 +13,14 @@ import tensorstore
 
 from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location, open_group
 from plsctl.acquire.store.images import develop
 from plsctl.acquire.store.ome_zarr import one_core as one_core_context
 from plsctl.acquire.store.ome_zarr import open_array, read_group, row_number
 from plsctl.acquire.store.records import Box, PassAttributes, PositionRecord
+
+if TYPE_CHECKING:
+    import zarr
 
 
 class PassReader:
@@ -28,8 +32,8 @@ class PassReader:
         The folder is not a pass that plsctl wrote, or an image of it cannot be read.
     """
 
-    def __init__(self, path: Path, *, one_core: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, *, one_core: bool = False) -> None:
+        self.path = path = location(path)
         self._context = one_core_context() if one_core else None
         found = read_group(path)
         content = found.get("plsctl")
@@ -44,6 +48,11 @@ class PassReader:
         self._open = lru_cache(maxsize=8)(self._open_uncached)
         # Thousands of 100x positions are looked through for every cell.
         self.position = lru_cache(maxsize=None)(self._read_position)
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The plate for zarr-python: `group["A/1/0/0"]` is an array (led, c, z, y, x)."""
+        return open_group(self.path)
 
     @property
     def names(self) -> list[str]:
@@ -160,9 +169,20 @@ class PassReader:
         """The bright-field image of a position: shape (y, x, rgb), uint8."""
         return self.frame(name, self.labels.index("brightfield"))
 
-    def stack(self, name: str) -> Image:
-        """All frames of a position: shape (frame, y, x, rgb), uint8."""
-        return np.stack([self.frame(name, index) for index in range(len(self.labels))])
+    def stack(self, name: str, labels: Sequence[str] | None = None) -> Image:
+        """All frames of a position, or those named: shape (frame, y, x, rgb), uint8.
+
+        Raises
+        ------
+        UserError
+            The pass has no such frame.
+        """
+        place = {label: index for index, label in enumerate(self.labels)}
+        wanted = self.labels if labels is None else labels
+        missing = [label for label in wanted if label not in place]
+        if missing:
+            raise UserError(f"the pass has no frame '{missing[0]}'.", file=self.path)
+        return np.stack([self.frame(name, place[label]) for label in wanted])
 
 
 _DEVELOPING_PX = 8

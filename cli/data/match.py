@@ -9,8 +9,6 @@ import typer
 from plsctl.acquire.errors import UserError
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
-METHODS = ("canny", "log")
-
 
 def match(
     a: Annotated[Path, typer.Argument(metavar="A", help="The image to be found.")],
@@ -29,16 +27,16 @@ def match(
     Example: plsctl match stained.png unstained.png --method canny
     """
     from plsctl.process.image_files import read_image
-    from plsctl.process.matching.locate import locate_by_edges, locate_by_log
+    from plsctl.process.matching.locate import METHODS
+    from plsctl.process.matching.locate import match as match_images
 
     if method not in METHODS:
         raise UserError(
             f"there is no method '{method}'.", field="--method", hint="Choose canny or log."
         )
     one, other = read_image(a), read_image(b)
-    by_edges = method == "canny"
     with progress(f"looking for {a.name} in {b.name}"):
-        found = locate_by_edges(one, other) if by_edges else locate_by_log(one, other, ratio)
+        found = match_images(one, other, method, ratio)
     emit(asdict(found), json)
     print_message(
         f"{a.name} lies at ({found.dx:.2f}, {found.dy:.2f}) in {b.name}, scale {found.scale:.4f}, "

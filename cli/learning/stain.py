@@ -73,6 +73,7 @@ def stain(
 
     Example: plsctl stain runs/first S001 -o S001/stained-by-network.ome.zarr
     """
+    from plsctl.models.prediction.engines import open_stainer
     from plsctl.models.prediction.stain import StainingOptions, require_source
     from plsctl.models.prediction.stain import stain as stain_source
     from plsctl.models.runs.folder import DEVICES, read_trained
@@ -85,7 +86,8 @@ def stain(
     require_source(source)
     first = "" if exported else "; first the network library is loaded"
     print_message(f"Staining {source} with {run} into {out}{first} ...")
-    stainer = _stainer(run, engine, device, precision, threads)
+    chosen: dict[str, Any] = {"engine": engine, "device": device, "precision": precision}
+    stainer = open_stainer(run, **chosen, threads=threads, notify=print_message)
     if uncertainty:
         stainer = _with_uncertainty(stainer)
     options = StainingOptions(
@@ -113,33 +115,6 @@ def stain(
         print_next_command("report", source, *([data] if data.exists() else []), run)
 
 
-def _stainer(run: Path, engine: str, device: str, precision: str, threads: int | None) -> Any:
-    """The run by torch, or an exported model by another engine, which loads no torch."""
-    exported = run.suffix == ".onnx"
-    if exported and engine == "torch":
-        raise UserError(
-            "torch does not run exported models.",
-            field="engine",
-            hint="Name the run folder, or leave --engine out.",
-        )
-    if exported or engine in ("onnxruntime", "openvino"):
-        from plsctl.models.prediction.onnx_model import ExportedModel, require_installed
-
-        chosen: Any = None if engine == "auto" else engine
-        if chosen is not None:
-            require_installed(chosen)
-        model = run if exported else _exported(run)
-        return ExportedModel(model, chosen, threads=threads, precision=precision)
-    import torch
-
-    from plsctl.models.prediction.predictor import Predictor
-    from plsctl.models.runs.run import Run
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return Predictor(Run.open(run), device=device, precision=precision)  # type: ignore[arg-type]
-
-
 def _with_uncertainty(stainer: Any) -> Any:
     if not hasattr(stainer, "run"):
         raise UserError(
@@ -150,15 +125,3 @@ def _with_uncertainty(stainer: Any) -> Any:
     from plsctl.models.uncertainty.stainer import UncertainStainer
 
     return UncertainStainer(stainer)
-
-
-def _exported(run: Path) -> Path:
-    """The run's own `model.onnx`, exported anew where it is of other weights."""
-    from plsctl.models.prediction.onnx_export import export_run, is_current
-    from plsctl.models.runs.run import Run
-
-    opened, model = Run.open(run), run / "model.onnx"
-    if not is_current(model, opened):
-        print_message(f"Exporting {run} to {model}.")
-        export_run(opened, model)
-    return model

@@ -6,10 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.cli.shared.output import print_message
-from plsctl.process.cells.field_inspector import BrightfieldInspector
-from plsctl.process.cells.finder import StainedCellFinder
-from plsctl.process.focus.sharpness import GradientFocusMeasure
-from plsctl.process.matching.slide_registration import CoarseRegistrar
+from plsctl.process.roles import scan_roles
 
 Paused = Callable[[], AbstractContextManager[None]]
 
@@ -73,12 +70,6 @@ def make_roles(
     paused: Paused = nullcontext,
 ) -> Roles:
     """The image analysis of `process`, and the backend's operator or the person at the keyboard."""
-    return Roles(
-        focus=GradientFocusMeasure(),
-        field=BrightfieldInspector(),
-        registrar=CoarseRegistrar(),
-        cells=StainedCellFinder(),
-        operator=ConsoleOperator(assume_yes, paused)
-        if operator is None
-        else AnnouncedOperator(operator),
+    return scan_roles(
+        ConsoleOperator(assume_yes, paused) if operator is None else AnnouncedOperator(operator)
     )

@@ -67,6 +67,11 @@ class TrainingConfig(TrainingSettings):
     """Share of the training samples that is used, drawn at random: papers/002 table 4.5."""
     schedule: Literal["constant", "cosine"] = "constant"
 
+    @field_validator("data", "out", "from_run")
+    @classmethod
+    def _own_folder(cls, path: Path | None) -> Path | None:
+        return path and path.expanduser()
+
     @field_validator("model")
     @classmethod
     def _known_model(cls, name: str) -> str:

@@ -38,7 +38,7 @@ class Run:
         UserError
             If there is none, or another version wrote it.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser()
         return cls(folder, *read_run(folder))
 
     def network(self) -> Generator:

@@ -12,7 +12,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.locations import is_remote
+from plsctl.acquire.files.locations import is_remote, location
 from plsctl.acquire.files.whole_files import locked
 from plsctl.acquire.words import counted
 from plsctl.process.building.cutting import cut_positions
@@ -75,12 +75,12 @@ class BuildResult:
 
 
 def build_dataset(
-    scans: Sequence[Path],
-    out: Path,
+    scans: Sequence[str | Path],
+    out: str | Path,
     settings: BuildSettings | None = None,
     *,
     split: SplitSettings | None = None,
-    labels: Path | None = None,
+    labels: str | Path | None = None,
     quality: QualitySettings | None = None,
     workers: int | AbstractContextManager[Workers] = 1,
     overwrite: bool = False,
@@ -120,7 +120,11 @@ def build_dataset(
     """
     began = time.monotonic()
     settings, split = settings or BuildSettings(), split or SplitSettings()
-    build = _Build(scans, out, settings, split, labels, quality or QualitySettings(), shard, notify)
+    folders, out = [location(scan) for scan in scans], location(out)
+    labels = None if labels is None else location(labels)
+    build = _Build(
+        folders, out, settings, split, labels, quality or QualitySettings(), shard, notify
+    )
     crew = local_workers(workers) if isinstance(workers, int) else workers
     if build.was_finishing():
         with local_workers(1) as alone:

@@ -56,8 +56,19 @@ class StainedCellFinder:
         return len(table)
 
 
-def find_cells(folder: ScanFolder, settings: SegmentationSettings) -> pd.DataFrame:
-    """White cells of the stained pass, columns as `COLUMNS`; ones at the border are left out."""
+def find_cells(
+    folder: ScanFolder | str | Path, settings: SegmentationSettings | None = None
+) -> pd.DataFrame:
+    """White cells of a scan's stained pass, columns as `COLUMNS`; ones at the border are left out.
+
+    Raises
+    ------
+    UserError
+        The scan has no stained pass.
+    """
+    if not isinstance(folder, ScanFolder):
+        folder = ScanFolder(folder)
+    settings = settings or SegmentationSettings()
     reader = folder.open_pass("stained")
     transform = load_transform(folder)
     scaled = settings.model_copy(update={"pixel_um": reader.attributes.pixel_um})

@@ -9,8 +9,9 @@ recipes are slices of the image axis after reading.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +19,15 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.locations import location
+from plsctl.acquire.files.locations import location, open_group
 from plsctl.acquire.plans.recipes import recipe as frames_of
 from plsctl.process.dataset.files import read_table
 from plsctl.process.dataset.format import array_spec, read_attributes
 from plsctl.process.dataset.records import DatasetAttributes
 from plsctl.process.dataset.splits import SPLITS, left_out
+
+if TYPE_CHECKING:
+    import zarr
 
 
 class Dataset:
@@ -53,6 +57,11 @@ class Dataset:
         """
         folder = location(path)
         return cls(folder, read_attributes(folder), read_table(folder))
+
+    @cached_property
+    def group(self) -> zarr.Group:
+        """The data set for zarr-python: `group["input"]` is an array (sample, image, ...)."""
+        return open_group(self.path)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -220,6 +229,10 @@ class Dataset:
     def dropped(self) -> int:
         """Samples that quality control excludes or a review has dropped (`plsctl review`)."""
         return int(left_out(self.table).sum())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is started with it opens its own.
+        return {**vars(self), "_stores": {}}
 
     def _array(self, name: str) -> ts.TensorStore:
         # Opened on first use, so that a worker process opens its own.

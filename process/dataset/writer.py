@@ -265,8 +265,17 @@ class DatasetWriter:
         write_table(self._part, table, NOT_YET, self._again)
         attributes = {"plsctl": {**self._attributes, "complete": True}}
         group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        group["consolidated_metadata"] = self._consolidated()
         text = json.dumps(group, indent=1)
         write_whole(self._part / "zarr.json", text, NOT_YET, self._again)
+
+    def _consolidated(self) -> dict[str, object]:
+        """What is in the group: zarr-python then does not wonder at the table beside the arrays."""
+        arrays = {
+            name: json.loads((self._part / name / "zarr.json").read_text(encoding="utf-8"))
+            for name in self._stores
+        }
+        return {"kind": "inline", "must_understand": False, "metadata": arrays}
 
     def add_attributes(self, attributes: Mapping[str, object]) -> None:
         """Add entries to the attributes, before the data set is sealed."""

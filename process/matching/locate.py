@@ -25,6 +25,8 @@ from plsctl.process.matching.tiles import AnyImage, Prepare, TileSettings, tile_
 MOST_SECOND_RATIO = 0.75
 MOST_SECOND_RATIO_OF_MANY = 0.95
 
+METHODS = ("canny", "log")
+
 _WORKING_PX = 800  # images are first compared with their longer side shrunk to this
 _LEAST_SIDE_PX = 60
 _TILES_ACROSS = 6
@@ -74,6 +76,30 @@ class Placed:
         # Many tiles that agree by chance are rarer than a second cell like the first.
         sure = self.tiles >= _MANY_TILES and self.agreeing >= _MOST_AGREEING
         return self.second_ratio <= (MOST_SECOND_RATIO_OF_MANY if sure else MOST_SECOND_RATIO)
+
+
+def match(
+    a: NDArray[np.uint8], b: NDArray[np.uint8], method: str = "canny", ratio: float = NOMINAL_RATIO
+) -> Location:
+    """Where A lies in B, two images (y, x, rgb), by one of two methods.
+
+    Parameters
+    ----------
+    method
+        "canny" for images of one scale (unstained, stained), "log" for A at 20x and B at 100x.
+    ratio
+        With "log": pixels of B to a pixel of A, about.
+
+    Raises
+    ------
+    UserError
+        There is no such method, or an image is too small or shows nothing.
+    """
+    if method not in METHODS:
+        raise UserError(
+            f"there is no method '{method}'.", field="--method", hint="Choose canny or log."
+        )
+    return locate_by_edges(a, b) if method == "canny" else locate_by_log(a, b, ratio)
 
 
 def locate_by_edges(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Location:

@@ -84,6 +84,7 @@ def test_data_sets_in_a_store_are_read_merged_divided_and_replaced(
     monkeypatch.chdir(tmp_path)
     one, two = _write(f"{bucket}/a.zarr", "S1"), _write(str(tmp_path / "b.zarr"), "S22")
     data = Dataset.open(f"{bucket}/a.zarr")
+    assert np.array_equal(data.group["input"][0], data.read_input([0])[0])
     assert np.array_equal(data.read_input([5, 0]), one[[5, 0]])
     assert np.array_equal(data.read_target("20x", [3]), one[[3], 0])
     assert len(Dataset.open(Path(f"{bucket}/a.zarr"))) == 6  # a Path takes a slash from the URL
