@@ -9,6 +9,8 @@ TORCH := 2.13.0
 # of CPU builds: make demo TORCH_INDEX=<its address>
 TORCH_INDEX ?=
 DEMO_DIR ?= demo
+# Processes that share the tests, each with one thread.
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -39,7 +41,7 @@ contract: $(READY)
 	$(BIN)/lint-imports --no-cache
 
 unit: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -14,6 +14,12 @@ from typing import Any
 
 import pytest
 
+# Read by the libraries as they are loaded, here and in the processes that tests start. The tests
+# are small and share the machine: more threads would wait for each other.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
 
