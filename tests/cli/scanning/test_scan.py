@@ -223,7 +223,8 @@ def test_a_port_that_cannot_be_opened_is_named(
 
 
 def test_a_slide_that_was_not_stained_is_refused(tmp_path: Path) -> None:
-    slide = write_slide(tmp_path)
+    two_fields = {"x_um": [10000, 10140], "y_um": [5000, 5050], "overlap": 0.0}
+    slide = write_slide(tmp_path, region=two_fields, slide_return={"fields": 2})
     hardware = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
     hardware["options"]["operator"] = "forgets to stain"
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(hardware))
