@@ -9,6 +9,8 @@ TORCH := 2.13.0
 # of CPU builds: make demo TORCH_INDEX=<its address>
 TORCH_INDEX ?=
 DEMO_DIR ?= demo
+# Processes that share the tests, each with one thread.
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,7 +44,7 @@ contract: $(READY) build/types/plsctl
 	cd build/types && ../../$(BIN)/lint-imports --no-cache --config ../../pyproject.toml
 
 unit: $(READY)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

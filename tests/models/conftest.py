@@ -66,3 +66,10 @@ def make_dataset() -> Callable[..., Path]:
 def dataset(make_dataset: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of 60 blobs, 48 of them for training."""
     return make_dataset(tmp_path_factory.mktemp("data") / "blobs.zarr")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings and evaluations draw no pictures: those take most of the time of small ones."""
+    monkeypatch.setattr("plsctl.models.training.curves.draw_curves", lambda *_: None)
+    monkeypatch.setattr("plsctl.models.evaluation.evaluate.draw_gallery", lambda *_: None)

@@ -124,9 +124,12 @@ def _roles(operator: Operator | None) -> Roles:
 
 
 @pytest.fixture(scope="session")
-def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_scan(make_once: Callable[..., Path]) -> Path:
     """All three passes of two positions on a microscope with a small, square sensor."""
-    folder = tmp_path_factory.mktemp("scan")
+    return make_once("tiny_scan", _take_tiny_scan) / "scans" / "tiny"
+
+
+def _take_tiny_scan(folder: Path) -> None:
     shipped = find_file("simulator_small.yaml", folder)
     for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
         shutil.copy(shipped.parent / name, folder / name)
@@ -142,7 +145,6 @@ def tiny_scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scan = open_scan(folder / "slide.yaml", folder / "scans")
     for name in PASSES:
         run_pass(scan, name, _roles, StopRequest(), force=True)
-    return scan.folder.path
 
 
 @pytest.fixture

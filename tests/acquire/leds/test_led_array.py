@@ -244,7 +244,7 @@ def test_a_sequence_runs_by_itself_and_ends_dark(sequencer: Bench) -> None:
 def test_the_camera_steps_a_sequence(sequencer: Bench) -> None:
     with open_led_array(sequencer.settings()) as array:
         array.load_sequence([[0], [1]])
-        array.start_sequence(SequenceTiming(input_timeout_s=1))
+        array.start_sequence(SequenceTiming(input_timeout_s=30))
         clock = sequencer.board.clock
         for expected in (0, 1):
             clock.sleep(0.008)

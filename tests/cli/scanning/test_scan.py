@@ -1,4 +1,7 @@
-"""`plsctl scan` as a user runs it, on the simulated microscope with a very small sensor."""
+"""`plsctl scan` as a user runs it, on the simulated microscope with a very small sensor.
+
+Where processes are signalled or killed they are real ones; elsewhere the command runs in this one.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner, Result
 
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.store.folder import ScanFolder
+from plsctl.cli.app import app
 
 PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
 
@@ -42,13 +47,11 @@ def write_slide(folder: Path, **changes: object) -> Path:
     return path
 
 
-def plsctl(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PLSCTL, *map(str, words)], capture_output=True, text=True, timeout=120, check=False
-    )
+def plsctl(*words: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, words)])
 
 
-def error_of(result: subprocess.CompletedProcess[str]) -> dict[str, object]:
+def error_of(result: Result) -> dict[str, object]:
     found: dict[str, object] = json.loads(result.stdout)["error"]
     assert "Traceback" not in result.stderr
     return found
@@ -88,7 +91,7 @@ def test_killed_anywhere_a_scan_goes_on_to_the_same_images(tmp_path: Path) -> No
     assert not before.attributes.finished
     assert 4 <= len(before.names) < 6
     resumed = plsctl("scan", slide, "--out", tmp_path / "killed", "--json")
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.exit_code == 0, resumed.stderr
     assert json.loads(resumed.stdout)["positions"] == 6 - len(before.names)
     whole = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "whole", "--json")
     assert json.loads(whole.stdout)["safe_to_stain"] is True
@@ -98,7 +101,7 @@ def test_killed_anywhere_a_scan_goes_on_to_the_same_images(tmp_path: Path) -> No
     for well, stack in expected.items():
         assert np.array_equal(found[well], stack), well
     verified = plsctl("scan", slide, "--verify", "--out", tmp_path / "killed", "--json")
-    assert verified.returncode == 0, verified.stderr
+    assert verified.exit_code == 0, verified.stderr
 
 
 def test_an_interrupted_scan_says_how_to_go_on(tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_a_calibration_that_is_killed_leaves_nothing_lit(tmp_path: Path) -> None
 def test_a_file_in_the_place_of_the_scan_is_told(tmp_path: Path) -> None:
     (tmp_path / "T1").touch()
     result = plsctl("scan", write_slide(tmp_path), "--out", tmp_path, "--json")
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert "a scan is a folder" in str(error_of(result)["message"])
 
 
@@ -165,7 +168,7 @@ def test_bad_settings_are_one_sentence(
     slide = write_slide(tmp_path, **changes)
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
     error = error_of(result)
-    assert result.returncode == code
+    assert result.exit_code == code
     assert words in str(error["message"])
     assert error["field"] == field
     assert not (tmp_path / "scans").exists()
@@ -179,7 +182,7 @@ def test_an_exposure_table_without_an_led_is_refused_before_anything_is_written(
     )
     slide = write_slide(tmp_path, exposures="short.csv")
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert "no row for the LED 'plate-2'" in str(error_of(result)["message"])
     assert not (tmp_path / "scans").exists()
 
@@ -194,7 +197,7 @@ def test_an_exposure_the_camera_cannot_take_is_refused_before_anything_is_writte
     slide = write_slide(tmp_path, exposures="long.csv")
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
     error = error_of(result)
-    assert (result.returncode, error["field"]) == (2, "exposure_ms")
+    assert (result.exit_code, error["field"]) == (2, "exposure_ms")
     assert "'plate-2' has exposure_ms = 9000" in str(error["message"])
     assert not (tmp_path / "scans").exists()
 
@@ -213,22 +216,23 @@ def test_a_port_that_cannot_be_opened_is_named(
     text = (tmp_path / "tiny.yaml").read_text()
     (tmp_path / "tiny.yaml").write_text(text.replace("simled://array", port))
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
-    assert result.returncode == code
+    assert result.exit_code == code
     error = error_of(result)
     assert words in str(error["message"])
     assert str(error["file"]).endswith("tiny.yaml")
 
 
 def test_a_slide_that_was_not_stained_is_refused(tmp_path: Path) -> None:
-    slide = write_slide(tmp_path)
+    two_fields = {"x_um": [10000, 10140], "y_um": [5000, 5050], "overlap": 0.0}
+    slide = write_slide(tmp_path, region=two_fields, slide_return={"fields": 2})
     hardware = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
     hardware["options"]["operator"] = "forgets to stain"
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(hardware))
     first = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path)
-    assert first.returncode == 0, first.stderr
+    assert first.exit_code == 0, first.stderr
     assert "Safe to stain: yes" in first.stderr
     second = plsctl("scan", slide, "--pass", "stained", "--out", tmp_path, "--json")
-    assert second.returncode == 2
+    assert second.exit_code == 2
     assert "does not look stained" in str(error_of(second)["message"])
     assert not ScanFolder(tmp_path / "T1").pass_path("stained").exists()
     following = plsctl("scan", slide, "--out", tmp_path, "--json")
@@ -268,6 +272,6 @@ def test_a_scan_pauses_and_stops_from_the_keyboard_and_by_signals(tmp_path: Path
     assert process.returncode == 130
     assert b"LEDs dark" in text and b"the key q" in text
     resumed = plsctl("scan", slide, "--out", tmp_path, "--json")
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.exit_code == 0, resumed.stderr
     verified = plsctl("scan", slide, "--verify", "--out", tmp_path, "--json")
-    assert verified.returncode == 0, verified.stderr
+    assert verified.exit_code == 0, verified.stderr

@@ -41,7 +41,11 @@ def test_the_steps_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
         return step
 
-    scores = {"metrics": {"ssim": {"mean": 0.9}}, "baselines": {}}
+    verdict = {
+        "verdict": "better", "baseline": "mean_colour", "difference": 0.1, "nuclei": None,
+        "verdict_text": "Better.",
+    }  # fmt: skip
+    scores = {"metrics": {"ssim": {"mean": 0.9}}, "baselines": {}} | verdict
     for name, result in {
         "take": None, "build": 150, "train": None, "evaluate": scores, "stain": None,
         "report": None,
@@ -56,5 +60,6 @@ def test_the_steps_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     printed = json.loads(result.stdout)
     assert printed["samples"] == 150
     assert printed["metrics"] == scores["metrics"]
+    assert printed.items() >= verdict.items() and "Better." in result.stderr
     assert set(printed["steps"]) >= {"unstained pass", "training", "report"}
     assert (tmp_path / "out" / "quick.yaml").is_file()

@@ -205,6 +205,7 @@ def test_each_symmetry_is_drawn_and_masks_are_zero() -> None:
     torch.testing.assert_close(targets, torch.ones_like(targets))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_training_with_mirrors_resumes_and_records_them(
     make_dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,12 +35,10 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_row_a_recipe_and_nothing_is_done_twice(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Pictures take most of the time here and are tested elsewhere.
-    monkeypatch.setattr("plsctl.models.evaluation.evaluate.draw_gallery", lambda *_: None)
-    monkeypatch.setattr("plsctl.models.training.curves.draw_curves", lambda *_: None)
     data = Dataset.open(dataset)
     assert held_recipes(data) == ["le8deg", "brightfield"]
     out = tmp_path / "ablation"
@@ -101,6 +99,7 @@ def test_recipes_that_the_data_set_lacks_are_named(dataset: Path) -> None:
         chosen_recipes(data, "le19deg")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command(dataset: Path, tmp_path: Path) -> None:
     arguments = [
         "ablate", str(dataset), "-o", str(tmp_path / "out"), "--recipes", "brightfield",
@@ -114,11 +113,8 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
     assert "brightfield" in result.stderr
 
 
-def test_rows_of_the_thesis_are_trained_as_it_says(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("plsctl.models.evaluation.evaluate.draw_gallery", lambda *_: None)
-    monkeypatch.setattr("plsctl.models.training.curves.draw_curves", lambda *_: None)
+@pytest.mark.usefixtures("undrawn")
+def test_rows_of_the_thesis_are_trained_as_it_says(dataset: Path, tmp_path: Path) -> None:
     # Numbers of parameters as the thesis prints them (tables 4.5 and A.1).
     shallow = next(arm for arm in TABLES["A.1"].arms if arm.model == "maepfnet")
     assert network_parameters("rrdb", 3 * 44, 4, 32, None) == 6_515_463

@@ -117,6 +117,7 @@ def _config(data: Path, out: Path, model: str, **changes: Any) -> TrainingConfig
     return config_from_options(model, options)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("model", ["unet", "fast"])
 def test_both_train_resume_and_stain_in_tiles(
     model: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -105,6 +105,7 @@ def test_the_model_says_what_it_was_trained_on(run: Run, model: Path) -> None:
     assert is_current(model, run)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_networks_that_halve_frames_take_frames_of_any_size(dataset: Path, tmp_path: Path) -> None:
     run = _train(dataset, tmp_path / "run", "fast", blocks=1, width=4)
     assert export_run(run, tmp_path / "fast.onnx") <= 1

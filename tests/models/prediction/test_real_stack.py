@@ -41,6 +41,7 @@ def test_spots_beside_listed_nuclei(bench: ModuleType) -> None:
     assert bench.count(spots, 5.0, nuclei, pixel_um=0.5).right == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nuclei_of_a_real_smear_from_few_leds(
     bench: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,8 +49,6 @@ def test_nuclei_of_a_real_smear_from_few_leds(
         pytest.skip("PLSCTL_DATA is not set: no real single-LED images")
     smear = bench.read_smear(Path(os.environ["PLSCTL_DATA"]) / "fpm_bloodsmear")
     assert [len(nuclei) for nuclei in smear.nuclei] == [12, 14]
-    # Pictures are tested elsewhere.
-    monkeypatch.setattr("plsctl.models.training.curves.draw_curves", lambda *_: None)
     # The sum of the bright-field LEDs as the target: the synthetic aperture takes too long here.
     upper = bench.light(smear, smear.bright_leds(), lower=False)
     monkeypatch.setattr(bench, "CROP", 32)
