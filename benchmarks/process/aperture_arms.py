@@ -1,6 +1,6 @@
 """Synthetic aperture from the 43 LEDs on arms, at 20x, against the truth of the simulated smear.
 
-    python benchmarks/aperture_arms.py [--quick]
+    python benchmarks/process/aperture_arms.py [--quick]
 
 Agreement is the modulus of the normalised correlation of complex fields without their means, within
 a numerical aperture. Then LEDs that are not where the table has them: two exchanged, four moved by

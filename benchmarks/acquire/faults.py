@@ -1,4 +1,4 @@
-"""What a scan does when things fail: `python benchmarks/faults.py --out faults.md`.
+"""What a scan does when things fail: `python benchmarks/acquire/faults.py --out faults.md`.
 
 Every fault of the simulated microscope in both kinds of timing, signals, a full disk, and SIGKILL
 at random instants of one scan, each as a run of the real command line, each resumed with sound
@@ -28,8 +28,8 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from fault_kills import kill_again_and_again, kill_beside_an_array
-from faulty_scans import Command, Frames, Microscope, Run, scan
+from helpers.fault_kills import kill_again_and_again, kill_beside_an_array
+from helpers.faulty_scans import Command, Frames, Microscope, Run, scan
 
 from plsctl.acquire.leds.geometry import standard_array
 

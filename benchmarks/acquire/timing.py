@@ -1,4 +1,6 @@
-"""How near scans come to what exposure, readout and travel take: `python benchmarks/timing.py`.
+"""How near scans come to what exposure, readout and travel take.
+
+    python benchmarks/acquire/timing.py [--quick]
 
 The simulated microscope runs in real time, its images prepared ahead in `--work`. For each kind of
 timing the time between the first and the last frame of a stack, and of a whole scan, is put beside

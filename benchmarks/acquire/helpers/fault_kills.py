@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from faulty_scans import PLSCTL, Command, Microscope, scan
+from helpers.faulty_scans import PLSCTL, Command, Microscope, scan
 
 STARTING_SHARE = 0.2
 """Share of the kills that come while the program still starts."""
