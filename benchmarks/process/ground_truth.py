@@ -37,6 +37,7 @@ from plsctl.acquire.store.records import PASSES
 from plsctl.cli.shared.roles import make_roles
 from plsctl.process.building.builder import build_dataset
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import SplitSettings
 from plsctl.process.samples.highres_scale import HighresScale
 
 TRUE_RATIO, TRUE_ROTATION_DEG = 5.03, -0.5
@@ -73,6 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.hardware, options.fields, options.slides = "simulator_small", (1, 1), names[:2]
+        options.white_cells_per_mm2 = 150.0
     with tempfile.TemporaryDirectory() as folder:
         options.out = options.out or Path(folder)
         run(options)
@@ -126,7 +128,7 @@ def prepare(slide: TruthSlide, options: argparse.Namespace) -> Scan:
             "x_um": [low[0], low[0] + size[0]],
             "y_um": [low[1], low[1] + size[1]],
         },
-        "focus": {"points": 5},
+        "focus": {"points": 3 if options.quick else 5},
     }
     (folder / "slide.yaml").write_text(yaml.safe_dump(description))
     return open_scan(folder / "slide.yaml", options.out / "scans")
@@ -143,7 +145,9 @@ def take_passes(scan: Scan, stop: StopRequest) -> None:
 
 def built_and_compared(scan: Scan, path: Path) -> Comparison:
     """The data set of one slide, held against the truth."""
-    result = build_dataset([scan.folder.path], path, overwrite=True)
+    result = build_dataset(
+        [scan.folder.path], path, split=SplitSettings(ratios=None), overwrite=True
+    )
     dataset = Dataset.open(path)
     scale = HighresScale(**dataset.attributes.highres_scales[0])  # type: ignore[arg-type]
     print(
