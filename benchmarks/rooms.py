@@ -1,6 +1,6 @@
 """How often a reader changes place along the calls of one training step and one built position.
 
-    python benchmarks/rooms.py [--quick] [--before CHECKOUT]
+    python benchmarks/rooms.py [--quick] [--before CHECKOUT] [--list]
 
 Scans a tiny simulated slide of one position, builds its data set, and trains a network for one
 epoch on a few simulated cells, all by `plsctl` itself. Within one training step (`Trainer._step`),
@@ -60,6 +60,15 @@ class Counts:
 
     name: str
     calls: Counter[Call] = field(default_factory=Counter)
+
+    def changes(self) -> list[str]:
+        """Every pair of functions whose call changes the room, the most frequent first."""
+        return [
+            f"{count:6,}  "
+            + " -> ".join(f"{place('module', c.co_filename)}:{c.co_name}" for c in call)
+            for call, count in self.calls.most_common()
+            if _changes("room", call)
+        ]
 
     def facts(self) -> dict[str, list[int]]:
         """Calls and pairs of functions: all, and those that change each unit."""
@@ -127,8 +136,8 @@ def _nearest(frame: FrameType | None) -> CodeType | None:
     return None
 
 
-def count_calls(folder: Path, side_px: int) -> dict[str, dict[str, list[int]]]:
-    """Scan, build and train in a folder; the counts of each root."""
+def count_calls(folder: Path, side_px: int) -> dict[str, Counts]:
+    """Scan, build and train in a folder; what was called beneath each root."""
     slide = write_slide(folder, side_px)
     scans = folder / "scans"
     for name in ("unstained", "stained", "highres"):
@@ -146,7 +155,7 @@ def count_calls(folder: Path, side_px: int) -> dict[str, dict[str, list[int]]]:
     missing = set(ROOTS) - set(watcher.found)
     if missing:
         raise SystemExit(f"never called: {', '.join(sorted(missing))}")
-    return {name: watcher.found[name].facts() for name in ROOTS}
+    return {name: watcher.found[name] for name in ROOTS}
 
 
 def plsctl_command(*words: object) -> None:
@@ -208,7 +217,12 @@ def count_files() -> dict[str, int]:
 def measure(side_px: int) -> dict[str, Any]:
     """Counts and files of the plsctl that this interpreter imports."""
     with tempfile.TemporaryDirectory() as folder:
-        return {"calls": count_calls(Path(folder), side_px), "files": count_files()}
+        counted = count_calls(Path(folder), side_px)
+    return {
+        "calls": {name: counts.facts() for name, counts in counted.items()},
+        "changes": {name: counts.changes() for name, counts in counted.items()},
+        "files": count_files(),
+    }
 
 
 def measure_other(checkout: Path, words: Sequence[str]) -> dict[str, Any]:
@@ -241,11 +255,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a smaller sensor")
     parser.add_argument("--before", type=Path, help="checkout of another commit with its .venv")
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--list", action="store_true", help="every call that changes the room")
     options = parser.parse_args()
     found = measure(440 if options.quick else 600)
     if options.json:
         print(json.dumps(found))
         return
+    if options.list:
+        for name, lines in found["changes"].items():
+            print("\n".join([f"changes of room in {name}:", *lines]))
     report("now", found)
     before, what = found["calls"], "module now"
     if options.before:
