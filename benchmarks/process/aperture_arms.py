@@ -90,13 +90,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller field")
-    side, checked_side = (112, 80) if parser.parse_args().quick else (320, 128)
+    quick = parser.parse_args().quick
+    side, tile, checked_side = (112, 88, 80) if quick else (320, 200, 128)
     array = standard_array()
     stack, truth, grid = simulate(side, 1, array.directions)
     began = time.perf_counter()
     whole = reconstruct(stack)
     middle = time.perf_counter()
-    tiles = reconstruct_field(stack, None, TileSettings(side_px=side * 5 // 8))
+    tiles = reconstruct_field(stack, None, TileSettings(side_px=tile))
     ended = time.perf_counter()
     up = whole.upsampling
     print(f"{side} x {side} px, green: {middle - began:.1f} s in one piece, "
