@@ -2,6 +2,7 @@
 #
 #   make demo     the whole chain on the simulated microscope, then a report to look at
 #   make test     every check: lint, format, types, import contract, tests
+#   make bench-quick   every benchmark in its quick form, within a minute each; see docs/figures.md
 #   make lint | types | contract | check | format | clean
 
 TORCH := 2.13.0
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := acquire cli models process sim hardware_configs package
 
-.PHONY: demo test check lint types contract unit format clean
+.PHONY: demo test check lint types contract unit bench-quick format clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
@@ -45,6 +46,9 @@ contract: $(READY) build/types/plsctl
 
 unit: $(READY)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+bench-quick: $(READY)
+	$(BIN)/python benchmarks/quick.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -46,7 +46,9 @@ def main() -> None:
     """Print the times and the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=15)
-    runs = parser.parse_args().runs
+    parser.add_argument("--quick", action="store_true", help="3 runs")
+    options = parser.parse_args()
+    runs = 3 if options.quick else options.runs
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "bare.py"
         program.write_text(BARE, encoding="utf-8")

@@ -50,7 +50,7 @@ def keep_freed_memory(device: torch.device) -> None:
 
     glibc takes every large tensor from the system and gives it back when it is freed, and the
     system clears each page again: in windows of 512 px this took a third of the time
-    (benchmarks/staining.py --memory). Other C libraries are left as they are.
+    (docs/staining.md). Other C libraries are left as they are.
     """
     if device.type == "cpu" and sys.platform == "linux":
         change = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -6,7 +6,7 @@
 ESRGAN's generator without its up-sampling part. Tensors are (B, C, H, W). Memory should be in
 `torch.channels_last`: the convolutions run a tenth faster in float32 and take bfloat16 without
 conversions; joining by `torch.cat` measures faster on CPUs than a preallocated buffer or
-convolutions with split weights (benchmarks/staining.py).
+convolutions with split weights (docs/staining.md).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ TILE_SHAPE_PX = (1536, 384)
 
 WIDTH_STEP_PX = 32
 """Windows are widened to a multiple of this: bfloat16 convolutions of oneDNN take up to three times
-as long where it cannot divide a row, as in 539 px (benchmarks/staining.py --widths)."""
+as long where it cannot divide a row, as in 539 px (docs/staining.md)."""
 
 HALOS_PX = (8, 16, 24, 32, 48, 64, 96, 128, 192)
 """Halos that are tried, below the radius that is exact."""

@@ -1,6 +1,6 @@
 """What a scan does when a device fails: it goes on or stops, and nothing wrong is kept.
 
-The whole matrix, as runs of the command line, is benchmarks/faults.py (docs/faults.md).
+The whole matrix, as runs of the command line, is benchmarks/acquire/faults.py (docs/faults.md).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from plsctl.cli.app import app
 
-BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks" / "models"
 LEDS = 5
 
 

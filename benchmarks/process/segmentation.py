@@ -1,6 +1,7 @@
 """Recall and precision of `plsctl segment` against boxes drawn by hand, on the real sets.
 
-    PLSCTL_DATA=FOLDER python benchmarks/segmentation.py [--every N] [--method ek-means] [--changed]
+    PLSCTL_DATA=FOLDER python benchmarks/process/segmentation.py [--every N] [--quick]
+        [--method ek-means] [--changed]
 
 One setting, the default, for all sets. A find and a box belong together when they overlap by at
 least a fifth (intersection over union), each at most once, best pairs first. With --changed the
@@ -180,12 +181,14 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every Nth image")
     parser.add_argument("--method", default="hsv", choices=("hsv", "ek-means"))
     parser.add_argument("--changed", action="store_true", help="change the images, in 14 ways")
+    parser.add_argument("--quick", action="store_true", help="every 40th image")
     options = parser.parse_args()
+    every = 40 if options.quick else options.every
     folder = os.environ.get("PLSCTL_DATA")
     if not folder:
         raise SystemExit("PLSCTL_DATA names no folder with the real image sets.")
     sets = {
-        name: dict(list(images.items())[:: options.every])
+        name: dict(list(images.items())[::every])
         for name, images in load_sets(Path(folder)).items()
     }
     if options.changed:

@@ -1,4 +1,4 @@
-"""The writers that `benchmarks/storage.py` compares, each behind the same few calls."""
+"""The writers that `benchmarks/acquire/storage.py` compares, each behind the same few calls."""
 
 from __future__ import annotations
 

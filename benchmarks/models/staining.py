@@ -1,15 +1,13 @@
 """How fast a frame is stained, beside the paper's way, and against the matrix-multiply peak.
 
-    python benchmarks/staining.py             1900 x 1200, 44 images; 3 to 4 min on two idle cores
-    python benchmarks/staining.py --quick     a small frame, half a minute
-    python benchmarks/staining.py --busy ...  CPU seconds of one thread, where others use the cores
-    python benchmarks/staining.py --memory    what keeping freed memory brings
-    python benchmarks/staining.py --widths    what the width of a window costs
-    python benchmarks/staining.py --joining   ways to join the features of a dense block
+    python benchmarks/models/staining.py            1900 x 1200, 44 images
+    python benchmarks/models/staining.py --quick    256 x 192, 14 images
+    python benchmarks/models/staining.py --busy     CPU seconds of one thread, on a busy machine
 
 The paper's way is 64 x 64 patches one by one, eager float32 with channels first. The others are
 what `plsctl stain` does from 8-bit stack to 8-bit colours, in tiles with a halo (random weights).
-`--joining` is why the generator uses `torch.cat`.
+bfloat16 is measured only where `plsctl stain` would choose it: without instructions for it, a frame
+takes a hundred times as long. In full: 3 to 4 min on two cores with AMX, 20 min with AVX2 alone.
 """
 
 from __future__ import annotations
@@ -25,13 +23,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from plsctl.acquire.plans.recipes import recipe
-from plsctl.models.compute.device import keep_freed_memory
+from plsctl.models.compute.device import choose_precision
 from plsctl.models.data.batches import InputScale, to_counts
-from plsctl.models.networks.rrdb import SLOPE, DenseBlock
 from plsctl.models.prediction.onnx_export import export_run
 from plsctl.models.prediction.onnx_model import ExportedModel
 from plsctl.models.prediction.predictor import Predictor
@@ -41,6 +36,7 @@ from plsctl.models.runs.metadata import Normalisation, RunMetadata
 from plsctl.models.runs.registry import MODELS
 from plsctl.models.runs.run import Run, build_network
 from plsctl.models.runs.tensors import write_tensors
+from plsctl.models.runs.training_settings import Precision
 
 PATCH_PX = 64
 Clock = Callable[[], float]
@@ -89,6 +85,11 @@ def untrained_run(folder: Path, model: str, recipe_name: str) -> Run:
     return Run(folder, config, metadata)
 
 
+def precision_name(dtype: torch.dtype) -> Precision:
+    """The name of a number format."""
+    return "bfloat16" if dtype == torch.bfloat16 else "float32"
+
+
 def one_by_one(run: Run, stack: Stack) -> None:
     """The paper's way; patches at the border overlap, so that the frame is covered."""
     network = run.network().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -113,28 +114,30 @@ def all_ways(
     def frame(stainer: FrameStainer, halo: int) -> Callable[[], object]:
         return lambda: stainer.stain_frame(stack, halo_px=halo)
 
-    single, half = torch.float32, torch.bfloat16
-    exact = Predictor(rrdb, device="cpu", precision="bfloat16")
+    single, chosen = torch.float32, choose_precision("auto", torch.device("cpu"))
+    exact = Predictor(rrdb, device="cpu", precision=precision_name(chosen))
+    name = precision_name(chosen)
     ways = {
         "patches, float32 (the paper's way)": Way(single, flop, lambda: one_by_one(rrdb, stack)),
-        f"torch, bfloat16, halo {halo_px}": Way(half, flop, frame(exact, halo_px)),
-        f"torch, bfloat16, exact halo {exact.exact_halo_px}": Way(
-            half, flop, frame(exact, exact.exact_halo_px)
+        f"torch, {name}, halo {halo_px}": Way(chosen, flop, frame(exact, halo_px)),
+        f"torch, {name}, exact halo {exact.exact_halo_px}": Way(
+            chosen, flop, frame(exact, exact.exact_halo_px)
         ),
     }
     if find_spec("openvino") is not None and find_spec("onnxscript") is not None:
         export_run(rrdb, folder / "rrdb.onnx")
         exported = ExportedModel(folder / "rrdb.onnx", "openvino", threads=threads)
         ways[f"OpenVINO, its own format, halo {halo_px}"] = Way(
-            half, flop, frame(exported, halo_px)
+            chosen, flop, frame(exported, halo_px)
         )
     if torch.cuda.is_available():
         gpu = Predictor(rrdb, device="cuda")
         ways["torch on the GPU, exact"] = Way(gpu.dtype, flop, frame(gpu, 63), "cuda")
     for name in others:
         run = untrained_run(folder / name, name, recipe_name)
-        for dtype, precision in ((single, "float32"), (half, "bfloat16")):
-            stainer = Predictor(run, device="cpu", precision=precision)  # type: ignore[arg-type]
+        for dtype in dict.fromkeys((single, chosen)):
+            precision = precision_name(dtype)
+            stainer = Predictor(run, device="cpu", precision=precision)
             ways[f"{name}, {precision}, halo {halo_px}"] = Way(dtype, 0.0, frame(stainer, halo_px))
     return ways
 
@@ -169,79 +172,6 @@ def peak(dtype: torch.dtype, device: str, turns: int, clock: Clock) -> float:
     return 2 * side**3 / best_of_turns({"": multiply}, turns, clock)[""] / 1e9
 
 
-def joining_ways(width: int) -> dict[str, Callable[[], object]]:
-    """One dense block: joined by cat, written into one buffer, or never joined."""
-    block = DenseBlock(width, 32).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(8, width, 64, 64).contiguous(memory_format=torch.channels_last)
-
-    def buffer() -> Tensor:
-        joined = torch.empty(8, width + 128, 64, 64).to(memory_format=torch.channels_last)
-        joined[:, :width] = x
-        for index, layer in enumerate(block.growing):
-            end = width + 32 * index
-            grown = functional.leaky_relu(layer(joined[:, :end]), SLOPE)
-            joined[:, end : end + 32] = grown
-        closed: Tensor = block.closing(joined)
-        return closed
-
-    def split() -> Tensor:
-        parts = [x]
-        total = x
-        for layer in (*block.growing, block.closing):
-            total = layer.bias.view(1, -1, 1, 1)
-            start = 0
-            for part in parts:
-                weight = layer.weight[:, start : start + part.shape[1]]
-                total = total + functional.conv2d(part, weight, padding=1)
-                start += part.shape[1]
-            parts.append(functional.leaky_relu(total, SLOPE))
-        return total
-
-    ways = {"cat": lambda: block(x), "one buffer": buffer, "split weights": split}
-
-    def in_bfloat16(way: Callable[[], object]) -> Callable[[], object]:
-        def run() -> None:
-            with torch.autocast("cpu", torch.bfloat16):
-                way()
-
-        return run
-
-    return {f"{name}, float32": way for name, way in ways.items()} | {
-        f"{name}, bfloat16": in_bfloat16(way) for name, way in ways.items()
-    }
-
-
-def compare_memory(channels: int, turns: int, clock: Clock) -> None:
-    """A window of 512 px before and after glibc is told to keep freed memory."""
-    block = DenseBlock(channels, 32).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.randn(1, channels, 512, 512).contiguous(memory_format=torch.channels_last)
-
-    def run() -> None:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            block(x)
-
-    before = best_of_turns({"block": run}, turns, clock)["block"]
-    keep_freed_memory(torch.device("cpu"))
-    after = best_of_turns({"block": run}, turns, clock)["block"]
-    print(f"dense block, 512 x 512, bfloat16: {1e3 * before:.0f} ms, kept {1e3 * after:.0f} ms")
-
-
-def compare_widths(channels: int, turns: int, clock: Clock) -> None:
-    """Windows of 400 rows: some widths take a multiple of the time of their neighbours."""
-    keep_freed_memory(torch.device("cpu"))
-    block = DenseBlock(channels, 32).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for width in (352, 363, 384, 512, 539, 544):
-        x = torch.randn(1, channels, 400, width).contiguous(memory_format=torch.channels_last)
-
-        def run(x: Tensor = x) -> None:
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-                block(x)
-
-        seconds = best_of_turns({"": run}, turns, clock)[""]
-        cost_us = 1e6 * seconds / (400 * width)
-        print(f"dense block, bfloat16, {width} px wide: {cost_us:.2f} us/px")
-
-
 def report(ways: dict[str, Way], found: dict[str, float], turns: int, clock: Clock) -> None:
     """One line a way."""
     kinds = dict.fromkeys((way.dtype, way.device) for way in ways.values())
@@ -267,44 +197,30 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--others", default="fast", help="other networks: fast,unet")
-    parser.add_argument("--quick", action="store_true", help="a frame of 448 x 320")
+    parser.add_argument("--quick", action="store_true", help="a small frame of few images")
     parser.add_argument("--busy", action="store_true", help="CPU seconds of one thread")
-    parser.add_argument("--joining", action="store_true")
-    parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--widths", action="store_true")
     given = parser.parse_args()
+    if given.quick:
+        given.recipe, given.frame = "le18deg", "256x192"
     clock: Clock = time.process_time if given.busy else time.perf_counter
     threads = 1 if given.busy else given.threads
     torch.set_num_threads(threads)
-    channels = 3 * len(recipe(given.recipe))
-    if given.memory:
-        compare_memory(channels, given.turns + 2, clock)
-    elif given.widths:
-        compare_widths(channels, given.turns + 2, clock)
-    elif given.joining:
-        with torch.no_grad():
-            found = best_of_turns(joining_ways(channels), given.turns + 2, clock)
-        for name, seconds in found.items():
-            print(f"{name:28s} {1e3 * seconds:8.1f} ms")
-    else:
-        width, height = (int(part) for part in given.frame.split("x"))
-        if given.quick:
-            width, height = 448, 320
-        random = np.random.default_rng(0)
-        shape = (channels // 3, height, width, 3)
-        stack = random.integers(0, 256, shape, dtype=np.uint8)
-        print(
-            f"{width} x {height}, {channels // 3} images, tiles of at most "
-            f"{TILE_SHAPE_PX[1]} x {TILE_SHAPE_PX[0]} px, {threads} threads"
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            names = [name for name in given.others.split(",") if name]
-            ways = all_ways(Path(folder), stack, given.recipe, threads, given.halo, names)
-            # A frame is long enough: no turn to warm up.
-            runs = {name: way.run for name, way in ways.items()}
-            warm_up = given.quick or torch.cuda.is_available()
-            found = best_of_turns(runs, given.turns, clock, warm_up)
-            report(ways, found, 3, clock)
+    width, height = (int(part) for part in given.frame.split("x"))
+    images = len(recipe(given.recipe))
+    random = np.random.default_rng(0)
+    stack = random.integers(0, 256, (images, height, width, 3), dtype=np.uint8)
+    print(
+        f"{width} x {height}, {images} images, tiles of at most "
+        f"{TILE_SHAPE_PX[1]} x {TILE_SHAPE_PX[0]} px, {threads} threads"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        names = [name for name in given.others.split(",") if name]
+        ways = all_ways(Path(folder), stack, given.recipe, threads, given.halo, names)
+        # A frame is long enough: no turn to warm up.
+        runs = {name: way.run for name, way in ways.items()}
+        warm_up = given.quick or torch.cuda.is_available()
+        found = best_of_turns(runs, given.turns, clock, warm_up)
+        report(ways, found, 3, clock)
 
 
 if __name__ == "__main__":

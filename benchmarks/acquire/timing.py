@@ -1,4 +1,6 @@
-"""How near scans come to what exposure, readout and travel take: `python benchmarks/timing.py`.
+"""How near scans come to what exposure, readout and travel take.
+
+    python benchmarks/acquire/timing.py [--quick]
 
 The simulated microscope runs in real time, its images prepared ahead in `--work`. For each kind of
 timing the time between the first and the last frame of a stack, and of a whole scan, is put beside
@@ -40,7 +42,12 @@ PITCH_UM = 600.0
 
 
 def write_files(
-    folder: Path, timing: str, size_px: tuple[int, int], positions: int, exposure_sequence: int
+    folder: Path,
+    timing: str,
+    size_px: tuple[int, int],
+    positions: int,
+    exposure_sequence: int,
+    recipe: str,
 ) -> Path:
     """A hardware and a slide file for one kind of timing; the slide file's path."""
     hardware = yaml.safe_load(load_hardware(SHIPPED).file.read_text())
@@ -50,7 +57,7 @@ def write_files(
     hardware["options"]["camera"] = {"exposure_sequence": exposure_sequence}
     # Focus stands still: what is measured is the stack and the way to it.
     hardware["options"]["mount"] = {"drift_um_per_min": 0.0, "focus_error_um": 0.0}
-    name = f"{timing}-{exposure_sequence}-{size_px[0]}-{positions}"
+    name = f"{timing}-{exposure_sequence}-{size_px[0]}-{positions}-{recipe}"
     (folder / f"{name}-hardware.yaml").write_text(yaml.safe_dump(hardware))
     field_um = [pixels * 0.293 for pixels in size_px]
     slide = {
@@ -61,7 +68,7 @@ def write_files(
             "y_um": [5000, 5000 + field_um[1] - 1],
             "overlap": 0.0,
         },
-        "recipe": "full",
+        "recipe": recipe,
         "exposures": "exposures_20x.csv",
         "focus": {"mode": "fixed"},
     }
@@ -199,7 +206,12 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scan-only", action="store_true", help="leave the single stack out")
+    parser.add_argument("--recipe", default="full")
+    parser.add_argument("--quick", action="store_true", help="14 images of 320 x 240, 3 positions")
     options = parser.parse_args()
+    if options.quick:
+        options.size = options.scan_size = (320, 240)
+        options.positions, options.repeats, options.recipe = 3, 1, "le18deg"
     options.work.mkdir(parents=True, exist_ok=True)
     kinds = [(1, options.size), (options.positions, options.scan_size)]
     for positions, size in kinds[options.scan_only :]:
@@ -208,7 +220,7 @@ def main() -> None:
             ("software", 1024, SERIAL_S),
         ):
             size_px = (size[0], size[1])
-            slide = write_files(options.work, timing, size_px, positions, sequence)
+            slide = write_files(options.work, timing, size_px, positions, sequence, options.recipe)
             for _ in range(3):
                 found = run_scan(slide, options.work / "scans")
                 if found["stood_still_s"] == 0:
@@ -238,7 +250,8 @@ def main() -> None:
             )
             name = f"{size[0]} x {size[1]}, {timing} timing"
             print(f"# {found['how']}, retaken {sum(run['retaken'] for run in runs)}")
-            report(f"{name}: one stack of 74 frames", stack_s, needed, limit)
+            count = len(scan.planner.plan("unstained").frames)
+            report(f"{name}: one stack of {count} frames", stack_s, needed, limit)
             if positions > 1:
                 whole = positions * needed + travel_s(scan)
                 report(

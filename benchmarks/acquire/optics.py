@@ -1,9 +1,10 @@
 """How long images of a ready field take, against bare FFTs; medians of one run.
 
-    python benchmarks/optics.py [--fft scipy|numpy] [--repeats 5]
+    python benchmarks/acquire/optics.py [--fft scipy|numpy] [--repeats 5] [--quick]
 
-The yardstick is the strictest: `scipy.fft.ifft2` of a 1920 x 1200 complex64 array with two workers,
-once for every LED and colour. Yardstick and images take turns, so that other load hits both.
+The yardstick is the strictest: `scipy.fft.ifft2` of a complex64 array of the camera's size (1920 x
+1200, `--quick` 480 x 300) with two workers, once for every LED and colour. Yardstick and images
+take turns, so that other load hits both.
 """
 
 from __future__ import annotations
@@ -28,14 +29,13 @@ from plsctl.acquire.plans.recipes import recipe
 from plsctl.sim.world.sensor import Sensor, SensorSettings
 from plsctl.sim.world.world import fast_inverse_fft
 
-SIZE_PX = (1920, 1200)
-IMAGING = Imaging(na=0.4, refractive_index=1.0, pixel_um=0.293, shape=(1200, 1920))
+SIZE_PX, QUICK_SIZE_PX = (1920, 1200), (480, 300)
 FFTS = {"scipy": fast_inverse_fft, "numpy": numpy_inverse_fft}
 
 
-def cells(grid: ObjectGrid) -> Layers:
+def cells(grid: ObjectGrid, imaging: Imaging) -> Layers:
     """A thousand round cells: what the light does does not matter here, only that there is some."""
-    y, x = grid.coordinates_um(IMAGING.shape)
+    y, x = grid.coordinates_um(imaging.shape)
     thickness = np.zeros(grid.shape, dtype=np.float32)
     rng = np.random.default_rng(1)
     for row, column in zip(
@@ -60,10 +60,10 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def bare_ffts(count: int) -> Callable[[], None]:
+def bare_ffts(count: int, shape: tuple[int, int]) -> Callable[[], None]:
     """That many inverse FFTs of the camera's size and nothing else."""
     rng = np.random.default_rng(2)
-    plane = rng.standard_normal((1200, 1920, 2), dtype=np.float32).view(np.complex64)[..., 0]
+    plane = rng.standard_normal((*shape, 2), dtype=np.float32).view(np.complex64)[..., 0]
 
     def run() -> None:
         for _ in range(count):
@@ -103,33 +103,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--fft", choices=FFTS, default="scipy", help="the simulator uses scipy")
+    parser.add_argument("--quick", action="store_true", help="a smaller camera, one round")
     arguments = parser.parse_args()
+    width, height = QUICK_SIZE_PX if arguments.quick else SIZE_PX
+    imaging = Imaging(na=0.4, refractive_index=1.0, pixel_um=0.293, shape=(height, width))
     leds = standard_array().leds
     directions = {led.name: led.direction for led in leds}
     steepest = max(float(np.hypot(*s)) for s in directions.values())
-    grid = object_grid(IMAGING, steepest)
-    layers = cells(grid)
-    yardstick = bare_ffts(3 * len(directions))
-    measure(arguments.fft, layers, grid, directions, yardstick, arguments.repeats)
+    grid = object_grid(imaging, steepest)
+    repeats = 1 if arguments.quick else arguments.repeats
+    yardstick = bare_ffts(3 * len(directions), imaging.shape)
+    measure(arguments.fft, imaging, grid, directions, yardstick, repeats)
 
 
 def measure(
     name: str,
-    layers: Layers,
+    imaging: Imaging,
     grid: ObjectGrid,
     directions: dict[str, tuple[float, float]],
     yardstick: Callable[[], None],
     repeats: int,
 ) -> None:
     """Measure and report images and stacks with that FFT."""
+    layers = cells(grid, imaging)
+    size_px = (imaging.shape[1], imaging.shape[0])
     start = time.perf_counter()
-    field = FieldSpectrum.from_layers(layers, grid, IMAGING, inverse_fft=FFTS[name])
+    field = FieldSpectrum.from_layers(layers, grid, imaging, inverse_fft=FFTS[name])
     print(f"{name}: spectra of a field {grid.shape} in {time.perf_counter() - start:.2f} s")
     sensors = {
-        "RGB": Sensor(SensorSettings(), SIZE_PX, black_level=4),
-        "mosaic": Sensor(SensorSettings(), SIZE_PX, black_level=4, bayer="RGGB"),
+        "RGB": Sensor(SensorSettings(), size_px, black_level=4),
+        "mosaic": Sensor(SensorSettings(), size_px, black_level=4, bayer="RGGB"),
     }
-    planes = np.zeros((len(directions), 3, *IMAGING.shape), dtype=np.float32)
+    planes = np.zeros((len(directions), 3, *imaging.shape), dtype=np.float32)
     bare, images = [], []
     stacks: dict[str, list[float]] = {kind: [] for kind in sensors}
     for _ in range(repeats):

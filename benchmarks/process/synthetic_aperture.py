@@ -1,6 +1,7 @@
 """Synthetic aperture on the real blood smear under 225 single LEDs (2x, NA 0.1).
 
-    PLSCTL_DATA=data python benchmarks/synthetic_aperture.py --figure synthetic-aperture.png
+    PLSCTL_DATA=data python benchmarks/process/synthetic_aperture.py --figure synthetic-aperture.png
+    PLSCTL_DATA=data python benchmarks/process/synthetic_aperture.py --quick
 
 Per colour: seconds, and the relative residual of amplitude, the sum of (model - measured)^2 over
 the sum of measured^2 (its root in brackets), over all 225 LEDs, and again with every ninth LED
@@ -162,13 +163,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--figure", type=Path, help="write a picture here")
     parser.add_argument("--rounds", type=int, default=ApertureSettings().rounds)
+    parser.add_argument("--quick", action="store_true", help="two rounds")
     options = parser.parse_args()
+    rounds = 2 if options.quick else options.rounds
     data = os.environ.get("PLSCTL_DATA")
     if not data:
         raise SystemExit("PLSCTL_DATA names no folder with the real image sets.")
     folder = Path(data) / "fpm_bloodsmear"
     stacks = {colour: read_stack(folder, colour) for colour in COLOURS}
-    settings = ApertureSettings(upsampling=4, rounds=options.rounds)
+    settings = ApertureSettings(upsampling=4, rounds=rounds)
     print("| colour | seconds | all | used | left out | mean of used | median left out | noise |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     results = {}

@@ -1,6 +1,7 @@
 """Scan simulated slides, build their data sets, hold every sample against the ground truth.
 
-    python benchmarks/ground_truth.py --out truth [--slides pale strong red] [--scan-only]
+    python benchmarks/process/ground_truth.py --out truth [--slides pale strong red] [--scan-only]
+    python benchmarks/process/ground_truth.py --quick
 
 Three slides whose stains differ, which come back shifted and turned by 30 um to 300 um and 0.1 to
 2 deg, are scanned in three passes each; every sample is compared with the smear's truth and with
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +25,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from helpers.truth_of_scan import Comparison, compare
 from numpy.typing import NDArray
-from truth_of_scan import Comparison, compare
 
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import InterruptedScan
@@ -35,6 +37,7 @@ from plsctl.acquire.store.records import PASSES
 from plsctl.cli.shared.roles import make_roles
 from plsctl.process.building.builder import build_dataset
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import SplitSettings
 from plsctl.process.samples.highres_scale import HighresScale
 
 TRUE_RATIO, TRUE_ROTATION_DEG = 5.03, -0.5
@@ -60,14 +63,25 @@ SLIDES = (
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="folder of scans and data sets, to go on with")
     parser.add_argument("--hardware", default="simulator")
     parser.add_argument("--fields", type=int, nargs=2, default=(3, 3), metavar=("X", "Y"))
     parser.add_argument("--white-cells-per-mm2", type=float, default=230.0)
     names = [slide.name for slide in SLIDES]
     parser.add_argument("--slides", nargs="+", default=names, choices=names)
     parser.add_argument("--scan-only", action="store_true", help="stop when all is scanned")
+    parser.add_argument("--quick", action="store_true", help="two slides of one small field")
     options = parser.parse_args()
+    if options.quick:
+        options.hardware, options.fields, options.slides = "simulator_small", (1, 1), names[:2]
+        options.white_cells_per_mm2 = 150.0
+    with tempfile.TemporaryDirectory() as folder:
+        options.out = options.out or Path(folder)
+        run(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Scan, build, compare."""
     chosen = [slide for slide in SLIDES if slide.name in options.slides]
     scans = [prepare(slide, options) for slide in chosen]
     with stop_on_signals() as stop:
@@ -114,7 +128,7 @@ def prepare(slide: TruthSlide, options: argparse.Namespace) -> Scan:
             "x_um": [low[0], low[0] + size[0]],
             "y_um": [low[1], low[1] + size[1]],
         },
-        "focus": {"points": 5},
+        "focus": {"points": 3 if options.quick else 5},
     }
     (folder / "slide.yaml").write_text(yaml.safe_dump(description))
     return open_scan(folder / "slide.yaml", options.out / "scans")
@@ -131,7 +145,9 @@ def take_passes(scan: Scan, stop: StopRequest) -> None:
 
 def built_and_compared(scan: Scan, path: Path) -> Comparison:
     """The data set of one slide, held against the truth."""
-    result = build_dataset([scan.folder.path], path, overwrite=True)
+    result = build_dataset(
+        [scan.folder.path], path, split=SplitSettings(ratios=None), overwrite=True
+    )
     dataset = Dataset.open(path)
     scale = HighresScale(**dataset.attributes.highres_scales[0])  # type: ignore[arg-type]
     print(

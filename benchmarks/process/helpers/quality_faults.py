@@ -1,4 +1,4 @@
-"""Simulated samples, good ones and such with a fault of the slide, for `benchmarks/quality.py`.
+"""Simulated samples, good ones and such with a fault of the slide, for `quality.py`.
 
 Things that happen to a slide are simulated by the optics: dust that came off in the staining bath
 (in the unstained images only), a precipitate (in the stained only), a cell that was washed off.
@@ -8,7 +8,8 @@ The good samples hold none of these, nor lost neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,16 +52,11 @@ class FaultySmear(Smear):
     added: tuple[Cell, ...] = ()
     gone: tuple[int, ...] = ()
 
-    def layers(self, view: View, stained: bool) -> Layers:
-        """As it is, with what was added."""
-        layers = super().layers(view, stained)
-        for thing in self.added:
-            super()._add(thing, view, stained, layers)
-        return layers
-
-    def _add(self, cell: Cell, view: View, stained: bool, layers: Layers) -> None:
-        if cell.id not in self.gone:
-            super()._add(cell, view, stained, layers)
+    def _add_others(
+        self, cells: Sequence[Cell], view: View, stained: bool, layers: Layers, pool: Executor
+    ) -> None:
+        left = [cell for cell in cells if cell.id not in self.gone]
+        super()._add_others([*left, *self.added], view, stained, layers, pool)
 
 
 class Bench:

@@ -1,11 +1,11 @@
 """Matching against the simulator's truth: field, cell and 100x.
 
-    python benchmarks/matching.py [--fields N] [--defocus UM]
+    python benchmarks/process/matching.py [--fields N] [--defocus UM] [--quick]
 
 Renders fields of the simulated microscope (full sensor) unstained, stained and returned, and some
 of their white cells at 100x; prints the errors of the match of the field, of the fine alignment and
 of the 100x match by each method, in 20x pixels. With --defocus the unstained image is that far
-above focus and the stained one below. Speed: `literal_matching.py`.
+above focus and the stained one below.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def measure_field(
     world: World,
     centre: tuple[float, float],
     defocus_um: float,
+    highres: int,
     errors: dict[str, list[float]],
 ) -> None:
     """Render one field in all states and add its errors (20x pixels) by kind."""
@@ -86,7 +87,7 @@ def measure_field(
         errors["cell, whole crop, blue"].append(_whole_crop_error(cell, before, after, found, grey))
         errors["cell alone, red and blue"].append(_fine_error(cell, before, after, aligner))
     world.turn_to("100x")
-    for cell in cells[:12]:
+    for cell in cells[:highres]:
         world.look_at(*cell.position(stained=True))
         high = take(world, 5.3)
         for method in METHODS:
@@ -137,19 +138,20 @@ def _highres_error(cell: Cell, after: View, high: View, method: Method) -> float
 
 
 def main() -> None:
-    """Print the errors and the speed."""
+    """Print the errors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fields", type=int, default=2)
     parser.add_argument("--defocus", type=float, default=0.0, metavar="UM")
+    parser.add_argument("--quick", action="store_true", help="one field, three cells at 100x")
     given = parser.parse_args()
-    count = given.fields
+    count, highres = (1, 3) if given.quick else (given.fields, 12)
     hardware = load_hardware("simulator")
     options = {**hardware.options, "smear": {"white_cells_per_mm2": 125}}
     world = open_world(hardware.model_copy(update={"options": options}))
     world.oil = True
     errors: dict[str, list[float]] = defaultdict(list)
     for index in range(count):
-        measure_field(world, (11_000.0 + 700 * index, 5_600.0), given.defocus, errors)
+        measure_field(world, (11_000.0 + 700 * index, 5_600.0), given.defocus, highres, errors)
     print("| error (20x px) | matches | median | 99 % | largest |")
     print("| --- | --- | --- | --- | --- |")
     for name, values in errors.items():

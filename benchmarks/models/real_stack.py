@@ -7,7 +7,8 @@ trained on the top half by `plsctl train` and applied to the bottom half by `pls
 the nuclei are counted that the set lists, found by others in another reconstruction: in the
 predictions, in the images themselves, in their sums, and in the best linear map of their pixels.
 
-    PLSCTL_DATA=data python benchmarks/real_stack.py --out real --figure real-stack.png
+    PLSCTL_DATA=data python benchmarks/models/real_stack.py --out real --figure real-stack.png
+    PLSCTL_DATA=data python benchmarks/models/real_stack.py --quick
 
 Runs that are finished are kept: the same command goes on.
 """
@@ -18,6 +19,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tensorstore as ts
-from dark_spots import best_limit, count, dark_spots
+from helpers.dark_spots import best_limit, count, dark_spots
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
@@ -116,9 +118,9 @@ def single_images(smear: Smear, count: int, lower: bool) -> Image:
     return np.stack(images)
 
 
-def synthetic_aperture(smear: Smear) -> tuple[Image, Image]:
+def synthetic_aperture(smear: Smear, rounds: int) -> tuple[Image, Image]:
     """Intensity of the synthetic aperture of all LEDs, each half from its own rows alone."""
-    settings = ApertureSettings(upsampling=UP)
+    settings = ApertureSettings(upsampling=UP, rounds=rounds)
     halves: list[list[Floats]] = [[], []]
     for stack in smear.stacks:
         for lower in (False, True):
@@ -239,19 +241,30 @@ def draw(images: dict[str, Image], nuclei: Floats, target: Path) -> None:
 def main() -> None:
     """Train what is missing, print a line an image."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--out", type=Path, required=True, help="folder of data sets and runs")
+    parser.add_argument("--out", type=Path, help="folder of data sets and runs, to go on with")
     parser.add_argument("--counts", type=int, nargs="+", default=(1, 5, 9))
     parser.add_argument("--augment", nargs="+", choices=("none", "mirrors"), default=("mirrors",))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", default="24")
+    parser.add_argument("--rounds", type=int, default=ApertureSettings().rounds)
     parser.add_argument("--figure", type=Path, help="write a picture here")
+    parser.add_argument("--quick", action="store_true", help="one network, trained for an epoch")
     asked = parser.parse_args()
+    if asked.quick:
+        asked.counts, asked.seeds, asked.epochs, asked.rounds = (5,), 1, "1", 1
+    with tempfile.TemporaryDirectory() as folder:
+        asked.out = asked.out or Path(folder)
+        run_all(asked)
+
+
+def run_all(asked: argparse.Namespace) -> None:
+    """Reconstruct, train what is missing, print."""
     data = os.environ.get("PLSCTL_DATA")
     if not data:
         raise SystemExit("PLSCTL_DATA names no folder with the real image sets.")
     asked.out.mkdir(parents=True, exist_ok=True)
     smear = read_smear(Path(data) / "fpm_bloodsmear")
-    upper, lower = synthetic_aperture(smear)
+    upper, lower = synthetic_aperture(smear, asked.rounds)
     print("| image of the lower half | nuclei found | wrong | F1 | at best | SSIM |")
     print("| --- | --- | --- | --- | --- | --- |")
     counts = sorted({1, *asked.counts})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from faulty_scans import PLSCTL, Command, Microscope, scan
+from helpers.faulty_scans import PLSCTL, Command, Microscope, scan
 
 STARTING_SHARE = 0.2
 """Share of the kills that come while the program still starts."""
@@ -25,11 +25,13 @@ MOST_CHANGES = 60
 
 
 def kill_again_and_again(
-    work: Path, timing: str, kills: int, broken: list[str], seed: int = 0
+    work: Path, timing: str, kills: int, broken: list[str], seed: int = 0, rows: int = 20
 ) -> list[str]:
     """Kill one scan so often, resume it to its end, compare it with an undisturbed one."""
     rng = np.random.default_rng((seed, kills, timing == "hardware"))
-    sound, killed = (_microscope(work / f"{name}-{timing}", timing) for name in ("whole", "killed"))
+    sound, killed = (
+        _microscope(work / f"{name}-{timing}", timing, rows) for name in ("whole", "killed")
+    )
     for microscope in (sound, killed):
         shutil.rmtree(microscope.folder, ignore_errors=True)
     scan(sound.write("sound"), sound.out)
@@ -88,11 +90,13 @@ def kill_again_and_again(
     ]
 
 
-def _microscope(folder: Path, timing: str) -> Microscope:
+def _microscope(folder: Path, timing: str, rows: int) -> Microscope:
     """Many positions of fourteen frames, with a search for focus now and then."""
     focus = {"points": 3, "range_um": 12, "step_um": 3, "refresh_positions": 10}
     focus["refresh_minutes"] = 0  # real time passes while it is killed again and again
-    return Microscope(folder, timing, columns=10, rows=20, recipe="le18deg", slide={"focus": focus})
+    return Microscope(
+        folder, timing, columns=10, rows=rows, recipe="le18deg", slide={"focus": focus}
+    )
 
 
 def kill_beside_an_array(work: Path, broken: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Synthetic aperture from the 43 LEDs on arms, at 20x, against the truth of the simulated smear.
 
-    python benchmarks/aperture_arms.py [--quick]
+    python benchmarks/process/aperture_arms.py [--quick]
 
 Agreement is the modulus of the normalised correlation of complex fields without their means, within
 a numerical aperture. Then LEDs that are not where the table has them: two exchanged, four moved by
@@ -90,13 +90,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a smaller field")
-    side = 160 if parser.parse_args().quick else 320
+    quick = parser.parse_args().quick
+    side, tile, checked_side = (112, 88, 80) if quick else (320, 200, 128)
     array = standard_array()
     stack, truth, grid = simulate(side, 1, array.directions)
     began = time.perf_counter()
     whole = reconstruct(stack)
     middle = time.perf_counter()
-    tiles = reconstruct_field(stack, None, TileSettings(side_px=side * 5 // 8))
+    tiles = reconstruct_field(stack, None, TileSettings(side_px=tile))
     ended = time.perf_counter()
     up = whole.upsampling
     print(f"{side} x {side} px, green: {middle - began:.1f} s in one piece, "
@@ -122,7 +123,7 @@ def main() -> None:
     for name, move in MOVED.items():
         lit[array.names.index(name)] += move
     for text, directions in (("faulty table", lit), ("right table", array.directions)):
-        images, _, _ = simulate(128, 2, directions)
+        images, _, _ = simulate(checked_side, 2, directions)
         began = time.perf_counter()
         checked = check_geometry(replace(images, names=array.names))
         found_moved = sorted(place.name for place in checked if place.verdict == "moved")

@@ -1,9 +1,11 @@
 """How long building a data set takes, against the bare reading of the frames it is made from.
 
-    python benchmarks/building.py --out FOLDER [--slides 4] [--repeats 2] [--fields 4 3] [--quick]
+    python benchmarks/process/building.py --out FOLDER [--slides 4] [--repeats 2] [--fields 4 3]
+    python benchmarks/process/building.py --quick
 
-Makes a scan once on the simulated microscope (1920 x 1200; --quick 800 x 600), widens its
-unstained pass to the 74 frames of the recipe `full`, and measures, each in a fresh process:
+Makes a scan once on the simulated microscope (1920 x 1200; --quick 800 x 600, one field, two
+slides), widens its unstained pass to the 74 frames of the recipe `full`, and measures, each in a
+fresh process:
 reading every frame of all passes with tensorstore and nothing else; what is measured once per
 slide; the whole job with one worker and with two; the most memory that its processes held
 together. The libraries of all of them are kept to one thread.
@@ -23,6 +25,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 def main() -> None:
     """Run the benchmark, or one of its measurements in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="scans are kept here and used again")
     parser.add_argument("--fields", type=int, nargs=2, default=(4, 3), metavar=("X", "Y"))
     parser.add_argument("--white-cells-per-mm2", type=float, default=125.0)
     parser.add_argument("--slides", type=int, default=4)
@@ -50,6 +53,15 @@ def main() -> None:
     if options.measure:
         measure(options)
         return
+    if options.quick:
+        options.fields, options.slides, options.repeats = (1, 1), 2, 1
+    with tempfile.TemporaryDirectory() as folder:
+        options.out = options.out or Path(folder)
+        compare(options)
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Measure everything and print it."""
     prepare(options)
     rows = {
         "reading": [run(options, "read", 1) for _ in range(options.repeats)],

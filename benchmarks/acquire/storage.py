@@ -1,4 +1,6 @@
-"""Whether writing keeps up with the camera, and what SIGKILL costs: `python benchmarks/storage.py`.
+"""Whether writing keeps up with the camera, and what SIGKILL costs.
+
+    python benchmarks/acquire/storage.py [--quick]
 
 A producer hands over frames of 1920 x 1200 with 8 bit (a Bayer camera's), 74 to a position, 160 a
 second, to each of: plsctl's own writer, tensorstore alone, acquire-zarr and ome-writers; then as
@@ -7,7 +9,7 @@ compared with what was sent. The comparison is unequal in one way: plsctl also m
 takes its checksum and writes two lower levels; the others write full resolution and nothing else.
 
 It wants about 230 MB of disk for each of the `--seconds` and takes 15 times as long as them.
-`--seconds 3` is a trial. Writers that are not installed are left out and named:
+`--quick` is a trial of 1 s. Writers that are not installed are left out and named:
 `pip install acquire-zarr ome-writers[all]`.
 """
 
@@ -26,9 +28,9 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import numpy as np
+from helpers.storage_writers import FRAMES, WRITERS, Frame, is_missing, read_back
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from storage_writers import FRAMES, WRITERS, Frame, is_missing, read_back
 
 POOL = 31
 """Different frames; a number without a common factor with 74."""
@@ -180,7 +182,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="on the disk to be measured (default: here)")
     parser.add_argument("--rounds", type=int, default=3, help="full-speed runs of each writer")
     parser.add_argument("--writers", nargs="+", choices=list(WRITERS), default=list(WRITERS))
+    parser.add_argument("--quick", action="store_true", help="one second, one round")
     given = parser.parse_args()
+    if given.quick:
+        given.seconds, given.rounds = 1.0, 1
     names = [name for name in given.writers if not is_missing(name)]
     for name in set(given.writers) - set(names):
         print(f"{name} is not installed and left out")
