@@ -8,8 +8,8 @@
 
 Of the step of least time, the share of the network's forward pass, of the backward pass, of the
 optimiser, and of the rest: scaling and losses with the perceptual network, the discriminator.
-`--against` runs the older checkout's own benchmark with the same options, in turns with this one,
-and prints the ratio of the best rates.
+`--against` runs the older checkout's own benchmark, in that checkout's `.venv`, with the same options,
+in turns with this one, and prints the ratio of the best rates.
 
 Samples are noise, which compresses to nothing less: reading them from the disk is the worst case.
 `epoch` is what 27,000 samples take (the paper: about 520 s).
@@ -18,7 +18,6 @@ Samples are noise, which compresses to nothing less: reading them from the disk 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -219,8 +218,8 @@ def report(
     seconds["rest"] = whole - sum(seconds.values())
     print(f"  step {1e3 * whole:.0f} ms: ", end="")
     print(", ".join(f"{part} {1e3 * s:.0f} ms ({s / whole:.0%})" for part, s in seconds.items()))
-    if run.facts.compute is not None:
-        compute = run.facts.compute
+    if run.metadata.compute is not None:
+        compute = run.metadata.compute
         print(f"  format {compute.precision}, {compute.memory_format}", end="")
         timed = ", ".join(f"{name} {found:.0f} ms" for name, found in compute.timed_ms.items())
         print(f"; one block timed: {timed}" if timed else "; nothing to choose from")
@@ -238,20 +237,14 @@ def compare_checkouts(given: argparse.Namespace) -> None:
     options = [word for name in names for word in (f"--{name}", str(getattr(given, name)))]
     options += ["--busy"] * given.busy
     best = dict.fromkeys(places, 0.0)
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "plsctl").symlink_to(given.against.resolve())
-        for place in places * given.rounds:
-            more = {} if place == here else {"PYTHONPATH": folder}
-            printed = subprocess.run(
-                [sys.executable, str(place), *options],
-                env=os.environ | more,
-                check=True,
-                stdout=subprocess.PIPE,
-                text=True,
-            ).stdout
-            print(f"{'here' if place == here else given.against}:\n{printed}", end="", flush=True)
-            rates = re.findall(r": ([\d.]+) samples/s", printed)
-            best[place] = max(best[place], *map(float, rates))
+    for place in places * given.rounds:
+        python = sys.executable if place == here else str(given.against / ".venv/bin/python")
+        printed = subprocess.run(
+            [python, str(place), *options], check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+        print(f"{'here' if place == here else given.against}:\n{printed}", end="", flush=True)
+        rates = re.findall(r": ([\d.]+) samples/s", printed)
+        best[place] = max(best[place], *map(float, rates))
     mine, other = best.values()
     print(f"samples/s here {mine:.2f}, there {other:.2f}: {mine / other:.2f} times")
 
