@@ -44,7 +44,10 @@ class CellFinder(Protocol):
 
 @dataclass(frozen=True)
 class FieldView:
-    """A bright-field image, shape (y, x, rgb), uint8, and the stage position it was taken at."""
+    """A bright-field image, shape (y, x, rgb), uint8, and the stage position it was taken at.
+
+    Not mirrored: what a mirrored camera gives is mirrored back first.
+    """
 
     x_um: float
     y_um: float

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings, load_settings, suggest
 from plsctl.acquire.leds.array import LedArraySettings
@@ -43,6 +44,9 @@ class CameraSettings(Settings):
     black_level: float = Field(default=0.0, ge=0)
     readout_ms: float = Field(default=0.0, ge=0)
     rotation_deg: float = 0.0
+    """The image, mirrored first where it is, turned by this lies along the axes of the stage."""
+    mirrored: bool = False
+    """The camera shows the sample mirrored left to right."""
     gain_property: str | None = None
     gain_range: Range = (1.0, 1.0)
     exposure_range_ms: Range = (0.01, 10_000.0)
@@ -55,6 +59,11 @@ class CameraSettings(Settings):
     """Name under which they carry the camera's time (milliseconds)."""
     rolling_shutter: bool = False
     """The light may only change once such a camera's image has been read out."""
+
+    @property
+    def orientation(self) -> CameraOrientation:
+        """How the images lie against the axes of stage and LED array."""
+        return CameraOrientation(self.rotation_deg, self.mirrored)
 
 
 class StageSettings(Settings):

@@ -68,7 +68,7 @@ class SlideSearch:
             if image is None:
                 continue
             seen.append(image)
-            guess = self._locate(FieldView(x, y, image))
+            guess = self._locate(self._view(x, y, image))
             if guess is None:
                 continue
             try:
@@ -97,13 +97,14 @@ class SlideSearch:
     def _confirmed(self, guess: SlideTransform, look: Look, check: Check) -> SlideTransform:
         """The exact transform, from fields taken where the guess says they lie."""
         by_place = {(p.slide_x_um, p.slide_y_um): p for p in self.before.positions}
-        pairs = []
+        pairs, looks = [], []
         for place in spread_points(list(by_place), self.settings.fields):
             there = guess.apply(*place)
             image = look(*there)
             if image is not None:
-                pairs.append(FieldPair(self._field(by_place[place]), FieldView(*there, image)))
-        check([pair.moving.image for pair in pairs])
+                looks.append(image)
+                pairs.append(FieldPair(self._field(by_place[place]), self._view(*there, image)))
+        check(looks)
         attributes = self.attributes
         try:
             return self.registrar.register(
@@ -114,23 +115,29 @@ class SlideSearch:
 
     def _field(self, position: PositionRecord) -> FieldView:
         image = self.before.brightfield(position.name)
-        return FieldView(position.slide_x_um, position.slide_y_um, image)
+        return self._view(position.slide_x_um, position.slide_y_um, image)
+
+    def _view(self, x_um: float, y_um: float, image: Image) -> FieldView:
+        """The image as it would be without a mirror: rigid motions are what is sought."""
+        mirrored = self.attributes.camera_mirrored
+        return FieldView(x_um, y_um, np.ascontiguousarray(image[:, ::-1]) if mirrored else image)
 
     def _near(self, view: FieldView) -> list[PositionRecord]:
         """Fields of which a part may be seen in a view."""
-        height, width = (side * self.attributes.pixel_um for side in view.image.shape[:2])
-        reach = self.settings.reach_um
+        # However the camera is turned.
+        side = math.hypot(*view.image.shape[:2]) * self.attributes.pixel_um
+        reach = side + self.settings.reach_um
         return [
             p
             for p in self.before.positions
-            if abs(p.slide_x_um - view.x_um) < width + reach
-            and abs(p.slide_y_um - view.y_um) < height + reach
+            if abs(p.slide_x_um - view.x_um) < reach and abs(p.slide_y_um - view.y_um) < reach
         ]
 
     def _places(self) -> list[tuple[float, float]]:
         """Stage positions around the middle of what was scanned, the nearest first."""
         centres = np.array([(p.slide_x_um, p.slide_y_um) for p in self.before.positions])
-        size = np.array(self.before.size_px(self.before.names[0])) * self.attributes.pixel_um
+        sides = self.before.size_px(self.before.names[0])
+        size = np.array(self.attributes.orientation.upright(*sides)) * self.attributes.pixel_um
         extent = np.ptp(centres, axis=0) + size
         # Looks farther apart than this would leave the region between them.
         step = extent + size * (1 - 2 * LEAST_OVERLAP)
