@@ -88,6 +88,16 @@ class SlideRegistrar(Protocol):
         """Shift and rotation from pairs of fields of the same cells; an error if they disagree."""
 
 
+class ShiftFinder(Protocol):
+    """Tells how far the content of an image has moved."""
+
+    def shift(self, before: Image, after: Image, reach_px: float) -> tuple[float, float] | None:
+        """Where the content of `before` lies in `after`, pixels (x, y); None where in doubt.
+
+        Images of one size, (y, x, rgb); shifts up to `reach_px` along x or y are looked for.
+        """
+
+
 class Operator(Protocol):
     """The person at the bench."""
 
@@ -107,3 +117,4 @@ class Roles:
     registrar: SlideRegistrar
     cells: CellFinder
     operator: Operator
+    shifts: ShiftFinder

@@ -134,6 +134,8 @@ class ChecksSettings(Settings):
     """An image differs from the one before it, by its noise at least."""
     direction: bool = True
     """Slopes are shaded as the LED's direction lets expect (bright field)."""
+    orientation: bool = True
+    """Moves of the stage shift the image as the camera's description lets expect."""
 
 
 class Hardware(Settings):

@@ -9,6 +9,7 @@ from plsctl.cli.shared.output import say
 from plsctl.process.cells.field_judge import BrightfieldJudge
 from plsctl.process.cells.finder import StainedCellFinder
 from plsctl.process.focus.sharpness import GradientFocusJudge
+from plsctl.process.matching.shifts import EdgeShiftFinder
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 
 Paused = Callable[[], AbstractContextManager[None]]
@@ -81,4 +82,5 @@ def make_roles(
         operator=ConsoleOperator(assume_yes, paused)
         if operator is None
         else AnnouncedOperator(operator),
+        shifts=EdgeShiftFinder(),
     )

@@ -67,6 +67,9 @@ class Judge:
         assert guess is not None
         return guess
 
+    def shift(self, *_: object) -> None:
+        return None
+
     def find(self, scan: Path) -> int:
         (scan / "cells.csv").write_text("cell,x_um,y_um\n1,1100,620\n2,1105,640\n")
         return 2
@@ -77,7 +80,7 @@ class Judge:
 
 def roles(_: object) -> Roles:
     judge = Judge()
-    return Roles(judge, judge, judge, judge, judge)
+    return Roles(judge, judge, judge, judge, judge, judge)
 
 
 @pytest.fixture
