@@ -94,7 +94,8 @@ class ShiftFinder(Protocol):
     def shift(self, before: Image, after: Image, reach_px: float) -> tuple[float, float] | None:
         """Where the content of `before` lies in `after`, pixels (x, y); None where in doubt.
 
-        Images of one size, (y, x, rgb); shifts up to `reach_px` along x or y are looked for.
+        Images of one size, (y, x, rgb); shifts up to `reach_px` along x or y are looked for. What
+        has not moved at all is the sensor's own dirt.
         """
 
 

@@ -76,15 +76,17 @@ def axes_from_shifts(moves_um: Sequence[Pair], shifts_px: Sequence[Pair]) -> Cam
     return CameraAxes(CameraOrientation(rotation_deg, mirrored), 1 / abs(factor), misfit)
 
 
-def mean_axes(found: Sequence[CameraAxes]) -> CameraAxes:
-    """The mean of what was measured at several places of one camera."""
-    first = found[0].orientation
-    turns = [first.turn_to(axes.orientation) for axes in found]
-    rotation_deg = first.rotation_deg + sum(turns) / len(turns)
+def mean_axes(one: CameraAxes, other: CameraAxes) -> CameraAxes | None:
+    """The mean of what was measured at two places; None where they do not show one camera."""
+    turn_deg = one.orientation.turn_to(other.orientation)
+    ratio = other.pixel_um / one.pixel_um
+    mirrored = one.orientation.mirrored
+    if mirrored != other.orientation.mirrored or abs(turn_deg) > 10 or not 0.8 < ratio < 1.25:
+        return None
     return CameraAxes(
-        CameraOrientation(rotation_deg, first.mirrored),
-        sum(axes.pixel_um for axes in found) / len(found),
-        max(axes.misfit for axes in found),
+        CameraOrientation(one.orientation.rotation_deg + turn_deg / 2, mirrored),
+        (one.pixel_um + other.pixel_um) / 2,
+        max(one.misfit, other.misfit),
     )
 
 

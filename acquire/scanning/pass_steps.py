@@ -117,7 +117,9 @@ class PassSteps:
         """
         hardware = self._scan.hardware
         if not hardware.checks.orientation:
-            self._note_camera("camera_not_checked", reason="the hardware file leaves it out")
+            self._note_camera(
+                "camera_not_checked", reason="the hardware file leaves it out (checks.orientation)"
+            )
             return None
         self._progress("checking the camera's orientation", 0, 0)
         check = AxesCheck(hardware, self.plan.objective, self._people.shifts)
@@ -136,12 +138,12 @@ class PassSteps:
                 self._note_camera("camera_checked", found, place)
                 return first
             self._note_camera("camera_contradicts", found, place)
+            for before in against:
+                both = mean_axes(before, found)
+                error = None if both is None else check.contradiction(both)
+                if error is not None:
+                    raise self._for_this_pass(error)
             against.append(found)
-            if len(against) == 2:
-                break
-        error = check.contradiction(mean_axes(against)) if against else None
-        if error is not None:
-            raise self._for_this_pass(error)
         self._note_camera("camera_not_checked", reason="no field shows enough")
         return first
 
@@ -150,8 +152,11 @@ class PassSteps:
         x, y, _ = self._microscope.position_um
         places = spread_points([(p.x_um, p.y_um) for p in self.plan.positions], CAMERA_FIELDS)
         places.sort(key=lambda place: math.dist(place, (x, y)))
-        # What contradicts the file must do so twice.
-        return places if len(places) > 1 else 2 * places
+        if len(places) == 1:
+            # What contradicts the file must do so twice.
+            width, height = self._scan.planner.field_um(self.plan.objective)
+            places.append((places[0][0] + width / 10, places[0][1] + height / 10))
+        return places
 
     def _note_camera(
         self,

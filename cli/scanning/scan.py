@@ -244,10 +244,14 @@ def _judge_again(opened: "Scan", show: "Progress") -> list[str]:
     from plsctl.acquire.scanning.pass_run import judge_unstained
     from plsctl.acquire.store.journal import Journal
     from plsctl.process.focus.sharpness import GradientFocusJudge
+    from plsctl.process.matching.shifts import EdgeShiftFinder
 
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)
         try:
-            return list(judge_unstained(opened, GradientFocusJudge(), journal, show).problems)
+            verdict = judge_unstained(
+                opened, GradientFocusJudge(), EdgeShiftFinder(), journal, show
+            )
+            return list(verdict.problems)
         finally:
             journal.close()

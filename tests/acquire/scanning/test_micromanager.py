@@ -397,7 +397,7 @@ def test_a_damaged_frame_is_found(slide_file: Path, tmp_path: Path) -> None:
 
     (reader.path / reader.names[1] / "0" / "zarr.json").write_text("{")
     journal = Journal(scan.folder.journal)
-    problems = list(judge_unstained(scan, Judge(), journal).problems)
+    problems = list(judge_unstained(scan, Judge(), Judge(), journal).problems)
     journal.close()
     assert any(f"position {reader.names[1]}: what was noted" in text for text in problems)
     assert any("level 1" in text for text in problems)  # the others are still looked at
