@@ -26,6 +26,12 @@ from plsctl.acquire.store.records import PassAttributes, PositionRecord
 LEAST_OVERLAP = 0.5
 """Looks are so far apart that one of them shares this of its width and height with the region."""
 
+CONFIRMED_UM = 10.0
+"""A confirmation that lies farther from what it is to confirm is none."""
+
+LOOKS = 2
+"""How often fields are taken where the slide should lie."""
+
 Look = Callable[[float, float], Image | None]
 """Takes a bright-field image at a stage position; None where the stage cannot go."""
 
@@ -95,10 +101,33 @@ class SlideSearch:
         )
 
     def _confirmed(self, guess: SlideTransform, look: Look, check: Check) -> SlideTransform:
-        """The exact transform, from fields taken where the guess says they lie."""
+        """The exact transform, from fields taken where the guess says they lie.
+
+        What a guess leads to must be where it led: one field tells a turn only roughly, so that a
+        right one may be some micrometres off far from it, and comes back right when it is looked at
+        once more. With a wrong geometry, each look contradicts the one before.
+        """
+        for _ in range(LOOKS):
+            found = self._registered(guess, look, check)
+            off_um = max(
+                math.dist(found.apply(*place), guess.apply(*place)) for place in self._confirming()
+            )
+            if off_um <= CONFIRMED_UM:
+                return found
+            guess = found
+        raise _NotConfirmed(
+            f"fields taken where it should lie show it {off_um:.0f} µm beside, twice"
+        )
+
+    def _confirming(self) -> list[tuple[float, float]]:
+        return spread_points(
+            [(p.slide_x_um, p.slide_y_um) for p in self.before.positions], self.settings.fields
+        )
+
+    def _registered(self, guess: SlideTransform, look: Look, check: Check) -> SlideTransform:
         by_place = {(p.slide_x_um, p.slide_y_um): p for p in self.before.positions}
         pairs, looks = [], []
-        for place in spread_points(list(by_place), self.settings.fields):
+        for place in self._confirming():
             there = guess.apply(*place)
             image = look(*there)
             if image is not None:
