@@ -154,7 +154,7 @@ class AxesCheck:
             wrong["rotation_deg"] = f"{is_now.rotation_deg:.1f}"
         if abs(found.pixel_um / pixel_um - 1) > max(SAME_PIXEL, slack):
             magnification = self.hardware.objective(self.objective).magnification
-            wrong["pixel_pitch_um"] = f"{found.pixel_um * magnification:.3g}"
+            wrong["pixel_pitch_um"] = f"{found.pixel_um * magnification / camera.binning:.3g}"
         if not wrong:
             return None
         values = ", ".join(f"{name}: {value}" for name, value in wrong.items())

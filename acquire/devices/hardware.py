@@ -37,8 +37,11 @@ class CameraSettings(Settings):
     shutter: str | None = None
     """A shutter in the light path: opened with the microscope, closed with it."""
     pixel_pitch_um: float = Field(gt=0)
+    """Of the sensor, whatever is binned."""
+    binning: int = Field(default=1, ge=1, le=16)
+    """So many pixels of the sensor, each way, are one of the image."""
     size_px: tuple[int, int]
-    """Width and height of the images."""
+    """Width and height of the images, binned."""
     bit_depth: int = Field(default=8, ge=8, le=16)
     bayer: Literal["RGGB", "BGGR", "GRBG", "GBRG"] | None = None
     black_level: float = Field(default=0.0, ge=0)
@@ -185,7 +188,8 @@ class Hardware(Settings):
 
     def pixel_um(self, objective: str) -> float:
         """Size of a camera pixel in the sample."""
-        return self.camera.pixel_pitch_um / self.objective(objective).magnification
+        pitch_um = self.camera.pixel_pitch_um * self.camera.binning
+        return pitch_um / self.objective(objective).magnification
 
     def resolve(self, name: str) -> Path:
         """A file named in the hardware file: beside it, or shipped with the package."""

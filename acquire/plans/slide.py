@@ -220,6 +220,8 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
     if not hardware.camera.mirrored:
         # Scans begun before cameras could be mirrored must go on.
         del content["hardware"]["camera"]["mirrored"]
+    # Binned pixels are larger ones, however that is described.
+    content["hardware"]["camera"]["pixel_pitch_um"] *= content["hardware"]["camera"].pop("binning")
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -219,6 +219,7 @@ class PassSteps:
     def _first_look(self) -> RawImage:
         """Turn the turret, and take one image to know what the camera gives."""
         self._microscope.set_objective(self.plan.objective)
+        self._microscope.check_camera()
         frame = self.plan.frames[0]
         self._microscope.light(frame.leds, frame.brightness)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
