@@ -17,6 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+LEVEL_DEG = 2.0
+"""An image that is turned by less counts as upright: neighbours overlap by more than it matters."""
+
 
 def rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
     """A vector (x right, y down) turned by an angle."""
@@ -47,6 +50,31 @@ class CameraOrientation:
     def on_slide(self, slide_rotation_deg: float) -> CameraOrientation:
         """The same camera against a slide that lies turned on the stage."""
         return CameraOrientation(self.rotation_deg - slide_rotation_deg, self.mirrored)
+
+    def upright(self, width: float, height: float) -> tuple[float, float]:
+        """Width and height, along the stage's axes, of what an image of that size surely shows.
+
+        Sides change places with every quarter turn; of an image that lies askew it is a smaller
+        rectangle inside.
+        """
+        quarters = round(self.rotation_deg / 90)
+        askew = math.radians(abs(self.rotation_deg - 90 * quarters))
+        share = 1.0
+        if askew > math.radians(LEVEL_DEG):
+            cosine, sine = math.cos(askew), math.sin(askew)
+            share = min(
+                width / (width * cosine + height * sine), height / (height * cosine + width * sine)
+            )
+        sides = (share * width, share * height)
+        return sides if quarters % 2 == 0 else sides[::-1]
+
+    def turn_in_image(self, angle_deg: float) -> float:
+        """A turn on the stage as the image shows it: the other way round where it is mirrored."""
+        return -angle_deg if self.mirrored else angle_deg
+
+    def turn_to(self, other: CameraOrientation) -> float:
+        """Degrees from this one to another, -180 to 180, mirrored or not."""
+        return (other.rotation_deg - self.rotation_deg + 180.0) % 360.0 - 180.0
 
 
 ALIGNED = CameraOrientation()

@@ -44,7 +44,10 @@ class CellFinder(Protocol):
 
 @dataclass(frozen=True)
 class FieldView:
-    """A bright-field image, shape (y, x, rgb), uint8, and the stage position it was taken at."""
+    """A bright-field image, shape (y, x, rgb), uint8, and the stage position it was taken at.
+
+    Not mirrored: what a mirrored camera gives is mirrored back first.
+    """
 
     x_um: float
     y_um: float
@@ -85,6 +88,17 @@ class SlideRegistrar(Protocol):
         """Shift and rotation from pairs of fields of the same cells; raises if they disagree."""
 
 
+class ShiftFinder(Protocol):
+    """Tells how far the content of an image has moved."""
+
+    def shift(self, before: Image, after: Image, reach_px: float) -> tuple[float, float] | None:
+        """Where the content of `before` lies in `after`, pixels (x, y); None where in doubt.
+
+        Images of one size, (y, x, rgb); shifts up to `reach_px` along x or y are looked for. What
+        has not moved at all is the sensor's own dirt.
+        """
+
+
 class Operator(Protocol):
     """The person at the bench."""
 
@@ -104,3 +118,4 @@ class Roles:
     registrar: SlideRegistrar
     cells: CellFinder
     operator: Operator
+    shifts: ShiftFinder

@@ -134,6 +134,7 @@ def _turret(microscope: Microscope) -> str:
 
 def _camera(microscope: Microscope) -> str:
     camera = microscope.hardware.camera
+    microscope.check_camera()
     image = microscope.snap(max(1.0, camera.exposure_range_ms[0]))
     width, height = camera.size_px
     if image.shape[:2] != (height, width):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.devices.backend import first_line
+from plsctl.acquire.devices.core_camera import check_exposure, check_gain
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 
 if TYPE_CHECKING:
@@ -117,10 +118,14 @@ class Camera:
             )
         device = self._settings.device
         attempt("set the exposure", lambda: self._core.setExposure(device, exposure_ms))
+        attempt("read the exposure back", lambda: check_exposure(self._core, device, exposure_ms))
 
     def _set_gain(self, gain: float) -> None:
-        if self._settings.gain_property is not None:
-            self._set(self._settings.gain_property, gain)
+        name, device = self._settings.gain_property, self._settings.device
+        if name is not None:
+            # As short a text as may be: some properties take only what stands in their list.
+            self._set(name, f"{gain:g}")
+            attempt("read the gain back", lambda: check_gain(self._core, device, name, gain))
         elif gain != 1.0:
             raise UserError(
                 f"the exposure table asks for gain {gain:g}, but the hardware file names no "

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.settings import Settings, load_settings, suggest
@@ -37,13 +38,19 @@ class CameraSettings(Settings):
     shutter: str | None = None
     """A shutter in the light path: opened with the microscope, closed with it."""
     pixel_pitch_um: float = Field(gt=0)
+    """Of the sensor, whatever is binned."""
+    binning: int = Field(default=1, ge=1, le=16)
+    """So many pixels of the sensor, each way, are one of the image."""
     size_px: tuple[int, int]
-    """Width and height of the images."""
+    """Width and height of the images, binned."""
     bit_depth: int = Field(default=8, ge=8, le=16)
     bayer: Literal["RGGB", "BGGR", "GRBG", "GBRG"] | None = None
     black_level: float = Field(default=0.0, ge=0)
     readout_ms: float = Field(default=0.0, ge=0)
     rotation_deg: float = 0.0
+    """The image, mirrored first where it is, turned by this lies along the axes of the stage."""
+    mirrored: bool = False
+    """The camera shows the sample mirrored left to right."""
     gain_property: str | None = None
     gain_range: Range = (1.0, 1.0)
     exposure_range_ms: Range = (0.01, 10_000.0)
@@ -56,6 +63,11 @@ class CameraSettings(Settings):
     """Name of the images' tag with the camera's time (milliseconds)."""
     rolling_shutter: bool = False
     """The light may change only after such a camera has read out its image."""
+
+    @property
+    def orientation(self) -> CameraOrientation:
+        """How the images lie against the axes of stage and LED array."""
+        return CameraOrientation(self.rotation_deg, self.mirrored)
 
 
 class StageSettings(Settings):
@@ -126,6 +138,8 @@ class ChecksSettings(Settings):
     """An image differs from the one before it, at least by its noise."""
     direction: bool = True
     """Slopes are shaded as the LED's direction lets expect (bright field)."""
+    orientation: bool = True
+    """Moves of the stage shift the image as the camera's description lets expect."""
 
 
 class Hardware(Settings):
@@ -175,7 +189,8 @@ class Hardware(Settings):
 
     def pixel_um(self, objective: str) -> float:
         """Size of a camera pixel in the sample."""
-        return self.camera.pixel_pitch_um / self.objective(objective).magnification
+        pitch_um = self.camera.pixel_pitch_um * self.camera.binning
+        return pitch_um / self.objective(objective).magnification
 
     def resolve(self, name: str) -> Path:
         """A file named in the hardware file: beside it, or shipped with the package."""

@@ -17,6 +17,7 @@ from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.clock import Clock
 from plsctl.acquire.devices.backend import Backend, open_backend
 from plsctl.acquire.devices.camera import Camera, attempt
+from plsctl.acquire.devices.core_camera import check_core_camera
 from plsctl.acquire.devices.hardware import Hardware, Objective, load_hardware
 from plsctl.acquire.devices.stage import Stage
 from plsctl.acquire.errors import HardwareError, UserError
@@ -249,6 +250,17 @@ class Microscope:
         return x_um + self.objective.offset_x_um, y_um + self.objective.offset_y_um
 
     # Light and camera ------------------------------------------------------------------------
+
+    def check_camera(self) -> None:
+        """`UserError` when what the core says of the camera contradicts the hardware file."""
+        device = self.hardware.turret.device
+        # Where the turret stands elsewhere, the core speaks of another objective.
+        is_there = device is None or self._current_label(device) == str(self.objective.label)
+        objective = self._objective if is_there else None
+        attempt(
+            "read the camera's settings",
+            lambda: check_core_camera(self._core, self.hardware, objective),
+        )
 
     def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
         """Light exactly these LEDs (numbers of the array)."""

@@ -86,10 +86,10 @@ class PassPlanner:
         ]
 
     def field_um(self, objective: str) -> tuple[float, float]:
-        """Width and height of a camera field under an objective."""
+        """Width and height of a camera field under an objective, along the stage's axes."""
         pixel = self.hardware.pixel_um(objective)
         width, height = self.hardware.camera.size_px
-        return width * pixel, height * pixel
+        return self.hardware.camera.orientation.upright(width * pixel, height * pixel)
 
     def attributes(self, plan: PassPlan) -> PassAttributes:
         """Attributes of all images of a pass."""
@@ -105,6 +105,7 @@ class PassPlanner:
             na=objective.na,
             pixel_um=self.hardware.pixel_um(plan.objective),
             camera_rotation_deg=camera.rotation_deg,
+            camera_mirrored=camera.mirrored,
             bayer=camera.bayer,
             bit_depth=camera.bit_depth,
             black_level=camera.black_level,

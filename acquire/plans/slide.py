@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, PrivateAttr, field_validator, model_validator
@@ -194,7 +194,7 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
     leds = hardware.led_array
     passes = {name: settings.objective for name, settings in slide.passes.items()}
     tables = {name: slide.load_exposures(name) for name in slide.passes}
-    content = {
+    content: dict[str, Any] = {
         "slide": slide.model_dump(mode="json", exclude=left_out),
         "hardware": hardware.model_dump(
             mode="json",
@@ -217,6 +217,11 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
             for name, table in tables.items()
         },
     }
+    if not hardware.camera.mirrored:
+        # Scans begun before cameras could be mirrored must go on.
+        del content["hardware"]["camera"]["mirrored"]
+    # Binned pixels are larger ones, however that is described.
+    content["hardware"]["camera"]["pixel_pitch_um"] *= content["hardware"]["camera"].pop("binning")
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

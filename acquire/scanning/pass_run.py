@@ -12,12 +12,12 @@ from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.whole_files import locked
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.roles import FocusMeasure, Operator, Roles
+from plsctl.acquire.roles import FocusMeasure, Operator, Roles, ShiftFinder
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.pass_steps import PassSteps
 from plsctl.acquire.scanning.scan import Progress, Scan, silent
 from plsctl.acquire.scanning.verdict import Verdict, judge_pass
-from plsctl.acquire.store.journal import Journal
+from plsctl.acquire.store.journal import Journal, since_begun
 from plsctl.acquire.store.records import PassName
 
 
@@ -123,7 +123,9 @@ def _run_locked(
                 _rename_aside(scan.folder.cells)
         journal.append("pass_finished", pass_name=name, **asdict(totals))
         verdict = (
-            judge_unstained(scan, people.focus, journal, progress) if name == "unstained" else None
+            judge_unstained(scan, people.focus, people.shifts, journal, progress)
+            if name == "unstained"
+            else None
         )
         journal.close()
         return PassResult(name, totals, verdict)
@@ -137,7 +139,11 @@ def _run_locked(
 
 
 def judge_unstained(
-    scan: Scan, measure: FocusMeasure, journal: Journal, progress: Progress = silent
+    scan: Scan,
+    measure: FocusMeasure,
+    shifts: ShiftFinder,
+    journal: Journal,
+    progress: Progress = silent,
 ) -> Verdict:
     """Whether the slide may be stained; the verdict is written into the journal."""
     reader = scan.folder.open_pass("unstained")
@@ -149,10 +155,26 @@ def judge_unstained(
         progress("checking what was written", done, len(reader.names))
 
     progress("checking what was written", 0, len(reader.names))
-    verdict = judge_pass(reader, measure, len(scan.planner.plan("unstained").positions), tick)
+    planned = len(scan.planner.plan("unstained").positions)
+    journal.sync()
+    verdict = judge_pass(reader, measure, shifts, planned, tick, _unchecked(scan))
     journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
     journal.sync()
     return verdict
+
+
+def _unchecked(scan: Scan) -> str | None:
+    """Why the camera's orientation was not checked in the unstained pass; None if it was."""
+    # Once the slide has been stained and found again, it no longer matters.
+    if scan.is_begun("stained"):
+        return None
+    reason: str | None = "the scan was taken before it was looked at"
+    for event in since_begun(scan.folder.journal, "unstained"):
+        if event["event"] == "camera_checked":
+            return None
+        if event["event"] == "camera_not_checked":
+            reason = str(event["reason"])
+    return reason
 
 
 def _put_aside(scan: Scan, name: PassName, journal: Journal) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.bench.camera_axes import AxesCheck, CameraAxes, mean_axes
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import PlsctlError, UserError, disk_errors
@@ -27,6 +28,9 @@ from plsctl.acquire.store.journal import Journal, read_journal, since_begun
 from plsctl.acquire.store.ome_zarr import write_json
 from plsctl.acquire.store.records import PassName
 from plsctl.acquire.store.writer import PassWriter, check_disk
+
+CAMERA_FIELDS = 4
+"""In so many fields the camera's orientation is looked for before it counts as not checked."""
 
 SAME_PLACE_UM = 0.01
 """Positions nearer than this are the same one, written down and read back."""
@@ -70,8 +74,9 @@ class PassSteps:
         check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
         self._check_places()
         focus = self._focus()
+        seen = None if self._name == "highres" else self._check_camera(focus)
         if self._name == "unstained":
-            self._check_unstained(focus)
+            self._check_unstained(focus, seen)
         else:
             self._transform = self._find_slide(focus)
         plan = self.plan = replace(plan, positions=self._within_limits(plan.positions))
@@ -101,12 +106,93 @@ class PassSteps:
         writer.finish()
         return totals
 
-    def _check_unstained(self, focus: Focus) -> None:
+    def _check_camera(self, focus: Focus) -> Image | None:
+        """Compare the camera's orientation with the hardware file; the first image seen, if any.
+
+        Raises
+        ------
+        UserError
+            The camera is mirrored or turned, or its pixels are larger or smaller, unlike the file
+            says. `--force` does not help: the stained pass would be taken beside the cells.
+        """
+        hardware = self._scan.hardware
+        if not hardware.checks.orientation:
+            self._note_camera(
+                "camera_not_checked", reason="the hardware file leaves it out (checks.orientation)"
+            )
+            return None
+        self._progress("checking the camera's orientation", 0, 0)
+        check = AxesCheck(hardware, self.plan.objective, self._people.shifts)
+        first: Image | None = None
+        against: list[CameraAxes] = []
+        for place in self._camera_places():
+            image, found = check.measure(
+                lambda x, y: self._look_within(x, y, focus),
+                place,
+                self._scan.slide.region.centre_um,
+            )
+            first = image if first is None else first
+            if found is None:
+                continue
+            if check.contradiction(found) is None:
+                self._note_camera("camera_checked", found, place)
+                return first
+            self._note_camera("camera_contradicts", found, place)
+            for before in against:
+                both = mean_axes(before, found)
+                error = None if both is None else check.contradiction(both)
+                if error is not None:
+                    raise self._for_this_pass(error)
+            against.append(found)
+        self._note_camera("camera_not_checked", reason="no field shows enough")
+        return first
+
+    def _camera_places(self) -> list[tuple[float, float]]:
+        """Fields all over the region, the one where the stage stands first (its focus is known)."""
+        x, y, _ = self._microscope.position_um
+        places = spread_points([(p.x_um, p.y_um) for p in self.plan.positions], CAMERA_FIELDS)
+        places.sort(key=lambda place: math.dist(place, (x, y)))
+        if len(places) == 1:
+            # What contradicts the file must do so twice.
+            width, height = self._scan.planner.field_um(self.plan.objective)
+            places.append((places[0][0] + width / 10, places[0][1] + height / 10))
+        return places
+
+    def _note_camera(
+        self,
+        event: str,
+        found: CameraAxes | None = None,
+        place: tuple[float, float] | None = None,
+        reason: str = "",
+    ) -> None:
+        facts: dict[str, object] = {"reason": reason} if reason else {}
+        if found is not None:
+            facts = {
+                "place_um": place,
+                "rotation_deg": round(found.orientation.rotation_deg, 3),
+                "mirrored": found.orientation.mirrored,
+                "pixel_um": round(found.pixel_um, 5),
+                "misfit": round(found.misfit, 4),
+            }
+        self._journal.append(event, pass_name=self._name, **facts)
+
+    def _for_this_pass(self, error: UserError) -> UserError:
+        """The file that a scan was begun with cannot be corrected any more."""
+        if self._scan.is_begun("unstained"):
+            error.hint = (
+                "Put the camera back as it stood when the scan began; or correct the hardware file "
+                "and scan anew with --out. Nothing of this run was taken."
+            )
+        return error
+
+    def _check_unstained(self, focus: Focus, seen: Image | None) -> None:
         """`UserError` when the slide of an unstained pass is stained already."""
         if self._scan.is_begun("unstained") or self._force:
             return
-        first = self.plan.positions[0]
-        if self._people.field.looks_stained(self._look_at(first.x_um, first.y_um, focus)):
+        if seen is None:
+            first = self.plan.positions[0]
+            seen = self._look_at(first.x_um, first.y_um, focus)
+        if self._people.field.looks_stained(seen):
             raise UserError(
                 "the slide looks stained already; an unstained pass of it would teach nothing.",
                 file=self._scan.slide.file,
@@ -133,6 +219,7 @@ class PassSteps:
     def _first_look(self) -> RawImage:
         """Turn the turret, and take one image to know what the camera gives."""
         self._microscope.set_objective(self.plan.objective)
+        self._microscope.check_camera()
         frame = self.plan.frames[0]
         self._microscope.light(frame.leds, frame.brightness)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)

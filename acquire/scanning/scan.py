@@ -93,7 +93,9 @@ class Scan:
                 file=path,
                 hint="Choose another folder with --out.",
             )
-        if settings_hash(known, known.load_hardware()) != self.hash:
+        # Until a pass is begun, files may still be corrected: that is what its checks ask for.
+        begun = any(self.is_begun(name) for name in PASSES)
+        if begun and settings_hash(known, known.load_hardware()) != self.hash:
             raise UserError(
                 f"the scan of slide '{known.slide}' was begun with other settings.",
                 file=path,
@@ -184,7 +186,8 @@ class Scan:
     def prepare_folder(self) -> None:
         """Write the settings as resolved, so that the folder alone can repeat the scan."""
         folder = self.folder.path
-        if self.folder.slide_file.exists():
+        known = self.folder.slide_file.exists()
+        if known and (self._is_own_file() or any(self.is_begun(name) for name in PASSES)):
             return
         # The folder appears whole: a kill must not leave one that is no scan and not empty.
         staging = folder.with_name(f".{folder.name}.preparing")
@@ -192,10 +195,20 @@ class Scan:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
             write_settings(staging, self.slide, self.hardware)
+            if known:
+                for path in staging.iterdir():
+                    path.replace(folder / path.name)
+                staging.rmdir()
+                sync_folder(folder)
+                return
             if folder.exists():
                 folder.rmdir()
             staging.rename(folder)
             sync_folder(folder.parent)
+
+    def _is_own_file(self) -> bool:
+        """Whether the slide file is the one that stands in the scan's folder."""
+        return self.slide.file.resolve() == self.folder.slide_file.resolve()
 
     def verify(
         self, progress: Progress = silent, without: Container[str] = ()

@@ -26,6 +26,12 @@ from plsctl.acquire.store.records import PassAttributes, PositionRecord
 LEAST_OVERLAP = 0.5
 """Spacing of search fields: one shares this part of its width and height with the region."""
 
+CONFIRMED_UM = 10.0
+"""A confirmation that lies farther from what it is to confirm is none."""
+
+LOOKS = 2
+"""How often fields are taken where the slide should lie."""
+
 Look = Callable[[float, float], Image | None]
 """Takes a bright-field image at a stage position; None where the stage cannot go."""
 
@@ -68,7 +74,7 @@ class SlideSearch:
             if image is None:
                 continue
             seen.append(image)
-            guess = self._locate(FieldView(x, y, image))
+            guess = self._locate(self._view(x, y, image))
             if guess is None:
                 continue
             try:
@@ -95,15 +101,39 @@ class SlideSearch:
         )
 
     def _confirmed(self, guess: SlideTransform, look: Look, check: Check) -> SlideTransform:
-        """The exact transform, from fields taken where the guess says they lie."""
+        """The exact transform, from fields taken where the guess says they lie.
+
+        What a guess leads to must be where it led: one field tells a turn only roughly, so that a
+        right one may be some micrometres off far from it, and comes back right when it is looked at
+        once more. With a wrong geometry, each look contradicts the one before.
+        """
+        for _ in range(LOOKS):
+            found = self._registered(guess, look, check)
+            off_um = max(
+                math.dist(found.apply(*place), guess.apply(*place)) for place in self._confirming()
+            )
+            if off_um <= CONFIRMED_UM:
+                return found
+            guess = found
+        raise _NotConfirmed(
+            f"fields taken where it should lie show it {off_um:.0f} µm beside, twice"
+        )
+
+    def _confirming(self) -> list[tuple[float, float]]:
+        return spread_points(
+            [(p.slide_x_um, p.slide_y_um) for p in self.before.positions], self.settings.fields
+        )
+
+    def _registered(self, guess: SlideTransform, look: Look, check: Check) -> SlideTransform:
         by_place = {(p.slide_x_um, p.slide_y_um): p for p in self.before.positions}
-        pairs = []
-        for place in spread_points(list(by_place), self.settings.fields):
+        pairs, looks = [], []
+        for place in self._confirming():
             there = guess.apply(*place)
             image = look(*there)
             if image is not None:
-                pairs.append(FieldPair(self._field(by_place[place]), FieldView(*there, image)))
-        check([pair.moving.image for pair in pairs])
+                looks.append(image)
+                pairs.append(FieldPair(self._field(by_place[place]), self._view(*there, image)))
+        check(looks)
         attributes = self.attributes
         try:
             return self.registrar.register(
@@ -114,23 +144,29 @@ class SlideSearch:
 
     def _field(self, position: PositionRecord) -> FieldView:
         image = self.before.brightfield(position.name)
-        return FieldView(position.slide_x_um, position.slide_y_um, image)
+        return self._view(position.slide_x_um, position.slide_y_um, image)
+
+    def _view(self, x_um: float, y_um: float, image: Image) -> FieldView:
+        """The image as it would be without a mirror: rigid motions are what is sought."""
+        mirrored = self.attributes.camera_mirrored
+        return FieldView(x_um, y_um, np.ascontiguousarray(image[:, ::-1]) if mirrored else image)
 
     def _near(self, view: FieldView) -> list[PositionRecord]:
         """Fields that may be partly visible in a view."""
-        height, width = (side * self.attributes.pixel_um for side in view.image.shape[:2])
-        reach = self.settings.reach_um
+        # However the camera is turned.
+        side = math.hypot(*view.image.shape[:2]) * self.attributes.pixel_um
+        reach = side + self.settings.reach_um
         return [
             p
             for p in self.before.positions
-            if abs(p.slide_x_um - view.x_um) < width + reach
-            and abs(p.slide_y_um - view.y_um) < height + reach
+            if abs(p.slide_x_um - view.x_um) < reach and abs(p.slide_y_um - view.y_um) < reach
         ]
 
     def _places(self) -> list[tuple[float, float]]:
         """Stage positions around the middle of what was scanned, the nearest first."""
         centres = np.array([(p.slide_x_um, p.slide_y_um) for p in self.before.positions])
-        size = np.array(self.before.size_px(self.before.names[0])) * self.attributes.pixel_um
+        sides = self.before.size_px(self.before.names[0])
+        size = np.array(self.attributes.orientation.upright(*sides)) * self.attributes.pixel_um
         extent = np.ptp(centres, axis=0) + size
         # Looks farther apart than this would leave the region between them.
         step = extent + size * (1 - 2 * LEAST_OVERLAP)

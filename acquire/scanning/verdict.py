@@ -11,7 +11,8 @@ import numpy as np
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError
-from plsctl.acquire.roles import FocusMeasure
+from plsctl.acquire.roles import FocusMeasure, ShiftFinder
+from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed, overlap_problem
 from plsctl.acquire.store.images import checksum, halved
 from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.acquire.store.reader import PassReader
@@ -111,18 +112,43 @@ def _verify_lower_levels(
 def judge_pass(
     reader: PassReader,
     measure: FocusMeasure,
+    shifts: ShiftFinder,
     planned: int | None = None,
     progress: Callable[[], None] | None = None,
+    unchecked: str | None = None,
 ) -> Verdict:
-    """Checksums, missing frames, darkness, saturation and focus of a finished pass."""
+    """Checksums, missing frames, darkness, saturation, focus and geometry of a finished pass.
+
+    Parameters
+    ----------
+    unchecked
+        Why the camera's orientation was not checked while the pass was taken; None if it was.
+        Where overlaps of neighbouring fields show it instead, it is no problem.
+    """
     found = _verify_positions(reader, progress)
     problems = _missing(reader, planned) + [text for texts in found.values() for text in texts]
     # What cannot be read as it was taken cannot be judged either.
     sound = [name for name, texts in found.items() if not texts]
     problems += _light_problems(reader, sound)
     problems += _focus_problems(reader, sound, measure)
+    problems += _geometry_problems(reader, sound, shifts, unchecked)
     frames = len(reader.names) * len(reader.labels)
     return Verdict(not problems, tuple(problems), len(reader.names), frames)
+
+
+def _geometry_problems(
+    reader: PassReader, names: Sequence[str], shifts: ShiftFinder, unchecked: str | None
+) -> list[str]:
+    overlaps = compare_overlaps(reader, names, shifts)
+    problem = overlap_problem(overlaps)
+    if problem is not None:
+        return [problem]
+    if unchecked is None or is_confirmed(overlaps):
+        return []
+    return [
+        f"orientation not checked: {unchecked}, and neighbouring fields do not show it either. "
+        "With a mirrored or turned camera the stained pass would be taken beside the cells."
+    ]
 
 
 def _light_problems(reader: PassReader, names: Sequence[str]) -> list[str]:

@@ -55,6 +55,7 @@ class PassAttributes(BaseModel):
     na: float
     pixel_um: float
     camera_rotation_deg: float
+    camera_mirrored: bool = False
     bayer: str | None
     bit_depth: int
     black_level: float
@@ -66,7 +67,7 @@ class PassAttributes(BaseModel):
     @property
     def orientation(self) -> CameraOrientation:
         """Of the camera against the axes of stage and LED array."""
-        return CameraOrientation(self.camera_rotation_deg)
+        return CameraOrientation(self.camera_rotation_deg, self.camera_mirrored)
 
     def stage_axes(self, place: PositionRecord, size_px: tuple[int, int]) -> ImageAxes:
         """Pixels of a position's images (width, height), and micrometres of the stage."""

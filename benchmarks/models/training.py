@@ -8,8 +8,8 @@
 
 Of the step of least time, the share of the network's forward pass, of the backward pass, of the
 optimiser, and of the rest: scaling and losses with the perceptual network, the discriminator.
-`--against` runs the older checkout's own benchmark, in that checkout's `.venv`, with the same options,
-in turns with this one, and prints the ratio of the best rates.
+`--against` runs the older checkout's own benchmark, in that checkout's `.venv` and with the same
+options, in turns with this one, and prints the ratio of the best rates.
 
 Samples are noise, which compresses to nothing less: reading them from the disk is the worst case.
 `epoch` is what 27,000 samples take (the paper: about 520 s).

@@ -246,10 +246,14 @@ def _verify_unstained(opened: "Scan", show: "Progress") -> list[str]:
     from plsctl.acquire.scanning.pass_run import judge_unstained
     from plsctl.acquire.store.journal import Journal
     from plsctl.process.focus.sharpness import GradientFocusMeasure
+    from plsctl.process.matching.shifts import EdgeShiftFinder
 
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)
         try:
-            return list(judge_unstained(opened, GradientFocusMeasure(), journal, show).problems)
+            verdict = judge_unstained(
+                opened, GradientFocusMeasure(), EdgeShiftFinder(), journal, show
+            )
+            return list(verdict.problems)
         finally:
             journal.close()

@@ -38,7 +38,8 @@ def write_dataset(
             field="core",
             hint="Name one whose core is 'simulator', such as simulator_small.",
         )
-    settings = open_world(hardware).settings
+    world = open_world(hardware)
+    settings, orientation = world.settings, world.camera_orientation
     tables = [
         load_exposures(find_file(f"exposures_{name}.csv", hardware.file.parent))
         for name in ("20x", "100x")
@@ -59,7 +60,8 @@ def write_dataset(
             "slides": ["simulated"],
             "black_level": hardware.camera.black_level,
             "full_scale": 255,
-            "camera_rotation_deg": hardware.camera.rotation_deg,
+            "camera_rotation_deg": orientation.rotation_deg,
+            "camera_mirrored": orientation.mirrored,
         },
     )
     with writer:

@@ -294,6 +294,7 @@ class _Build:
                 "black_level": attributes.black_level * 255.0 / attributes.full_scale,  # 8 bits
                 "full_scale": 255,
                 "camera_rotation_deg": attributes.camera_rotation_deg,
+                "camera_mirrored": attributes.camera_mirrored,
                 "highres_scales": measured,
             },
             shard=self._shard,

@@ -98,7 +98,7 @@ def _taken(reader: PassReader) -> Taken:
         reader.path.parent.name,
         reader.path,
         attributes.pixel_um,
-        attributes.camera_rotation_deg,
+        attributes.orientation,
         attributes.black_level / attributes.full_scale,
         attributes.frames,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.records import FrameRecord
 from plsctl.process.dataset.records import DatasetFrame
@@ -31,7 +32,7 @@ class Taken:
     name: str
     place: Path
     pixel_um: float
-    camera_rotation_deg: float
+    orientation: CameraOrientation
     black: float | None
     frames: Frames
 
@@ -51,7 +52,14 @@ def refuse_other_optics(first: Taken, other: Taken) -> None:
             file=str(other.place),
             hint="Keep what was taken at different scales in data sets of their own.",
         )
-    turned = other.camera_rotation_deg - first.camera_rotation_deg
+    if other.orientation.mirrored != first.orientation.mirrored:
+        raise UserError(
+            f"its camera was {'' if other.orientation.mirrored else 'not '}mirrored, unlike that "
+            f"of {first.name}, so LEDs light its images from elsewhere.",
+            file=str(other.place),
+            hint="Keep different cameras in data sets of their own.",
+        )
+    turned = first.orientation.turn_to(other.orientation)
     if abs(turned) > SAME_ROTATION_DEG:
         raise UserError(
             f"its camera was turned by {turned:g} deg against that of {first.name}, so LEDs "

@@ -136,7 +136,7 @@ def _taken(data: Dataset, frames: Sequence[DatasetFrame]) -> Taken:
         data.path.name,
         data.path,
         data.pixel_um,
-        attributes.camera_rotation_deg,
+        attributes.orientation,
         None if black is None else black / attributes.white,
         frames,
     )
@@ -219,5 +219,5 @@ def _some(lights: Sequence[object], images: Sequence[int]) -> list[object]:
 
 
 def _shared_attributes(data: Dataset) -> dict[str, object]:
-    names = {"black_level", "full_scale", "camera_rotation_deg"}
+    names = {"black_level", "full_scale", "camera_rotation_deg", "camera_mirrored"}
     return data.attributes.model_dump(mode="json", include=names, exclude_unset=True)

@@ -95,6 +95,7 @@ class DatasetAttributes(BaseModel):
     full_scale: int | None = None
     """In counts of the stacks, as the black level; 255 where a data set does not give it."""
     camera_rotation_deg: float = 0.0
+    camera_mirrored: bool = False
     highres_scales: tuple[dict[str, float], ...] = ()
     """Of each scan with a 100x pass: `HighresScale`."""
     quality: dict[str, Any] | None = None
@@ -104,7 +105,7 @@ class DatasetAttributes(BaseModel):
     @property
     def orientation(self) -> CameraOrientation:
         """Of the camera against the axes of the LED array."""
-        return CameraOrientation(self.camera_rotation_deg)
+        return CameraOrientation(self.camera_rotation_deg, self.camera_mirrored)
 
     @property
     def black(self) -> float:

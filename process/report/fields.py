@@ -83,7 +83,9 @@ def _onto(before: Image, after: Image, turn_deg: float, reader: PassReader) -> t
     whole = np.ones(after.shape[:2], dtype=np.uint8)
     if after.shape != before.shape:
         return np.asarray(cv2.resize(after, size), np.uint8), np.ones(before.shape[:2], np.uint8)
-    match = match_position(before, after, turn_deg, reader.attributes.pixel_um)
+    attributes = reader.attributes
+    turn_deg = attributes.orientation.turn_in_image(turn_deg)
+    match = match_position(before, after, turn_deg, attributes.pixel_um)
     if not match.trusted:
         return after, whole
     matrix = match.to_unstained.matrix

@@ -58,7 +58,9 @@ def match_cells(
     if position not in unstained.names:
         return [], {int(cell): "no_unstained_images" for cell in cells["cell"]}
     before, after = unstained.brightfield(position), stained.brightfield(position)
-    field = match_position(before, after, transform.rotation_deg, unstained.attributes.pixel_um)
+    attributes = unstained.attributes
+    turn_deg = attributes.orientation.turn_in_image(transform.rotation_deg)
+    field = match_position(before, after, turn_deg, attributes.pixel_um)
     if not field.trusted:
         return [], {int(cell): "position_unmatched" for cell in cells["cell"]}
     aligner = FieldAligner(before, after, field)

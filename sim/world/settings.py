@@ -48,10 +48,16 @@ class StageTruth(Settings):
 
 
 class CameraTruth(Settings):
-    """What the simulated camera can do besides taking single images."""
+    """What the simulated camera can do, and how it departs from what the hardware file says."""
 
     exposure_sequence: int = Field(default=1024, ge=0)
     """Longest sequence of exposures that it can be given; 0: one exposure for all."""
+    rotation_deg: float | None = None
+    """True rotation against the stage; None: as the hardware file says."""
+    mirrored: bool | None = None
+    """Whether it really shows the sample mirrored; None: as the hardware file says."""
+    pixel_scale: float = Field(default=1.0, gt=0)
+    """True size of a pixel over that of the hardware file."""
 
 
 class SimulatorSettings(Settings):

@@ -156,11 +156,16 @@ class World:
     @property
     def pixel_um(self) -> float:
         """True size of a camera pixel in the sample."""
-        truth, camera = self.objective_truth, self.hardware.camera
-        return camera.pixel_pitch_um / (self.objective.magnification * truth.scale)
+        nominal_um = self.hardware.pixel_um(self.objective_name)
+        return nominal_um * self.settings.camera.pixel_scale / self.objective_truth.scale
 
     def to_slide(self, x_px: float, y_px: float) -> tuple[float, float]:
         """The slide position (micrometres) that a pixel of the camera sees now."""
+        mirrored = self.camera_orientation.mirrored
+        width, _ = self.hardware.camera.size_px
+        return self._unmirrored_to_slide(width - 1 - x_px if mirrored else x_px, y_px)
+
+    def _unmirrored_to_slide(self, x_px: float, y_px: float) -> tuple[float, float]:
         axes = ImageAxes(
             self._centre_um(), self.hardware.camera.size_px, self.pixel_um, self._orientation
         )
@@ -174,9 +179,19 @@ class World:
         )
 
     @property
+    def camera_orientation(self) -> CameraOrientation:
+        """How the camera truly stands against the stage, whatever the hardware file says."""
+        said, truth = self.hardware.camera, self.settings.camera
+        return CameraOrientation(
+            said.rotation_deg if truth.rotation_deg is None else truth.rotation_deg,
+            said.mirrored if truth.mirrored is None else truth.mirrored,
+        )
+
+    @property
     def _orientation(self) -> CameraOrientation:
-        camera = self.hardware.camera
-        return CameraOrientation(camera.rotation_deg + self.objective_truth.rotation_deg)
+        """Of the image before it is mirrored, under the present objective."""
+        turned = self.camera_orientation.rotation_deg + self.objective_truth.rotation_deg
+        return CameraOrientation(turned)
 
     def defocus_um(self) -> float:
         """How far the stage is from focus at the middle of the field."""
@@ -244,7 +259,8 @@ class World:
         for led, image in zip(leds, self._led_images(leds), strict=True):
             light = np.float32(shining[led] * self._brightness[led] * share)
             total += np.multiply(np.moveaxis(image, -1, 0), light, out=part)
-        return np.moveaxis(total, 0, -1)
+        image = np.moveaxis(total, 0, -1)
+        return image[:, ::-1] if self.camera_orientation.mirrored else image
 
     def _shining(self) -> dict[int, float]:
         """The lit LEDs that do give light, with their brightness, in order of their numbers."""
@@ -272,7 +288,7 @@ class World:
             self._images.popitem(last=False)
 
     def direction(self, led: int) -> tuple[float, float]:
-        """Direction cosines of an LED in the axes of the camera's image."""
+        """Direction cosines of an LED in the axes of the image before it is mirrored."""
         return self._orientation.to_image(*self.geometry.numbered(led).direction)
 
     def _field_key(self) -> tuple[object, ...]:
@@ -292,7 +308,7 @@ class World:
     def view(self, grid: ObjectGrid) -> View:
         """Where on the slide the points of an object grid lie."""
         column, row = grid.corner_px
-        x, y = self.to_slide(column, row)
+        x, y = self._unmirrored_to_slide(column, row)
         rotation = self._orientation.on_slide(self.transform.rotation_deg).rotation_deg
         return View(x, y, grid.grid_um, rotation, grid.shape)
 

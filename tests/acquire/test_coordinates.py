@@ -50,3 +50,15 @@ def test_a_returned_slide_by_hand() -> None:
     quarter = SlideTransform(100.0, 100.0, 30.0, -5.0, 90.0)
     # 50 um right of the centre it turns about is 50 um below it, then shifted.
     assert quarter.apply(150.0, 100.0) == pytest.approx((130.0, 145.0))
+
+
+@pytest.mark.parametrize("rotation_deg", [0.7, 20.0, -70.0, 90.0, 135.0, 270.0])
+def test_neighbouring_fields_leave_no_gap_however_the_camera_is_turned(rotation_deg: float) -> None:
+    orientation = CameraOrientation(rotation_deg)
+    width, height = orientation.upright(480.0, 360.0)
+    image = ImageAxes((0.0, 0.0), (480, 360), 1.0, orientation)
+    for x, y in ((width, height), (-width, height)):
+        column, row = image.from_middle_px(x / 2, y / 2)
+        # Turned a little, a field lacks corners that the overlap of the grid makes up for.
+        assert abs(column) <= 240 + 5 and abs(row) <= 180 + 5
+    assert width * height >= 0.35 * 480 * 360

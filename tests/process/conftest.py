@@ -23,6 +23,7 @@ from plsctl.acquire.store.records import PASSES
 from plsctl.process.cells.field_inspector import BrightfieldInspector
 from plsctl.process.cells.finder import StainedCellFinder
 from plsctl.process.focus.sharpness import GradientFocusMeasure
+from plsctl.process.matching.shifts import EdgeShiftFinder
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 from plsctl.sim.backend import open_world
 from plsctl.sim.smear.cells import Cell
@@ -120,6 +121,7 @@ def _roles(operator: Operator | None) -> Roles:
         registrar=CoarseRegistrar(),
         cells=StainedCellFinder(),
         operator=operator,
+        shifts=EdgeShiftFinder(),
     )
 
 

@@ -125,7 +125,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("software", {"kind": "repeated_frame", "at": 20}, "image before it once more"),
         ("software", {"kind": "camera_timeout", "at": 9}, "no image came from the camera"),
         ("software", {"kind": "serial_unplugged", "at": 30, "seconds": 2}, None),
-        ("software", {"kind": "stage_stalls", "at": 4}, None),
+        ("software", {"kind": "stage_stalls", "at": 8}, None),
     ],
     ids=lambda value: value["kind"] if isinstance(value, dict) else None,
 )
@@ -149,7 +149,7 @@ def test_a_passing_fault_costs_a_frame_at_most_and_none_is_wrong(
         ("software", {"kind": "dark_led", "led": "arm3-10"}, r"'arm3-10' .* was dark .*this LED"),
         ("hardware", {"kind": "dark_led", "led": "arm3-10"}, r"'arm3-10' .* was dark .*this LED"),
         ("hardware", {"kind": "dropped_frame", "at": 25, "times": 99}, "ended its series"),
-        ("software", {"kind": "stage_overshoots", "at": 4, "times": 99}, "28.3 µm away.*blocks"),
+        ("software", {"kind": "stage_overshoots", "at": 8, "times": 99}, "28.3 µm away.*blocks"),
         (
             "software",
             {"kind": "serial_unplugged", "at": 40, "seconds": 1e9},

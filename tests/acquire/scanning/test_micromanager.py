@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.bench.device_check import DeviceCheck
 from plsctl.acquire.clock import WallClock
 from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.devices.core_camera import check_exposure, check_gain
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.devices.microscope import Microscope, open_microscope
 from plsctl.acquire.errors import HardwareError, InterruptedScan, UserError
@@ -67,6 +69,9 @@ class BenchRoles:
         assert guess is not None
         return guess
 
+    def shift(self, *_: object) -> None:
+        return None
+
     def find(self, scan: Path) -> int:
         (scan / "cells.csv").write_text("cell,x_um,y_um\n1,1100,620\n2,1105,640\n")
         return 2
@@ -77,7 +82,7 @@ class BenchRoles:
 
 def roles(_: object) -> Roles:
     bench_roles = BenchRoles()
-    return Roles(bench_roles, bench_roles, bench_roles, bench_roles, bench_roles)
+    return Roles(bench_roles, bench_roles, bench_roles, bench_roles, bench_roles, bench_roles)
 
 
 @pytest.fixture
@@ -102,7 +107,7 @@ def slide_file(tmp_path: Path, firmware: IlluminateFirmware) -> Iterator[Path]:
         slide = {
             "slide": "D1",
             "hardware": "demo.yaml",
-            "region": {"x_um": [1000, 1150], "y_um": [600, 700]},
+            "region": {"x_um": [1000, 1256], "y_um": [600, 770]},
             "recipe": "le8deg",
             "exposures": "exposures.csv",
             "focus": {"mode": "fixed"},
@@ -287,7 +292,7 @@ def test_what_a_hint_says_to_change_may_be_changed_and_other_things_not(
     assert not changed(slide.replace("mode: fixed", "mode: fixed\n  range_um: 80"), hardware)
     assert not changed(slide, hardware.replace("tolerance_um: 0.1", "tolerance_um: 0.3"))
     assert not changed(slide, hardware.replace("focus_z_um: 0", "focus_z_um: 12"))
-    assert changed(slide, hardware.replace("pixel_pitch_um: 5.86", "pixel_pitch_um: 5.85"))
+    assert changed(slide, hardware.replace("pixel_pitch_um: 10", "pixel_pitch_um: 9.9"))
     assert changed(slide, hardware.replace("led_array:", "led_array:\n  options: {first_led: 1}"))
 
 
@@ -394,7 +399,7 @@ def test_a_damaged_frame_is_found(slide_file: Path, tmp_path: Path) -> None:
 
     (reader.path / reader.names[1] / "0" / "zarr.json").write_text("{")
     journal = Journal(scan.folder.journal)
-    problems = list(judge_unstained(scan, BenchRoles(), journal).problems)
+    problems = list(judge_unstained(scan, BenchRoles(), BenchRoles(), journal).problems)
     journal.close()
     assert any(f"position {reader.names[1]}: what was noted" in text for text in problems)
     assert any("level 1" in text for text in problems)  # the others are still looked at
@@ -504,3 +509,69 @@ def test_a_stained_slide_is_not_scanned_as_an_unstained_one(
     assert not scan.is_begun("unstained")
     take(scan, "unstained")
     assert scan.is_finished("unstained")
+
+
+@pytest.mark.parametrize(
+    ("camera", "properties", "told"),
+    [
+        ({}, {}, None),
+        (
+            {"size_px": [160, 120]},
+            {"Binning": 2},
+            "bins 2 x 2 pixels, the hardware file says 1 x 1",
+        ),
+        ({"size_px": [160, 120], "binning": 2}, {"Binning": 2}, None),
+        ({"size_px": [300, 240]}, {}, r"reads out 320 x 240 pixels from \(0, 0\)"),
+        ({"pixel_pitch_um": 5.86}, {}, "a pixel is 0.5 µm under 20x, .* makes it 0.293"),
+        ({}, {"TransposeMirrorX": 1}, "TransposeMirrorX is 1.*says mirrored: false"),
+        ({"mirrored": True}, {"TransposeMirrorY": 1}, None),
+        ({"mirrored": True}, {"TransposeMirrorX": 1, "TransposeXY": 1}, "says mirrored: true"),
+    ],
+)
+def test_what_the_core_says_of_the_camera_is_compared_with_the_file(
+    slide_file: Path,
+    camera: dict[str, object],
+    properties: dict[str, object],
+    told: str | None,
+) -> None:
+    path = slide_file.with_name("demo.yaml")
+    hardware = yaml.safe_load(path.read_text())
+    hardware["camera"] |= camera
+    hardware["camera"]["properties"] |= properties
+    path.write_text(yaml.safe_dump(hardware))
+    with open_microscope(load_hardware("demo.yaml", slide_file.parent)) as microscope:
+        microscope.set_objective("20x")
+        if told is None:
+            microscope.check_camera()
+            return
+        with pytest.raises(UserError, match=told):
+            microscope.check_camera()
+
+
+def test_a_gain_that_takes_only_listed_values_can_be_set(slide_file: Path) -> None:
+    path = slide_file.with_name("demo.yaml")
+    hardware = yaml.safe_load(path.read_text())
+    hardware["camera"] |= {"gain_property": "Binning", "gain_range": [1, 8]}
+    path.write_text(yaml.safe_dump(hardware))
+    with open_microscope(load_hardware("demo.yaml", slide_file.parent)) as microscope:
+        assert microscope.snap(1.0, 2.0).shape[:2] == (120, 160)
+
+
+class RoundingCore:
+    """A camera that takes another exposure or gain than it is given."""
+
+    def getExposure(self, device: str) -> float:
+        return 2.5
+
+    def getProperty(self, device: str, name: str) -> str:
+        return "4.0000"
+
+
+def test_an_exposure_or_gain_that_the_camera_does_not_take_is_named() -> None:
+    core: Any = RoundingCore()
+    check_exposure(core, "Camera", 2.48)
+    check_gain(core, "Camera", "Gain", 4.02)
+    with pytest.raises(UserError, match=r"given an exposure of 10 ms and took 2\.5 ms"):
+        check_exposure(core, "Camera", 10.0)
+    with pytest.raises(UserError, match="given a gain of 8 and took 4"):
+        check_gain(core, "Camera", "Gain", 8.0)

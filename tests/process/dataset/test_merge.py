@@ -93,6 +93,7 @@ def test_appending_replaces_and_a_smaller_recipe_is_taken_over(tmp_path: Path) -
         ({"pixel_um": 0.31}, "pixels of 0.31 µm"),
         ({"targets": ("20x",)}, "its targets is 20x, that of a.zarr 20x, 100x"),
         ({"attributes": {"camera_rotation_deg": 90.0}}, "turned by 90 deg"),
+        ({"attributes": {"camera_mirrored": True}}, "camera was mirrored"),
         ({"attributes": {"black_level": 20.0}}, r"reads 7.8% .* that of a.zarr 2.0%"),
         (
             {"frames": [frame | {"direction": [0.1, 0.2]} for frame in FRAMES]},

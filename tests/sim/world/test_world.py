@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -157,3 +157,37 @@ def test_slide_and_objective_are_drawn_apart_before_turns_and_long_ways(
     assert heights == []
     microscope.move_xy(12_000, 5_000)
     assert heights == [pytest.approx(4518), pytest.approx(5018)]
+
+
+@pytest.mark.parametrize(
+    ("truth", "as_seen"),
+    [
+        ({"mirrored": True}, lambda image: image[:, ::-1]),
+        ({"rotation_deg": 180.0}, lambda image: image[::-1, ::-1]),
+        ({"rotation_deg": 180.0, "mirrored": True}, lambda image: image[::-1]),
+    ],
+)
+def test_a_camera_that_stands_otherwise_than_the_file_says_shows_the_same_slide(
+    tmp_path: Path, truth: dict[str, object], as_seen: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    hardware = small_hardware(tmp_path, rotation_deg=0.0)
+    images = []
+    for camera in ({}, truth):
+        options = hardware.options | {"camera": camera}
+        world = open_world(hardware.model_copy(update={"options": options}))
+        world.look_at(10_300, 5_200)
+        world.lit = {world.geometry.named("plate-1").led: 1.0}
+        images.append(world.image(2.0, 1.0).astype(np.float32))
+    upright, turned = images
+    shown = as_seen(upright)
+    # Noise and dust of the sensor stay where they are; the slide does not.
+    assert np.corrcoef(turned.ravel(), shown.ravel())[0, 1] > 0.9
+    assert np.corrcoef(turned.ravel(), upright.ravel())[0, 1] < 0.6
+    assert world.to_slide(119.5, 89.5) == pytest.approx((10_300, 5_200), abs=1e-6)
+
+
+def test_the_simulated_pixel_may_be_larger_than_the_file_says(tmp_path: Path) -> None:
+    hardware = small_hardware(tmp_path)
+    options = hardware.options | {"camera": {"pixel_scale": 1.1}}
+    world = open_world(hardware.model_copy(update={"options": options}))
+    assert world.pixel_um == pytest.approx(1.1 * hardware.pixel_um("20x"))
