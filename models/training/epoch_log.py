@@ -22,15 +22,22 @@ class EpochLog:
     ----------
     diverged
         The error for a loss and the step (within the run) that gave it.
+    loss
+        The last one of the epoch before.
     """
 
-    def __init__(self, processes: Processes, diverged: Callable[[float, int], UserError]) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        diverged: Callable[[float, int], UserError],
+        loss: float | None = None,
+    ) -> None:
         self._processes = processes
         self._diverged = diverged
         self._waiting: tuple[int, int, tuple[str, ...], Tensor] | None = None
         self._sums: dict[str, float] = {}
         self._samples = 0
-        self.loss: float | None = None
+        self.loss = loss
         """The last loss that was read."""
 
     def add(self, step: int, terms: dict[str, Tensor], size: int, weight: float) -> None:

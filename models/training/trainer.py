@@ -83,6 +83,7 @@ class Trainer(Generic[Batches]):
         self.opponent = task.opponent()
         self.progress = Progress()
         self._on_step = on_step
+        self._loss: float | None = None
         if folder is not None and resumed:
             self._restore(_last(folder))
         # What is called in training; names and weights are those of `network`.
@@ -176,7 +177,7 @@ class Trainer(Generic[Batches]):
         began = time.perf_counter() - progress.seconds
         # Of dropout every process draws its own.
         torch.manual_seed(epoch_seed(config.seed, progress.epoch) + self.processes.rank)
-        log = EpochLog(self.processes, self._diverged)
+        log = EpochLog(self.processes, self._diverged, self._loss)
         self.network.train()
         rate, first, taken, started = 0.0, progress.step, 0, time.perf_counter()
         for batch in self.task.batches(progress.epoch, self.processes):
@@ -196,6 +197,7 @@ class Trainer(Generic[Batches]):
                     StepReport(progress.step, self._all_steps, share, log.loss, taken / spent)
                 )
         trained = log.means()
+        self._loss = log.loss
         progress.epoch += 1
         row: Row = {"epoch": progress.epoch, "learning_rate": rate}
         row |= {f"train_{name}": value for name, value in trained.items()}

@@ -23,6 +23,7 @@ def _config(data: Path, out: Path, **changes: Any) -> TrainingConfig:
     options: dict[str, Any] = {
         "data": data, "out": out, "blocks": 1, "growth": 4, "width": 6, "batch": 7,
         "learning_rate": 5e-4, "epochs": 3, "device": "cpu", "precision": "float32", "average": 0.9,
+        "memory_format": "channels_last",
     }  # fmt: skip
     return config_from_options("maepfnet", options | changes)
 

@@ -113,6 +113,7 @@ def _config(data: Path, out: Path, model: str, **changes: Any) -> TrainingConfig
     options = {
         "data": data, "out": out, "width": 4, "batch": 8, "learning_rate": 3e-3, "epochs": 2,
         "device": "cpu", "precision": "float32",
+        "memory_format": "channels_last",
     } | changes  # fmt: skip
     return config_from_options(model, options)
 

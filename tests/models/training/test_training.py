@@ -48,6 +48,7 @@ def _config(data: Path, out: Path, **changes: Any) -> TrainingConfig:
     options = {
         "data": data, "out": out, "blocks": 1, "growth": 8, "width": 12, "batch": 8,
         "learning_rate": 2e-3, "epochs": 3, "device": "cpu", "precision": "float32",
+        "memory_format": "channels_last",
     } | changes  # fmt: skip
     return config_from_options(options.pop("model", "maepfnet"), options)
 
