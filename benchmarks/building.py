@@ -252,6 +252,7 @@ def scan(options: argparse.Namespace) -> Path:
         "slide": "slide1",
         "hardware": "hardware.yaml",
         "recipe": "le8deg",
+        "exposures": "shipped:exposures_20x.csv",
         "region": {
             "x_um": [10000.0, 10000.0 + across * width],
             "y_um": [5000.0, 5000.0 + down * height],

@@ -62,7 +62,7 @@ def write_files(
             "overlap": 0.0,
         },
         "recipe": "full",
-        "exposures": "exposures_20x.csv",
+        "exposures": "shipped:exposures_20x.csv",
         "focus": {"mode": "fixed"},
     }
     path = folder / f"{name}.yaml"

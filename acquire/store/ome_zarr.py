@@ -186,7 +186,7 @@ def create_array(
     ]
     spec = {
         "driver": "zarr3",
-        "kvstore": {"driver": "file", "path": str(folder)},
+        "kvstore": kvstore(folder),
         "metadata": {
             "shape": list(shape),
             "data_type": np.dtype(dtype).name,

@@ -28,7 +28,7 @@ def calibrate() -> None:
 @app.command()
 def exposures(
     out: OutOption,
-    hardware: HardwareOption = "simulator",
+    hardware: HardwareOption = "",
     objective: Annotated[
         str | None, typer.Option(help="Objective; the lowest one without it.")
     ] = None,

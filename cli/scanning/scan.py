@@ -1,5 +1,6 @@
 """`plsctl scan`: take a pass of a slide, resume it, forecast it, or verify what was written."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -245,6 +246,9 @@ def _judge_again(opened: "Scan", show: "Progress") -> list[str]:
     from plsctl.acquire.store.journal import Journal
     from plsctl.process.focus.sharpness import GradientFocusJudge
 
+    if not os.access(opened.folder.path, os.W_OK):
+        say("The folder can only be read: the verdict is not written down.")
+        return list(judge_unstained(opened, GradientFocusJudge(), None, show).problems)
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)
         try:

@@ -11,6 +11,7 @@ from skimage.io import imread
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import kvstore
 from plsctl.acquire.plans.recipes import recipe as frames_of
 from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.models.runs.metadata import RunFacts
@@ -73,8 +74,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
         if path.suffix.lower() in (".tif", ".tiff"):
             return np.asarray(imread(path))
         if path.is_dir():
-            store = {"driver": "file", "path": str(path)}
-            array = ts.open({"driver": _zarr_driver(path), "kvstore": store}, read=True).result()
+            spec = {"driver": _zarr_driver(path), "kvstore": kvstore(path)}
+            array = ts.open(spec, read=True).result()
             return np.asarray(array.read().result())
     except (OSError, ValueError, EOFError) as error:
         problem = (str(error).splitlines() or [""])[0][:150]

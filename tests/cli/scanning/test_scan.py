@@ -34,6 +34,7 @@ def write_slide(folder: Path, **changes: object) -> Path:
         "hardware": "tiny.yaml",
         "region": {"x_um": [10000, 10200], "y_um": [5000, 5100]},
         "recipe": "le8deg",
+        "exposures": "shipped:exposures_20x.csv",
         "focus": {"points": 1, "range_um": 12, "step_um": 3, "refresh_positions": 2},
         "slide_return": {"fields": 3},
     }
