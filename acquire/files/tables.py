@@ -13,7 +13,9 @@ from plsctl.acquire.files.shipped import shipped_hint
 from plsctl.acquire.files.texts import read_text
 
 
-def read_table(path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
+def read_table(
+    path: Path, columns: Iterable[str], separator: str = ","
+) -> list[tuple[int, dict[str, str]]]:
     """Rows of a CSV table with their line numbers; the named columns must be there.
 
     Blanks around values are dropped, and so are rows without any value.
@@ -30,10 +32,9 @@ def read_table(path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, 
     except FileNotFoundError:
         raise UserError("there is no such table.", file=path, hint=shipped_hint(path)) from None
     if not text.strip():
-        raise UserError(
-            "the table is empty.", file=path, line=1, hint=f"Needed: {', '.join(wanted)}."
-        )
-    reader = csv.reader(io.StringIO(text, newline=""))
+        needed = f"Needed: {', '.join(wanted)}." if wanted else "Write a line of names first."
+        raise UserError("the table is empty.", file=path, line=1, hint=needed)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     names = [name.strip() for name in next(reader)]
     _check_names(names, wanted, path)
     rows = []
@@ -60,6 +61,7 @@ def read_table(path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, 
 def _check_names(names: list[str], wanted: list[str], path: Path) -> None:
     """`UserError` where the first line is not that of the table."""
     missing = next((name for name in wanted if name not in names), None)
+    _refuse_other_separator(names, missing, path)
     if missing is None:
         twice = next((name for name in names if name and names.count(name) > 1), None)
         if twice is not None:
@@ -68,14 +70,6 @@ def _check_names(names: list[str], wanted: list[str], path: Path) -> None:
                 hint="Keep one of them.",
             )  # fmt: skip
         return
-    for sign, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "'|'")):
-        if len(names) == 1 and sign in names[0]:
-            raise UserError(
-                f"the columns are parted by {called}, not by commas.", file=path, line=1,
-                field=missing,
-                hint="Save the table as CSV with commas, numbers with a point (0.5); a "
-                "spreadsheet set to English does.",
-            )  # fmt: skip
     raise UserError(
         f"the table lacks the column '{missing}'; it has {', '.join(names)}.",
         file=path,
@@ -83,6 +77,16 @@ def _check_names(names: list[str], wanted: list[str], path: Path) -> None:
         field=missing,
         hint=f"Needed: {', '.join(wanted)}.",
     )
+
+
+def _refuse_other_separator(names: list[str], missing: str | None, path: Path) -> None:
+    for sign, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "'|'"), (",", "commas")):
+        if len(names) == 1 and sign in names[0]:
+            raise UserError(
+                f"the columns are parted by {called}.", file=path, line=1, field=missing,
+                hint="Save the table as CSV with commas, numbers with a point (0.5); a "
+                "spreadsheet set to English does.",
+            )  # fmt: skip
 
 
 def number(row: dict[str, str], column: str, path: Path, line: int) -> float:

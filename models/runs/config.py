@@ -128,6 +128,11 @@ class TrainingConfig(Settings):
             raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
         return name
 
+    @field_validator("perceptual")
+    @classmethod
+    def _is_a_place(cls, name: str) -> str:
+        return name if name in BUILT_IN_PERCEPTUAL else str(location(name))
+
     @field_validator("blocks", "growth")
     @classmethod
     def _has_such_a_size(cls, size: int | None, info: ValidationInfo) -> int | None:

@@ -24,6 +24,7 @@ from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.plans.slide import load_slide
 from plsctl.acquire.scanning.scan import open_scan
 from plsctl.cli import app as frame
+from plsctl.models.runs.folder import open_data, read_trained
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.image_files import write_image
@@ -301,3 +302,51 @@ def test_a_rename_that_is_refused_for_a_moment_is_tried_again(
     write_whole(tmp_path / "table.csv", "a")
     assert (tmp_path / "table.csv").read_text() == "a"
     assert len(waited) == 5 and sum(waited) < whole_files.RENAMING_S
+
+
+@pytest.mark.parametrize("moved", ["nothing", "both", "run", "data"])
+def test_a_run_finds_its_data_set_where_it_can(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: str
+) -> None:
+    lab, away = tmp_path / "lab", tmp_path / "away"
+    for folder in (lab, away):
+        folder.mkdir()
+    shutil.copytree(place.base / "one.zarr", lab / "one.zarr")
+    monkeypatch.chdir(lab)
+    words = ("--width", 4, "--blocks", 1, "--steps", 1, "--batch", 4)
+    done("train", "fast", "--data", "one.zarr", "--out", "runs/first", *words)
+    if moved in ("both", "run"):
+        shutil.move(lab / "runs", away / "runs")
+    if moved in ("both", "data"):
+        shutil.move(lab / "one.zarr", away / "one.zarr")
+    run = (away if moved in ("both", "run") else lab) / "runs" / "first"
+    monkeypatch.chdir(tmp_path)
+    config, _ = read_trained(run)
+    if moved == "data":
+        result = plsctl("evaluate", run)
+        assert result.exit_code == 2 and "Name it with --data" in result.stderr
+    else:
+        assert len(open_data(run, config)) == 20
+
+
+def test_a_command_that_failed_leaves_nothing(place: Place, tmp_path: Path) -> None:
+    scan, broken = place.base / "scans" / "tiny", tmp_path / "broken.yaml"
+    text = (place.base / "tiny.yaml").read_text().replace("leds_43.csv", "shipped:leds_43.csv")
+    broken.write_text(text.replace("simled://array", "socket://127.0.0.1:9"))
+    slide = tmp_path / "slide.yaml"
+    slide.write_text(SLIDE.replace("tiny.yaml", "broken.yaml").replace(": expo", ": shipped:expo"))
+    before = sorted(tmp_path.rglob("*"))
+    for words in (
+        ("build-dataset", scan, "-o", tmp_path / "none.zarr"),
+        ("build-dataset", scan, "-o", tmp_path / "huge.zarr", "--crop", 100_000),
+        ("scan", slide, "--pass", "unstained", "--out", tmp_path),
+        ("train", "maepnet", "--data", place.base / "one.zarr", "--out", tmp_path / "run",
+         "--perceptual", "classifier"),
+        ("dataset", "merge", place.base / "one.zarr", place.base / "one.zarr", "-o",
+         tmp_path / "twice.zarr"),
+        ("segment", tmp_path / "nowhere.png", "--masks", tmp_path / "masks"),
+        ("report", tmp_path, "-o", tmp_path / "empty.html"),
+    ):  # fmt: skip
+        result = plsctl(*words)
+        assert result.exit_code in (2, 3), (words, result.stderr)
+        assert sorted(tmp_path.rglob("*")) == before, words
