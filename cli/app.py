@@ -20,7 +20,7 @@ import typer
 import typer.main
 from typer.core import TyperGroup
 
-from plsctl.acquire.errors import PlsctlError, UserError, disk_error
+from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.locations import location
 from plsctl.cli.shared.output import emit, say
 
@@ -135,7 +135,7 @@ class PlsctlGroup(TyperGroup):
                 refused = _refused(error)
                 _fail(refused.as_dict(), str(refused), 2, as_json)
             if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename:
-                misplaced = disk_error(error, Path(str(error.filename)))
+                misplaced = _misplaced(error)
                 _fail(misplaced.as_dict(), str(misplaced), 2, as_json)
             if isinstance(error, PermissionError) or _library(error) in STORE_LIBRARIES:
                 unanswered = _unanswered(error)
@@ -201,6 +201,14 @@ def _refused(error: OSError) -> UserError:
         f"the disk refuses ({error.strerror}).",
         file=error.filename,
         hint="Make room or check the permissions, then run the same command again.",
+    )
+
+
+def _misplaced(error: OSError) -> UserError:
+    return UserError(
+        f"this path cannot be used ({error.strerror}).",
+        file=error.filename,
+        hint="Check the name, and what stands there.",
     )
 
 

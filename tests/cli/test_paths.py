@@ -345,7 +345,7 @@ def test_a_command_that_failed_leaves_nothing(place: Place, tmp_path: Path) -> N
         ("dataset", "merge", place.base / "one.zarr", place.base / "one.zarr", "-o",
          tmp_path / "twice.zarr"),
         ("segment", tmp_path / "nowhere.png", "--masks", tmp_path / "masks"),
-        ("report", tmp_path, "-o", tmp_path / "empty.html"),
+        ("report", tmp_path / "nowhere", "-o", tmp_path / "empty.html"),
     ):  # fmt: skip
         result = plsctl(*words)
         assert result.exit_code in (2, 3), (words, result.stderr)

@@ -23,6 +23,9 @@ PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills processes as POSIX does")
 
 
+ONE_PASS = {"unstained": {"objective": "20x"}}
+
+
 def write_slide(folder: Path, **changes: object) -> Path:
     """A slide of 3 x 2 tiny fields, four images each, without drift."""
     hardware = yaml.safe_load(load_hardware("simulator_small").file.read_text())
@@ -178,7 +181,7 @@ def test_an_exposure_table_without_an_led_is_refused_before_anything_is_written(
     (tmp_path / "short.csv").write_text(
         "led,variant,exposure_ms,gain,brightness\nbrightfield,,0.2,1,1\nplate-1,,2,1,1\n"
     )
-    slide = write_slide(tmp_path, exposures="short.csv")
+    slide = write_slide(tmp_path, exposures="short.csv", passes=ONE_PASS)
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
     assert result.returncode == 2
     assert "no row for the LED 'plate-2'" in str(error_of(result)["message"])
@@ -192,7 +195,7 @@ def test_an_exposure_the_camera_cannot_take_is_refused_before_anything_is_writte
         "led,variant,exposure_ms,gain,brightness\nbrightfield,,0.2,1,1\n"
         "plate-1,,2,1,1\nplate-2,,9000,1,1\nplate-3,,2,1,1\n"
     )
-    slide = write_slide(tmp_path, exposures="long.csv")
+    slide = write_slide(tmp_path, exposures="long.csv", passes=ONE_PASS)
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
     error = error_of(result)
     assert (result.returncode, error["field"]) == (2, "exposure_ms")
