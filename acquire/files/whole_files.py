@@ -120,7 +120,7 @@ def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
     UserError
         Another process holds it, or nothing can be written there.
     """
-    with disk_errors(folder):
+    with disk_errors(folder / ".lock"):
         lock = (folder / ".lock").open("w")
     with lock as file:
         try:

@@ -20,7 +20,7 @@ from plsctl.acquire.files.shipped import SHIPPED
 from plsctl.acquire.files.whole_files import sync_file, sync_folder
 from plsctl.acquire.plans.exposures import ExposureTable, load_exposures
 from plsctl.acquire.plans.recipes import RECIPES
-from plsctl.acquire.store.records import PassName
+from plsctl.acquire.store.records import PASSES, PassName
 
 Range = Annotated[tuple[float, float], Field(examples=["[10000, 12000]"])]
 
@@ -171,7 +171,8 @@ class Slide(Settings):
             A pass with another objective has no table of its own.
         """
         settings = self.passes.get(pass_name)
-        first = next(iter(self.passes.values())).objective
+        # In the order of work, whatever the order in the file.
+        first = next(self.passes[name] for name in PASSES if name in self.passes).objective
         if settings is None or settings.exposures or settings.objective == first:
             own = settings.exposures if settings is not None else None
             return find_file(own or self.exposures, self.file.parent)
