@@ -132,6 +132,8 @@ def levels(
 
 def _check_place(table: Path, overwrite: bool) -> None:
     """`UserError` when a table cannot be written there, before anything is measured."""
+    if table.is_dir():
+        raise UserError("this is a folder.", file=table, hint="Name a file, such as table.csv.")
     if table.exists() and not overwrite:
         raise UserError(
             "the table exists.", file=table, hint="Choose another name, or --overwrite."
