@@ -119,6 +119,23 @@ def disk_errors(place: Path, kept: str = POSITIONS, again: str = RESUMES) -> Ite
         raise disk_error(error, place, kept, again) from None
 
 
+_REASONS = {
+    errno.ENOENT: ("its folder does not exist", "Make the folder first, or check the name."),
+    errno.ENOTDIR: ("a file stands where a folder is needed", "Choose another place or name."),
+    errno.EEXIST: ("a file of that name stands there", "Choose another place or name."),
+    errno.EISDIR: ("a folder of that name stands there", "Choose another place or name."),
+    errno.ENAMETOOLONG: ("the name is too long for this disk", "Give a shorter one."),
+    errno.ELOOP: ("its links lead in a circle", "Check the links."),
+    errno.EACCES: (
+        "you may not write there, or another program holds it",
+        "Check the permissions, close that program, or choose another place; then run the same "
+        "command again.",
+    ),
+    errno.EROFS: ("this disk can only be read", "Choose another place."),
+}
+"""What the system's own number of an error means, and what to do."""
+
+
 def disk_error(
     error: BaseException, folder: Path, kept: str = POSITIONS, again: str = RESUMES
 ) -> UserError:
@@ -132,6 +149,9 @@ def disk_error(
             file=folder,
             hint=f"Make room and run the same command again: {again}.",
         )
+    known = _REASONS.get(getattr(error, "errno", None) or 0)
+    if known is not None:
+        return UserError(f"this cannot be written: {known[0]}.", file=folder, hint=known[1])
     reason = text.splitlines()[0][:200] if text else repr(error)
     return UserError(
         f"this cannot be written: the disk does not take it ({reason}).",

@@ -70,7 +70,7 @@ class Counts:
             if _changes("room", call)
         ]
 
-    def facts(self) -> dict[str, list[int]]:
+    def row(self) -> dict[str, list[int]]:
         """Calls and pairs of functions: all, and those that change each unit."""
         found = {"all": [self.calls.total(), len(self.calls)]}
         for unit in UNITS:
@@ -219,7 +219,7 @@ def measure(side_px: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         counted = count_calls(Path(folder), side_px)
     return {
-        "calls": {name: counts.facts() for name, counts in counted.items()},
+        "calls": {name: counts.row() for name, counts in counted.items()},
         "changes": {name: counts.changes() for name, counts in counted.items()},
         "files": count_files(),
     }
@@ -238,8 +238,8 @@ def measure_other(checkout: Path, words: Sequence[str]) -> dict[str, Any]:
 def report(title: str, found: dict[str, Any]) -> None:
     """What was counted in one checkout."""
     print(f"{title}: calls (pairs of functions), and those that change module, room, folder")
-    for name, facts in found["calls"].items():
-        cells = (f"{calls:,} ({pairs})" for calls, pairs in facts.values())
+    for name, row in found["calls"].items():
+        cells = (f"{calls:,} ({pairs})" for calls, pairs in row.values())
         print(f"  {name:20s} " + "  ".join(f"{cell:>16s}" for cell in cells))
     files = found["files"]
     largest = next(iter(files))
@@ -271,8 +271,8 @@ def main() -> None:
         report("before", other)
         before, what = other["calls"], "module before"
     print(f"changes of room now / changes of {what}: calls, pairs")
-    for name, facts in found["calls"].items():
-        ratios = (now / old for now, old in zip(facts["room"], before[name]["module"], strict=True))
+    for name, row in found["calls"].items():
+        ratios = (now / old for now, old in zip(row["room"], before[name]["module"], strict=True))
         print(f"  {name:20s} " + "  ".join(f"{ratio:16.2f}" for ratio in ratios))
 
 

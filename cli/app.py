@@ -11,6 +11,8 @@ import importlib
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +21,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from plsctl.acquire.errors import PlsctlError, UserError
+from plsctl.acquire.files.locations import location
 from plsctl.cli.shared.output import emit, print_message
 
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
@@ -54,6 +57,26 @@ TRAINING_LIBRARIES = ("torch", "safetensors", "matplotlib")
 REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 """A full disk, a folder or file that may not be written or read."""
 
+NO_PLACE = {
+    errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EINVAL,
+}  # fmt: skip
+"""Of a path: what is not there, is something else than it was taken for, or has no such name."""
+
+MEANT = {
+    "doctor": "plsctl devices --hardware FILE asks every part of the microscope.",
+    "hardware": "plsctl devices --hardware FILE asks every part of the microscope.",
+    "status": "plsctl scan SLIDE.yaml says how far a scan is, and what comes next.",
+    "info": "plsctl report PATH shows what a scan, a data set or a run holds.",
+    "view": "plsctl report PATH shows what a scan, a data set or a run holds.",
+    "version": "plsctl --version prints it.",
+    "init": "Copy a hardware file and a slide file to begin with: docs/scanning.md; hardware files "
+    "lie in {configs}.",
+    "new": "Copy a hardware file and a slide file to begin with: docs/scanning.md; hardware files "
+    "lie in {configs}.",
+}
+"""Words that are tried where there is no such command, and what leads on."""
+
 STORE_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google")
 """Packages through which object stores are reached."""
 
@@ -76,8 +99,16 @@ class PlsctlGroup(TyperGroup):
             self.commands[cmd_name] = _load(cmd_name)
         return self.commands.get(cmd_name)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Take `help COMMAND` for `COMMAND --help`."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command; load all before an unknown one is refused, to offer the nearest."""
+        if args[0] in MEANT:
+            raise UserError(f"there is no command '{args[0]}'.", hint=_meant(args[0]))
         if args[0] not in COMMANDS:
             self.list_commands(ctx)
         return super().resolve_command(ctx, args)
@@ -103,6 +134,9 @@ class PlsctlGroup(TyperGroup):
             if isinstance(error, OSError) and error.errno in REFUSED:
                 refused = _refused(error)
                 _fail(refused.as_dict(), str(refused), 2, as_json)
+            if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename:
+                misplaced = _misplaced(error)
+                _fail(misplaced.as_dict(), str(misplaced), 2, as_json)
             if isinstance(error, PermissionError) or _library(error) in STORE_LIBRARIES:
                 unanswered = _unanswered(error)
                 _fail(unanswered.as_dict(), str(unanswered), 2, as_json)
@@ -121,7 +155,32 @@ def _load(name: str) -> Any:
         command.command(name=name, no_args_is_help=False)(function)
     loaded = typer.main.get_command(command)
     loaded.name = name
+    _locate_paths(loaded)
     return loaded
+
+
+def _locate_paths(command: Any) -> None:
+    """Let every path that a command takes be a `location`: checked, and `~` the user's home."""
+    for below in getattr(command, "commands", {}).values():
+        _locate_paths(below)
+    for parameter in command.params:
+        parameter.process_value = partial(_located, parameter.process_value)
+
+
+def _located(process_value: Callable[[Any, Any], Any], ctx: Any, given: Any) -> Any:
+    """What typer makes of a value, paths of it made anew from what was given."""
+    value = process_value(ctx, given)
+    if isinstance(value, Path):
+        return location(given)
+    if isinstance(value, list | tuple) and any(isinstance(item, Path) for item in value):
+        return type(value)(location(item) for item in given)
+    return value
+
+
+def _meant(word: str) -> str:
+    from importlib.resources import files
+
+    return MEANT[word].format(configs=files("plsctl.hardware_configs"))
 
 
 def _error(kind: str, message: str) -> dict[str, str | None]:
@@ -142,6 +201,14 @@ def _refused(error: OSError) -> UserError:
         f"the disk refuses ({error.strerror}).",
         file=error.filename,
         hint="Make room or check the permissions, then run the same command again.",
+    )
+
+
+def _misplaced(error: OSError) -> UserError:
+    return UserError(
+        f"this path cannot be used ({error.strerror}).",
+        file=error.filename,
+        hint="Check the name, and what stands there.",
     )
 
 
@@ -185,7 +252,12 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(cls=PlsctlGroup, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=PlsctlGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback()

@@ -8,6 +8,7 @@ import sys
 from plsctl.acquire.devices.backend import Backend, close_core
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import HardwareError
+from plsctl.acquire.files.locations import beside
 from plsctl.acquire.files.settings import validate_section
 from plsctl.sim.firmware.illuminate import IlluminateFirmware
 from plsctl.sim.world.settings import SimulatorSettings
@@ -34,7 +35,12 @@ class SimulatedOperator:
 def open_world(hardware: Hardware) -> World:
     """The world that a hardware file's options describe."""
     settings = validate_section(SimulatorSettings, hardware.options, hardware.file, "options")
-    return World(hardware, settings)
+    places = {
+        name: beside(path, hardware.file.parent)
+        for name in ("prepared", "led_log")
+        if (path := getattr(settings, name)) is not None
+    }
+    return World(hardware, settings.model_copy(update=places))
 
 
 def open_simulator(hardware: Hardware) -> Backend:

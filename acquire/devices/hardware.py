@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.locations import location
+from plsctl.acquire.files.locations import beside, real_path, refuse_impossible
 from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.files.shipped import SHIPPED, shipped_file, shipped_names
 from plsctl.acquire.leds.array import LedArraySettings
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
 
-Range = tuple[float, float]
+Range = Annotated[tuple[float, float], Field(examples=["[0, 1000]"])]
 PropertyValue = str | int | float
 
 
@@ -193,7 +193,7 @@ class Hardware(Settings):
         return pitch_um / self.objective(objective).magnification
 
     def resolve(self, name: str) -> Path:
-        """A file named in the hardware file: beside it, or shipped with the package."""
+        """A file named in the hardware file (`find_file`)."""
         return find_file(name, self.file.parent)
 
     def geometry(self) -> LedGeometry:
@@ -203,43 +203,62 @@ class Hardware(Settings):
 
 def shipped_configurations() -> list[str]:
     """Names of the hardware configurations that come with the package."""
-    names = [entry.name for entry in files("plsctl.hardware_configs").iterdir()]
-    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+    return [name.removesuffix(".yaml") for name in shipped_names(".yaml")]
 
 
-def find_file(name: str, folder: Path) -> Path:
-    """A file beside `folder`, by its own path, or shipped in `hardware_configs`."""
-    shipped = Path(str(files("plsctl.hardware_configs") / Path(name).name))
-    candidates = [folder / name, Path(name)]
-    if Path(name).name == name:
-        candidates.append(shipped)
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate.resolve()
-    return folder / name
+def find_file(name: str | Path, folder: Path) -> Path:
+    """The file that a name in a file of `folder` means, whether it is there or not.
+
+    `shipped:NAME` is one that comes with the package; any other path starts at the folder.
+
+    Raises
+    ------
+    UserError
+        No such file comes with the package, or none can have that name.
+    """
+    if str(name).startswith(SHIPPED):
+        return shipped_file(str(name).removeprefix(SHIPPED))
+    path = beside(name, folder)
+    return real_path(path) if path.is_file() else path
 
 
 def load_hardware(name: str | Path, folder: Path = Path()) -> Hardware:
     """A hardware configuration by name (`simulator`) or path (`lab/our_scope.yaml`).
+
+    A name is one of those that come with the package; a path starts at `folder`.
 
     Raises
     ------
     UserError
         There is no such configuration, or its file has a mistake.
     """
-    name = str(location(name))
-    is_path = name.endswith((".yaml", ".yml"))
-    path = find_file(name if is_path else f"{name}.yaml", folder)
-    if not path.is_file():
-        raise UserError(
-            f"there is no hardware configuration '{name}'.",
-            file=path if is_path else None,
-            field="hardware",
-            hint=suggest(name, shipped_configurations()) + " Or give the path of a YAML file.",
-        )
+    path = _hardware_file(str(name), folder)
     hardware = load_settings(path, Hardware)
     if not hardware.name:
         hardware = hardware.model_copy(update={"name": path.stem})
     hardware._file = path
     leds = hardware.led_array.read_from(path, hardware.resolve)
     return hardware.model_copy(update={"led_array": leds})
+
+
+def _hardware_file(name: str, folder: Path) -> Path:
+    refuse_impossible(name)
+    known = shipped_configurations()
+    if name in known:
+        return shipped_file(f"{name}.yaml")
+    is_path = name.endswith((".yaml", ".yml")) or "/" in name or name.startswith(SHIPPED)
+    path = find_file(name, folder)
+    if is_path and path.is_file():
+        return path
+    if is_path and path.stem in known:
+        hint = f"The one that comes with plsctl is named without its ending: {path.stem}."
+    elif (folder / f"{name}.yaml").is_file():
+        hint = f"Write {name}.yaml for the file that lies there."
+    else:
+        hint = suggest(name, known) + " Or give the path of a YAML file."
+    raise UserError(
+        f"there is no hardware configuration '{name}'.",
+        file=path if is_path else None,
+        field="hardware",
+        hint=hint,
+    )

@@ -3,40 +3,90 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.shipped import shipped_hint
+from plsctl.acquire.files.texts import read_text
 
 
-def read_table(path: Path, columns: Iterable[str]) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a CSV table with their line numbers; the named columns must be there."""
+def read_table(
+    path: Path, columns: Iterable[str], separator: str = ","
+) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV table with their line numbers; the named columns must be there.
+
+    Blanks around values are dropped, and so are rows without any value.
+
+    Raises
+    ------
+    UserError
+        The table is missing, empty, not in UTF-8, parted by other signs than commas, or lacks a
+        column; or a row has more values than there are columns.
+    """
+    wanted = list(columns)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            found = [name.strip() for name in reader.fieldnames or []]
-            missing = [name for name in columns if name not in found]
-            if missing:
-                raise UserError(
-                    f"the table lacks the column '{missing[0]}'; it has {', '.join(found)}.",
-                    file=path,
-                    line=1,
-                    field=missing[0],
-                    hint=f"Needed: {', '.join(columns)}.",
-                )
-            reader.fieldnames = found
-            rows = [
-                (reader.line_num, {k: (v or "").strip() for k, v in row.items() if k})
-                for row in reader
-            ]
+        text = read_text(path)
     except FileNotFoundError:
-        raise UserError("there is no such table.", file=path, hint="Check the name.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the table cannot be read ({error}).", file=path) from None
+        raise UserError("there is no such table.", file=path, hint=shipped_hint(path)) from None
+    if not text.strip():
+        needed = f"Needed: {', '.join(wanted)}." if wanted else "Write a line of names first."
+        raise UserError("the table is empty.", file=path, line=1, hint=needed)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    names = [name.strip() for name in next(reader)]
+    _check_names(names, wanted, path)
+    rows = []
+    for values in reader:
+        cells = [value.strip() for value in values]
+        if not any(cells):
+            continue
+        if any(cells[len(names) :]):
+            raise UserError(
+                f"this row has {len(cells)} values, and the table has {len(names)} columns.",
+                file=path,
+                line=reader.line_num,
+                field=names[-1],
+                hint="Write numbers with a point (0.5), not with a comma.",
+            )
+        rows.append((reader.line_num, dict(zip(names, cells + [""] * len(names), strict=False))))
     if not rows:
-        raise UserError("the table has no rows.", file=path)
+        raise UserError(
+            "the table has no rows.", file=path, line=2, hint="Write a row below the names."
+        )
     return rows
+
+
+def _check_names(names: list[str], wanted: list[str], path: Path) -> None:
+    """`UserError` where the first line is not that of the table."""
+    missing = next((name for name in wanted if name not in names), None)
+    _refuse_other_separator(names, missing, path)
+    if missing is None:
+        twice = next((name for name in names if name and names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(
+                f"the column '{twice}' is there twice.", file=path, line=1, field=twice,
+                hint="Keep one of them.",
+            )  # fmt: skip
+        return
+    raise UserError(
+        f"the table lacks the column '{missing}'; it has {', '.join(names)}.",
+        file=path,
+        line=1,
+        field=missing,
+        hint=f"Needed: {', '.join(wanted)}.",
+    )
+
+
+def _refuse_other_separator(names: list[str], missing: str | None, path: Path) -> None:
+    for sign, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "'|'"), (",", "commas")):
+        if len(names) == 1 and sign in names[0]:
+            raise UserError(
+                f"the columns are parted by {called}.", file=path, line=1, field=missing,
+                hint="Save the table as CSV with commas, numbers with a point (0.5); a "
+                "spreadsheet set to English does.",
+            )  # fmt: skip
 
 
 def number(row: dict[str, str], column: str, path: Path, line: int) -> float:
@@ -47,7 +97,11 @@ def number(row: dict[str, str], column: str, path: Path, line: int) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise UserError(
-            f"'{row[column]}' is not a number.", file=path, line=line, field=column
+            f"{_shown(row, column)} is not a number.",
+            file=path,
+            line=line,
+            field=column,
+            hint="Write it with a point, such as 0.5." if "," in row[column] else None,
         ) from None
     return value
 
@@ -57,6 +111,11 @@ def whole_number(row: dict[str, str], column: str, path: Path, line: int) -> int
     value = number(row, column, path, line)
     if not value.is_integer():
         raise UserError(
-            f"'{row[column]}' is not a whole number.", file=path, line=line, field=column
+            f"{_shown(row, column)} is not a whole number.", file=path, line=line, field=column
         )
     return int(value)
+
+
+def _shown(row: dict[str, str], column: str) -> str:
+    """A value with its column: `x_mm = 'x'`, or that there is none."""
+    return f"{column} = '{row[column]}'" if row[column] else f"{column} is empty, which"

@@ -9,12 +9,17 @@ import contextlib
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from plsctl.acquire.errors import KEPT, RESUMES, UserError, disk_errors
-from plsctl.acquire.files.locations import is_remote, refuse_readonly
+from plsctl.acquire.files.locations import is_remote, refuse_readonly, written_at
+
+RENAMING_S = 10.0
+"""For so long a rename that is refused is tried again: on Windows, and on the network disks of
+Windows machines, a virus scanner or indexer may hold a new file or folder for a moment."""
 
 ELSEWHERE = "Wait until it has finished, or choose another folder with --out."
 
@@ -45,14 +50,38 @@ def write_whole(path: Path, content: str | bytes, kept: str = KEPT, again: str =
             _replace(path, data)
 
 
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder another name on the same disk; a file of that name is replaced.
+
+    Raises
+    ------
+    OSError
+        It cannot be done, or others have held it for longer than `RENAMING_S`.
+    """
+    until_s = time.monotonic() + RENAMING_S
+    wait_s = 0.01
+    while True:
+        try:
+            source.replace(target)
+            return
+        except PermissionError:
+            if time.monotonic() >= until_s:
+                raise
+        time.sleep(wait_s)
+        wait_s = min(2 * wait_s, 0.5)
+
+
 def _replace(path: Path, data: bytes) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "this is a folder", str(path))
+    path = written_at(path)
     partial = path.with_name(path.name + ".part")
     try:
         with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
+        rename(partial, path)
     except BaseException:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -91,7 +120,7 @@ def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
     UserError
         Another process holds it, or nothing can be written there.
     """
-    with disk_errors(folder):
+    with disk_errors(folder / ".lock"):
         lock = (folder / ".lock").open("w")
     with lock as file:
         try:

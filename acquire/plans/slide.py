@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from plsctl.acquire.devices.hardware import Hardware, find_file, load_hardware
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.files.shipped import SHIPPED
 from plsctl.acquire.files.whole_files import sync_file, sync_folder
 from plsctl.acquire.plans.exposures import ExposureTable, load_exposures
 from plsctl.acquire.plans.recipes import RECIPES
-from plsctl.acquire.store.records import PassName
+from plsctl.acquire.store.records import PASSES, PassName
 
-Range = tuple[float, float]
+Range = Annotated[tuple[float, float], Field(examples=["[10000, 12000]"])]
+
+_DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10)),
+}
+"""Windows keeps these names for itself."""
 
 
 class Region(Settings):
@@ -82,17 +94,17 @@ def _default_passes() -> dict[PassName, PassSettings]:
     return {
         "unstained": PassSettings(objective="20x"),
         "stained": PassSettings(objective="20x"),
-        "highres": PassSettings(objective="100x", exposures="exposures_100x.csv"),
+        "highres": PassSettings(objective="100x"),
     }
 
 
 class Slide(Settings):
     """A slide and how it is scanned, as `slide.yaml` says."""
 
-    slide: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    slide: str = Field(examples=["S001"])
     patient: str | None = None
     stain: str = "Romanowsky"
-    hardware: str = "simulator"
+    hardware: str = Field(examples=["our_microscope.yaml", "simulator"])
     region: Region
     recipe: str = "full"
     exposures: str = "exposures_20x.csv"
@@ -102,6 +114,25 @@ class Slide(Settings):
     stop: StopSettings = StopSettings()
 
     _file: Path = PrivateAttr(default=Path())
+
+    @field_validator("slide")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not name:
+            raise ValueError("it is empty. Give the slide's name, such as S001")
+        wrong = sorted(set(re.sub(r"[\w.-]", "", name)))
+        if wrong:
+            allowed = re.sub(r"[^\w.-]+", "-", name)
+            listed = " and ".join("blanks" if sign == " " else f"'{sign}'" for sign in wrong)
+            raise ValueError(
+                f"{listed} cannot stand in a slide's name, for its folder is called so. Use "
+                f"letters, digits, dots and hyphens, such as {allowed}"
+            )
+        if name.startswith(".") or name.endswith(".") or name.split(".")[0].upper() in _DEVICES:
+            raise ValueError("no folder can be called so. Give another name, such as S001")
+        if len(name) > 100:
+            raise ValueError("it has more than 100 characters. Give a shorter one")
+        return name
 
     @field_validator("recipe")
     @classmethod
@@ -132,7 +163,7 @@ class Slide(Settings):
         """Where the exposure table of a pass stands.
 
         A pass that names none has that of the slide, or, where its objective is another one than
-        the first pass's, `exposures_OBJECTIVE.csv`.
+        the first pass's, the `exposures_OBJECTIVE.csv` beside it.
 
         Raises
         ------
@@ -140,20 +171,22 @@ class Slide(Settings):
             A pass with another objective has no table of its own.
         """
         settings = self.passes.get(pass_name)
-        first = next(iter(self.passes.values())).objective
+        # In the order of work, whatever the order in the file.
+        first = next(self.passes[name] for name in PASSES if name in self.passes).objective
         if settings is None or settings.exposures or settings.objective == first:
             own = settings.exposures if settings is not None else None
             return find_file(own or self.exposures, self.file.parent)
-        own = f"exposures_{settings.objective}.csv"
+        own = _beside_table(self.exposures, f"exposures_{settings.objective}.csv")
         path = find_file(own, self.file.parent)
         if not path.is_file():
             raise UserError(
                 f"the pass '{pass_name}' is taken at {settings.objective} and has no exposures of "
-                f"its own: there is no {own} beside the slide file.",
+                f"its own: there is no {path}.",
                 file=self.file,
                 field=f"passes.{pass_name}.exposures",
                 hint=f"Measure them: plsctl calibrate exposures --objective {settings.objective} "
-                f"--brightfield-only -o {own}.",
+                f"--brightfield-only --hardware {self.hardware} -o {path}. Or name a table, "
+                "or leave the pass out.",
             )
         return path
 
@@ -170,8 +203,15 @@ class Slide(Settings):
             ) from None
 
 
-def load_slide(path: Path) -> Slide:
+def _beside_table(table: str, name: str) -> str:
+    if table.startswith(SHIPPED):
+        return f"{SHIPPED}{name}"
+    return str(Path(table).with_name(name))
+
+
+def load_slide(path: str | Path) -> Slide:
     """Read a slide file; every mistake is a `UserError` that points at its line."""
+    path = location(path)
     slide = load_settings(path, Slide)
     slide._file = path
     return slide
@@ -180,9 +220,54 @@ def load_slide(path: Path) -> Slide:
 def settings_hash(slide: Slide, hardware: Hardware) -> str:
     """A hash of everything that determines a scan's images, independent of file names.
 
-    A resume with other settings would mix two scans in one; comparing hashes prevents it. Left out
-    is what may have to be changed for a scan to go on: how focus and the returned slide are sought,
-    how the stage moves, ports, names of files.
+    A resume with other settings would mix two scans in one; comparing hashes prevents it.
+    """
+    text = json.dumps(_settings_content(slide, hardware), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def changed_settings(
+    before: tuple[Slide, Hardware], now: tuple[Slide, Hardware]
+) -> list[tuple[str, object, object]]:
+    """What of the settings behind the hash differs: field, old and new value (None: not there)."""
+    old, new = (_by_name(_settings_content(*settings)) for settings in (before, now))
+    return [
+        (name, old.get(name), new.get(name))
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _by_name(content: dict[str, Any]) -> dict[str, object]:
+    """Each setting by its name in the slide or hardware file; rows of tables by their LED."""
+    content = dict(content)
+    driver, options = content.pop("led_array")
+    leds = {f"LED table, {name}": [led, *at] for led, name, *at in content.pop("leds")}
+    exposures = {
+        f"exposures of {name}, {label}": values
+        for name, rows in content.pop("exposures").items()
+        for label, *values in rows
+    }
+    found: dict[str, object] = {}
+
+    def collect(value: object, name: str) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                collect(inner, f"{name}.{key}" if name else str(key))
+        else:
+            found[name] = value
+
+    collect(content.pop("slide"), "")
+    collect(content.pop("hardware"), "")
+    collect(content | {"led_array": {"driver": driver, "options": options}}, "")
+    return found | leds | exposures
+
+
+def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
+    """Everything that decides what a scan's images are, as data for JSON.
+
+    Left out is what may have to be changed for a scan to go on: how focus and the returned slide
+    are sought, how the stage moves, ports, names of files.
     """
     left_out: dict[str, bool | set[str]] = {
         "focus": {"points", "range_um", "step_um", "refresh_minutes"},
@@ -222,8 +307,7 @@ def settings_hash(slide: Slide, hardware: Hardware) -> str:
         del content["hardware"]["camera"]["mirrored"]
     # Binned pixels are larger ones, however that is described.
     content["hardware"]["camera"]["pixel_pitch_um"] *= content["hardware"]["camera"].pop("binning")
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return content
 
 
 def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:

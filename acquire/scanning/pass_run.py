@@ -10,7 +10,7 @@ from pathlib import Path
 
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import PlsctlError, UserError
-from plsctl.acquire.files.whole_files import locked
+from plsctl.acquire.files.whole_files import locked, rename
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.roles import FocusMeasure, Operator, Roles, ShiftFinder
 from plsctl.acquire.scanning.engine import Engine, PassTotals
@@ -77,11 +77,16 @@ def run_pass(
     # A setting that does not fit is found before anything is written.
     for settings_of in scan.slide.passes:
         scan.planner.frames(settings_of)
-    scan.prepare_folder()
-    with locked(scan.folder.path):
-        return _run_locked(
-            scan, name, roles, stop or StopRequest(), force, fresh, resumed, progress, watch
-        )
+    made = scan.prepare_folder()
+    try:
+        with locked(scan.folder.path):
+            return _run_locked(
+                scan, name, roles, stop or StopRequest(), force, fresh, resumed, progress, watch
+            )
+    except BaseException:
+        if made:
+            scan.forget_folder()
+        raise
 
 
 def _run_locked(
@@ -142,10 +147,16 @@ def judge_unstained(
     scan: Scan,
     measure: FocusMeasure,
     shifts: ShiftFinder,
-    journal: Journal,
+    journal: Journal | None,
     progress: Progress = silent,
 ) -> Verdict:
-    """Whether the slide may be stained; the verdict is written into the journal."""
+    """Whether the slide may be stained; the verdict is written into the journal, if there is one.
+
+    Raises
+    ------
+    UserError
+        The images cannot be read now; the journal says nothing of that.
+    """
     reader = scan.folder.open_pass("unstained")
     done = 0
 
@@ -156,10 +167,12 @@ def judge_unstained(
 
     progress("checking what was written", 0, len(reader.names))
     planned = len(scan.planner.plan("unstained").positions)
-    journal.sync()
+    if journal is not None:
+        journal.sync()
     verdict = judge_pass(reader, measure, shifts, planned, tick, _unchecked(scan))
-    journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
-    journal.sync()
+    if journal is not None:
+        journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
+        journal.sync()
     return verdict
 
 
@@ -198,7 +211,7 @@ def _rename_aside(path: Path) -> Path | None:
     while (aside := path.with_name(f"{path.name}.old{count}")).exists():
         count += 1
     try:
-        path.rename(aside)
+        rename(path, aside)
     except OSError as error:
         raise UserError(
             f"it cannot be put aside ({error.strerror}).",

@@ -8,10 +8,16 @@ from pathlib import Path
 
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, disk_errors
-from plsctl.acquire.files.locations import location
-from plsctl.acquire.files.whole_files import sync_folder
+from plsctl.acquire.files.locations import location, real_path
+from plsctl.acquire.files.whole_files import rename, sync_folder
 from plsctl.acquire.plans.pass_plans import PassPlanner
-from plsctl.acquire.plans.slide import Slide, load_slide, settings_hash, write_settings
+from plsctl.acquire.plans.slide import (
+    Slide,
+    changed_settings,
+    load_slide,
+    settings_hash,
+    write_settings,
+)
 from plsctl.acquire.scanning.verdict import verify_pass
 from plsctl.acquire.store.folder import ScanFolder, is_begun, load_transform
 from plsctl.acquire.store.journal import read_journal
@@ -94,14 +100,23 @@ class Scan:
                 hint="Choose another folder with --out.",
             )
         # Until a pass is begun, files may still be corrected: that is what its checks ask for.
-        begun = any(self.is_begun(name) for name in PASSES)
-        if begun and settings_hash(known, known.load_hardware()) != self.hash:
-            raise UserError(
-                f"the scan of slide '{known.slide}' was begun with other settings.",
-                file=path,
-                hint="Restore the slide, hardware and exposure files it was begun with "
-                f"(as in {self.folder.slide_file}), or scan into another folder with --out.",
-            )
+        if not any(self.is_begun(name) for name in PASSES):
+            return
+        hardware = known.load_hardware()
+        if settings_hash(known, hardware) == self.hash:
+            return
+        changed = changed_settings((known, hardware), (self.slide, self.hardware))
+        # Of tables, the order of rows counts too.
+        name, old, new = changed[0] if changed else ("the order of rows", "another", "this one")
+        more = f" ({len(changed) - 1} more differ)" if changed[1:] else ""
+        raise UserError(
+            f"the scan of slide '{known.slide}' was begun with other settings: {name} was "
+            f"{_shown(old)} and is now {_shown(new)}{more}.",
+            file=path,
+            field=name,
+            hint="Restore it (the files it was begun with lie in that folder), or scan into "
+            "another folder with --out.",
+        )
 
     # State -----------------------------------------------------------------------------------
 
@@ -183,12 +198,15 @@ class Scan:
                 "--pass unstained --fresh, or go on with --force.",
             )
 
-    def prepare_folder(self) -> None:
-        """Write the settings as resolved, so that the folder alone can repeat the scan."""
-        folder = self.folder.path
+    def prepare_folder(self) -> bool:
+        """Write the settings as resolved, so that the folder alone can repeat the scan.
+
+        Returns whether the folder has been made; it may have been there.
+        """
+        folder = real_path(self.folder.path)
         known = self.folder.slide_file.exists()
         if known and (self._is_own_file() or any(self.is_begun(name) for name in PASSES)):
-            return
+            return False
         # The folder appears whole: a kill must not leave one that is no scan and not empty.
         staging = folder.with_name(f".{folder.name}.preparing")
         with disk_errors(folder):
@@ -200,11 +218,17 @@ class Scan:
                     path.replace(folder / path.name)
                 staging.rmdir()
                 sync_folder(folder)
-                return
+                return False
             if folder.exists():
                 folder.rmdir()
-            staging.rename(folder)
+            rename(staging, folder)
             sync_folder(folder.parent)
+        return True
+
+    def forget_folder(self) -> None:
+        """Delete the folder of a scan in which no pass has been begun."""
+        if not any(self.is_begun(name) for name in PASSES):
+            shutil.rmtree(self.folder.path, ignore_errors=True)
 
     def _is_own_file(self) -> bool:
         """Whether the slide file is the one that stands in the scan's folder."""
@@ -235,15 +259,24 @@ class Scan:
         return found
 
 
+def _shown(value: object) -> str:
+    """A setting's value; rows of tables rounded, and what is not there in words."""
+    if value is None:
+        return "not there"
+    if isinstance(value, list):
+        return ", ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+    return str(value)
+
+
 def open_scan(slide_file: str | Path, out: str | Path = "scans") -> Scan:
     """The scan of a slide file; its folder is `out/SLIDE`, or the slide file's own folder.
 
     A slide file inside a scan's folder belongs to that scan; the folder may be named for it.
     """
-    slide_file, out = location(slide_file), location(out)
-    if slide_file.is_dir():
-        slide_file = ScanFolder(slide_file).slide_file
-    slide = load_slide(slide_file)
-    if (slide_file.parent / "scan.jsonl").exists():
-        return Scan(slide, slide_file.parent)
-    return Scan(slide, out / slide.slide)
+    file = location(slide_file)
+    if file.is_dir():
+        file = ScanFolder(file).slide_file
+    slide = load_slide(file)
+    if (file.parent / "scan.jsonl").exists():
+        return Scan(slide, location(file.parent))
+    return Scan(slide, location(out) / slide.slide)

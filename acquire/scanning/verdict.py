@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from plsctl.acquire.arrays import RawImage
-from plsctl.acquire.errors import PlsctlError
+from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.roles import FocusMeasure, ShiftFinder
 from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed, overlap_problem
 from plsctl.acquire.store.images import checksum, halved
@@ -76,6 +76,7 @@ def _verify_position(reader: PassReader, name: str) -> list[str]:
     try:
         noted = reader.position_metadata(name)["frames"]
     except (PlsctlError, KeyError):
+        _refuse_unreadable(reader, name)
         return [f"position {name}: what was noted about its frames cannot be read."]
     if len(noted) != len(reader.labels):
         return [f"position {name} holds {len(noted)} of {len(reader.labels)} frames."]
@@ -83,6 +84,7 @@ def _verify_position(reader: PassReader, name: str) -> list[str]:
         try:
             image = reader.raw_frame(name, index)
         except PlsctlError as error:
+            _refuse_unreadable(reader, name)
             problems.append(f"position {name}, frame '{label}': {error.message}")
             continue
         if checksum(image) != noted[index]["crc32"]:
@@ -90,6 +92,38 @@ def _verify_position(reader: PassReader, name: str) -> list[str]:
             continue
         problems += _verify_lower_levels(reader, name, index, image)
     return problems
+
+
+def _refuse_unreadable(reader: PassReader, name: str) -> None:
+    """`UserError` where the system gives no answer about the files of a position.
+
+    What is damaged or gone speaks against a scan; what cannot be read now says nothing of it.
+    """
+    try:
+        place = reader.path / name
+        for file in (reader.path, place, *place.rglob("*")):
+            if file.is_dir():
+                next(file.iterdir(), None)
+            else:
+                file.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(
+            f"position {name} cannot be read now ({error.strerror}), so that nothing is said of "
+            "the scan.",
+            file=error.filename or reader.path,
+            hint="Check the disk, the network and the permissions, then judge it anew: plsctl "
+            "scan SLIDE.yaml --verify.",
+        ) from None
+
+
+def _is_readable(reader: PassReader, name: str) -> bool:
+    try:
+        reader.raw_frame(name, 0)
+    except PlsctlError:
+        return False
+    return True
 
 
 def _verify_lower_levels(
@@ -102,6 +136,7 @@ def _verify_lower_levels(
         try:
             kept = reader.raw_frame(name, index, level)
         except PlsctlError as error:
+            _refuse_unreadable(reader, name)
             yield f"{where}: {error.message}"
             continue
         # Another version of the library may round means of .5 the other way.
@@ -124,7 +159,19 @@ def judge_pass(
     unchecked
         Why the camera's orientation was not checked while the pass was taken; None if it was.
         Where overlaps of neighbouring fields show it instead, it is no problem.
+
+    Raises
+    ------
+    UserError
+        The files cannot be read now: there is no verdict then.
     """
+    if reader.names and not any(_is_readable(reader, name) for name in reader.names):
+        raise UserError(
+            "not one image of this pass can be read, so that nothing is said of the scan.",
+            file=reader.path,
+            hint="Check the disk and the path, then judge it anew: plsctl scan SLIDE.yaml "
+            "--verify.",
+        )
     found = _verify_positions(reader, progress)
     problems = _missing(reader, planned) + [text for texts in found.values() for text in texts]
     # What cannot be read as it was taken cannot be judged either.

@@ -16,7 +16,7 @@ from typing import Any
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.errors import PlsctlError, UserError, disk_error, disk_errors
-from plsctl.acquire.files.whole_files import sync_folder
+from plsctl.acquire.files.whole_files import rename, sync_folder
 from plsctl.acquire.store.disk_queue import DiskQueue, Job
 from plsctl.acquire.store.folder import is_begun
 from plsctl.acquire.store.ome_zarr import (
@@ -117,7 +117,7 @@ class PassWriter:
         # A kill may have left the row's folder without its metadata.
         if not (row / "zarr.json").exists():
             write_group(row, {})
-        folder.rename(self.path / name)
+        rename(folder, self.path / name)
         sync_folder(row)
         self._wells.append(name)
         self._publish()

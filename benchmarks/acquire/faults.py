@@ -40,7 +40,7 @@ AT_100X = {
     "passes": {"unstained": {"objective": "100x"}},
     "region": {"x_um": [10000, 10029], "y_um": [5000, 5021], "overlap": 0.0},
     "recipe": "brightfield",
-    "exposures": "exposures_100x.csv",
+    "exposures": "shipped:exposures_100x.csv",
 }
 BRIGHT_LEDS = tuple(
     [f"plate-{k}" for k in (1, 2, 3)] + [f"arm{k}-{a}" for k in range(1, 6) for a in (10, 18)]

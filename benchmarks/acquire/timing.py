@@ -69,7 +69,7 @@ def write_files(
             "overlap": 0.0,
         },
         "recipe": recipe,
-        "exposures": "exposures_20x.csv",
+        "exposures": "shipped:exposures_20x.csv",
         "focus": {"mode": "fixed"},
     }
     path = folder / f"{name}.yaml"

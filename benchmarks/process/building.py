@@ -69,9 +69,9 @@ def compare(options: argparse.Namespace) -> None:
         "one worker": [run(options, "build", 1) for _ in range(options.repeats)],
         "two workers": [run(options, "build", 2) for _ in range(options.repeats)],
     }
-    facts = rows["one worker"][0]
+    row = rows["one worker"][0]
     frames = rows["reading"][0]["frames"]
-    print(f"{facts['positions']} positions, {facts['samples']} samples, {frames:.0f} frames")
+    print(f"{row['positions']} positions, {row['samples']} samples, {frames:.0f} frames")
     print("               seconds (each run)   CPU s, of this process and its workers   MB")
     best = {name: min(row["seconds"] for row in found) for name, found in rows.items()}
     spent = {name: min(row["cpu"] + row["workers_cpu"] for row in found)
@@ -115,12 +115,12 @@ def measure(options: argparse.Namespace) -> None:
     before = os.times()
     with Memory() as memory:
         if options.measure == "read":
-            facts = read(scans)
+            row = read(scans)
         else:
-            facts = prepare_slides(scans) if options.measure == "prepare" else build(scans, options)
+            row = prepare_slides(scans) if options.measure == "prepare" else build(scans, options)
     cpu = [after - begun for after, begun in zip(os.times(), before, strict=True)]
     spent = {"cpu": sum(cpu[:2]), "workers_cpu": sum(cpu[2:4])}
-    print(json.dumps({**facts, **spent, "memory_mb": memory.most_mb}))
+    print(json.dumps({**row, **spent, "memory_mb": memory.most_mb}))
 
 
 def read(scans: list[Path]) -> dict[str, float]:
@@ -264,6 +264,7 @@ def scan(options: argparse.Namespace) -> Path:
         "slide": "slide1",
         "hardware": "hardware.yaml",
         "recipe": "le8deg",
+        "exposures": "shipped:exposures_20x.csv",
         "region": {
             "x_um": [10000.0, 10000.0 + across * width],
             "y_um": [5000.0, 5000.0 + down * height],

@@ -124,6 +124,7 @@ def prepare(slide: TruthSlide, options: argparse.Namespace) -> Scan:
         "stain": slide.name,
         "hardware": "hardware.yaml",
         "recipe": "le8deg",
+        "exposures": "shipped:exposures_20x.csv",
         "region": {
             "x_um": [low[0], low[0] + size[0]],
             "y_um": [low[1], low[1] + size[1]],

@@ -84,8 +84,6 @@ def segment(
             field=f"--{next(iter(limits))}",
             hint="Leave out --crops and --method, or the limits.",
         )
-    if masks is not None:
-        masks.mkdir(parents=True, exist_ok=True)
     found: list[dict[str, Any]] = []
     written: set[Path] = set()
     total = None if any(path.is_dir() for path in images) else len(images)
@@ -215,4 +213,5 @@ def _write_mask(folder: Path, name: str, mask: "NDArray[np.uint8]", written: set
             f"two images would write the mask {target}.", hint="Segment them one after the other."
         )
     written.add(target)
+    folder.mkdir(parents=True, exist_ok=True)
     write_image(target, mask)

@@ -45,12 +45,11 @@ def evaluate(
 
     Example: plsctl evaluate runs/first --split test
     """
-    from plsctl.models.runs.folder import DEVICES, read_trained
-    from plsctl.process.dataset.reader import Dataset
+    from plsctl.models.runs.folder import DEVICES, open_data, read_trained
 
     one_of("device", device, DEVICES)
     config, metadata = read_trained(run)
-    chosen = Dataset.open(data or config.data)
+    chosen = open_data(run, config, data)
     total = len(chosen.split(split, metadata.target))
     chosen.channels_of(metadata.labels)
     chosen.require_margin(metadata.margin_px)

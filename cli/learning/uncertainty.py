@@ -39,12 +39,11 @@ def uncertainty(
 
     Example: plsctl uncertainty runs/first
     """
-    from plsctl.models.runs.folder import DEVICES, read_trained
-    from plsctl.process.dataset.reader import Dataset
+    from plsctl.models.runs.folder import DEVICES, open_data, read_trained
 
     one_of("device", device, DEVICES)
     config, metadata = read_trained(run)
-    chosen = Dataset.open(data or config.data)
+    chosen = open_data(run, config, data)
     learnt, measured = (len(chosen.split(name, metadata.target)) for name in ("validation", "test"))
     print_message(
         f"Learning the errors of {run} from {counted(learnt, 'validation sample')} of "

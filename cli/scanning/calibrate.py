@@ -35,7 +35,7 @@ def calibrate() -> None:
 @app.command()
 def exposures(
     out: OutOption,
-    hardware: HardwareOption = "simulator",
+    hardware: HardwareOption = "",
     objective: Annotated[
         str | None, typer.Option(help="Objective; the lowest one without it.")
     ] = None,
@@ -139,6 +139,8 @@ def levels(
 
 def _check_place(table: Path, overwrite: bool) -> None:
     """`UserError` when a table cannot be written there, before anything is measured."""
+    if table.is_dir():
+        raise UserError("this is a folder.", file=table, hint="Name a file, such as table.csv.")
     if table.exists() and not overwrite:
         raise UserError(
             "the table exists.", file=table, hint="Choose another name, or --overwrite."

@@ -16,7 +16,7 @@ from plsctl.cli.shared.output import (
 
 
 def devices(
-    hardware: HardwareOption = "simulator",
+    hardware: HardwareOption = "",
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:

@@ -28,13 +28,13 @@ def led() -> None:
 def on(
     leds: Annotated[list[str], typer.Argument(metavar="LED...", help="LED numbers or names.")],
     brightness: Brightness = 1.0,
-    hardware: HardwareOption = "simulator",
+    hardware: HardwareOption = "",
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
     """Light exactly these LEDs.
 
-    Example: plsctl led on 0 1 arm1-24 --brightness 0.5
+    Example: plsctl led on 0 1 arm1-24 --brightness 0.5 --hardware simulator
     """
     _light(hardware, lambda _, geometry: [_number(led, geometry) for led in leds], brightness, json)
 
@@ -45,13 +45,13 @@ def pattern(
         str, typer.Argument(help="brightfield, darkfield, all, a group or an LED's name.")
     ],
     brightness: Brightness = 1.0,
-    hardware: HardwareOption = "simulator",
+    hardware: HardwareOption = "",
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
     """Light a pattern; `brightfield` is every LED inside the first objective's aperture.
 
-    Example: plsctl led pattern brightfield
+    Example: plsctl led pattern brightfield --hardware simulator
     """
 
     def choose(described: "Hardware", geometry: "LedGeometry") -> list[int]:
@@ -63,13 +63,13 @@ def pattern(
 
 @app.command()
 def off(
-    hardware: HardwareOption = "simulator",
+    hardware: HardwareOption = "",
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
     """All LEDs off.
 
-    Example: plsctl led off
+    Example: plsctl led off --hardware simulator
     """
     _light(hardware, lambda described, geometry: [], 1.0, json)
 

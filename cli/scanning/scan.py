@@ -1,5 +1,6 @@
 """`plsctl scan`: take a pass of a slide, resume it, forecast it, or verify what was written."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -248,6 +249,10 @@ def _verify_unstained(opened: "Scan", show: "Progress") -> list[str]:
     from plsctl.process.focus.sharpness import GradientFocusMeasure
     from plsctl.process.matching.shifts import EdgeShiftFinder
 
+    if not os.access(opened.folder.path, os.W_OK):
+        print_message("The folder can only be read: the verdict is not written down.")
+        verdict = judge_unstained(opened, GradientFocusMeasure(), EdgeShiftFinder(), None, show)
+        return list(verdict.problems)
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)
         try:

@@ -38,19 +38,31 @@ VerboseFlag = Annotated[
 ]
 
 
+def _named_hardware(name: str) -> str:
+    if not name:
+        raise UserError(
+            "it is not said which microscope is meant.",
+            field="--hardware",
+            hint="Add --hardware FILE with the YAML file of yours, or --hardware simulator.",
+        )
+    return name
+
+
 HardwareOption = Annotated[
-    str, typer.Option("--hardware", "-H", help="A name in hardware_configs, or a YAML file's path.")
+    str,
+    typer.Option(
+        "--hardware",
+        "-H",
+        help="The microscope: its YAML file, or a name such as simulator.",
+        callback=_named_hardware,
+    ),
 ]
+"""With "" as its default: that is refused."""
 
 
 def location(text: str) -> Path:
-    """A path or URL given on the command line; for options and arguments as `parser=location`."""
-    from plsctl.acquire.files import locations
-
-    try:
-        return locations.location(text)
-    except UserError as error:
-        raise typer.BadParameter(str(error)) from None
+    """A path or URL given on the command line, as `parser=location`; the frame makes it one."""
+    return Path(text)
 
 
 def _plain(value: Any) -> Any:

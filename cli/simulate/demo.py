@@ -27,13 +27,13 @@ hardware: simulator_small
 # Without overlap no crop is in two fields, and the splits of the data set are even.
 region: {{x_um: [{x[0]}, {x[1]}], y_um: [{y[0]}, {y[1]}], overlap: 0}}
 recipe: {recipe}
-exposures: exposures_20x.csv
+exposures: shipped:exposures_20x.csv
 focus: {{mode: surface, points: {focus_points}, range_um: 30, refresh_positions: 60}}
 slide_return: {{fields: 3}}
 passes:
   unstained: {{objective: 20x}}
   stained: {{objective: 20x}}
-  highres: {{objective: 100x, exposures: exposures_100x.csv}}
+  highres: {{objective: 100x, exposures: shipped:exposures_100x.csv}}
 """
 
 

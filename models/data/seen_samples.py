@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location, real_path
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.data.batches import some_of
 from plsctl.models.runs.config import TrainingConfig
@@ -53,7 +54,8 @@ def require_unseen(run: Run, data: Dataset, split: str, numbers: NDArray[np.int6
         The samples that are to judge the run, as those of the split `split`.
     """
     noted = read_seen_samples(run.path)
-    same = Path(run.metadata.data).absolute() == Path(str(data.path)).absolute()
+    places = (location(run.metadata.data), location(data.path))
+    same = str(real_path(places[0])) == str(real_path(places[1]))
     if split == "train" or noted is None or not same:
         return
     others = np.concatenate([held for name, held in noted.items() if name != split])

@@ -29,6 +29,7 @@ from plsctl.models.metrics.intervals import bootstrap_interval
 from plsctl.models.metrics.nuclei import NucleusFinder, NucleusScores, join_scores
 from plsctl.models.metrics.similarity import METRICS
 from plsctl.models.prediction.predictor import Predictor
+from plsctl.models.runs.folder import open_data
 from plsctl.models.runs.run import Run
 from plsctl.process.dataset.reader import Dataset
 
@@ -91,7 +92,7 @@ def evaluate(
         If the data set lacks the split, the target or images of the run's recipe, or the run has
         learned from samples of the split.
     """
-    data = data or Dataset.open(run.config.data)
+    data = data or open_data(run.path, run.config)
     predictor = predictor or Predictor(run)
     numbers = data.split(split, run.metadata.target)
     require_unseen(run, data, split, numbers)

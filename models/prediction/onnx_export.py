@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import KEPT, UserError, disk_errors
+from plsctl.acquire.files.whole_files import rename
 from plsctl.models.data.batches import InputScale, to_counts
 from plsctl.models.networks.generators import Generator
 from plsctl.models.networks.sizes import FAST_DEPTH, FAST_WINDOW_CELLS
@@ -83,7 +84,7 @@ def export_run(run: Run, out: Path) -> int:
     with disk_errors(out, KEPT):
         out.parent.mkdir(parents=True, exist_ok=True)
         _write(run, card, partial)
-        partial.replace(out)
+        rename(partial, out)
     side = max(CHECKED_PX, 2 * card.least_px)
     window = _random_stack(len(run.metadata.labels), side)
     found = ExportedModel(out, "onnxruntime").stain_window(window)

@@ -10,6 +10,7 @@ import numpy as np
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError, disk_error
+from plsctl.acquire.files.whole_files import rename
 from plsctl.acquire.store.images import halved
 from plsctl.acquire.store.ome_zarr import (
     LEVELS,
@@ -35,7 +36,7 @@ def write_image(out: Path, images: Images, pixel_um: float, origin: Mapping[str,
     ome = image_metadata(out.name, pixel_um, (0.0, 0.0, 0.0), 3, 255)
     write_group(part, {"ome": ome, "plsctl": {"format": FORMAT, **origin}})
     remove_stained(out)
-    part.rename(out)
+    rename(part, out)
 
 
 def _write_levels(folder: Path, images: Images) -> None:

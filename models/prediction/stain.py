@@ -18,7 +18,7 @@ import numpy as np
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.locations import location
+from plsctl.acquire.files.locations import location, written_at
 from plsctl.acquire.store.ome_zarr import read_group
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
@@ -104,7 +104,7 @@ def stain(
         something else.
     """
     options = options or StainingOptions()
-    source, out = location(source), location(out)
+    source, out = location(source), written_at(location(out))
     pass_folder = source / "unstained.ome.zarr" if (source / "slide.yaml").is_file() else source
     if _is_pass(pass_folder):
         reader = PassReader(pass_folder)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
+import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import beside, is_remote, location, real_path
 from plsctl.acquire.files.settings import load_settings, suggest
 from plsctl.acquire.plans.recipes import RECIPES
 from plsctl.models.networks.sizes import (
@@ -86,6 +89,11 @@ class TrainingConfig(TrainingSettings):
             raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
         return name
 
+    @field_validator("perceptual")
+    @classmethod
+    def _is_a_place(cls, name: str) -> str:
+        return name if name in BUILT_IN_PERCEPTUAL else str(location(name))
+
     @field_validator("blocks", "growth")
     @classmethod
     def _has_such_a_size(cls, size: int | None, info: ValidationInfo) -> int | None:
@@ -140,6 +148,67 @@ class TrainingConfig(TrainingSettings):
         """Multiple at which the network's tiles must begin."""
         return alignment_px(self.spec.network)
 
+    def to_yaml(self, folder: Path) -> str:
+        """The file in `folder` that repeats this run; like in any file, paths start there."""
+        content = yaml.safe_load(super().to_yaml(folder))
+        for name, path in self._paths().items():
+            content[name] = _from_folder(path, folder)
+        return yaml.safe_dump(content, sort_keys=False)
+
+    def anchored(self, folder: Path) -> TrainingConfig:
+        """The same with paths that do not start in `folder`, where its file lies, but here."""
+        return self.model_copy(
+            update={
+                name: type(getattr(self, name))(place)
+                if isinstance(getattr(self, name), str)
+                else place
+                for name, path in self._paths().items()
+                for place in (beside(path, folder),)
+            }
+        )
+
+    def _paths(self) -> dict[str, Path | str]:
+        """The fields that are paths."""
+        found: dict[str, Path | str] = {"data": self.data, "out": self.out}
+        if self.from_run is not None:
+            found["from_run"] = self.from_run
+        if self.perceptual not in BUILT_IN_PERCEPTUAL:
+            found["perceptual"] = self.perceptual
+        return found
+
+    def differences(self, other: Self) -> list[str]:
+        """Fields that decide the result and in which the two runs differ."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        for values in (mine, theirs):  # a path may be told in several ways
+            for name in ("from_run", "perceptual"):
+                if values[name] is not None and values[name] not in BUILT_IN_PERCEPTUAL:
+                    values[name] = real_path(location(values[name]))
+        return [
+            name for name in mine if name not in self.continuable and mine[name] != theirs[name]
+        ]
+
+
+def _from_folder(path: Path | str, folder: Path) -> str:
+    """A path as it is told in a file of `folder`, so that both may be moved together."""
+    place = location(path)
+    if is_remote(place):
+        return place.as_posix()
+    try:
+        return Path(os.path.relpath(real_path(place), real_path(folder))).as_posix()
+    except ValueError:  # another drive of Windows
+        return str(real_path(place))
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """The run that a YAML file describes; paths in it start at its folder.
+
+    Raises
+    ------
+    UserError
+        The file is missing or has a mistake.
+    """
+    return load_settings(path, TrainingConfig).anchored(path.parent)
+
 
 def config_from_options(model: str, options: Mapping[str, object]) -> TrainingConfig:
     """The run that a model's name and the options of `plsctl train` ask for.
@@ -161,7 +230,7 @@ def config_from_file(path: Path, options: Mapping[str, object]) -> TrainingConfi
     UserError
         If the file or an option is wrong; the message names line and field.
     """
-    config = load_settings(path, TrainingConfig)
+    config = read_config(location(path))
     if not options and config.from_run is None:
         return config
     return _checked(_inherited(config.model_dump(exclude_unset=True) | dict(options)))
@@ -181,7 +250,7 @@ def _inherited(values: dict[str, object]) -> dict[str, object]:
             field="from",
             hint="Name a folder that `plsctl train` wrote.",
         )
-    start = load_settings(file, TrainingConfig)
+    start = read_config(file)
     same = start.spec.network == model_spec(str(values["model"])).network
     names = (*INHERITED, *INHERITED_SIZES) if same else INHERITED
     return {name: getattr(start, name) for name in names} | values

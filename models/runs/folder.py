@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.settings import load_settings
-from plsctl.models.runs.config import TrainingConfig
+from plsctl.models.runs.config import TrainingConfig, read_config
 from plsctl.models.runs.metadata import VERSION, RunMetadata
 from plsctl.process.dataset.reader import Dataset
 
@@ -52,7 +53,36 @@ def read_run(folder: Path) -> tuple[TrainingConfig, RunMetadata]:
         raise UserError(
             f"the run cannot be read: {problem['loc']}: {problem['msg']}.", file=file
         ) from None
-    return load_settings(folder / "config.yaml", TrainingConfig), metadata
+    config = read_config(folder / "config.yaml")
+    return config.model_copy(update={"data": _data_of(folder, config, metadata)}), metadata
+
+
+def _data_of(folder: Path, config: TrainingConfig, metadata: RunMetadata) -> Path:
+    """Where the data set of a run lies now: seen from the run, or where it lay in training.
+
+    Runs of before tell it as it was seen from the folder in which training was begun.
+    """
+    told = load_settings(folder / "config.yaml", TrainingConfig).data
+    places = [config.data, location(metadata.data), location(told)]
+    return next((place for place in places if (place / "zarr.json").exists()), config.data)
+
+
+def open_data(folder: Path, config: TrainingConfig, data: Path | None = None) -> Dataset:
+    """The data set that a command names for a run, or that the run was trained on.
+
+    Raises
+    ------
+    UserError
+        It is not where it lay, neither seen from the run nor on this machine; or it is none.
+    """
+    if data is None and not (config.data / "zarr.json").exists():
+        raise UserError(
+            f"the data set that this run was trained on is not at {config.data}.",
+            file=folder,
+            field="--data",
+            hint="Name it with --data, or put it back beside the run.",
+        )
+    return Dataset.open(config.data if data is None else data)
 
 
 def read_trained(folder: Path) -> tuple[TrainingConfig, RunMetadata]:

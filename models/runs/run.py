@@ -14,6 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location
 from plsctl.models.networks.generators import Generator, make_network
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.folder import read_run
@@ -38,7 +39,7 @@ class Run:
         UserError
             If there is none, or another version wrote it.
         """
-        folder = Path(path).expanduser()
+        folder = location(path)
         return cls(folder, *read_run(folder))
 
     def network(self) -> Generator:

@@ -74,8 +74,8 @@ class TrainingSettings(Settings):
         """Samples in a batch."""
         return self.batch or BATCH
 
-    def to_yaml(self) -> str:
-        """The file that repeats this run."""
+    def to_yaml(self, folder: Path) -> str:
+        """The file in `folder` that repeats this run."""
         values = self.model_dump(mode="json")
         ordered = {name: values[name] for name in (*self.leading, *values)}
         return yaml.safe_dump(ordered, sort_keys=False)

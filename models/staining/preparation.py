@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 
 from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.acquire.files.locations import is_remote, real_path
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.compute.choice import choose_compute
 from plsctl.models.compute.device import choose_device
@@ -50,14 +51,20 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
         require_unseen(start, data, "validation", samples["validation"])
     if (folder / "facts.json").is_file():
         shutil.rmtree(folder)
+    is_new = not folder.exists() or not any(folder.iterdir())
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.yaml", config.to_yaml())
-    write_seen_samples(folder, samples)
-    counts = {name: len(numbers) for name, numbers in samples.items()}
-    metadata = _gather_metadata(config, data, start, counts)
-    # Last: a folder with metadata is a run that can be continued.
-    write_whole(folder / "facts.json", metadata.model_dump_json(indent=1))
+    try:
+        write_whole(folder / "config.yaml", config.to_yaml(folder))
+        write_seen_samples(folder, samples)
+        counts = {name: len(numbers) for name, numbers in samples.items()}
+        metadata = _gather_metadata(config, data, start, counts)
+        # Last: a folder with metadata is a run that can be continued.
+        write_whole(folder / "facts.json", metadata.model_dump_json(indent=1))
+    except BaseException:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
     return Run(folder, config, metadata)
 
 
@@ -74,7 +81,7 @@ def _continued(config: TrainingConfig, data: Dataset) -> Run:
             field="data",
             hint="Give the same data set to continue it, another --out, or --fresh.",
         )
-    write_whole(config.out / "config.yaml", config.to_yaml())
+    write_whole(config.out / "config.yaml", config.to_yaml(config.out))
     metadata = run.metadata
     if not _still_fits(metadata.compute, config):
         compute = _choose_compute(config, data, metadata.channels)
@@ -118,7 +125,7 @@ def _gather_metadata(
         crop_px=data.crop_px,
         margin_px=data.margin_px if config.margin is None else config.margin,
         black_level=data.attributes.black,
-        data=str(data.path),
+        data=str(data.path if is_remote(data.path) else real_path(data.path)),
         samples=samples,
         slides=tuple(sorted(set(data.table.get("slide", [])))),
         perceptual=make_features(config, data),

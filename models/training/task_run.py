@@ -119,7 +119,7 @@ def open_folder(
         raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another one.")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.yaml", config.to_yaml())
+    write_whole(folder / "config.yaml", config.to_yaml(folder))
     # Last: a folder with this file is a run that can be continued.
     write_whole(file, text)
 

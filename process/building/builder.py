@@ -12,8 +12,9 @@ from itertools import accumulate
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.locations import is_remote, location
+from plsctl.acquire.files.locations import is_remote, location, written_at
 from plsctl.acquire.files.whole_files import locked
+from plsctl.acquire.store.journal import read_journal
 from plsctl.acquire.words import counted
 from plsctl.process.building.cutting import cut_positions
 from plsctl.process.building.finishing import (
@@ -30,7 +31,7 @@ from plsctl.process.building.inputs import (
     text_hash,
     unfinished_passes,
 )
-from plsctl.process.building.kept_samples import CutPosition
+from plsctl.process.building.kept_samples import SUFFIX, CutPosition
 from plsctl.process.building.preparation import prepare
 from plsctl.process.building.progress import FOLDER, BuildProgress, forget, recalled, sealed_as
 from plsctl.process.cells.finder import StainedCellFinder
@@ -120,7 +121,7 @@ def build_dataset(
     """
     began = time.monotonic()
     settings, split = settings or BuildSettings(), split or SplitSettings()
-    folders, out = [location(scan) for scan in scans], location(out)
+    folders, out = [location(scan) for scan in scans], written_at(location(out))
     labels = None if labels is None else location(labels)
     build = _Build(
         folders, out, settings, split, labels, quality or QualitySettings(), shard, notify
@@ -135,10 +136,20 @@ def build_dataset(
     if not build.is_being_copied():
         refuse_existing(out, overwrite)
     (build.part / FOLDER).mkdir(parents=True, exist_ok=True)
-    with locked(build.part / FOLDER), crew as hands:
-        writer, resumed = build.run(hands, progress)
+    try:
+        with locked(build.part / FOLDER), crew as hands:
+            writer, resumed = build.run(hands, progress)
+    except Exception as error:
+        # What was cut is for the same command when it is given again; of nothing, nothing stays.
+        if isinstance(error, NoSample) or not build.has_cut():
+            forget(build.part, all_of_it=True)
+        raise
     writer.publish()
     return build.conclude(began, resumed)
+
+
+class NoSample(UserError):
+    """Every cell was dropped."""
 
 
 class _Build:
@@ -168,11 +179,31 @@ class _Build:
             "labels": text_hash([text]),
             "quality": text_hash([limits]),
         }
+        self._check_crop()
         self.part = unfinished_folder(out)
         # Where a build that was sealed keeps its notes until it is concluded.
         self._whole = self.part if is_remote(out) else out
         highres = any(folder.pass_path("highres").is_dir() for folder in self._folders)
         self._targets = ("20x", "100x") if highres else ("20x",)
+
+    def _check_crop(self) -> None:
+        """`UserError` where crops with their margin are larger than the images."""
+        side = self._settings.crop_px + 2 * self._settings.margin_px
+        for reader in self._readers:
+            size = min(reader.size_px(reader.names[0])) if reader.names else side
+            if side > size:
+                raise UserError(
+                    f"crops of {side} px are larger than the images, of {size} px at the least.",
+                    file=reader.path,
+                    field="--crop",
+                    hint="Give smaller --crop and --margin.",
+                )
+
+    def has_cut(self) -> bool:
+        """Whether this build, or an earlier one that it goes on with, has cut a position."""
+        journal = self.part / FOLDER / "journal.jsonl"
+        kept = (self.part / FOLDER / "positions").glob(f"*{SUFFIX}")
+        return any(event["event"] == "position" for event in read_journal(journal)) or any(kept)
 
     def was_finishing(self) -> bool:
         """Whether an earlier build may have been killed at its end; `identity` tells which."""
@@ -211,7 +242,7 @@ class _Build:
             dropped = ", ".join(
                 f"{count} {reason}" for reason, count in _dropped(positions).items()
             )
-            raise UserError(
+            raise NoSample(
                 f"no sample is left for {self._out}; cells dropped: {dropped or 'none found'}.",
                 hint="docs/processing.md says what the reasons mean.",
             )

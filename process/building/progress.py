@@ -21,6 +21,7 @@ from pathlib import Path
 import pandas as pd
 
 from plsctl.acquire.errors import disk_error
+from plsctl.acquire.files.whole_files import rename
 from plsctl.acquire.store.journal import Journal, read_journal
 from plsctl.process.building.kept_samples import (
     SUFFIX,
@@ -108,7 +109,7 @@ class BuildProgress:
         try:
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
-            partial.replace(self.file(number))
+            rename(partial, self.file(number))
         except OSError as error:
             raise disk_error(error, self._positions) from None
         self.kept.add(number)

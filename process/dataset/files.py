@@ -15,7 +15,7 @@ import pandas as pd
 
 from plsctl.acquire.errors import KEPT, RESUMES, UserError
 from plsctl.acquire.files.locations import is_remote, refuse_readonly
-from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.files.whole_files import rename, write_whole
 from plsctl.process.dataset.format import TABLE_NAME, TEXT_COLUMNS, is_dataset, replaced_folder
 
 NOT_YET = "what is being written has not got its name"
@@ -66,8 +66,8 @@ def publish(part: Path, path: Path) -> None:
     if path.exists():
         # Aside first: deleting takes a while, and a kill must not leave half under the name.
         shutil.rmtree(replaced, ignore_errors=True)
-        path.rename(replaced)
-    part.rename(path)
+        rename(path, replaced)
+    rename(part, path)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

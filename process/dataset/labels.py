@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.tables import read_table
 from plsctl.acquire.words import counted
 from plsctl.process.dataset.format import LAST_COLUMN, TEXT_COLUMNS
 
@@ -51,15 +52,9 @@ def read_labels(path: Path) -> pd.DataFrame:
     UserError
         If the file cannot be read.
     """
-    separator = "\t" if path.suffix == ".tsv" else ","
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"the labels cannot be read ({error}).", file=path, hint="Give a CSV file."
-        ) from None
-    return table.rename(columns=str.strip)
+    rows = read_table(path, (), "\t" if path.suffix == ".tsv" else ",")
+    table = pd.DataFrame([row for _, row in rows], dtype=str)
+    return table.drop(columns="", errors="ignore")
 
 
 def join_labels(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> Labelled:

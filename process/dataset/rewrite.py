@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError, disk_errors
-from plsctl.acquire.files.locations import is_remote, location
+from plsctl.acquire.files.locations import is_remote, location, written_at
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.dataset.files import (
     BEGINS_ANEW,
@@ -52,7 +52,7 @@ def rewrite_table(data: Dataset, table: pd.DataFrame, out: Path | str | None = N
     if out is None:
         write_table(data.path, table)
         return Dataset.open(data.path)
-    path = location(out)
+    path = written_at(location(out))
     if is_remote(path) or is_remote(data.path):
         raise UserError(
             "images can only be shared between folders of one disk.",

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import RESUMES, UserError, disk_error
-from plsctl.acquire.files.locations import location
+from plsctl.acquire.files.locations import location, written_at
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.process.dataset.files import (
@@ -91,7 +91,7 @@ class DatasetWriter:
         overwrite: bool = False,
         kept: Sequence[pd.DataFrame] | None = None,
     ) -> None:
-        self.path = location(path)
+        self.path = written_at(location(path))
         self._part = unfinished_folder(self.path)
         refuse_existing(self.path, overwrite)
         if self._part.exists() and kept is None:
@@ -291,3 +291,5 @@ class DatasetWriter:
 
     def __exit__(self, *exception: object) -> None:
         self._stores.clear()
+        if exception[0] is not None and self._again == BEGINS_ANEW:
+            shutil.rmtree(self._part, ignore_errors=True)

@@ -8,6 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.tables import read_table
 
 Decision = Literal["yes", "no", ""]
 
@@ -26,20 +27,9 @@ def read_decisions(path: Path, table: pd.DataFrame) -> dict[int, Decision]:
     UserError
         The file cannot be read, or is of another data set.
     """
-    try:
-        given = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"the decisions cannot be read ({error}).", file=path) from None
-    if not {"sample", "keep"} <= set(given.columns):
-        raise UserError(
-            "has no columns sample and keep.",
-            file=path,
-            line=1,
-            hint="Save them from the page, or with --export.",
-        )
     decisions: dict[int, Decision] = {}
-    for line, row in enumerate(given.to_dict("records"), start=2):
-        number, keep = str(row["sample"]), str(row["keep"])
+    for line, row in read_table(path, ("sample", "keep")):
+        number, keep = row["sample"], row["keep"]
         if not number.isdigit() or int(number) >= len(table):
             raise UserError(
                 f"the data set has no sample '{number}'.", file=path, line=line, field="sample"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import disk_errors
+from plsctl.acquire.files.whole_files import rename
 
 Image = NDArray[np.uint8 | np.uint16]
 
@@ -57,7 +58,7 @@ class PreparedImages:
         with disk_errors(path):
             with partial.open("wb") as file:
                 np.save(file, image)
-            partial.replace(path)
+            rename(partial, path)
         self._heights.setdefault(name, []).append((z_um, path))
 
     def _name(self, what: tuple[object, ...]) -> str:

@@ -118,6 +118,28 @@ def test_a_mistyped_command_gets_an_offer() -> None:
     assert f"'{COMMANDS[0]}'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        ("-h", 0, "Usage: "),
+        ("scan -h", 0, "Usage: .* scan"),
+        ("help", 0, "Usage: "),
+        ("help led on", 0, "Usage: .* led on"),
+        ("doctor", 2, "plsctl devices --hardware FILE"),
+        ("init", 2, "docs/scanning.md"),
+        ("view", 2, "plsctl report"),
+        ("devices", 2, "--hardware FILE .* --hardware simulator"),
+        ("led off", 2, "--hardware FILE .* --hardware simulator"),
+        ("led on 3", 2, "--hardware FILE .* --hardware simulator"),
+        ("calibrate exposures -o x.csv", 2, "--hardware FILE .* --hardware simulator"),
+    ],
+)
+def test_words_that_are_tried_lead_on(words: str, code: int, told: str) -> None:
+    result = CliRunner().invoke(frame.app, words.split())
+    assert result.exit_code == code
+    assert re.search(told, f"{result.stdout}{result.stderr}")
+
+
 def test_emit_prints_plain_json(capsys: pytest.CaptureFixture[str]) -> None:
     result = {"n": np.int64(3), "xs": np.arange(2), "path": Path("a"), "none": float("nan")}
     emit(result, as_json=False)

@@ -176,7 +176,7 @@ def folder(tmp_path: Path) -> Path:
         crop_px=16, black_level=0.0, data="x.zarr", samples={}, slides=("S1",), perceptual=None,
         versions={},
     )  # fmt: skip
-    (run / "config.yaml").write_text(config.to_yaml())
+    (run / "config.yaml").write_text(config.to_yaml(run))
     (run / "facts.json").write_text(metadata.model_dump_json())
     (run / "best.safetensors").write_bytes(b"")
     return tmp_path

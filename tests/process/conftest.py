@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.devices.hardware import find_file, load_hardware
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.acquire.scanning.pass_run import run_pass
@@ -132,10 +132,11 @@ def tiny_scan(make_once: Callable[..., Path]) -> Path:
 
 
 def _take_tiny_scan(folder: Path) -> None:
-    shipped = find_file("simulator_small.yaml", folder)
+    shipped = load_hardware("simulator_small").file
     for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
         shutil.copy(shipped.parent / name, folder / name)
     hardware = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    hardware["led_array"]["geometry"] = "leds_43.csv"
     hardware["camera"]["size_px"] = [440, 440]
     hardware["options"] |= {
         "smear": {"white_cells_per_mm2": 300},

@@ -93,7 +93,7 @@ class Microscope:
                 "overlap": 0.0,
             },
             "recipe": self.recipe,
-            "exposures": "exposures_20x.csv",
+            "exposures": "shipped:exposures_20x.csv",
             "focus": {"mode": "fixed"},
             **self.slide,
         }

@@ -50,6 +50,7 @@ def slide_file(folder: Path, hardware: Path, slide: str, recipe: str = "le18deg"
         "hardware": hardware.name,
         "region": {"x_um": [10000, 10070], "y_um": [5000, 5100]},
         "recipe": recipe,
+        "exposures": "shipped:exposures_20x.csv",
         "focus": {"mode": "fixed"},
     }
     path.write_text(yaml.safe_dump(content))

@@ -83,7 +83,9 @@ def test_a_region_outside_the_stage_is_refused() -> None:
     from plsctl.acquire.plans.slide import Slide
 
     hardware = load_hardware("simulator")
-    slide = Slide(slide="S", region=Region(x_um=(74000, 75500), y_um=(0, 500)))
+    slide = Slide(
+        slide="S", hardware="simulator", region=Region(x_um=(74000, 75500), y_um=(0, 500))
+    )
     positions = grid_positions(slide.region, (560, 350))
     with pytest.raises(UserError, match="limits"):
         check_limits(positions, hardware, slide)

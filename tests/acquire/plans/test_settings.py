@@ -12,6 +12,7 @@ from plsctl.acquire.leds.geometry import load_geometry, save_geometry, standard_
 from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.recipes import RECIPES
 from plsctl.acquire.plans.slide import load_slide
+from plsctl.acquire.scanning.scan import open_scan
 
 SLIDE = """\
 slide: S001
@@ -21,6 +22,7 @@ recipe: le8deg
 focus:
   mode: surface
   points: 3
+exposures: shipped:exposures_20x.csv
 """
 
 
@@ -56,6 +58,26 @@ def test_a_good_slide_file_loads(tmp_path: Path) -> None:
         ("hardware: simulator_small", "hardware: simulater", None, "hardware", "simulator"),
         ("recipe: le8deg", "recipe: [", 4, None, "not valid YAML"),
         ("points: 3", "points: 3\n  points: 4", 8, "focus.points", "in line 7 too"),
+        ("slide: S001", "slid: S001", 1, "slid", "'slide' is missing. Did you mean 'slide'"),
+        ("x_um", "x_mu", 3, "region.x_mu", "'x_um' is missing"),
+        ("hardware: simulator_small\n", "", None, "hardware", "or hardware: simulator"),
+        ("S001", "001", 1, "slide", "slide = 001: text is expected"),
+        ("S001", "2024-11-05", 1, "slide", "Put it in quotes: '2024-11-05'"),
+        ("S001", "Blut Müller 1", 1, "slide", "such as Blut-Müller-1"),
+        ("S001", "..", 1, "slide", "no folder can be called so"),
+        ("S001", "nul.1", 1, "slide", "no folder can be called so"),
+        ("5300]", "5300], overlap: 0,05", 3, "region.overlap", "Write 0.05"),
+        ("points: 3", "range_um: 0,5", 7, "focus.range_um", "with a point. Write 0.5"),
+        ("points: 3", "range_um: .inf", 7, "focus.range_um", "a number is expected"),
+        ("[5000, 5300]", "5000-5300", 3, "region.y_um", "values in brackets"),
+        ("[5000, 5300]", "[5000]", 3, "region.y_um", "values in brackets"),
+        (
+            "exposures:",
+            "passes: {unstaind: {objective: 20x}}\nexposures:",
+            8,
+            "passes.unstaind",
+            "Did you mean 'unstained'",
+        ),
     ],
 )
 def test_a_mistake_names_line_field_and_remedy(
@@ -138,3 +160,108 @@ def test_a_pass_at_another_objective_has_exposures_of_its_own(tmp_path: Path) ->
     path.write_text(SLIDE + passes.replace("100x", "63x"))
     with pytest.raises(UserError, match=r"exposures_63x\.csv"):
         load_slide(path).exposures_file("highres")
+
+
+HEAD = b"led,variant,exposure_ms,gain,brightness\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "field", "words"),
+    [
+        (b"", 1, None, "the table is empty"),
+        (b" \r\n", 1, None, "the table is empty"),
+        (HEAD, 2, None, "no rows"),
+        (HEAD.replace(b",", b";") + b"brightfield;;2;1;1\n", 1, "led", "semicolons"),
+        (HEAD.replace(b",", b"\t"), 1, "led", "tabs"),
+        (HEAD + "b\u00fcro,,2,1,1\n".encode("latin-1"), 2, None, "column 2 is not in UTF-8"),
+        (HEAD.decode().encode("utf-16"), 1, None, "Save it as UTF-8"),
+        (HEAD + b"brightfield,,3,5,1,1\n", 2, "brightness", "6 values, .* 5 columns"),
+        (HEAD + b'brightfield,,"3,5",1,1\n', 2, "exposure_ms", "with a point"),
+        (HEAD + b"brightfield,,,1,1\n", 2, "exposure_ms", "exposure_ms is empty"),
+        (b"led,led,variant,exposure_ms,gain,brightness\n", 1, "led", "there twice"),
+    ],
+)
+def test_a_table_that_cannot_be_read_names_line_column_and_remedy(
+    tmp_path: Path, content: bytes, line: int, field: str | None, words: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=words) as caught:
+        load_exposures(path)
+    assert (caught.value.file, caught.value.line) == (str(path), line)
+    assert caught.value.field == field
+
+
+def test_blanks_and_the_mark_of_utf8_are_no_part_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    head = b"\xef\xbb\xbf led , variant,exposure_ms,gain,brightness,\n"
+    rows = head + b"\n brightfield , , 3 ,1,1,\n,,,\n"
+    path.write_bytes(rows)
+    assert [frame.label for frame in load_exposures(path).rows] == ["brightfield"]
+
+
+@pytest.mark.parametrize(
+    ("slide", "hardware", "words"),
+    [
+        ("exposures: exposures_20x.csv", "geometry: leds.csv", "shipped:exposures_20x.csv"),
+        ("exposures: shipped:exposures_21x.csv", "geometry: leds.csv", "exposures_20x.csv"),
+        ("exposures: ours.csv", "geometry: leds_43.csv", "shipped:leds_43.csv"),
+        ("exposures: ours.csv\npasses: {unstained: {objective: 20x}, highres: {objective: 100x}}",
+         "geometry: leds.csv", r"no .*exposures_100x\.csv"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_beside_a_file_is_not_taken_from_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slide: str, hardware: str, words: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shipped = load_hardware("simulator_small")
+    for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv", "simulator.yaml"):
+        # The working folder counts for nothing either.
+        (tmp_path / "elsewhere" / name).write_text("taken from elsewhere")
+    save_geometry(shipped.geometry(), tmp_path / "leds.csv")
+    (tmp_path / "ours.csv").write_text(
+        "led,variant,exposure_ms,gain,brightness\nbrightfield,,2,1,1\n"
+    )
+    text = shipped.file.read_text().replace("geometry: shipped:leds_43.csv", hardware)
+    (tmp_path / "scope.yaml").write_text(text)
+    path = tmp_path / "slide.yaml"
+    lines = SLIDE.replace("simulator_small", "scope.yaml").splitlines()[:-1]
+    path.write_text("\n".join([*lines, slide]))
+    with pytest.raises(UserError, match=words):
+        found = load_slide(path)
+        found.load_hardware().geometry()
+        for name in found.passes:
+            found.load_exposures(name)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("slide.yaml", "le8deg", "le18deg", "recipe was le8deg and is now le18deg"),
+        ("slide.yaml", "10400", "10500", "region.x_um was 10000, 10400 and is now 10000, 10500"),
+        ("scope.yaml", "black_level: 4", "black_level: 8", "camera.black_level was 4.0 and is"),
+        ("scope.yaml", "na: 0.40", "na: 0.45", "objectives.20x.na was 0.4 and is now 0.45"),
+        ("ours.csv", "plate-2,,2,", "plate-2,,3,", "plate-2 was 2, 1, 1 and is now 3, 1, 1"),
+        ("leds.csv", "0,plate-1", "43,plate-1", "LED table, plate-1 was"),
+    ],
+)  # fmt: skip
+def test_a_scan_that_was_begun_with_other_settings_says_which(
+    tmp_path: Path, file: str, old: str, new: str, words: str
+) -> None:
+    shipped = load_hardware("simulator_small")
+    save_geometry(shipped.geometry(), tmp_path / "leds.csv")
+    rows = "".join(f"{name},,2,1,1\n" for name in ("brightfield", "plate-1", "plate-2", "plate-3"))
+    (tmp_path / "ours.csv").write_bytes(HEAD + rows.encode())
+    text = shipped.file.read_text().replace("shipped:leds_43.csv", "leds.csv")
+    (tmp_path / "scope.yaml").write_text(text)
+    slide = SLIDE.replace("simulator_small", "scope.yaml").splitlines()[:-1]
+    path = tmp_path / "slide.yaml"
+    passes = "passes: {unstained: {objective: 20x}}"
+    path.write_text("\n".join([*slide, "exposures: ours.csv", passes]))
+    open_scan(path, tmp_path / "scans").prepare_folder()
+    assert open_scan(path, tmp_path / "scans").hash
+    changed = tmp_path / file
+    changed.write_text(changed.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=words):
+        open_scan(path, tmp_path / "scans")

@@ -62,6 +62,7 @@ class Bench:
             "hardware": self.hardware(fault).name,
             "region": region,
             "recipe": "le18deg",
+            "exposures": "shipped:exposures_20x.csv",
             "focus": {"mode": "fixed"},
         }
         slide.write_text(yaml.safe_dump(content))

@@ -267,7 +267,7 @@ def test_own_cfg_precise_geometry_and_tables_of_one_name_do_not_look_like_other_
         + "".join(f"{d.led},{d.name},{d.x_mm + 1e-6},{d.y_mm},{d.z_mm},{d.group}\n" for d in leds)
     )
     text = (folder / "demo.yaml").read_text().replace("MMConfig_demo.cfg", "our.cfg")
-    (folder / "demo.yaml").write_text(text.replace("leds_43.csv", "our_leds.csv"))
+    (folder / "demo.yaml").write_text(text.replace("shipped:leds_43.csv", "our_leds.csv"))
     slide = yaml.safe_load(slide_file.read_text())
     slide["exposures"] = "low/exposures.csv"
     slide["passes"]["highres"]["exposures"] = "high/exposures.csv"

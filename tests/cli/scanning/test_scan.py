@@ -28,6 +28,9 @@ PLSCTL = [sys.executable, "-c", "from plsctl.cli.app import main; main()"]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills processes as POSIX does")
 
 
+ONE_PASS = {"unstained": {"objective": "20x"}}
+
+
 def write_slide(folder: Path, **changes: object) -> Path:
     """A slide of 3 x 2 tiny fields, four images each, without drift."""
     hardware = yaml.safe_load(load_hardware("simulator_small").file.read_text())
@@ -39,6 +42,7 @@ def write_slide(folder: Path, **changes: object) -> Path:
         "hardware": "tiny.yaml",
         "region": {"x_um": [10000, 10200], "y_um": [5000, 5100]},
         "recipe": "le8deg",
+        "exposures": "shipped:exposures_20x.csv",
         "focus": {"points": 1, "range_um": 12, "step_um": 3, "refresh_positions": 2},
         "slide_return": {"fields": 3},
     }
@@ -180,7 +184,7 @@ def test_an_exposure_table_without_an_led_is_refused_before_anything_is_written(
     (tmp_path / "short.csv").write_text(
         "led,variant,exposure_ms,gain,brightness\nbrightfield,,0.2,1,1\nplate-1,,2,1,1\n"
     )
-    slide = write_slide(tmp_path, exposures="short.csv")
+    slide = write_slide(tmp_path, exposures="short.csv", passes=ONE_PASS)
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
     assert result.exit_code == 2
     assert "no row for the LED 'plate-2'" in str(error_of(result)["message"])
@@ -194,7 +198,7 @@ def test_an_exposure_the_camera_cannot_take_is_refused_before_anything_is_writte
         "led,variant,exposure_ms,gain,brightness\nbrightfield,,0.2,1,1\n"
         "plate-1,,2,1,1\nplate-2,,9000,1,1\nplate-3,,2,1,1\n"
     )
-    slide = write_slide(tmp_path, exposures="long.csv")
+    slide = write_slide(tmp_path, exposures="long.csv", passes=ONE_PASS)
     result = plsctl("scan", slide, "--pass", "unstained", "--out", tmp_path / "scans", "--json")
     error = error_of(result)
     assert (result.exit_code, error["field"]) == (2, "exposure_ms")

@@ -51,7 +51,7 @@ def test_two_processes_draw_the_curve_of_one_and_a_stopped_run_goes_on(
 
 
 def _torchrun(config: TrainingConfig, file: Path, count: int) -> subprocess.CompletedProcess[str]:
-    file.write_text(config.to_yaml())
+    file.write_text(config.to_yaml(file.parent))
     plsctl = Path(sys.executable).with_name("plsctl")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count),

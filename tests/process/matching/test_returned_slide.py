@@ -10,7 +10,7 @@ import yaml
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.devices.hardware import find_file
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.slide import ReturnSettings
@@ -43,10 +43,11 @@ def _roles(operator: Operator | None) -> Roles:
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Scan:
     """Four small fields, unstained; after staining the slide will lie 300 um off."""
     folder = tmp_path_factory.mktemp("returned")
-    shipped = find_file("simulator_small.yaml", folder)
+    shipped = load_hardware("simulator_small").file
     for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
         shutil.copy(shipped.parent / name, folder / name)
     hardware = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    hardware["led_array"]["geometry"] = "leds_43.csv"
     hardware["camera"]["size_px"] = [400, 300]
     hardware["options"]["mount"] = {
         "focus_error_um": 0.0,

@@ -199,7 +199,7 @@ def test_decisions_as_a_file_go_to_their_data_set_only(path: Path, tmp_path: Pat
         ("sample,slide,keep\n7,002,no\n", "another data set"),
         ("sample,keep\n99,no\n", "no sample '99'"),
         ("sample,keep\n1,no\n2,perhaps\n", "perhaps"),
-        ("sample\n1\n", "no columns"),
+        ("sample\n1\n", "lacks the column 'keep'"),
     ):
         file.write_text(text)
         with pytest.raises(UserError, match=said):
