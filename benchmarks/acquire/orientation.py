@@ -24,7 +24,7 @@ import numpy as np
 import yaml
 
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.devices.hardware import find_file
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.scanning.pass_run import PassResult, run_pass
@@ -65,7 +65,7 @@ class Bench:
         """A scan of le18deg, four fields, described by `said` where `truth` is."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        shipped = find_file("simulator_small.yaml", self.folder)
+        shipped = load_hardware("simulator_small").file
         for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
             shutil.copy(shipped.parent / name, self.folder / name)
         rng = np.random.default_rng(slide)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.devices.hardware import find_file
+from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed
@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.shipped = find_file("simulator_small.yaml", folder)
+        self.shipped = load_hardware("simulator_small").file
         for name in ("leds_43.csv", "exposures_20x.csv", "exposures_100x.csv"):
             shutil.copy(self.shipped.parent / name, folder / name)
         (folder / "slide.yaml").write_text(SLIDE)
