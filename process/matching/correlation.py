@@ -6,6 +6,7 @@ ratio of the second-best peak to the best: a ratio near one means that the place
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,8 @@ MARGIN_PX = 264
 MARGIN_SHARE = 0.22
 """The same margin as a share of the image's shorter side: 264 of 1200 pixels."""
 
+_NOISE_GRADIENT = 8.0  # sums of gradients stay below this many standard deviations of noise
+_LEAST_GRADIENT, _SURE_GRADIENT = 4.0, 16.0  # rounding raises less, no usual noise more
 _PEAK_RADIUS_PX = 12  # a second peak nearer than this is a shoulder of the first
 
 
@@ -52,7 +55,8 @@ def edge_image(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Edges by Canny's filter, 0 or 255; shape (y, x).
 
     The thresholds follow the gradients of the image: the strongest tenth of all pixels may start
-    an edge and the strongest fifth may carry it on, so that exposure and stain do not matter.
+    an edge and the strongest fifth may carry it on, so that exposure and stain do not matter. What
+    noise alone may raise is no edge.
     """
     smooth = cv2.GaussianBlur(grey, (5, 5), 0)
     across = cv2.Sobel(smooth, cv2.CV_16S, 1, 0, ksize=3)
@@ -60,8 +64,16 @@ def edge_image(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # A sample of the gradients is enough for their distribution.
     strength = np.abs(across[::4, ::4]) + np.abs(down[::4, ::4])
     low, high = np.percentile(strength, (80, 90))
-    edges = cv2.Canny(across, down, max(float(low), 8), max(float(high), 16))
+    least = min(max(_NOISE_GRADIENT * _noise(grey), _LEAST_GRADIENT), _SURE_GRADIENT)
+    edges = cv2.Canny(across, down, max(float(low), least / 2), max(float(high), least))
     return np.asarray(edges, dtype=np.uint8)
+
+
+def _noise(grey: NDArray[np.uint8]) -> float:
+    """Standard deviation of an image's noise, grey values, from a sample of its rows."""
+    rows = grey[::4].astype(np.int16)
+    bends = np.abs(rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2])
+    return float(np.median(bends)) / (0.6745 * math.sqrt(6)) if bends.size else 0.0
 
 
 def search_margin_px(shape: tuple[int, ...]) -> int:
