@@ -21,6 +21,12 @@ MARGIN_PX = 264
 MARGIN_SHARE = 0.22
 """The same margin as a share of the image's shorter side: 264 of 1200 pixels."""
 
+LEAST_VARIANCE = 0.1
+"""Share of an image's variance per pixel below which a part of it counts as flat.
+
+A flat part says nothing: its correlation is divided by this much, not by the noise that is in it.
+"""
+
 _NOISE_GRADIENT = 8.0  # sums of gradients stay below this many standard deviations of noise
 _LEAST_GRADIENT, _SURE_GRADIENT = 4.0, 16.0  # rounding raises less, no usual noise more
 _PEAK_RADIUS_PX = 12  # a second peak nearer than this is a shoulder of the first
@@ -81,10 +87,17 @@ def search_margin_px(shape: tuple[int, ...]) -> int:
     return min(MARGIN_PX, round(MARGIN_SHARE * min(shape[:2])))
 
 
-def correlate(search: NDArray[np.uint8], template: NDArray[np.uint8]) -> NDArray[np.float32]:
+def correlate(
+    search: NDArray[np.uint8] | NDArray[np.float32],
+    template: NDArray[np.uint8] | NDArray[np.float32],
+    *,
+    centred: bool = False,
+) -> NDArray[np.float32]:
     """Normalised correlation of equation A.1 for every place of the template in the search image.
 
-    Shape (y, x) of the places: search - template + 1.
+    Shape (y, x) of the places: search - template + 1; values from -1 to 1. `centred` takes the
+    means out of both. A flat template, and a place that is flat against the rest of the search
+    image, are no evidence: see `LEAST_VARIANCE`.
 
     Raises
     ------
@@ -97,8 +110,29 @@ def correlate(search: NDArray[np.uint8], template: NDArray[np.uint8]) -> NDArray
             f"{search.shape[1]} x {search.shape[0]}.",
             hint="Cut the template smaller, or swap the images.",
         )
-    scores = cv2.matchTemplate(search, template, cv2.TM_CCORR_NORMED)
-    return np.asarray(scores, dtype=np.float32)
+    if not centred:
+        scores = cv2.matchTemplate(search, template, cv2.TM_CCORR_NORMED)
+        return np.clip(np.asarray(scores, np.float32), -1, 1)
+    # Small numbers, whatever the images are measured in: single precision holds their squares.
+    middle = search.astype(np.float32) - np.float32(search.mean())
+    flat = template.astype(np.float32) - np.float32(template.mean())
+    least = LEAST_VARIANCE * float(middle.var())
+    if not (least > 0 and float(flat.var()) > 0):
+        return np.zeros([s - t + 1 for s, t in zip(search.shape, template.shape, strict=True)],
+                        np.float32)  # fmt: skip
+    middle, flat = middle / math.sqrt(float(middle.var())), flat / math.sqrt(float(flat.var()))
+    scores = cv2.matchTemplate(middle, flat, cv2.TM_CCOEFF_NORMED)
+    told = np.sqrt(np.clip(_variances(middle, flat.shape) / LEAST_VARIANCE, 0, 1))
+    return np.asarray(np.clip(scores, -1, 1) * told, np.float32)
+
+
+def _variances(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Variance of each window of that shape (y, x), at its top left pixel."""
+    size = (shape[1], shape[0])
+    rows, columns = (i - w + 1 for i, w in zip(image.shape, shape, strict=True))
+    means = cv2.boxFilter(image, cv2.CV_32F, size, anchor=(0, 0))[:rows, :columns]
+    squares = cv2.sqrBoxFilter(image, cv2.CV_32F, size, anchor=(0, 0))[:rows, :columns]
+    return np.asarray(squares - means**2, np.float32)
 
 
 def best_place(scores: NDArray[np.float32], radius_px: int = _PEAK_RADIUS_PX) -> Match:
@@ -112,7 +146,8 @@ def best_place(scores: NDArray[np.float32], radius_px: int = _PEAK_RADIUS_PX) ->
         max(0, row - radius_px) : row + radius_px + 1,
         max(0, column - radius_px) : column + radius_px + 1,
     ] = base
-    second = (float(others.max()) - base) / max(score - base, 1e-9)
+    # Where all places are alike, none stands out.
+    second = (float(others.max()) - base) / (score - base) if score > base else 1.0
     dx, dy = subpixel_peak(finite, int(row), int(column))
     return Match(float(column + dx), float(row + dy), score, second)
 

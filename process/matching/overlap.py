@@ -18,20 +18,13 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from plsctl.acquire.arrays import FloatArray
-from plsctl.process.matching.correlation import best_place
+from plsctl.process.matching.correlation import LEAST_VARIANCE, best_place
 
 ANGLES_DEG = tuple(0.5 * step for step in range(-6, 7))
 """Angles that are tried: a slide that a hand puts back is turned by less."""
 
 LEAST_OVERLAP = 0.15
 """Share of the smaller image that must overlap; less looks alike by chance."""
-
-
-LEAST_VARIANCE = 0.1
-"""Share of an image's variance per pixel below which a part of it counts as flat.
-
-A flat part says nothing: its correlation is divided by this much, not by the noise that is in it.
-"""
 
 LEAST_SCORE = 0.25
 """Correlation of edges that are the same; those of other cells stay below 0.15."""
