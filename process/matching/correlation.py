@@ -77,7 +77,7 @@ def edge_image(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _noise(grey: NDArray[np.uint8]) -> float:
     """Standard deviation of an image's noise, grey values, from a sample of its rows."""
-    rows = grey[::4].astype(np.int16)
+    rows = grey[:: max(1, grey.shape[0] // 48)].astype(np.int16)
     bends = np.abs(rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2])
     return float(np.median(bends)) / (0.6745 * math.sqrt(6)) if bends.size else 0.0
 
@@ -113,17 +113,24 @@ def correlate(
     if not centred:
         scores = cv2.matchTemplate(search, template, cv2.TM_CCORR_NORMED)
         return np.clip(np.asarray(scores, np.float32), -1, 1)
-    # Small numbers, whatever the images are measured in: single precision holds their squares.
-    middle = search.astype(np.float32) - np.float32(search.mean())
-    flat = template.astype(np.float32) - np.float32(template.mean())
-    least = LEAST_VARIANCE * float(middle.var())
-    if not (least > 0 and float(flat.var()) > 0):
-        return np.zeros([s - t + 1 for s, t in zip(search.shape, template.shape, strict=True)],
-                        np.float32)  # fmt: skip
-    middle, flat = middle / math.sqrt(float(middle.var())), flat / math.sqrt(float(flat.var()))
-    scores = cv2.matchTemplate(middle, flat, cv2.TM_CCOEFF_NORMED)
-    told = np.sqrt(np.clip(_variances(middle, flat.shape) / LEAST_VARIANCE, 0, 1))
-    return np.asarray(np.clip(scores, -1, 1) * told, np.float32)
+    mean, spread = mean_and_spread(search)
+    own_mean, own_spread = mean_and_spread(template)
+    shape = [s - t + 1 for s, t in zip(search.shape, template.shape, strict=True)]
+    if spread == 0 or own_spread == 0:
+        return np.zeros(shape, np.float32)
+    # Single precision holds the squares of what is centred, whatever it is measured in.
+    middle = search.astype(np.float32) - np.float32(mean)
+    pattern = (template.astype(np.float32) - np.float32(own_mean)) / np.float32(own_spread)
+    scores = cv2.matchTemplate(middle, pattern, cv2.TM_CCOEFF_NORMED)
+    np.clip(scores, -1, 1, out=scores)
+    told = _variances(middle, template.shape) / np.float32(LEAST_VARIANCE * spread**2)
+    return np.asarray(scores * np.sqrt(np.clip(told, 0, 1, out=told)), np.float32)
+
+
+def mean_and_spread(image: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[float, float]:
+    """Mean and standard deviation of an image (y, x)."""
+    mean, spread = cv2.meanStdDev(image)
+    return float(mean[0, 0]), float(spread[0, 0])
 
 
 def _variances(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:

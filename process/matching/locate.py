@@ -17,18 +17,17 @@ from numpy.typing import NDArray
 from plsctl.acquire.errors import UserError
 from plsctl.process.matching.correlation import grey_image, wide_edges
 from plsctl.process.matching.highres import NOMINAL_RATIO, log_subtracted
-from plsctl.process.matching.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
-from plsctl.process.matching.similarity import Points, Similarity, robust_similarity
+from plsctl.process.matching.overlap import ANGLES_DEG, Overlap, find_overlap
+from plsctl.process.matching.similarity import Similarity, robust_similarity
 from plsctl.process.matching.stain_contrast import averaged, reduced_contrast, stain_contrast
 from plsctl.process.matching.tiles import AnyImage, Prepare, TileSettings, tile_places
 
-MOST_SECOND_RATIO = 0.75
-
 _WORKING_PX = 600  # images are first compared with their longer side shrunk to this
 _LEAST_SIDE_PX = 60
-_TILES_ACROSS = 6
+_TILES_ACROSS = (6, 3.5)  # the larger where the smaller are lost in blur or noise
 _LEAST_TILE_PX = 28.0
 _REACH_SHARE = 0.012  # of half the diagonal: what angle and scale leave open
+_CLOSE_PX = 5  # what they leave open once tiles were found
 _AGREEMENT_PX = 1.5
 _COLOURED = 0.02  # spread of the logarithm of green over blue in an image that is not grey
 
@@ -82,10 +81,11 @@ class Placed:
 
 _EVIDENCE = (
     # Least score, highest second ratio, least tiles and their share of all that were found.
-    (0.15, MOST_SECOND_RATIO, 8, 0.3),
-    (LEAST_SCORE, MOST_SECOND_RATIO, 4, 0.3),
-    (0.4, 0.95, 7, 0.6),
-    (0.5, 0.6, 0, 0.0),
+    (0.15, 0.75, 8, 0.25),
+    (0.25, 0.65, 4, 0.3),
+    (0.35, 0.95, 7, 0.55),
+    (0.6, 0.85, 4, 0.8),
+    (0.5, 0.55, 0, 0.0),
 )
 """Each of these is enough: images with nothing in common stay below all of them."""
 
@@ -189,36 +189,33 @@ def _refined(
     prepare: Prepare,
     shrink: float,
 ) -> Placed:
-    """The guess made exact by tiles; a second time, when scale and angle are known well.
+    """The guess made exact by tiles; smaller ones are more exact, larger ones outlast blur.
 
-    Where too few tiles are found, the whole template is, and scale and angle stay as guessed.
+    Where too few tiles agree, the whole template is found, and scale and angle stay as guessed.
     """
     shared = [
         min(one, side / guess.scale)
         for one, side in zip(template.shape, other.shape[:2], strict=True)
     ]
     reach = math.ceil(2 * shrink + _REACH_SHARE * math.hypot(*shared) / 2 + 2)
-    motion, agreeing, kept = guess, 0.0, np.empty((0, 2))
-    for _ in range(3):
-        size = max(_LEAST_TILE_PX, min(shared) / _TILES_ACROSS, 2.0 * reach)
-        before, after = tile_places(template, other, motion, TileSettings(size, reach), prepare)
-        fit = robust_similarity(before, motion.inverse.apply(after), _AGREEMENT_PX)
-        if fit is None:
-            break
-        motion = fit[0].then(motion)
-        agreeing, kept = float(fit[1].mean()), before[fit[1]]
-        reach = 5
-    if not len(kept):
-        whole = TileSettings(math.inf, reach)
-        before, after = tile_places(template, other, motion, whole, prepare)
-        if len(before):
-            shift = after[0] - motion.apply(before)[0]
-            motion = motion.then(Similarity(1 + 0j, complex(*shift)))
-    return Placed(motion, rough.score, rough.second_ratio, len(kept), agreeing, _spread(kept))
-
-
-def _spread(points: Points) -> float:
-    return 0.0 if not len(points) else float(((points - points.mean(axis=0)) ** 2).sum())
+    for across in _TILES_ACROSS:
+        size = max(_LEAST_TILE_PX, min(shared) / across, 2.0 * reach)
+        motion, kept, agreeing = guess, np.empty((0, 2)), 0.0
+        # Again, when scale and angle are known well.
+        for tiles in (TileSettings(size, reach), *[TileSettings(size, _CLOSE_PX)] * 2):
+            before, after = tile_places(template, other, motion, tiles, prepare)
+            fit = robust_similarity(before, motion.inverse.apply(after), _AGREEMENT_PX)
+            if fit is None:
+                break
+            motion = fit[0].then(motion)
+            kept, agreeing = before[fit[1]], float(fit[1].mean())
+        else:
+            weight = float(((kept - kept.mean(axis=0)) ** 2).sum())
+            return Placed(motion, rough.score, rough.second_ratio, len(kept), agreeing, weight)
+    before, after = tile_places(template, other, guess, TileSettings(math.inf, reach), prepare)
+    shift = (after - guess.apply(before)).sum(axis=0)  # of one tile, or none
+    motion = guess.then(Similarity(1 + 0j, complex(*shift)))
+    return Placed(motion, rough.score, rough.second_ratio, 0, 0.0, 0.0)
 
 
 def _location(placed: Placed) -> Location:

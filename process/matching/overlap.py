@@ -160,11 +160,14 @@ class _Correlator:
         self._shape = (rows, columns)
         self._corner = [(a - b) // 2 for a, b, _ in sides]
         self._known = known
-        self._fixed = np.where(known, reference - _mean(reference[known]), 0).astype(np.float32)
-        middle = moving - _mean(moving)
+        seen = max(float(np.count_nonzero(known)), 1.0)
+        mean = float((reference * known).sum(dtype=np.float64)) / seen
+        self._fixed = ((reference - np.float32(mean)) * known).astype(np.float32)
+        middle = moving - np.float32(_mean(moving))
+        squares = self._fixed**2, middle**2
         self._least = (
-            LEAST_VARIANCE * _mean(self._fixed[known] ** 2),
-            LEAST_VARIANCE * _mean(middle**2),
+            LEAST_VARIANCE * float(squares[0].sum()) / seen,
+            LEAST_VARIANCE * _mean(squares[1]),
         )
         self._reference = self._transform(self._fixed)
         ones, mask = self._transform(np.ones_like(moving)), self._transform(known)
@@ -174,13 +177,13 @@ class _Correlator:
         powers = [
             np.maximum(self._correlation(*pair) - total**2 / count, least * count)
             for pair, total, least in (
-                ((self._transform(self._fixed**2), ones), sum_fixed, self._least[0]),
-                ((mask, self._transform(middle**2)), sum_moved, self._least[1]),
+                ((self._transform(squares[0]), ones), sum_fixed, self._least[0]),
+                ((mask, self._transform(squares[1])), sum_moved, self._least[1]),
             )
         ]
         self._means = sum_fixed * sum_moved / count
         scale = np.sqrt(powers[0]) * np.sqrt(powers[1])
-        share = np.minimum(count / max(min(float(known.sum()), float(moving.size)), 1.0), 1.0)
+        share = np.minimum(count / max(min(seen, float(moving.size)), 1.0), 1.0)
         # The spread of chance correlations falls with the root of what overlaps.
         self._weight = np.where(share >= LEAST_OVERLAP, np.sqrt(share), 0.0).astype(np.float32)
         # Where an image is flat everywhere there is nothing to correlate.
@@ -202,7 +205,9 @@ class _Correlator:
 
     def scores(self, moving: FloatArray) -> FloatArray:
         """Weighted correlation for each shift, from -1 to 1, shape (y shifts, x shifts)."""
-        product = self._correlation(self._reference, self._transform(moving - _mean(moving)))
+        product = self._correlation(
+            self._reference, self._transform(moving - np.float32(_mean(moving)))
+        )
         plain = (product - self._means) * self._inverse
         return np.asarray(np.clip(plain, -1, 1) * self._weight, dtype=np.float32)
 
@@ -216,16 +221,17 @@ class _Correlator:
             here.append(slice(max(0, shift), min(a, shift + b)))
             there.append(slice(max(0, -shift), min(b, a - shift)))
         known = self._known[here[0], here[1]]
-        parts = [
-            image[known].astype(np.float64)
-            for image in (self._fixed[here[0], here[1]], moving[there[0], there[1]])
+        count = max(float(np.count_nonzero(known)), 1.0)
+        one = self._fixed[here[0], here[1]]
+        other = (moving[there[0], there[1]] - np.float32(_mean(moving))) * known
+        sums = float(one.sum()), float(other.sum())
+        powers = [
+            max(float((image * image).sum()) - total**2 / count, least * count)
+            for image, total, least in zip((one, other), sums, self._least, strict=True)
         ]
-        one, other = (part - _mean(part) for part in parts)
-        power = math.prod(
-            max(float(part @ part), least * part.size)
-            for part, least in zip((one, other), self._least, strict=True)
-        )
-        return float(one @ other) / math.sqrt(power) if power > 0 else 0.0
+        scale = math.sqrt(powers[0]) * math.sqrt(powers[1])
+        product = float((one * other).sum()) - sums[0] * sums[1] / count
+        return min(1.0, max(-1.0, product / scale)) if scale > 0 else 0.0
 
 
 def _mean(values: NDArray[Any]) -> float:

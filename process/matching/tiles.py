@@ -16,7 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.process.matching.correlation import LEAST_VARIANCE, best_place, correlate
+from plsctl.process.matching.correlation import (
+    LEAST_VARIANCE,
+    best_place,
+    correlate,
+    mean_and_spread,
+)
 from plsctl.process.matching.similarity import Points, Similarity
 
 AnyImage = NDArray[np.uint8] | NDArray[np.float32]
@@ -67,10 +72,10 @@ def tile_places(
     search = prepare(_like(warped, other))
     here: list[tuple[float, float]] = []
     there: list[tuple[float, float]] = []
-    least = LEAST_VARIANCE * float(template.var())
+    least = LEAST_VARIANCE**0.5 * mean_and_spread(template)[1]
     for top, bottom, left, right in boxes:
         tile = template[top:bottom, left:right]
-        if float(tile.var()) <= least:
+        if mean_and_spread(tile)[1] <= least:
             continue
         part = search[top - reach : bottom + reach, left - reach : right + reach]
         match = best_place(correlate(part, tile, centred=True), radius_px=max(3, reach // 2))
