@@ -9,7 +9,7 @@ now lie, and must show what they showed before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,17 +131,16 @@ class SlideSearch:
             and abs(p.slide_y_um - view.y_um) < height + reach
         ]
 
-    def _places(self) -> list[tuple[float, float]]:
+    def _places(self) -> Iterator[tuple[float, float]]:
         """Stage positions around the middle of what was scanned, then around what shows most."""
         centres = np.array([(p.slide_x_um, p.slide_y_um) for p in self.before.positions])
         size = np.array(self.before.size_px(self.before.names[0])) * self.attributes.pixel_um
         extent = np.ptp(centres, axis=0) + size
         middle = (centres.min(axis=0) + centres.max(axis=0)) / 2
         # Looks farther apart than this would leave the region between them.
-        wide = self._around(middle, extent + size * (1 - 2 * LEAST_OVERLAP))
+        yield from self._around(middle, extent + size * (1 - 2 * LEAST_OVERLAP))
         # Where much of the region is bare glass, its middle may show nothing.
-        close = self._around(np.array(self._fullest()), size)
-        return wide + [place for place in close if place not in wide]
+        yield from self._around(np.array(self._fullest()), size)
 
     def _around(
         self, middle: NDArray[np.float64], step: NDArray[np.float64]

@@ -11,7 +11,7 @@ answer.
 
 A slide is nine small simulated fields, of which the smear leaves a share bare. It comes back turned
 and shifted, and `SlideSearch` looks for it; another slide, a mirrored one and one put in upside
-down must be refused. About 2 minutes of one core a seed of pairs, 1 minute a slide.
+down must be refused. About a minute of one core a seed of pairs, and one a slide.
 """
 
 from __future__ import annotations
