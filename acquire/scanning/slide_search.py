@@ -9,10 +9,11 @@ now lie, and must show what they showed before.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
@@ -31,6 +32,9 @@ CONFIRMED_UM = 10.0
 
 LOOKS = 2
 """How often fields are taken where the slide should lie."""
+
+FIELDS_LOOKED_AT = 25
+"""So many fields from before, all over the region, tell where it shows most."""
 
 Look = Callable[[float, float], Image | None]
 """Takes a bright-field image at a stage position; None where the stage cannot go."""
@@ -162,17 +166,23 @@ class SlideSearch:
             if abs(p.slide_x_um - view.x_um) < reach and abs(p.slide_y_um - view.y_um) < reach
         ]
 
-    def _places(self) -> list[tuple[float, float]]:
-        """Stage positions around the middle of what was scanned, the nearest first."""
+    def _places(self) -> Iterator[tuple[float, float]]:
+        """Stage positions around the middle of what was scanned, then around what shows most."""
         centres = np.array([(p.slide_x_um, p.slide_y_um) for p in self.before.positions])
         sides = self.before.size_px(self.before.names[0])
         size = np.array(self.attributes.orientation.upright(*sides)) * self.attributes.pixel_um
         extent = np.ptp(centres, axis=0) + size
-        # Looks farther apart than this would leave the region between them.
-        step = extent + size * (1 - 2 * LEAST_OVERLAP)
         middle = (centres.min(axis=0) + centres.max(axis=0)) / 2
-        reach = self.settings.reach_um
-        counts = [max(0, math.ceil((reach - s / 2) / s)) for s in step]
+        # Looks farther apart than this would leave the region between them.
+        yield from self._around(middle, extent + size * (1 - 2 * LEAST_OVERLAP))
+        # Where much of the region is bare glass, its middle may show nothing.
+        yield from self._around(np.array(self._fullest()), size)
+
+    def _around(
+        self, middle: NDArray[np.float64], step: NDArray[np.float64]
+    ) -> list[tuple[float, float]]:
+        """Places a step (x, y) apart as far as shifts within reach go, the nearest first."""
+        counts = [max(0, math.ceil((self.settings.reach_um - s / 2) / s)) for s in step]
         places = [
             middle + np.array([column, row]) * step
             for row in range(-counts[1], counts[1] + 1)
@@ -180,6 +190,12 @@ class SlideSearch:
         ]
         places.sort(key=lambda place: float(np.linalg.norm(place - middle)))
         return [(float(x), float(y)) for x, y in places]
+
+    def _fullest(self) -> tuple[float, float]:
+        """The place, of some all over the region, whose field varies most in brightness."""
+        by_place = {(p.slide_x_um, p.slide_y_um): p for p in self.before.positions}
+        spread = spread_points(list(by_place), FIELDS_LOOKED_AT)
+        return max(spread, key=lambda place: self._field(by_place[place]).image[::8, ::8].std())
 
 
 class _NotConfirmed(Exception):

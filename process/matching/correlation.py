@@ -6,6 +6,7 @@ ratio of the second-best peak to the best: a ratio near one means that the place
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -20,6 +21,14 @@ MARGIN_PX = 264
 MARGIN_SHARE = 0.22
 """The same margin as a share of the image's shorter side: 264 of 1200 pixels."""
 
+LEAST_VARIANCE = 0.1
+"""Share of an image's variance per pixel below which a part of it counts as flat.
+
+A flat part says nothing: its correlation is divided by this much, not by the noise that is in it.
+"""
+
+_NOISE_GRADIENT = 8.0  # sums of gradients stay below this many standard deviations of noise
+_LEAST_GRADIENT, _SURE_GRADIENT = 4.0, 16.0  # rounding raises less, no usual noise more
 _PEAK_RADIUS_PX = 12  # a second peak nearer than this is a shoulder of the first
 
 
@@ -52,7 +61,8 @@ def edge_image(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Edges by Canny's filter, 0 or 255; shape (y, x).
 
     The thresholds follow the gradients of the image: the strongest tenth of all pixels may start
-    an edge and the strongest fifth may carry it on, so that exposure and stain do not matter.
+    an edge and the strongest fifth may carry it on, so that exposure and stain do not matter. What
+    noise alone may raise is no edge.
     """
     smooth = cv2.GaussianBlur(grey, (5, 5), 0)
     across = cv2.Sobel(smooth, cv2.CV_16S, 1, 0, ksize=3)
@@ -60,8 +70,16 @@ def edge_image(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     # A sample of the gradients is enough for their distribution.
     strength = np.abs(across[::4, ::4]) + np.abs(down[::4, ::4])
     low, high = np.percentile(strength, (80, 90))
-    edges = cv2.Canny(across, down, max(float(low), 8), max(float(high), 16))
+    least = min(max(_NOISE_GRADIENT * _noise(grey), _LEAST_GRADIENT), _SURE_GRADIENT)
+    edges = cv2.Canny(across, down, max(float(low), least / 2), max(float(high), least))
     return np.asarray(edges, dtype=np.uint8)
+
+
+def _noise(grey: NDArray[np.uint8]) -> float:
+    """Standard deviation of an image's noise, grey values, from a sample of its rows."""
+    rows = grey[:: max(1, grey.shape[0] // 48)].astype(np.int16)
+    bends = np.abs(rows[:, 2:] - 2 * rows[:, 1:-1] + rows[:, :-2])
+    return float(np.median(bends)) / (0.6745 * math.sqrt(6)) if bends.size else 0.0
 
 
 def search_margin_px(shape: tuple[int, ...]) -> int:
@@ -69,10 +87,17 @@ def search_margin_px(shape: tuple[int, ...]) -> int:
     return min(MARGIN_PX, round(MARGIN_SHARE * min(shape[:2])))
 
 
-def correlate(search: NDArray[np.uint8], template: NDArray[np.uint8]) -> NDArray[np.float32]:
+def correlate(
+    search: NDArray[np.uint8] | NDArray[np.float32],
+    template: NDArray[np.uint8] | NDArray[np.float32],
+    *,
+    centred: bool = False,
+) -> NDArray[np.float32]:
     """Normalised correlation of equation A.1 for every place of the template in the search image.
 
-    Shape (y, x) of the places: search - template + 1.
+    Shape (y, x) of the places: search - template + 1; values from -1 to 1. `centred` takes the
+    means out of both. A flat template, and a place that is flat against the rest of the search
+    image, are no evidence: see `LEAST_VARIANCE`.
 
     Raises
     ------
@@ -85,8 +110,36 @@ def correlate(search: NDArray[np.uint8], template: NDArray[np.uint8]) -> NDArray
             f"{search.shape[1]} x {search.shape[0]}.",
             hint="Cut the template smaller, or swap the images.",
         )
-    scores = cv2.matchTemplate(search, template, cv2.TM_CCORR_NORMED)
-    return np.asarray(scores, dtype=np.float32)
+    if not centred:
+        scores = cv2.matchTemplate(search, template, cv2.TM_CCORR_NORMED)
+        return np.clip(np.asarray(scores, np.float32), -1, 1)
+    mean, spread = mean_and_spread(search)
+    own_mean, own_spread = mean_and_spread(template)
+    shape = [s - t + 1 for s, t in zip(search.shape, template.shape, strict=True)]
+    if spread == 0 or own_spread == 0:
+        return np.zeros(shape, np.float32)
+    # Single precision holds the squares of what is centred, whatever it is measured in.
+    middle = search.astype(np.float32) - np.float32(mean)
+    pattern = (template.astype(np.float32) - np.float32(own_mean)) / np.float32(own_spread)
+    scores = cv2.matchTemplate(middle, pattern, cv2.TM_CCOEFF_NORMED)
+    np.clip(scores, -1, 1, out=scores)
+    told = _variances(middle, template.shape) / np.float32(LEAST_VARIANCE * spread**2)
+    return np.asarray(scores * np.sqrt(np.clip(told, 0, 1, out=told)), np.float32)
+
+
+def mean_and_spread(image: NDArray[np.uint8] | NDArray[np.float32]) -> tuple[float, float]:
+    """Mean and standard deviation of an image (y, x)."""
+    mean, spread = cv2.meanStdDev(image)
+    return float(mean[0, 0]), float(spread[0, 0])
+
+
+def _variances(image: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Variance of each window of that shape (y, x), at its top left pixel."""
+    size = (shape[1], shape[0])
+    rows, columns = (i - w + 1 for i, w in zip(image.shape, shape, strict=True))
+    means = cv2.boxFilter(image, cv2.CV_32F, size, anchor=(0, 0))[:rows, :columns]
+    squares = cv2.sqrBoxFilter(image, cv2.CV_32F, size, anchor=(0, 0))[:rows, :columns]
+    return np.asarray(squares - means**2, np.float32)
 
 
 def best_place(scores: NDArray[np.float32], radius_px: int = _PEAK_RADIUS_PX) -> Match:
@@ -100,7 +153,8 @@ def best_place(scores: NDArray[np.float32], radius_px: int = _PEAK_RADIUS_PX) ->
         max(0, row - radius_px) : row + radius_px + 1,
         max(0, column - radius_px) : column + radius_px + 1,
     ] = base
-    second = (float(others.max()) - base) / max(score - base, 1e-9)
+    # Where all places are alike, none stands out.
+    second = (float(others.max()) - base) / (score - base) if score > base else 1.0
     dx, dy = subpixel_peak(finite, int(row), int(column))
     return Match(float(column + dx), float(row + dy), score, second)
 

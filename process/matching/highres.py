@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.matching.correlation import Match, best_place, grey_image
+from plsctl.process.matching.correlation import best_place, correlate, grey_image
 from plsctl.process.matching.similarity import Similarity
 from plsctl.process.matching.stain_contrast import averaged, reduced_contrast, stain_contrast
 
@@ -104,8 +104,7 @@ def match_by_colour(
     middle = (side - 1) / 2
     grid = Similarity.about((middle, middle), (x + shift, y + shift), rotation_deg, ratio)
     search = reduced_contrast(np.asarray(_sampled(mean, grid, side), np.float32))
-    scores = cv2.matchTemplate(search, template, cv2.TM_CCOEFF_NORMED)
-    found = best_place(np.asarray(scores, np.float32), radius_px=_CELL_RADIUS_PX)
+    found = best_place(correlate(search, template, centred=True), radius_px=_CELL_RADIUS_PX)
     place = grid.apply_to(found.dx + (size_px - 1) / 2, found.dy + (size_px - 1) / 2)
     return HighresPlace(place[0] - shift, place[1] - shift, found.score, found.second_ratio)
 
@@ -207,8 +206,7 @@ def slide_template(
         )
     part = grey_image(np.ascontiguousarray(image[top:bottom, left:right]))
     searched = log_subtracted(part) if method == "log" else part.astype(np.float32)
-    scores = cv2.matchTemplate(searched, template.astype(np.float32), cv2.TM_CCOEFF_NORMED)
-    found: Match = best_place(np.asarray(scores, dtype=np.float32), radius_px=30)
+    found = best_place(correlate(searched, template, centred=True), radius_px=30)
     return HighresPlace(
         left + found.dx + (size[0] - 1) / 2,
         top + found.dy + (size[1] - 1) / 2,

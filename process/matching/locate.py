@@ -17,23 +17,20 @@ from numpy.typing import NDArray
 from plsctl.acquire.errors import UserError
 from plsctl.process.matching.correlation import grey_image, wide_edges
 from plsctl.process.matching.highres import NOMINAL_RATIO, log_subtracted
-from plsctl.process.matching.overlap import ANGLES_DEG, LEAST_SCORE, Overlap, find_overlap
-from plsctl.process.matching.similarity import Points, Similarity, robust_similarity
+from plsctl.process.matching.overlap import ANGLES_DEG, Overlap, find_overlap
+from plsctl.process.matching.similarity import Similarity, robust_similarity
 from plsctl.process.matching.stain_contrast import averaged, reduced_contrast, stain_contrast
 from plsctl.process.matching.tiles import AnyImage, Prepare, TileSettings, tile_places
 
-MOST_SECOND_RATIO = 0.75
-MOST_SECOND_RATIO_OF_MANY = 0.95
-
 METHODS = ("canny", "log")
 
-_WORKING_PX = 800  # images are first compared with their longer side shrunk to this
+_WORKING_PX = 600  # images are first compared with their longer side shrunk to this
 _LEAST_SIDE_PX = 60
-_TILES_ACROSS = 6
+_TILES_ACROSS = (6, 3.5)  # the larger where the smaller are lost in blur or noise
 _LEAST_TILE_PX = 28.0
+_REACH_SHARE = 0.012  # of half the diagonal: what angle and scale leave open
+_CLOSE_PX = 5  # what they leave open once tiles were found
 _AGREEMENT_PX = 1.5
-_LEAST_AGREEING = 0.5
-_MOST_AGREEING, _MANY_TILES = 0.75, 8
 _COLOURED = 0.02  # spread of the logarithm of green over blue in an image that is not grey
 
 
@@ -57,8 +54,9 @@ class Location:
 class Placed:
     """A similarity from A's pixels to B's, the tiles it rests on, and what says how sure it is.
 
-    `agreeing` is the share of the tiles that follow the similarity, and `weight` the sum of their
-    squared distances from their middle: the exactness of scale and rotation.
+    `tiles` follow the similarity, `agreeing` is their share of all tiles that were found, and
+    `weight` the sum of their squared distances from their middle: the exactness of scale and
+    rotation. With no tiles the template was found as a whole.
     """
 
     motion: Similarity
@@ -70,12 +68,28 @@ class Placed:
 
     @property
     def trusted(self) -> bool:
-        """Whether it fits, no other place nearly as well, and the parts agree."""
-        if self.score < LEAST_SCORE or self.agreeing < _LEAST_AGREEING:
-            return False
-        # Many tiles that agree by chance are rarer than a second cell like the first.
-        sure = self.tiles >= _MANY_TILES and self.agreeing >= _MOST_AGREEING
-        return self.second_ratio <= (MOST_SECOND_RATIO_OF_MANY if sure else MOST_SECOND_RATIO)
+        """Whether it fits, no other place nearly as well, and the parts agree.
+
+        The fewer parts agree, the more score and second-best place must tell.
+        """
+        return any(
+            self.score >= score
+            and self.second_ratio <= ratio
+            and self.tiles >= tiles
+            and self.agreeing >= agreeing
+            for score, ratio, tiles, agreeing in _EVIDENCE
+        )
+
+
+_EVIDENCE = (
+    # Least score, highest second ratio, least tiles and their share of all that were found.
+    (0.15, 0.75, 8, 0.25),
+    (0.25, 0.65, 4, 0.3),
+    (0.35, 0.95, 7, 0.55),
+    (0.6, 0.85, 4, 0.8),
+    (0.5, 0.55, 0, 0.0),
+)
+"""Each of these is enough: images with nothing in common stay below all of them."""
 
 
 def match(
@@ -201,29 +215,33 @@ def _refined(
     prepare: Prepare,
     shrink: float,
 ) -> Placed:
-    """The guess made exact by tiles; a second time, when scale and angle are known well."""
-    motion, agreeing, weight = guess, 0.0, 0.0
-    half = math.hypot(*template.shape) / 2
-    reach = math.ceil(2 * shrink + 0.005 * half + 2)
-    for attempt in range(3):
-        shared = min(*template.shape, *(side / motion.scale for side in other.shape[:2]))
-        size = max(_LEAST_TILE_PX, shared / _TILES_ACROSS, 2.0 * reach)
-        before, after = tile_places(template, other, motion, TileSettings(size, reach), prepare)
-        if attempt == 0 and len(before) < 4:
-            # Too small to be divided: the rough place, to a fraction of a pixel, is all there is.
-            return Placed(guess, rough.score, rough.second_ratio, len(before), 1.0, 0.0)
-        fit = robust_similarity(before, motion.inverse.apply(after), _AGREEMENT_PX)
-        if fit is None:
-            return Placed(motion, rough.score, rough.second_ratio, len(before), 0.0, weight)
-        motion = fit[0].then(motion)
-        agreeing = float(fit[1].mean())
-        weight = _spread(before[fit[1]])
-        reach = 5
-    return Placed(motion, rough.score, rough.second_ratio, len(before), agreeing, weight)
+    """The guess made exact by tiles; smaller ones are more exact, larger ones outlast blur.
 
-
-def _spread(points: Points) -> float:
-    return float(((points - points.mean(axis=0)) ** 2).sum())
+    Where too few tiles agree, the whole template is found, and scale and angle stay as guessed.
+    """
+    shared = [
+        min(one, side / guess.scale)
+        for one, side in zip(template.shape, other.shape[:2], strict=True)
+    ]
+    reach = math.ceil(2 * shrink + _REACH_SHARE * math.hypot(*shared) / 2 + 2)
+    for across in _TILES_ACROSS:
+        size = max(_LEAST_TILE_PX, min(shared) / across, 2.0 * reach)
+        motion, kept, agreeing = guess, np.empty((0, 2)), 0.0
+        # Again, when scale and angle are known well.
+        for tiles in (TileSettings(size, reach), *[TileSettings(size, _CLOSE_PX)] * 2):
+            before, after = tile_places(template, other, motion, tiles, prepare)
+            fit = robust_similarity(before, motion.inverse.apply(after), _AGREEMENT_PX)
+            if fit is None:
+                break
+            motion = fit[0].then(motion)
+            kept, agreeing = before[fit[1]], float(fit[1].mean())
+        else:
+            weight = float(((kept - kept.mean(axis=0)) ** 2).sum())
+            return Placed(motion, rough.score, rough.second_ratio, len(kept), agreeing, weight)
+    before, after = tile_places(template, other, guess, TileSettings(math.inf, reach), prepare)
+    shift = (after - guess.apply(before)).sum(axis=0)  # of one tile, or none
+    motion = guess.then(Similarity(1 + 0j, complex(*shift)))
+    return Placed(motion, rough.score, rough.second_ratio, 0, 0.0, 0.0)
 
 
 def _location(placed: Placed) -> Location:

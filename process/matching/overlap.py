@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,14 +18,13 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from plsctl.acquire.arrays import FloatArray
-from plsctl.process.matching.correlation import best_place
+from plsctl.process.matching.correlation import LEAST_VARIANCE, best_place
 
 ANGLES_DEG = tuple(0.5 * step for step in range(-6, 7))
 """Angles that are tried: a slide put back by hand is turned by less."""
 
 LEAST_OVERLAP = 0.15
 """Least overlap, as a share of the smaller image; less matches by chance."""
-
 
 LEAST_SCORE = 0.25
 """Correlation of edges that are the same; those of other cells stay below 0.15."""
@@ -101,7 +101,7 @@ def find_overlap(
         found.dx - limits[1] - odd_x,
         found.dy - limits[0] - odd_y,
         float(angles[row, column]),
-        correlator.plain_score(found.score, row, column),
+        correlator.score(_turned(moving, float(angles[row, column])), row, column),
         found.second_ratio,
     )
 
@@ -139,8 +139,9 @@ def turn_grid(
 class _Correlator:
     """Correlation of a reference with moving images of one shape, over all shifts within limits.
 
+    Single precision is enough: its rounding lies far below the least variance that is divided by.
     The sums over the overlap hardly change with a few degrees, so that each further angle costs
-    two transforms.
+    two transforms; `score` is exact.
     """
 
     def __init__(
@@ -158,29 +159,37 @@ class _Correlator:
         )
         self._shape = (rows, columns)
         self._corner = [(a - b) // 2 for a, b, _ in sides]
-        known_f = known.astype(np.float32)
-        self._mean = float(reference[known].mean()) if known.any() else 0.0
-        fixed = (reference - np.float32(self._mean)) * known_f
-        self._fixed = self._transform(fixed)
-        ones, mask = self._transform(np.ones_like(moving)), self._transform(known_f)
-        middle = moving - moving.mean()
-        self._count = np.maximum(self._correlation(mask, ones), 1.0)
-        sum_fixed = self._correlation(self._fixed, ones)
+        self._known = known
+        seen = max(float(np.count_nonzero(known)), 1.0)
+        mean = float((reference * known).sum(dtype=np.float64)) / seen
+        self._fixed = ((reference - np.float32(mean)) * known).astype(np.float32)
+        middle = moving - np.float32(_mean(moving))
+        squares = self._fixed**2, middle**2
+        self._least = (
+            LEAST_VARIANCE * float(squares[0].sum()) / seen,
+            LEAST_VARIANCE * _mean(squares[1]),
+        )
+        self._reference = self._transform(self._fixed)
+        ones, mask = self._transform(np.ones_like(moving)), self._transform(known)
+        count = np.maximum(np.rint(self._correlation(mask, ones)), 1.0)
+        sum_fixed = self._correlation(self._reference, ones)
         sum_moved = self._correlation(mask, self._transform(middle))
-        power_fixed = (
-            self._correlation(self._transform(fixed**2), ones) - sum_fixed**2 / self._count
-        )
-        power_moved = (
-            self._correlation(mask, self._transform(middle**2)) - sum_moved**2 / self._count
-        )
-        self._means = sum_fixed * sum_moved / self._count
-        self._scale = np.sqrt(np.maximum(power_fixed, 1.0) * np.maximum(power_moved, 1.0))
-        smaller = min(float(known.sum()), float(moving.size))
-        share = self._count / max(smaller, 1.0)
+        powers = [
+            np.maximum(self._correlation(*pair) - total**2 / count, least * count)
+            for pair, total, least in (
+                ((self._transform(squares[0]), ones), sum_fixed, self._least[0]),
+                ((mask, self._transform(squares[1])), sum_moved, self._least[1]),
+            )
+        ]
+        self._means = sum_fixed * sum_moved / count
+        scale = np.sqrt(powers[0]) * np.sqrt(powers[1])
+        share = np.minimum(count / max(min(seen, float(moving.size)), 1.0), 1.0)
         # The spread of chance correlations falls with the root of what overlaps.
-        self._weight = np.where(share >= LEAST_OVERLAP, np.sqrt(np.minimum(share, 1.0)), 0.0)
+        self._weight = np.where(share >= LEAST_OVERLAP, np.sqrt(share), 0.0).astype(np.float32)
+        # Where an image is flat everywhere there is nothing to correlate.
+        self._inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
 
-    def _transform(self, image: FloatArray) -> NDArray[np.complex64]:
+    def _transform(self, image: NDArray[Any]) -> NDArray[np.complex64]:
         return np.asarray(fft.rfft2(image.astype(np.float32), self._shape), dtype=np.complex64)
 
     def _correlation(
@@ -195,11 +204,35 @@ class _Correlator:
         return np.asarray(full[np.ix_(rows % self._shape[0], columns % self._shape[1])], np.float32)
 
     def scores(self, moving: FloatArray) -> FloatArray:
-        """Weighted correlation for each shift, shape (y shifts, x shifts)."""
-        product = self._correlation(self._fixed, self._transform(moving - moving.mean()))
-        plain = (product - self._means) / self._scale
-        return np.asarray(plain * self._weight, dtype=np.float32)
+        """Weighted correlation for each shift, from -1 to 1, shape (y shifts, x shifts)."""
+        product = self._correlation(
+            self._reference, self._transform(moving - np.float32(_mean(moving)))
+        )
+        plain = (product - self._means) * self._inverse
+        return np.asarray(np.clip(plain, -1, 1) * self._weight, dtype=np.float32)
 
-    def plain_score(self, weighted: float, row: int, column: int) -> float:
-        """The correlation itself."""
-        return weighted / max(float(self._weight[row, column]), 1e-6)
+    def score(self, moving: FloatArray, row: int, column: int) -> float:
+        """The correlation itself at one shift of the map, summed over the overlap."""
+        here, there = [], []
+        for index, limit, corner, a, b in zip(
+            (row, column), self._limits, self._corner, self._fixed.shape, moving.shape, strict=True
+        ):
+            shift = index - limit + corner
+            here.append(slice(max(0, shift), min(a, shift + b)))
+            there.append(slice(max(0, -shift), min(b, a - shift)))
+        known = self._known[here[0], here[1]]
+        count = max(float(np.count_nonzero(known)), 1.0)
+        one = self._fixed[here[0], here[1]]
+        other = (moving[there[0], there[1]] - np.float32(_mean(moving))) * known
+        sums = float(one.sum()), float(other.sum())
+        powers = [
+            max(float((image * image).sum()) - total**2 / count, least * count)
+            for image, total, least in zip((one, other), sums, self._least, strict=True)
+        ]
+        scale = math.sqrt(powers[0]) * math.sqrt(powers[1])
+        product = float((one * other).sum()) - sums[0] * sums[1] / count
+        return min(1.0, max(-1.0, product / scale)) if scale > 0 else 0.0
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else 0.0

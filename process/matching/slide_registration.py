@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import FieldPair, FieldView
-from plsctl.process.matching.correlation import grey_image, wide_edges
+from plsctl.process.matching.correlation import LEAST_VARIANCE, grey_image, wide_edges
 from plsctl.process.matching.overlap import ANGLES_DEG, Overlap, find_overlap
 from plsctl.process.matching.similarity import Points, Similarity, fit_similarity
 from plsctl.process.matching.tiles import TileSettings, tile_places
@@ -128,15 +128,17 @@ class CoarseRegistrar:
         Raises
         ------
         UserError
-            When fewer than half of the pairs can be matched, or they disagree.
+            When fewer than half of the pairs can be matched, or they disagree. Pairs that showed
+            next to nothing before, bare glass, do not count.
         """
         if not pairs:
             raise UserError("No fields were given to find the slide by.")
         frame = _Frame(pixel_um, camera_rotation_deg)
-        found = [tiles for pair in pairs if len((tiles := self._match(pair, guess, frame))[0])]
-        if len(found) < max(1, len(pairs) / 2):
+        telling = _telling(pairs)
+        found = [tiles for pair in telling if len((tiles := self._match(pair, guess, frame))[0])]
+        if len(found) < max(1, len(telling) / 2):
             raise UserError(
-                f"Only {len(found)} of {len(pairs)} fields could be found again on the returned "
+                f"Only {len(found)} of {len(telling)} fields could be found again on the returned "
                 "slide.",
                 hint="Check that it is the same slide, put back as it lay, and in focus.",
             )
@@ -207,6 +209,16 @@ class _Frame:
         dx, dy = step.apply_to(found.dx, found.dy)
         here = (reference.x_um + dx, reference.y_um + dy)
         return Similarity.about(here, (moving.x_um, moving.y_um), found.rotation_deg)
+
+
+def _telling(pairs: Sequence[FieldPair]) -> list[FieldPair]:
+    """The pairs whose field from before shows something against the fullest of them."""
+    powers = [float(wide_edges(grey_image(pair.reference.image)).var()) for pair in pairs]
+    return [
+        pair
+        for pair, power in zip(pairs, powers, strict=True)
+        if power >= LEAST_VARIANCE * max(powers)
+    ]
 
 
 def _apart_px(working_um: float) -> int:

@@ -16,7 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.process.matching.correlation import best_place
+from plsctl.process.matching.correlation import (
+    LEAST_VARIANCE,
+    best_place,
+    correlate,
+    mean_and_spread,
+)
 from plsctl.process.matching.similarity import Points, Similarity
 
 AnyImage = NDArray[np.uint8] | NDArray[np.float32]
@@ -28,12 +33,12 @@ class TileSettings:
     """How an image is divided and how far its tiles are sought.
 
     `size_px` is about the side of a tile, `reach_px` how far it may be displaced from where it is
-    expected; a tile with another place nearly as good (`most_second_ratio`) is not used.
+    expected; a flat tile, or one with another place nearly as good (`most_second_ratio`), is not
+    used.
     """
 
     size_px: float
     reach_px: int
-    metric: int = cv2.TM_CCOEFF_NORMED
     most_second_ratio: float = 0.9
 
 
@@ -67,10 +72,13 @@ def tile_places(
     search = prepare(_like(warped, other))
     here: list[tuple[float, float]] = []
     there: list[tuple[float, float]] = []
+    least = LEAST_VARIANCE**0.5 * mean_and_spread(template)[1]
     for top, bottom, left, right in boxes:
+        tile = template[top:bottom, left:right]
+        if mean_and_spread(tile)[1] <= least:
+            continue
         part = search[top - reach : bottom + reach, left - reach : right + reach]
-        scores = cv2.matchTemplate(part, template[top:bottom, left:right], settings.metric)
-        match = best_place(np.asarray(scores, np.float32), radius_px=max(3, reach // 2))
+        match = best_place(correlate(part, tile, centred=True), radius_px=max(3, reach // 2))
         on_border = not (0.5 < match.dx < 2 * reach - 0.5 and 0.5 < match.dy < 2 * reach - 0.5)
         if on_border or match.second_ratio > settings.most_second_ratio:
             continue
