@@ -38,9 +38,9 @@ from typing import Any
 
 import yaml
 
-import plsctl.acquire
+import plsctl.acquire as acquire
 
-PACKAGE = str(Path(plsctl.acquire.__file__).parents[1]) + os.sep
+PACKAGE = str(Path(acquire.__file__).parents[1]) + os.sep
 FOLDERS = ("acquire", "process", "models", "sim", "cli")
 OURS = tuple(f"{PACKAGE}{folder}{os.sep}" for folder in FOLDERS)
 ROOTS = {

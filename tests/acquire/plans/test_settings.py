@@ -259,7 +259,9 @@ def test_a_scan_that_was_begun_with_other_settings_says_which(
     path = tmp_path / "slide.yaml"
     passes = "passes: {unstained: {objective: 20x}}"
     path.write_text("\n".join([*slide, "exposures: ours.csv", passes]))
-    open_scan(path, tmp_path / "scans").prepare_folder()
+    scan = open_scan(path, tmp_path / "scans")
+    scan.prepare_folder()
+    (scan.folder.pass_path("unstained") / "A").mkdir(parents=True)  # the pass has been begun
     assert open_scan(path, tmp_path / "scans").hash
     changed = tmp_path / file
     changed.write_text(changed.read_text().replace(old, new, 1))

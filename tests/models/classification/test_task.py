@@ -122,11 +122,11 @@ def test_a_loss_that_is_no_number_ends_it_with_a_folder_and_without(
     cells: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=r"became nan in epoch 1, step 2\."):
-        train_cell_types(_config(cells, tmp_path / "nan", learning_rate=float("inf")))
+        train_cell_types(_config(cells, tmp_path / "nan", learning_rate=1e30))
     assert not (tmp_path / "nan" / "best.safetensors").exists()
     data = Dataset.open(cells)
     types = learnable_types(data, data.split("train"))
-    settings, compute = CellTypeSettings(learning_rate=float("inf")), Compute(torch.device("cpu"))
+    settings, compute = CellTypeSettings(learning_rate=1e30), Compute(torch.device("cpu"))
     held = labelled_cells(data, "20x", data.split("train"), types)
     trainer = Trainer(settings, CellTypeTask(settings, compute, types, held), compute)
     with pytest.raises(UserError, match=r"the loss became nan in step 2\."):
