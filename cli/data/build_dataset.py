@@ -9,6 +9,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.shared.output import (
+    SHORT_TRAINING,
     JsonFlag,
     VerboseFlag,
     emit,
@@ -131,4 +132,4 @@ def build_dataset(
     if not is_remote(result.path):
         print_message(f"To look at the worst first: {command_line('review', result.path)}")
     runs = Path("runs") / result.path.stem
-    print_next_command("train", "fast", "--data", result.path, "--out", runs)
+    print_next_command("train", "fast", "--data", result.path, "--out", runs, *SHORT_TRAINING)

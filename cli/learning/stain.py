@@ -15,6 +15,7 @@ from plsctl.cli.shared.output import (
     print_message,
     print_next_command,
     progress,
+    seen_from_here,
 )
 
 ENGINES = ("auto", "torch", "onnxruntime", "openvino")
@@ -112,7 +113,8 @@ def stain(
     emit(result.as_dict(), as_json)
     if trained is not None and (source / "slide.yaml").is_file():
         data = trained[0].data
-        print_next_command("report", source, *([data] if data.exists() else []), run)
+        known = [seen_from_here(data)] if data.exists() else []
+        print_next_command("report", source, *known, run, out)
 
 
 def _with_uncertainty(stainer: Any) -> Any:

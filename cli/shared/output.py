@@ -99,6 +99,18 @@ def print_next_command(*words: object) -> None:
     print_message(f"Next: {command_line(*words)}")
 
 
+def seen_from_here(path: Path) -> Path:
+    """A path in its shortest form: relative where it lies in the working folder."""
+    whole, here = path.resolve(), Path.cwd().resolve()
+    return whole.relative_to(here) if whole.is_relative_to(here) else whole
+
+
+SHORT_TRAINING = (
+    "--steps", "800", "--batch", "4", "--learning-rate", "1e-3", "--schedule", "cosine",
+)  # fmt: skip
+"""Options of a first training, which takes two minutes on a CPU."""
+
+
 def scan_of(data: "Dataset | Path") -> str:
     """The scan from which a data set was cut, if it is in its usual place; else SCAN."""
     from plsctl.acquire.errors import PlsctlError

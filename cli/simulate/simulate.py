@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.words import counted
 from plsctl.cli.shared.output import (
+    SHORT_TRAINING,
     JsonFlag,
     VerboseFlag,
     emit,
@@ -84,4 +85,5 @@ def dataset(
         count = write_dataset(described, out, cells, recipe, seed, lambda: advance(), margin)
     emit({"samples": count, "dataset": out}, json)
     print_message(f"{counted(count, 'sample')} written to {out}.")
-    print_next_command("train", "fast", "--data", out, "--out", Path("runs") / out.stem)
+    runs = Path("runs") / out.stem
+    print_next_command("train", "fast", "--data", out, "--out", runs, *SHORT_TRAINING)
