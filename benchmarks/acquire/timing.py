@@ -207,11 +207,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scan-only", action="store_true", help="leave the single stack out")
     parser.add_argument("--recipe", default="full")
-    parser.add_argument("--quick", action="store_true", help="14 images of 320 x 240, 3 positions")
+    parser.add_argument("--quick", action="store_true", help="14 images of 320 x 240, 2 positions")
     options = parser.parse_args()
     if options.quick:
         options.size = options.scan_size = (320, 240)
-        options.positions, options.repeats, options.recipe = 3, 1, "le18deg"
+        options.positions, options.repeats, options.recipe = 2, 1, "le18deg"
     options.work.mkdir(parents=True, exist_ok=True)
     kinds = [(1, options.size), (options.positions, options.scan_size)]
     for positions, size in kinds[options.scan_only :]:

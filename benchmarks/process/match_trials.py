@@ -29,7 +29,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.coordinates import CameraOrientation, SlideTransform
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.slide import ReturnSettings
@@ -331,6 +331,11 @@ def _search(before: _Before, look: Callable[[float, float], Image], world: World
 class _Camera:
     pixel_um: float
     camera_rotation_deg: float = 0.7
+
+    @property
+    def orientation(self) -> CameraOrientation:
+        """As of a pass."""
+        return CameraOrientation(self.camera_rotation_deg)
 
 
 def returned_slide(seed: int, glass: float) -> float:
