@@ -331,6 +331,7 @@ def _search(before: _Before, look: Callable[[float, float], Image], world: World
 class _Camera:
     pixel_um: float
     camera_rotation_deg: float = 0.7
+    camera_mirrored: bool = False
 
     @property
     def orientation(self) -> CameraOrientation:
