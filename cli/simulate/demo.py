@@ -51,7 +51,7 @@ class Size:
 
 
 FULL = Size("demo", (10000, 10937), (5000, 5527), "full", "le18deg", 500, 3)
-QUICK = Size("quick", (10000, 10468), (5800, 6151), "le18deg", "le18deg", 300, 1)
+QUICK = Size("quick", (10000, 10468), (5800, 6151), "le18deg", "le18deg", 240, 1)
 
 
 @dataclass
