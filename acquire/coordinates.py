@@ -13,15 +13,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Length = TypeVar("Length", float, NDArray[np.float64])
+"""One coordinate, or an array of them: many places are led from frame to frame at once."""
 
 LEVEL_DEG = 2.0
 """An image that is turned by less counts as upright: neighbours overlap by more than it matters."""
 
 
-def rotate(x: float, y: float, angle_deg: float) -> tuple[float, float]:
+def rotate(x: Length, y: Length, angle_deg: float) -> tuple[Length, Length]:
     """A vector (x right, y down) turned by an angle."""
     cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
     return cosine * x - sine * y, sine * x + cosine * y
@@ -38,11 +42,11 @@ class CameraOrientation:
     rotation_deg: float = 0.0
     mirrored: bool = False
 
-    def to_stage(self, dx: float, dy: float) -> tuple[float, float]:
+    def to_stage(self, dx: Length, dy: Length) -> tuple[Length, Length]:
         """A vector along the image's axes, in the axes of the stage."""
         return rotate(-dx if self.mirrored else dx, dy, self.rotation_deg)
 
-    def to_image(self, dx: float, dy: float) -> tuple[float, float]:
+    def to_image(self, dx: Length, dy: Length) -> tuple[Length, Length]:
         """A vector along the axes of the stage, in the image's axes."""
         x, y = rotate(dx, dy, -self.rotation_deg)
         return -x if self.mirrored else x, y
@@ -108,20 +112,20 @@ class ImageAxes:
         width, height = self.size_px
         return (width - 1) / 2, (height - 1) / 2
 
-    def to_um(self, x_px: float, y_px: float) -> tuple[float, float]:
+    def to_um(self, x_px: Length, y_px: Length) -> tuple[Length, Length]:
         """Micrometres of a pixel."""
         middle = self.middle_px
         dx, dy = (x_px - middle[0]) * self.pixel_um, (y_px - middle[1]) * self.pixel_um
         dx, dy = self.orientation.to_stage(dx, dy)
         return self.centre_um[0] + dx, self.centre_um[1] + dy
 
-    def from_middle_px(self, x_um: float, y_um: float) -> tuple[float, float]:
+    def from_middle_px(self, x_um: Length, y_um: Length) -> tuple[Length, Length]:
         """Pixels from the image's middle to a place in micrometres."""
         dx, dy = x_um - self.centre_um[0], y_um - self.centre_um[1]
         dx, dy = self.orientation.to_image(dx, dy)
         return dx / self.pixel_um, dy / self.pixel_um
 
-    def to_px(self, x_um: float, y_um: float) -> tuple[float, float]:
+    def to_px(self, x_um: Length, y_um: Length) -> tuple[Length, Length]:
         """The pixel, also fractions of one, of a place in micrometres."""
         (dx, dy), middle = self.from_middle_px(x_um, y_um), self.middle_px
         return middle[0] + dx, middle[1] + dy

@@ -35,10 +35,10 @@ import torch
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.models.compute.device import choose_device
 from plsctl.models.compute.processes import ALONE
-from plsctl.models.data.batches import Batch, SampleSource, epoch_order
+from plsctl.models.data.batches import SampleSource, epoch_order
 from plsctl.models.runs.config import TrainingConfig, config_from_options
 from plsctl.models.staining.preparation import prepare_run
-from plsctl.models.staining.task import StainTask, open_stain_task
+from plsctl.models.staining.task import StainBatch, StainTask, open_stain_task
 from plsctl.models.training.trainer import Trainer
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.writer import DatasetWriter
@@ -101,14 +101,14 @@ class Parts:
 
 
 def training_step(
-    trainer: Trainer[Batch], task: StainTask, batch: int, parts: Parts
+    trainer: Trainer[StainBatch], task: StainTask, batch: int, parts: Parts
 ) -> Callable[[], object]:
     """One step on one batch that tells its parts; all that depends on the trainer's insides."""
     order = np.resize(np.arange(len(task.train_data)), batch)
     taken = next(iter(task.train_data.batches(order, batch)))
     trainer.shared = parts.of("forward", trainer.shared)
     trainer.optimiser.step = parts.of("optimiser", trainer.optimiser.step)  # type: ignore[method-assign]
-    return lambda: trainer._step(taken)
+    return lambda: trainer._step(task.prepared(taken))
 
 
 def best_step(step: Callable[[], object], parts: Parts, steps: int) -> dict[str, float]:
@@ -149,7 +149,7 @@ def peak(dtype: torch.dtype, device: torch.device, clock: Clock) -> float:
     return 2 * side**3 / best / 1e9
 
 
-def training_flop(trainer: Trainer[Batch], side: int) -> float:
+def training_flop(trainer: Trainer[StainBatch], side: int) -> float:
     """Operations for a sample of the RRDB generator: forward, and twice as many backward."""
     weights = sum(p.numel() for p in trainer.network.parameters() if p.ndim == 4)
     return 6.0 * weights * side**2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -40,7 +41,11 @@ class Compute:
         network.to(memory_format=self.layout)  # type: ignore[call-overload]
         return network
 
+    def autocast(self) -> AbstractContextManager[object]:
+        """A block, entered as often as one likes, whose convolutions are in the number format."""
+        return autocast(self.device, self.dtype)
+
     def run(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """The network's output for (B, C, H, W) in the number format."""
-        with autocast(self.device, self.dtype):
+        with self.autocast():
             return network(images.contiguous(memory_format=self.layout))

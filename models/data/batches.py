@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import EllipsisType
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -59,12 +60,13 @@ def to_counts(colour: Tensor) -> Tensor:
     return ((colour.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def without_margin(images: Tensor, margin_px: int) -> Tensor:
-    """The middle of images (B, C, H, W) that reach so far beyond their crop."""
-    if not margin_px:
-        return images
-    inner = slice(margin_px, -margin_px)
-    return images[..., inner, inner]
+Window = tuple[EllipsisType, slice, slice]
+
+
+def inner_window(margin_px: int) -> Window:
+    """The middle of images (..., H, W) that reach so far beyond their crop, as an index."""
+    inner = slice(margin_px, -margin_px or None)
+    return ..., inner, inner
 
 
 class Batch(NamedTuple):

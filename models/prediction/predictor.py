@@ -18,7 +18,7 @@ from plsctl.models.compute.device import (
     keep_freed_memory,
     memory_errors,
 )
-from plsctl.models.data.batches import InputScale, to_counts, without_margin
+from plsctl.models.data.batches import InputScale, inner_window, to_counts
 from plsctl.models.prediction.inputs import as_trained, read_stacks
 from plsctl.models.prediction.tiles import FrameStainer, image_major
 from plsctl.models.runs.run import Run
@@ -111,7 +111,8 @@ class Predictor(FrameStainer):
         stacks = read_stacks(metadata, data, numbers, margin)
         seen = torch.from_numpy(self.predict(as_trained(metadata, data, stacks)))
         bright = torch.from_numpy(stacks[:, metadata.labels.index("brightfield")])
-        return without_margin(seen, margin).numpy(), without_margin(bright, margin).numpy()
+        inner = inner_window(margin)
+        return seen[inner].numpy(), bright[inner].numpy()
 
     @property
     def tile_shape_px(self) -> tuple[int, int]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from plsctl.models.compute.device import autocast, choose_device
+from plsctl.models.compute.device import choose_device
 from plsctl.models.compute.placement import Compute
 from plsctl.models.compute.processes import Processes
 from plsctl.models.data.augmentation import LightAugmentation, array_symmetries
@@ -18,9 +18,9 @@ from plsctl.models.data.batches import (
     InputScale,
     SampleSource,
     epoch_order,
+    inner_window,
     to_colour,
     to_counts,
-    without_margin,
 )
 from plsctl.models.metrics.torch_similarity import similarity
 from plsctl.models.networks.features import VggFeatures
@@ -36,7 +36,24 @@ from plsctl.process.dataset.reader import Dataset
 SSIM = Score("ssim", "SSIM", higher_is_better=True)
 
 
-class StainTask(Task[Batch]):
+class StainBatch(NamedTuple):
+    """What a step takes: images as the network reads them, and the colours that it shall give.
+
+    `images` are (B, C, H, W) in the order of memory that the run has chosen, `wanted` (B, 3, h, w)
+    in [-1, 1], `counts` the same as 8-bit counts before any augmentation. Where `valid`
+    (B, 1, h, w) is False nothing is asked for. `size`, `weight` and `maps` as in `Batch`.
+    """
+
+    images: Tensor
+    wanted: Tensor
+    counts: Tensor
+    valid: Tensor | None
+    size: int
+    weight: float
+    maps: Maps | None
+
+
+class StainTask(Task[StainBatch]):
     """The data, the network and the losses of a staining run.
 
     The best epoch is that of the lowest loss without the adversary, which moves (papers/002 figure
@@ -78,6 +95,8 @@ class StainTask(Task[Batch]):
             config.losses, self._perceptual_network(), config.tolerate_shift_px
         )
         self.random = torch.Generator()
+        self._number_format = compute.autocast()
+        self._inner = inner_window(run.metadata.margin_px)
 
     def _source(self, data: Dataset, split: str) -> SampleSource:
         config, metadata = self.config, self.run.metadata
@@ -97,13 +116,13 @@ class StainTask(Task[Batch]):
         network = run_features(self.run)
         if network is None:
             return None
-        device, dtype = self.compute.device, self.compute.dtype
+        number_format = self.compute.autocast()
         # Forward and the gradient of the image: this order measures faster on every processor.
-        network.to(device)
+        network.to(self.compute.device)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
         def features(image: Tensor) -> Maps:
-            with autocast(device, dtype):
+            with number_format:
                 found: Maps = network(image)
             return found
 
@@ -146,42 +165,57 @@ class StainTask(Task[Batch]):
             rate=config.discriminator_rate,
         )
 
-    def batches(self, epoch: int, processes: Processes) -> Iterator[Batch]:
-        """All training samples in the epoch's order."""
+    def batches(self, epoch: int, processes: Processes) -> Iterator[StainBatch]:
+        """All training samples in the epoch's order, each mapped by a symmetry where asked for."""
         # Of augmentation all processes draw for the whole batch.
         self.random.manual_seed(epoch_seed(self.config.seed, epoch))
         order = epoch_order(len(self.train_data), self.config.seed, epoch)
-        return self.train_data.batches(order, self.config.batch_size, processes)
+        taken = self.train_data.batches(order, self.config.batch_size, processes)
+        return map(self.prepared, taken)
 
-    def step(self, network: Callable[[Any], Tensor], batch: Batch) -> Step:
-        """Predicted and stained colours, and the losses between them."""
-        scaled, wanted = self.scale(batch.stacks), to_colour(batch.targets)
+    def prepared(self, batch: Batch) -> StainBatch:
+        """A batch of the training split as the network takes it."""
+        plain = self._plain(batch)
         if self.augmentation is None:
-            prediction = self._predict(network, scaled)
-        else:
-            drawn = self.augmentation.draw(batch.size, self.random)
-            mine = torch.from_numpy(self.processes.share(drawn.numpy()))
-            scaled, wanted, valid = self.augmentation(scaled, wanted, mine)
-            prediction = self._predict(network, scaled)
+            return plain
+        drawn = self.augmentation.draw(batch.size, self.random)
+        mine = torch.from_numpy(self.processes.share(drawn.numpy()))
+        images, wanted, valid = self.augmentation(plain.images, plain.wanted, mine)
+        return plain._replace(images=self._laid_out(images), wanted=wanted, valid=valid)
+
+    def _plain(self, batch: Batch) -> StainBatch:
+        images, wanted = self._laid_out(self.scale(batch.stacks)), to_colour(batch.targets)
+        return StainBatch(images, wanted, batch.targets, None, batch.size, batch.weight, batch.maps)
+
+    def _laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=self.compute.layout)
+
+    def step(self, network: Callable[[Any], Tensor], batch: StainBatch) -> Step:
+        """Predicted and stained colours, and the losses between them."""
+        prediction = self._predict(network, batch.images)
+        if batch.valid is not None:
             # What a turn brought in is not asked for.
-            prediction = torch.where(valid, prediction, wanted)
-        return Step(prediction, wanted, self.losses(prediction, wanted, batch.maps))
+            prediction = torch.where(batch.valid, prediction, batch.wanted)
+        terms = self.losses(prediction, batch.wanted, batch.maps)
+        return Step(prediction, batch.wanted, terms)
 
-    def _predict(self, network: Callable[[Tensor], Tensor], scaled: Tensor) -> Tensor:
+    def _predict(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """Colours of the crop without its margin."""
-        prediction = self.compute.run(network, scaled)
-        return without_margin(prediction, self.run.metadata.margin_px).float()
+        with self._number_format:
+            prediction = network(images)
+        return prediction[self._inner].float()
 
-    def validation_batches(self, processes: Processes) -> Iterator[Batch]:
+    def validation_batches(self, processes: Processes) -> Iterator[StainBatch]:
         """The split in its own order."""
         order = np.arange(self.validation_samples)
-        return self.validation.batches(order, self.config.batch_size, processes)
+        taken = self.validation.batches(order, self.config.batch_size, processes)
+        return map(self._plain, taken)
 
-    def scores(self, network: Callable[[Any], Tensor], batch: Batch) -> dict[str, Tensor]:
+    def scores(self, network: Callable[[Any], Tensor], batch: StainBatch) -> dict[str, Tensor]:
         """Loss terms and structural similarity."""
-        prediction = self._predict(network, self.scale(batch.stacks))
-        terms = self.losses(prediction, to_colour(batch.targets), batch.maps)
-        return terms | {"ssim": similarity(to_counts(prediction), batch.targets)}
+        prediction = self._predict(network, batch.images)
+        terms = self.losses(prediction, batch.wanted, batch.maps)
+        return terms | {"ssim": similarity(to_counts(prediction), batch.counts)}
 
 
 def open_stain_task(

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.coordinates import ImageAxes
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.folder import ScanFolder, load_transform
 from plsctl.acquire.store.reader import PassReader
@@ -18,6 +19,8 @@ from plsctl.process.matching.highres import find_highres, reduce_highres
 from plsctl.process.samples.highres_scale import HighresScale
 from plsctl.process.samples.matched_cells import MatchedCell, Reasons
 from plsctl.process.samples.settings import BuildSettings
+
+Points = NDArray[np.float64]
 
 MARGIN_PX = 24
 """Room around the search in a 100x image for its filters and for the corners of turned crops."""
@@ -67,13 +70,21 @@ def add_highres_targets(
         return [], {int(sample.cell["cell"]): "no_100x_image" for sample in samples}
     reader = folder.open_pass("highres", one_core=True)
     transform = load_transform(folder)
+    size_px = reader.size_px(places[0].name)
+    frame = reader.labels.index("brightfield")
+    axes = [
+        reader.attributes.slide_axes(place, size_px, transform.rotation_deg) for place in places
+    ]
     kept: list[MatchedCell] = []
     dropped: Reasons = {}
-    for sample in samples:
-        choice = _best_image(reader, places, sample, transform)
+    for sample, found_px in zip(samples, _pixels(samples, axes), strict=True):
+        choice = _most_around(found_px, size_px)
         reason: str | None = "no_100x_image"
         if choice is not None:
-            reason = _add_highres(sample, reader, *choice, scale, settings)
+            name, (x, y) = places[choice].name, found_px[choice]
+            reason = _add_highres(
+                sample, reader, name, frame, size_px, (float(x), float(y)), scale, settings
+            )
         if reason is None:
             kept.append(sample)
         else:
@@ -81,45 +92,41 @@ def add_highres_targets(
     return kept, dropped
 
 
-def _best_image(
-    reader: PassReader,
-    places: Sequence[PositionRecord],
-    sample: MatchedCell,
-    transform: SlideTransform,
-) -> tuple[str, tuple[float, float]] | None:
-    """The 100x image that shows most around the cell, and the cell's place in it, in pixels."""
-    width, height = size_px = reader.size_px(places[0].name)
-    x_um, y_um = float(sample.cell["x_um"]), float(sample.cell["y_um"])
-    best: tuple[float, str, tuple[float, float]] | None = None
-    for position in places:
-        axes = reader.attributes.slide_axes(position, size_px, transform.rotation_deg)
-        dx, dy = axes.from_middle_px(x_um, y_um)
-        clearance = min(width / 2 - abs(dx), height / 2 - abs(dy))
-        if clearance > 0 and (best is None or clearance > best[0]):
-            best = (clearance, position.name, axes.to_px(x_um, y_um))
-    return None if best is None else best[1:]
+def _pixels(samples: Sequence[MatchedCell], axes: Sequence[ImageAxes]) -> Points:
+    """Where every cell lies in every image, in pixels: (cell, image, x and y)."""
+    x_um, y_um = (
+        np.array([float(each.cell[name]) for each in samples]) for name in ("x_um", "y_um")
+    )
+    return np.stack([np.stack(image.to_px(x_um, y_um), axis=-1) for image in axes], axis=1)
+
+
+def _most_around(found_px: Points, size_px: tuple[int, int]) -> int | None:
+    """The image that shows most around a cell at (image, x and y); None where it is in none."""
+    clearance = np.minimum(found_px + 0.5, np.array(size_px) - 0.5 - found_px).min(axis=1)
+    best = int(np.argmax(clearance))
+    return best if clearance[best] > 0 else None
 
 
 def _add_highres(
     sample: MatchedCell,
     reader: PassReader,
     name: str,
+    frame: int,
+    size_px: tuple[int, int],
     expected: tuple[float, float],
     scale: HighresScale,
     settings: BuildSettings,
 ) -> str | None:
     """Match the cell in a 100x image and cut its target; the reason when that fails."""
-    width, height = reader.size_px(name)
     reach = round(settings.highres_reach_um / reader.attributes.pixel_um)
     # Wide enough for the search, its filters and a turned crop.
     room = math.ceil(settings.crop_px * scale.ratio / 2) + reach + MARGIN_PX
     left, top = (max(0, math.floor(value) - room) for value in expected)
     right, bottom = (
-        min(size, math.ceil(value) + room)
-        for value, size in zip(expected, (width, height), strict=True)
+        min(size, math.ceil(value) + room) for value, size in zip(expected, size_px, strict=True)
     )
     box = (left, top, right, bottom)
-    (image,) = reader.windows(name, reader.labels.index("brightfield"), [box])
+    (image,) = reader.windows(name, frame, [box])
     inside = (expected[0] - left, expected[1] - top)
     try:
         place = find_highres(

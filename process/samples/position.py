@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from plsctl.acquire.arrays import Image
-from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.coordinates import ImageAxes, SlideTransform
 from plsctl.acquire.store.folder import ScanFolder, load_transform
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PositionRecord
@@ -82,7 +82,8 @@ def cut_position(job: PositionJob) -> PositionSamples:
     stacks = _cut_stacks(unstained, job.position, samples, side)
     outcomes |= {int(sample.cell["cell"]): "sample" for sample in samples}
     place = unstained.position(job.position)
-    rows = pd.DataFrame([sample_row(sample, unstained, place, transform) for sample in samples])
+    axes = unstained.attributes.slide_axes(place, unstained.size_px(job.position))
+    rows = pd.DataFrame([sample_row(each, unstained, place, axes, transform) for each in samples])
     targets = _targets(samples, job)
     if samples:
         measures = _measure(unstained, job, stacks, targets)
@@ -139,13 +140,19 @@ def _targets(samples: Sequence[MatchedCell], job: PositionJob) -> dict[str, Imag
 
 
 def sample_row(
-    sample: MatchedCell, reader: PassReader, place: PositionRecord, transform: SlideTransform
+    sample: MatchedCell,
+    reader: PassReader,
+    place: PositionRecord,
+    axes: ImageAxes,
+    transform: SlideTransform,
 ) -> dict[str, object]:
-    """Where a sample lies in its images and on the slide, and how well it was matched."""
+    """Where a sample lies in its images and on the slide, and how well it was matched.
+
+    `axes` are those of the position's unstained images on the slide.
+    """
     attributes = reader.attributes
-    height, width = sample.field_px
     x, y = sample.unstained
-    x_um, y_um = attributes.slide_axes(place, (width, height)).to_um(x, y)
+    x_um, y_um = axes.to_um(x, y)
     stage_x_um, stage_y_um = transform.apply(x_um, y_um)
     row: dict[str, object] = {
         "slide": attributes.slide,
