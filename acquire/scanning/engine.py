@@ -52,6 +52,8 @@ class PassTotals:
     seconds: float = 0.0
     timing: str = ""
     """Who stepped through the stacks, in words."""
+    writing: str = ""
+    """Why the pass has to wait for the disk, in words; empty where it need not."""
 
 
 class Engine:

@@ -16,12 +16,14 @@ from plsctl.acquire.focus.focus_map import Focus
 from plsctl.acquire.focus.plane import FocusPlane, spread_points
 from plsctl.acquire.focus.search import FocusSearch
 from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.plans.plan import forecast
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.roles import Roles
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.preflight import check_array, check_image
 from plsctl.acquire.scanning.scan import Progress, Scan
 from plsctl.acquire.scanning.slide_search import SlideSearch
+from plsctl.acquire.scanning.writing_rate import measure_writing_rate, writing_warning
 from plsctl.acquire.store.folder import load_transform, write_positions
 from plsctl.acquire.store.images import develop
 from plsctl.acquire.store.journal import Journal, read_journal, since_begun
@@ -92,6 +94,7 @@ class PassSteps:
             height=lambda position: focus.height(order[position.name], position),
             place=self._place,
         )
+        engine.totals.writing = self._writing_warning(image, writer)
         engine.position_finished.connect(lambda position: self._report(writer))
         if watch is not None:
             watch(engine)
@@ -105,6 +108,25 @@ class PassSteps:
         write_positions(scan.folder)
         writer.finish()
         return totals
+
+    def _writing_warning(self, image: RawImage, writer: PassWriter) -> str:
+        """Whether processor and disk suffice for what is left of the pass, tried with an image."""
+        left = [place for place in self.plan.positions if place.name not in writer.wells]
+        if not left:
+            return ""
+        shape = (image.shape[0], image.shape[1], image.shape[2] if image.ndim == 3 else 1)
+        plan = replace(self.plan, positions=tuple(left))
+        cost = forecast(plan, self._scan.hardware, shape, image.dtype.itemsize)
+        rate = measure_writing_rate(self._scan.folder.path, image, cost)
+        warning = writing_warning(cost, rate)
+        self._journal.append(
+            "writing_rate",
+            pass_name=self._name,
+            images_per_s=round(rate, 1),
+            needed_per_s=round(cost.frames / cost.seconds, 1) if cost.seconds else 0.0,
+            warning=warning,
+        )
+        return warning
 
     def _check_camera(self, focus: Focus) -> Image | None:
         """Compare the camera's orientation with the hardware file; the first image seen, if any.

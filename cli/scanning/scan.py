@@ -110,12 +110,18 @@ def _what_next(opened: "Scan", named: list[Any]) -> str:
 
 def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     from plsctl.acquire.plans.plan import forecast
+    from plsctl.acquire.scanning.writing_rate import (
+        likely_image,
+        measure_writing_rate,
+        writing_warning,
+    )
 
     plan = opened.planner.plan(name)
     camera = opened.hardware.camera
     width, height = camera.size_px
     shape = (height, width, 1 if camera.bayer else 3)
     cost = forecast(plan, opened.hardware, shape, 1 if camera.bit_depth == 8 else 2)
+    rate = measure_writing_rate(opened.folder.path, likely_image(camera), cost)
     result: dict[str, Any] = {
         "pass": name,
         "positions": cost.positions,
@@ -126,6 +132,7 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
         "travel_seconds": cost.travel_seconds,
         "efficiency": cost.efficiency,
         "bytes": cost.bytes,
+        "written_per_second": round(rate, 1),
     }
     emit(result, as_json)
     print_message(
@@ -134,6 +141,8 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
         f"{plan.objective}, about {duration(cost.seconds)} at the microscope "
         f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB uncompressed."
     )
+    if warning := writing_warning(cost, rate):
+        print_message(f"{warning}.")
 
 
 def _print_pause(paused: bool) -> None:
@@ -166,6 +175,8 @@ def _take(
 
         def watch(engine: "Engine") -> None:
             print_message(f"{engine.totals.timing[0].upper()}{engine.totals.timing[1:]}.")
+            if engine.totals.writing:
+                print_message(f"{engine.totals.writing}.")
             if keys.enter_context(listening(stop)):
                 print_message(HELP)
             engine.paused.connect(_print_pause)
