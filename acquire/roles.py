@@ -108,6 +108,15 @@ class Operator(Protocol):
         A resumed pass only needs the slide as it already was.
         """
 
+    def turn_turret(self, objective: str) -> None:
+        """Turn the turret, which has no motor, to an objective; raises if nobody does."""
+
+    def home_stage(self, by_core: bool) -> None:
+        """See to it that the stage has been homed since it was switched on.
+
+        With `by_core` it is homed once this returns: nothing may be in its way.
+        """
+
 
 @dataclass(frozen=True)
 class Roles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.process.cells.field_inspector import BrightfieldInspector
 from plsctl.process.cells.finder import StainedCellFinder
@@ -15,6 +16,17 @@ class ReadySlide:
 
     def prepare(self, pass_name: str, resumed: bool) -> None:
         """Nothing is left to do."""
+
+    def turn_turret(self, objective: str) -> None:
+        """Nobody is there to turn a turret."""
+        raise UserError(
+            f"the turret is turned by hand, and nobody can be asked to turn it to {objective}.",
+            field="turret.manual",
+            hint="Give the scan an operator who can (plsctl.acquire.roles.Operator).",
+        )
+
+    def home_stage(self, by_core: bool) -> None:
+        """The stage is as ready as the slide."""
 
 
 def scan_roles(operator: Operator | None = None) -> Roles:

@@ -31,6 +31,14 @@ class SimulatedOperator:
         if pass_name == "highres":
             self._world.add_oil()
 
+    def turn_turret(self, objective: str) -> None:
+        """Turn the turret by hand."""
+        turret = self._world.hardware.turret
+        self._world.turn_to(str(turret.objectives[objective].label))
+
+    def home_stage(self, by_core: bool) -> None:
+        """Home the stage with its own controller, where the core does not."""
+
 
 def open_world(hardware: Hardware) -> World:
     """The world that a hardware file's options describe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -20,6 +21,30 @@ from filelock import FileLock
 for library in ("OMP", "OPENBLAS", "MKL"):
     os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+
+# Tests are modules without a package: what they share is loaded by its place.
+_place = Path(__file__).with_name("objective_watch.py")
+_spec = importlib.util.spec_from_file_location("objective_watch", _place)
+assert _spec is not None and _spec.loader is not None
+objective_watches = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(objective_watches)
+
+
+@pytest.fixture(scope="session")
+def _watch() -> Iterator[Any]:
+    watch = objective_watches.ObjectiveWatch()
+    with pytest.MonkeyPatch.context() as patch:
+        watch.install(patch.setattr)
+        yield watch
+
+
+@pytest.fixture(autouse=True)
+def objective_watch(_watch: Any) -> Iterator[Any]:
+    """Watches every microscope of a test; one that provokes what is forbidden clears it."""
+    _watch.begin()
+    yield _watch
+    assert not _watch.violations, "\n".join(_watch.violations)
+
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 

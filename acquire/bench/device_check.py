@@ -120,16 +120,27 @@ class DeviceCheck:
 
 
 def _stage(microscope: Microscope) -> str:
+    """Where it stands; `UserError` where that is outside its limits."""
     x, y, z = microscope.position_um
-    microscope.check_limits(x, y, z)
-    return f"at x {x:.1f}, y {y:.1f}, z {z:.1f} µm"
+    microscope.lens.stage.check_standing()
+    homing = microscope.hardware.stage.homing
+    homed = "" if homing == "none" else f"; whether it is homed is asked before a pass ({homing})"
+    return f"at x {x:.1f}, y {y:.1f}, z {z:.1f} µm, inside its limits{homed}"
 
 
 def _turret(microscope: Microscope) -> str:
-    turret = microscope.hardware.turret
-    if turret.device is None:
-        return f"none; the objective is {microscope.objective_name}"
-    return f"at {microscope.objective_name} of {', '.join(turret.objectives)}"
+    hardware, name = microscope.hardware, microscope.lens.recognise()
+    limits = ", ".join(
+        f"{known} z {objective.z_um[0]:g} to {objective.z_um[1]:g} µm"
+        if objective.z_um
+        else f"{known} (no z_um of its own: stage.z_um counts)"
+        for known, objective in hardware.turret.objectives.items()
+    )
+    if name is None:
+        return f"turned by hand, a person is asked where it stands: {limits}"
+    if hardware.turret.device is None:
+        return f"none; the objective is {limits}"
+    return f"at {name} of {limits}"
 
 
 def _camera(microscope: Microscope) -> str:

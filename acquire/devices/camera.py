@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -240,7 +241,9 @@ def _number(tags: Mapping[str, str], name: str | None) -> float | None:
     if name is None:
         return None
     try:
-        return float(tags[name])
+        if math.isfinite(value := float(tags[name])):
+            return value
+        raise ValueError
     except (KeyError, ValueError):
         raise UserError(
             f"the camera's images carry no number '{name}'.",

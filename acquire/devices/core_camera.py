@@ -106,7 +106,8 @@ def _check_pixel(core: CMMCorePlus, hardware: Hardware, objective: str) -> None:
 def check_exposure(core: CMMCorePlus, device: str, wanted_ms: float) -> None:
     """`UserError` when the camera has taken another exposure than it was given."""
     taken_ms = float(core.getExposure(device))
-    if abs(taken_ms - wanted_ms) > max(STEP_MS, SAME_EXPOSURE * wanted_ms):
+    # So written that NaN is none.
+    if not abs(taken_ms - wanted_ms) <= max(STEP_MS, SAME_EXPOSURE * wanted_ms):
         raise UserError(
             f"the camera was given an exposure of {wanted_ms:g} ms and took {taken_ms:g} ms.",
             field="exposure_ms",
@@ -125,7 +126,7 @@ def check_gain(core: CMMCorePlus, device: str, name: str, wanted: float) -> None
             field="camera.gain_property",
             hint="Name the property that holds the gain as a number.",
         ) from None
-    if abs(taken - wanted) > SAME_GAIN * max(1.0, abs(wanted)):
+    if not abs(taken - wanted) <= SAME_GAIN * max(1.0, abs(wanted)):
         raise UserError(
             f"the camera was given a gain of {wanted:g} and took {taken:g}.",
             field="gain",

@@ -8,14 +8,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, model_validator
 
 from plsctl.acquire.coordinates import CameraOrientation
+from plsctl.acquire.devices.heights import check_heights
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import beside, real_path, refuse_impossible
-from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.files.settings import Settings, load_settings, read_yaml, suggest
 from plsctl.acquire.files.shipped import SHIPPED, shipped_file, shipped_names
 from plsctl.acquire.leds.array import LedArraySettings
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
 
 Range = Annotated[tuple[float, float], Field(examples=["[0, 1000]"])]
+Loading = Annotated[
+    tuple[float, ...], Field(min_length=2, max_length=3, examples=["[2000, 12000]"])
+]
 PropertyValue = str | int | float
 
 
@@ -83,6 +87,12 @@ class StageSettings(Settings):
     tolerance_um: float = Field(default=1.0, gt=0)
     backlash_um: float = Field(default=0.0, ge=0)
     timeout_s: float = Field(default=30.0, gt=0)
+    loading_um: Loading | None = None
+    """Where a slide is put in and taken out (x, y, and z if the lens must be farther away than
+    `turret.retract_z_um`): the stage goes there before a person is asked, and after a pass."""
+    homing: Literal["none", "ask", "core"] = "none"
+    """`none`: the stage knows where it is; `ask`: before a pass a person is asked whether it has
+    been homed since it was switched on; `core`: Micro-Manager homes x and y when they agree."""
 
     @model_validator(mode="after")
     def _ordered(self) -> StageSettings:
@@ -103,6 +113,8 @@ class Objective(Settings):
     offset_x_um: float = 0.0
     offset_y_um: float = 0.0
     offset_z_um: float = 0.0
+    z_um: Range | None = None
+    """Limits of z under this objective, with room for `turret.retract_z_um`; None: the stage's."""
 
     @property
     def refractive_index(self) -> float:
@@ -111,21 +123,38 @@ class Objective(Settings):
 
 
 class TurretSettings(Settings):
-    """The objective turret; without a device the one objective is fixed."""
+    """The objective turret; without a device the one objective is fixed, or turned by hand."""
 
     device: str | None = "Turret"
+    manual: bool = False
+    """A person turns it: asked to whenever another objective is needed."""
     objectives: dict[str, Objective] = Field(min_length=1)
     retract_z_um: float = Field(default=500.0, ge=0)
-    """How far z withdraws before the turret turns or the stage travels far under immersion."""
+    """How far z withdraws from focus before the turret turns, before the stage travels far or out
+    of the scanned region, and before a person is asked."""
     long_travel_um: float = Field(default=1000.0, gt=0)
-    """Under an immersion lens, z withdraws before the stage travels farther than this."""
+    """z withdraws before the stage travels farther than this."""
     retract_direction: Literal["down", "up"] = "down"
     """The direction of the z axis in which slide and objective move apart."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_device_by_hand(cls, found: Any) -> Any:
+        if isinstance(found, dict) and found.get("manual") and "device" not in found:
+            return found | {"device": None}
+        return found
+
     @model_validator(mode="after")
     def _one_when_fixed(self) -> TurretSettings:
-        if self.device is None and len(self.objectives) > 1:
-            raise ValueError("without a turret device there can be only one objective")
+        if self.manual and self.device is not None:
+            raise ValueError(
+                "a turret turned by hand (manual: true) has no device. Leave one of them out"
+            )
+        if self.device is None and not self.manual and len(self.objectives) > 1:
+            raise ValueError(
+                "without a turret device there can be only one objective. Write manual: true where "
+                "a person turns it"
+            )
         return self
 
 
@@ -237,6 +266,11 @@ def load_hardware(name: str | Path, folder: Path = Path()) -> Hardware:
     if not hardware.name:
         hardware = hardware.model_copy(update={"name": path.stem})
     hardware._file = path
+    try:
+        check_heights(hardware)
+    except UserError as error:
+        error.line = read_yaml(path)[1].get(tuple((error.field or "").split(".")))
+        raise
     leds = hardware.led_array.read_from(path, hardware.resolve)
     return hardware.model_copy(update={"led_array": leds})
 

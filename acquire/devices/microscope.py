@@ -7,8 +7,8 @@ limits before every movement, arrival after it, the reply to every LED command, 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +19,8 @@ from plsctl.acquire.devices.backend import Backend, open_backend
 from plsctl.acquire.devices.camera import Camera, attempt
 from plsctl.acquire.devices.core_camera import check_core_camera
 from plsctl.acquire.devices.hardware import Hardware, Objective, load_hardware
-from plsctl.acquire.devices.stage import Stage
-from plsctl.acquire.errors import HardwareError, UserError
-from plsctl.acquire.files.settings import suggest
+from plsctl.acquire.devices.lens import Lens
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.leds.array import LedArray, open_led_array
 from plsctl.acquire.roles import Operator
 
@@ -38,12 +37,10 @@ class Microscope:
         self.leds = leds
         self._backend = backend
         self._core = backend.core
-        self._stage = Stage(hardware, backend.core)
         self.camera = Camera(hardware, backend.core, backend.clock)
-        self._objective = hardware.low_power
         self._check_led_count()
         self._prepare_core()
-        self._recognise_objective()
+        self.lens = Lens(hardware, backend.core)
         # Last: it must not stay open where something else is wrong.
         self._set_shutter(True)
 
@@ -66,16 +63,33 @@ class Microscope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except HardwareError as stands:
+            if error is None:
+                raise
+            if isinstance(error, PlsctlError):
+                error.hint = " ".join(filter(None, (error.hint, stands.message, stands.hint)))
 
     def close(self) -> None:
-        """LEDs off, stage stopped, devices released; a step that fails does not stop the others."""
-        _try(self.leds.close)
-        _try(self.camera.disarm)
-        _try(lambda: self._set_shutter(False))
-        for label in (self.hardware.stage.xy_device, self.hardware.stage.z_device):
-            _try(partial(self._core.stop, label))
-        _try(self._backend.close)
+        """LEDs off, stage stopped, the lens drawn back, devices released.
+
+        A step that fails, or a second Ctrl-C, does not stop the others.
+
+        Raises
+        ------
+        HardwareError
+            The lens stands near the slide and could not be drawn back.
+        """
+        with ExitStack() as steps:
+            # The last one first.
+            steps.callback(_try, self._backend.close)
+            steps.callback(self.lens.leave)
+            for label in (self.hardware.stage.z_device, self.hardware.stage.xy_device):
+                steps.callback(_try, partial(self._core.stop, label))
+            steps.callback(_try, lambda: self._set_shutter(False))
+            steps.callback(_try, self.camera.disarm)
+            steps.callback(_try, self.leds.close)
 
     def _check_led_count(self) -> None:
         highest = max(led.led for led in self.geometry.leds)
@@ -108,7 +122,6 @@ class Microscope:
                     field=field,
                     hint=f"Loaded: {', '.join(sorted(labels - {'Core'}))}.",
                 )
-        self._check_objective_labels()
         # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
         self._core.setAutoShutter(False)
         self.camera.prepare()
@@ -120,127 +133,63 @@ class Microscope:
         what = f"{'open' if is_open else 'close'} the shutter '{shutter}'"
         attempt(what, lambda: self._core.setShutterOpen(shutter, is_open))
 
-    def _check_objective_labels(self) -> None:
-        device = self.hardware.turret.device
-        if device is None:
-            return
-        labels = [str(label) for label in self._core.getStateLabels(device)]
-        for name, objective in self.hardware.turret.objectives.items():
-            if str(objective.label) not in labels:
-                raise UserError(
-                    f"the turret '{device}' has no place labelled '{objective.label}'.",
-                    file=self.hardware.file,
-                    field=f"turret.objectives.{name}.label",
-                    hint=suggest(str(objective.label), labels),
-                )
-
-    def _recognise_objective(self) -> None:
-        """The turret may stand anywhere when the microscope is opened."""
-        device = self.hardware.turret.device
-        if device is None:
-            return
-        label = self._current_label(device)
-        for name, objective in self.hardware.turret.objectives.items():
-            if str(objective.label) == label:
-                self._objective = name
-
-    # Stage -----------------------------------------------------------------------------------
+    # Stage and turret ------------------------------------------------------------------------
 
     @property
     def position_um(self) -> tuple[float, float, float]:
         """Where the stage says it is (x, y, z)."""
-        return self._stage.position_um
+        return self.lens.stage.position_um
 
     def check_limits(
         self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None
     ) -> None:
-        """`UserError` when a position lies outside the stage's limits."""
-        self._stage.check_limits(x_um, y_um, z_um)
+        """`UserError` when a position lies outside the limits: for z, those of the objective."""
+        self.lens.stage.check_limits(x_um, y_um, z_um)
+
+    @property
+    def z_limits_um(self) -> tuple[float, float]:
+        """Between which heights z may be sent under the objective in the light path."""
+        limits = self.lens.stage.z_limits
+        return limits.low_um, limits.high_um
 
     def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
-        """Go to a stage position and return where the stage arrived (see `Stage.move_xy`).
+        """Go to a stage position and return where the stage arrived (see `Lens.move_xy`).
 
-        Before a long way under an immersion lens, slide and objective are drawn apart.
+        After a long way the lens stays drawn back: `move_z` brings it to the slide again.
         """
-        self.check_limits(x_um, y_um)
-        if not self._is_long_travel(x_um, y_um):
-            return self._stage.move_xy(x_um, y_um)
-        z_um = self.position_um[2]
-        self.retract()
-        arrived = self._stage.move_xy(x_um, y_um)
-        self.move_z(z_um)
-        return arrived
-
-    def _is_long_travel(self, x_um: float, y_um: float) -> bool:
-        """Whether an immersion lens would travel far: no slide is quite flat."""
-        if self.objective.immersion == "air":
-            return False
-        x, y, _ = self.position_um
-        return math.dist((x, y), (x_um, y_um)) > self.hardware.turret.long_travel_um
+        return self.lens.move_xy(x_um, y_um)
 
     def move_z(self, z_um: float) -> None:
-        """Go to a height, micrometres, and verify the arrival."""
-        self._stage.move_z(z_um)
+        """Go to a height within the objective's limits, micrometres, and verify the arrival."""
+        self.lens.move_z(z_um)
 
-    # Turret ----------------------------------------------------------------------------------
+    def retract(self) -> None:
+        """Draw the lens back from the slide, as far as the z limits allow."""
+        self.lens.retract()
+
+    def to_loading(self) -> None:
+        """LEDs off, the lens drawn back, the stage at its loading position: for a person."""
+        self.leds_off()
+        self.lens.to_loading()
+
+    def set_objective(self, name: str) -> None:
+        """Turn the turret, or let it be turned by hand (see `Lens.set_objective`)."""
+        self.lens.set_objective(name)
 
     @property
     def objective_name(self) -> str:
-        """The objective in the light path."""
-        return self._objective
+        """The objective in the light path; `UserError` while a person must tell."""
+        return self.lens.objective_name
 
     @property
     def objective(self) -> Objective:
         """What is known about the objective in the light path."""
-        return self.hardware.objective(self._objective)
+        return self.hardware.objective(self.objective_name)
 
     @property
     def pixel_um(self) -> float:
         """Size of a camera pixel in the sample, nominal."""
-        return self.hardware.pixel_um(self._objective)
-
-    def set_objective(self, name: str) -> None:
-        """Turn the turret; slide and objective are drawn apart first and meet again afterwards."""
-        target = self.hardware.objective(name)
-        turret = self.hardware.turret
-        if turret.device is None:
-            self._objective = name
-            return
-        label = turret.device
-        if self._current_label(label) == str(target.label):
-            self._objective = name
-            return
-        _, _, z = self.position_um
-        with_offset = z + target.offset_z_um - self.objective.offset_z_um
-        self.retract()
-        attempt(
-            f"turn the turret to '{name}'",
-            lambda: self._core.setStateLabel(label, str(target.label)),
-        )
-        self._stage.wait(label)
-        if self._current_label(label) != str(target.label):
-            raise HardwareError(
-                f"the turret was sent to '{target.label}' and stands at "
-                f"'{self._current_label(label)}'.",
-                hint="Check the turret, then run the same command again.",
-            )
-        self._objective = name
-        low, high = self.hardware.stage.z_um
-        self.move_z(min(max(with_offset, low), high))
-
-    def _current_label(self, device: str) -> str:
-        return str(attempt("read the turret", lambda: self._core.getStateLabel(device)))
-
-    def retract(self) -> None:
-        """Draw slide and objective apart, as far as the z limits allow."""
-        turret, stage = self.hardware.turret, self.hardware.stage
-        sign = -1.0 if turret.retract_direction == "down" else 1.0
-        low, high = stage.z_um
-        before = self.position_um[2]
-        z = min(max(before + sign * turret.retract_z_um, low), high)
-        # Turned by hand it may stand beyond the limit: the way to it would bring them together.
-        if sign * (z - before) > 0:
-            self.move_z(z)
+        return self.hardware.pixel_um(self.objective_name)
 
     def to_stage(self, x_um: float, y_um: float) -> tuple[float, float]:
         """The stage position that brings a point to the centre under the present objective.
@@ -253,13 +202,9 @@ class Microscope:
 
     def check_camera(self) -> None:
         """`UserError` when what the core says of the camera contradicts the hardware file."""
-        device = self.hardware.turret.device
-        # Where the turret stands elsewhere, the core speaks of another objective.
-        is_there = device is None or self._current_label(device) == str(self.objective.label)
-        objective = self._objective if is_there else None
         attempt(
             "read the camera's settings",
-            lambda: check_core_camera(self._core, self.hardware, objective),
+            lambda: check_core_camera(self._core, self.hardware, self.lens.recognise()),
         )
 
     def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from plsctl.acquire.devices.camera import attempt
+from plsctl.acquire.devices.heights import SIGNS, Heights, ZLimits
 from plsctl.acquire.errors import HardwareError, UserError
 
 if TYPE_CHECKING:
@@ -13,45 +15,100 @@ if TYPE_CHECKING:
 
     from plsctl.acquire.devices.hardware import Hardware
 
+Arrival = TypeVar("Arrival")
+
+HOMING_S = 180.0
+"""Longest time a stage may take to find its reference switches."""
+
 
 class StoppedElsewhere(HardwareError):
     """The stage does not stand where it was sent."""
 
 
 class Stage:
-    """XY and Z stage of a hardware file, in the core; all places are stage micrometres."""
+    """XY and Z stage of a hardware file, in the core; all places are stage micrometres.
+
+    `objective` is the one in the light path, None while that is not known: the limits of z and its
+    tolerance are those of this objective.
+    """
 
     def __init__(self, hardware: Hardware, core: CMMCorePlus) -> None:
         self._file = hardware.file
         self._settings = hardware.stage
+        self._heights = Heights(hardware)
         self._core = core
+        self.objective: str | None = None
+
+    @property
+    def xy_um(self) -> tuple[float, float]:
+        """Where the stage says it is (x, y)."""
+        label = self._settings.xy_device
+        x, y = attempt("read the stage", lambda: self._core.getXYPosition(label))
+        return _number("x", x), _number("y", y)
+
+    @property
+    def z_um(self) -> float:
+        """Where the focus drive says it is."""
+        label = self._settings.z_device
+        return _number("z", attempt("read z", lambda: self._core.getPosition(label)))
 
     @property
     def position_um(self) -> tuple[float, float, float]:
         """Where the stage says it is (x, y, z)."""
-        stage = self._settings
-        x, y = attempt("read the stage", lambda: self._core.getXYPosition(stage.xy_device))
-        return x, y, attempt("read z", lambda: self._core.getPosition(stage.z_device))
+        return (*self.xy_um, self.z_um)
+
+    @property
+    def z_limits(self) -> ZLimits:
+        """Between which heights z may be sent now."""
+        return self._heights.limits(self.objective)
 
     def check_limits(
         self, x_um: float | None = None, y_um: float | None = None, z_um: float | None = None
     ) -> None:
-        """`UserError` when a position lies outside the stage's limits."""
+        """`UserError` when a position lies outside the limits: for z, those of the objective."""
         stage = self._settings
-        for axis, value, (low, high) in (
-            ("x", x_um, stage.x_um),
-            ("y", y_um, stage.y_um),
-            ("z", z_um, stage.z_um),
-        ):
+        for axis, value, (low, high) in (("x", x_um, stage.x_um), ("y", y_um, stage.y_um)):
             if value is not None and not (low <= value <= high):
                 raise UserError(
                     f"{axis} = {value:.1f} µm lies outside the stage's limits "
                     f"({low:g} to {high:g} µm).",
                     file=self._file,
                     field=f"stage.{axis}_um",
-                    hint="Choose a region inside the limits."
-                    if axis != "z"
-                    else "Check 'focus_z_um' and the objectives' offsets in the hardware file.",
+                    hint="Choose a region inside the limits.",
+                )
+        limits = self.z_limits
+        if z_um is not None and not limits.holds(z_um):
+            raise UserError(
+                f"z = {z_um:.1f} µm lies outside {limits.whose} ({limits.low_um:g} to "
+                f"{limits.high_um:g} µm).",
+                file=self._file,
+                field=limits.field,
+                hint=SIGNS,
+            )
+
+    def check_standing(self) -> None:
+        """`UserError` when the stage stands outside its limits, as one that was not homed may."""
+        stage = self._settings
+        limits = self.z_limits
+        # A lens may be parked farther from the slide than it is ever sent.
+        if self._heights.away < 0:
+            z_range = (stage.z_um[0], limits.high_um)
+        else:
+            z_range = (limits.low_um, stage.z_um[1])
+        ranges = (stage.x_um, stage.y_um, z_range)
+        fields = ("stage.x_um", "stage.y_um", limits.field)
+        for axis, value, (low, high), field in zip(
+            "xyz", self.position_um, ranges, fields, strict=True
+        ):
+            if not low - stage.tolerance_um <= value <= high + stage.tolerance_um:
+                raise UserError(
+                    f"the stage stands at {axis} = {value:.1f} µm, outside its limits ({low:g} to "
+                    f"{high:g} µm).",
+                    file=self._file,
+                    field=field,
+                    hint="Home the stage if it has not been homed since it was switched on "
+                    "('stage.homing'), or bring it inside with its joystick or Micro-Manager; or "
+                    "correct the limits.",
                 )
 
     def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
@@ -68,10 +125,7 @@ class Stage:
             The stage fails, or stops elsewhere twice.
         """
         self.check_limits(x_um, y_um)
-        try:
-            return self._approach(x_um, y_um)
-        except StoppedElsewhere:
-            return self._approach(x_um, y_um)
+        return _twice(lambda: self._approach(x_um, y_um))
 
     def _approach(self, x_um: float, y_um: float) -> tuple[float, float]:
         stage = self._settings
@@ -88,9 +142,9 @@ class Stage:
             lambda: self._core.setXYPosition(stage.xy_device, x_um, y_um),
         )
         self.wait(stage.xy_device)
-        x, y, _ = self.position_um
+        x, y = self.xy_um
         error_um = math.hypot(x - x_um, y - y_um)
-        if error_um > stage.tolerance_um:
+        if not error_um <= stage.tolerance_um:
             raise StoppedElsewhere(
                 f"the stage was sent to ({x_um:.1f}, {y_um:.1f}) µm and stopped {error_um:.1f} µm "
                 f"away (tolerance {stage.tolerance_um:g} µm).",
@@ -98,20 +152,56 @@ class Stage:
             )
         return x, y
 
-    def move_z(self, z_um: float) -> None:
-        """Go to a height and verify the arrival (errors as `move_xy`)."""
-        stage = self._settings
+    def move_z(self, z_um: float, roughly: bool = False) -> None:
+        """Go to a height and verify the arrival (errors as `move_xy`).
+
+        It must be met to a fifth of the depth of field of the objective in use; `roughly`, where
+        the lens is only to be out of the way, to the tolerance of x and y.
+        """
         self.check_limits(z_um=z_um)
-        attempt(f"move z to {z_um:.2f} µm", lambda: self._core.setPosition(stage.z_device, z_um))
-        self.wait(stage.z_device)
-        arrived = self.position_um[2]
-        if abs(arrived - z_um) > stage.tolerance_um:
-            raise HardwareError(
-                f"z was sent to {z_um:.2f} µm and stopped at {arrived:.2f} µm.",
+        tolerance_um = self._heights.tolerance_um(self.objective)
+        if roughly:
+            tolerance_um = max(tolerance_um, self._settings.tolerance_um)
+        _twice(lambda: self._travel_z(z_um, tolerance_um))
+
+    def _travel_z(self, z_um: float, tolerance_um: float) -> None:
+        label = self._settings.z_device
+        attempt(f"move z to {z_um:.2f} µm", lambda: self._core.setPosition(label, z_um))
+        self.wait(label)
+        arrived_um = self.z_um
+        if not abs(arrived_um - z_um) <= tolerance_um:
+            under = f" under {self.objective}" if self.objective else ""
+            raise StoppedElsewhere(
+                f"z was sent to {z_um:.2f} µm and stopped at {arrived_um:.2f} µm (tolerance"
+                f"{under} {tolerance_um:.2g} µm).",
                 hint="Check the focus drive, then run the same command again.",
             )
 
-    def wait(self, label: str) -> None:
+    def home(self) -> None:
+        """Let the core home x and y (its `Home`); z stays where it is."""
+        label = self._settings.xy_device
+        attempt(f"home the stage '{label}'", lambda: self._core.home(label))
+        self.wait(label, max(HOMING_S, self._settings.timeout_s))
+
+    def wait(self, label: str, timeout_s: float | None = None) -> None:
         """Wait until a device has arrived; `HardwareError` when that takes too long."""
-        self._core.setTimeoutMs(round(self._settings.timeout_s * 1000))
+        self._core.setTimeoutMs(round((timeout_s or self._settings.timeout_s) * 1000))
         attempt(f"wait for '{label}' to arrive", lambda: self._core.waitForDevice(label))
+
+
+def _twice(move: Callable[[], Arrival]) -> Arrival:
+    """Make a move; one that ends elsewhere is made once more."""
+    try:
+        return move()
+    except StoppedElsewhere:
+        return move()
+
+
+def _number(axis: str, value: float) -> float:
+    """A position that was read; `HardwareError` for what is no place, such as NaN."""
+    if not math.isfinite(value):
+        raise HardwareError(
+            f"the stage says that it stands at {axis} = {value}.",
+            hint="Check the stage's controller and its cable, then run the same command again.",
+        )
+    return float(value)

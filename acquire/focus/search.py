@@ -71,7 +71,13 @@ class FocusSearch:
         self._microscope.move_z(centre_um)
         light = self.light or self.measure_light()
         self._microscope.light(light.leds)
-        found = find_focus(self._sharpness, centre_um, half_range_um, self._settings.step_um)
+        found = find_focus(
+            self._sharpness,
+            centre_um,
+            half_range_um,
+            self._settings.step_um,
+            self._microscope.z_limits_um,
+        )
         self._microscope.leds_off()
         return found
 

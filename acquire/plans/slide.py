@@ -291,7 +291,7 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
         ),
         "core": ".cfg" if hardware.core.endswith(".cfg") else hardware.core,
         "objectives": {
-            name: objective.model_dump(mode="json", exclude={"label", "offset_z_um"})
+            name: objective.model_dump(mode="json", exclude={"label", "offset_z_um", "z_um"})
             for name, objective in hardware.turret.objectives.items()
         },
         "led_array": [leds.driver, leds.options],

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from plsctl.acquire.bench.handling import let_handle_slide, make_ready
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.whole_files import locked, rename
@@ -105,8 +106,8 @@ def _run_locked(
         progress("starting the devices", 0, 0)
         with open_microscope(scan.hardware) as microscope:
             people = roles(microscope.operator)
-            with stop.at_once():  # a question to a person waits for as long as it takes
-                people.operator.prepare(name, resumed)
+            make_ready(microscope, people.operator, stop)
+            let_handle_slide(microscope, people.operator, stop, name, resumed)
             if fresh:
                 _put_aside(scan, name, journal)
             journal.append(
@@ -123,6 +124,9 @@ def _run_locked(
                     people.cells.find(scan.folder.path)
             run = PassSteps(scan, name, microscope, people, journal, stop, force, progress)
             totals = run.take(watch)
+            # The next one at the slide is a person. However else a pass ends, closing the
+            # microscope draws the lens back.
+            microscope.to_loading()
             if name == "stained" and totals.positions:
                 # Cells that were sought in a part of the pass are not all of them.
                 _rename_aside(scan.folder.cells)

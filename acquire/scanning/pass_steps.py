@@ -75,12 +75,14 @@ class PassSteps:
         left = (len(plan.positions) - taken) * len(plan.frames)
         check_disk(scan.folder.path, image.shape, image.dtype.itemsize, left)
         self._check_places()
+        self._stay_over_slide()
         focus = self._focus()
         seen = None if self._name == "highres" else self._check_camera(focus)
         if self._name == "unstained":
             self._check_unstained(focus, seen)
         else:
             self._transform = self._find_slide(focus)
+            self._stay_over_slide()
         plan = self.plan = replace(plan, positions=self._within_limits(plan.positions))
         # Only now is the pass begun: a slide that turned out wrong must not count as stained.
         writer = PassWriter(scan.folder.pass_path(self._name), self._attributes)
@@ -127,6 +129,17 @@ class PassSteps:
             warning=warning,
         )
         return warning
+
+    def _stay_over_slide(self) -> None:
+        """Let the lens travel near the slide only over what is scanned, half a field beyond it."""
+        region, hardware = self._scan.slide.region, self._scan.hardware
+        corners = [self._stage_place(x, y) for x in region.x_um for y in region.y_um]
+        margins = [side / 2 for side in self._scan.planner.field_um(hardware.low_power)]
+        x_range, y_range = (
+            (min(values) - margin, max(values) + margin)
+            for values, margin in zip(zip(*corners, strict=True), margins, strict=True)
+        )
+        self._microscope.lens.stay_within(x_range, y_range)
 
     def _check_camera(self, focus: Focus) -> Image | None:
         """Compare the camera's orientation with the hardware file; the first image seen, if any.
@@ -265,7 +278,10 @@ class PassSteps:
                 )
 
     def _place(self, position: Position) -> tuple[float, float]:
-        x, y = position.x_um, position.y_um
+        return self._stage_place(position.x_um, position.y_um)
+
+    def _stage_place(self, x: float, y: float) -> tuple[float, float]:
+        """Where the stage brings a point of the slide into the image."""
         if self._transform is not None:
             x, y = self._transform.apply(x, y)
         return self._microscope.to_stage(x, y)

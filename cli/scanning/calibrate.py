@@ -57,6 +57,7 @@ def exposures(
     Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
     """
     _check_place(out, overwrite)
+    from plsctl.acquire.bench.handling import make_ready
     from plsctl.acquire.capture.auto_exposure import ExposureCalibration, all_frames
     from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.devices.microscope import open_microscope
@@ -65,6 +66,7 @@ def exposures(
     from plsctl.acquire.plans.exposures import save_exposures
     from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame
     from plsctl.acquire.plans.slide import FocusSettings
+    from plsctl.cli.shared.roles import make_operator
     from plsctl.process.focus.sharpness import GradientFocusMeasure
 
     described = load_hardware(hardware)
@@ -76,6 +78,7 @@ def exposures(
         progress(f"starting the devices of {described.name}") as advance,
         open_microscope(described) as microscope,
     ):
+        make_ready(microscope, make_operator(microscope.operator, False, advance.paused), stop)
         microscope.set_objective(name)
         microscope.move_xy(*microscope.to_stage(*at_um))
         settings = FocusSettings()

@@ -43,6 +43,10 @@ def devices(
             "is_well": check.is_well,
             "parts": [vars(answer) for answer in answers],
             "limits_um": {"x": stage.x_um, "y": stage.y_um, "z": stage.z_um},
+            "objectives_z_um": {
+                name: objective.z_um or stage.z_um
+                for name, objective in described.turret.objectives.items()
+            },
         },
         json,
     )

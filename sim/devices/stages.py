@@ -56,7 +56,9 @@ class SimulatedZStage(StageDevice):
         return self._world.z_um
 
     def home(self) -> None:
-        self.set_position_um(self._world.hardware.stage.z_um[0])
+        hardware = self._world.hardware
+        is_down = hardware.turret.retract_direction == "down"
+        self.set_position_um(hardware.stage.z_um[0 if is_down else 1])
 
     def stop(self) -> None:
         """Moves end before the call returns; there is nothing to stop."""

@@ -79,6 +79,12 @@ class BenchRoles:
     def prepare(self, pass_name: str, resumed: bool) -> None:
         self.pass_name = pass_name
 
+    def turn_turret(self, objective: str) -> None:
+        pass
+
+    def home_stage(self, by_core: bool) -> None:
+        pass
+
 
 def roles(_: object) -> Roles:
     bench_roles = BenchRoles()
@@ -443,7 +449,7 @@ def test_retracting_never_brings_slide_and_objective_together(slide_file: Path) 
     (slide_file.parent / "shallow.yaml").write_text(yaml.safe_dump(hardware))
     with open_microscope(load_hardware("shallow.yaml", slide_file.parent)) as microscope:
         core, label = microscope._core, microscope.hardware.stage.z_device
-        core.setPosition(label, -100.0)  # by hand, beyond the limit
+        type(core).setPosition(core, label, -100.0)  # by hand, beyond the limit
         core.waitForDevice(label)
         microscope.retract()
         assert microscope.position_um[2] == pytest.approx(-100, abs=0.1)
