@@ -42,6 +42,9 @@ PULSE_US = 100
 
 Deliver = Callable[["TakenFrame"], None]
 
+Loaded = tuple[tuple[tuple[int, ...], ...], float]
+"""What an array holds: the LEDs of every pattern of a series, and the brightness."""
+
 
 class Boundary(Protocol):
     """What may happen between two frames."""
@@ -71,6 +74,9 @@ class StackTaker(Protocol):
     def how(self) -> str:
         """Who times the stack, and why, in words."""
 
+    def prepare(self, wanted: Sequence[Wanted]) -> None:
+        """Do what needs no light while the stage is on its way; `take` does what this could not."""
+
     def take(
         self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
     ) -> dict[int, str]:
@@ -89,6 +95,9 @@ class SoftwareStack:
     def __init__(self, microscope: Microscope, reason: str) -> None:
         self._microscope = microscope
         self.how = f"software timing ({reason})"
+
+    def prepare(self, wanted: Sequence[Wanted]) -> None:
+        """Nothing can be done beforehand."""
 
     def take(
         self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
@@ -132,44 +141,66 @@ def _not_taken(wanted: Sequence[Wanted], failure: HardwareError) -> dict[int, st
 
 
 class HardwareStack:
-    """The array pulses the camera for every pattern; the end of each exposure steps the array."""
+    """The array pulses the camera for every pattern; the end of each exposure steps the array.
+
+    Frames that would make a series of a few are timed by the computer, after the others.
+    """
 
     def __init__(self, microscope: Microscope, frames: Sequence[FrameRecord]) -> None:
         self._microscope = microscope
         self._longest = microscope.camera.longest_exposure_sequence()
         self._bright = next((f for f in frames if f.led == BRIGHTFIELD), None)
-        self._loaded: tuple[tuple[tuple[int, ...], ...], float] | None = None
-        groups = len(self._groups(tuple(enumerate(frames))))
-        self.how = (
-            f"hardware timing ({groups} series; "
-            f"{'every frame its own exposure' if self._longest else 'grouped by exposure'})"
-        )
+        self._loaded: Loaded | None = None
+        self._by_computer = SoftwareStack(microscope, "too few for a series")
+        series, few = self._divided(tuple(enumerate(frames)))
+        self.longest_series = max(len(group.indices) for group in series)
+        kind = "every frame its own exposure" if self._longest else "grouped by exposure"
+        rest = f"; {len(few)} by the computer" if few else ""
+        self.how = f"hardware timing ({len(series)} series; {kind}{rest})"
 
-    def _groups(self, wanted: Sequence[Wanted]) -> tuple[FrameGroup, ...]:
+    def _divided(self, wanted: Sequence[Wanted]) -> tuple[list[FrameGroup], list[Wanted]]:
+        """The series, and the frames that are too few for one."""
         readout_ms = self._microscope.hardware.camera.readout_ms
-        return group_frames(wanted, self._longest, self._bright, readout_ms)
+        groups = group_frames(wanted, self._longest, self._bright, readout_ms)
+        long = [group for group in groups if len(group.indices) >= FEWEST_IN_SERIES]
+        series = long or list(groups)  # a few frames alone are taken as the user wishes
+        triggered = {index for group in series for index in group.indices}
+        return series, [entry for entry in wanted if entry[0] not in triggered]
+
+    def prepare(self, wanted: Sequence[Wanted]) -> None:
+        """Load the first series into the array (see `StackTaker.prepare`)."""
+        series, _ = self._divided(wanted)
+        # An array that does not answer now is asked again, and judged, when the frames are taken.
+        with contextlib.suppress(HardwareError):
+            self._load(series[0])
 
     def take(
         self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
     ) -> dict[int, str]:
         """Take frames in triggered series (see `StackTaker.take`)."""
         problems: dict[int, str] = {}
-        for group in self._groups(wanted):
+        series, few = self._divided(wanted)
+        for group in series:
             boundary.check()
             boundary.hold()
             problem = self._take_group(group, deliver, boundary)
             if problem:
                 problems |= dict.fromkeys(group.indices, problem)
+        if few:
+            problems |= self._by_computer.take(few, deliver, boundary)
         return problems
+
+    def _load(self, group: FrameGroup) -> None:
+        wanted = (tuple(shot.leds for shot in group.shots), group.brightness)
+        if self._loaded != wanted:
+            self._loaded = None
+            self._microscope.leds.load_sequence(*wanted)
+            self._loaded = wanted
 
     def _take_group(self, group: FrameGroup, deliver: Deliver, boundary: Boundary) -> str:
         """Take one series; the reason if any part of it is wrong: then none of it is trusted."""
         leds, camera = self._microscope.leds, self._microscope.camera
-        patterns = tuple(shot.leds for shot in group.shots)
-        if self._loaded != (patterns, group.brightness):
-            self._loaded = None
-            leds.load_sequence(patterns, group.brightness)
-            self._loaded = (patterns, group.brightness)
+        self._load(group)
         longest_s = max(shot.exposure_ms for shot in group.shots) / 1000
         shortest_us = 1000 * min(shot.exposure_ms for shot in group.shots)
         timing = SequenceTiming(
@@ -246,7 +277,10 @@ def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTa
     if wish == "auto" and not lacks and len(frames) < FEWEST_IN_SERIES:
         return SoftwareStack(microscope, "markers would take longer than so few frames")
     if not lacks:
-        return HardwareStack(microscope, frames)
+        stack = HardwareStack(microscope, frames)
+        if wish == "hardware" or stack.longest_series >= FEWEST_IN_SERIES:
+            return stack
+        return SoftwareStack(microscope, "no exposure is that of enough frames for a series")
     if wish == "hardware":
         raise UserError(
             f"hardware timing is not possible: {lacks}.",

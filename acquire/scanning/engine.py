@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -178,9 +179,12 @@ class Engine:
     def _take(self, plan: PassPlan, position: Position) -> RawImage:
         clock = self._microscope.clock
         before = clock.now()
-        x, y = self._microscope.move_xy(*self._place(position))
-        z = self._height(position)
-        self._microscope.move_z(z)
+        with ThreadPoolExecutor(1, "prepare") as other:
+            ready = other.submit(self._stack.prepare, tuple(enumerate(plan.frames)))
+            x, y = self._microscope.move_xy(*self._place(position))
+            z = self._height(position)
+            self._microscope.move_z(z)
+            ready.result()
         self.totals.travel_seconds += clock.now() - before
         self._journal.append(
             "position_started",

@@ -117,6 +117,24 @@ def test_cables_and_computer_take_the_same_images(tmp_path: Path) -> None:
         np.testing.assert_array_equal(images, taken["software1024"])
 
 
+def test_frames_too_few_for_a_series_are_timed_by_the_computer(tmp_path: Path) -> None:
+    # Of the recipe `full` three frames have gains of their own: two kinds, two and one frame.
+    hardware = load_hardware(str(hardware_file(tmp_path)))
+    frames = frames_of(hardware, "full")
+    arrived: list[int] = []
+    with open_microscope(hardware) as microscope:
+        stack = open_stack(microscope, frames)
+        assert stack.how.startswith("hardware timing (1 series")
+        assert "3 by the computer" in stack.how
+        microscope.move_xy(10100.0, 5100.0)
+        wanted = list(enumerate(frames))
+        stack.prepare(wanted)
+        problems = stack.take(wanted, lambda taken: arrived.append(taken.index), Unhurried())
+    assert problems == {}
+    assert sorted(arrived) == list(range(74))
+    assert {frames[index].gain for index in arrived[-3:]} == {1.02, 1.06}
+
+
 def test_missing_cables_are_named_and_nothing_waits_for_ever(tmp_path: Path) -> None:
     hardware = hardware_file(tmp_path, wiring="none")
     check = DeviceCheck(load_hardware(str(hardware)), StopRequest())
