@@ -64,7 +64,7 @@ class Heights:
         """The sign of z moves that bring lens and slide apart."""
 
     def limits(self, objective: str | None) -> ZLimits:
-        """The limits under an objective: its own, or those of the stage where it has none."""
+        """The limits under an objective: its own, if it has any, within those of the stage."""
         low, high = self._hardware.stage.z_um
         if objective is None:
             return self._limits_of_all(low, high)
@@ -72,7 +72,7 @@ class Heights:
         if own is None:
             return ZLimits(low, high, "stage.z_um", "the stage's limits")
         field = f"turret.objectives.{objective}.z_um"
-        return ZLimits(*own, field, f"the limits of {objective}")
+        return ZLimits(max(low, own[0]), min(high, own[1]), field, f"the limits of {objective}")
 
     def _limits_of_all(self, low: float, high: float) -> ZLimits:
         """Towards the slide as near as every objective may come; away from it as the stage can."""
@@ -123,13 +123,13 @@ def check_heights(hardware: Hardware) -> None:
         if objective.z_um is None:
             continue
         limits, focus_um = heights.limits(name), heights.focus_um(name)
-        low, high = stage.z_um
-        if not (low <= limits.low_um < limits.high_um <= high):
+        low, high = objective.z_um
+        if not limits.low_um < limits.high_um:
             raise _wrong(
                 hardware,
                 limits.field,
-                f"the limits of {name} are {limits.low_um:g} to {limits.high_um:g} µm and must be "
-                f"[low, high] within those of the stage ({low:g} to {high:g} µm).",
+                f"the limits of {name} are [{low:g}, {high:g}] and must be [low, high], µm, within "
+                f"stage.z_um ({stage.z_um[0]:g} to {stage.z_um[1]:g} µm).",
                 "Correct them, or stage.z_um.",
             )
         if not limits.holds(focus_um):
@@ -141,14 +141,15 @@ def check_heights(hardware: Hardware) -> None:
                 f"limits ({limits.low_um:g} to {limits.high_um:g} µm).",
                 SIGNS,
             )
+        # Where it is the stage that has no room, that is told when the room is needed.
         drawn_back_um = heights.drawn_back_um(name, focus_um)
-        if not limits.holds(drawn_back_um):
+        if not low <= drawn_back_um <= high:
             raise _wrong(
                 hardware,
                 limits.field,
                 f"{name} is drawn back {turret.retract_direction} by {turret.retract_z_um:g} µm "
-                f"from focus to z = {drawn_back_um:g} µm, outside its limits ({limits.low_um:g} to "
-                f"{limits.high_um:g} µm).",
+                f"from focus to z = {drawn_back_um:g} µm, outside its limits ({low:g} to {high:g} "
+                "µm).",
                 "Widen them on that side, or correct 'turret.retract_z_um' or "
                 "'turret.retract_direction'.",
             )

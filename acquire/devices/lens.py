@@ -14,7 +14,7 @@ from plsctl.acquire.devices.backend import first_line
 from plsctl.acquire.devices.heights import SIGNS, Heights
 from plsctl.acquire.devices.stage import Stage
 from plsctl.acquire.devices.turret import Turner, Turret
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -38,6 +38,11 @@ class Lens:
         self._homed = hardware.stage.homing == "none"
 
     # Stage -----------------------------------------------------------------------------------
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the lens was sent to a height at the slide and not drawn back since."""
+        return self._stands == "near"
 
     def stay_within(self, x_um: Range, y_um: Range) -> None:
         """Name the part of the stage over which the lens may travel while it is near the slide."""
@@ -114,8 +119,9 @@ class Lens:
         try:
             self.retract()
         except Exception as error:
+            why = error.message.rstrip(".") if isinstance(error, PlsctlError) else first_line(error)
             raise HardwareError(
-                f"The lens could not be drawn back from the slide: {first_line(error)}.",
+                f"The lens could not be drawn back from the slide: {why}.",
                 hint="Draw it back by hand before you touch the slide or the turret.",
             ) from error
 

@@ -176,7 +176,7 @@ class Engine:
     def _take(self, plan: PassPlan, position: Position) -> RawImage:
         clock = self._microscope.clock
         before = clock.now()
-        x, y = self._microscope.move_xy(*self._place(position))
+        x, y = self._microscope.travel(*self._place(position))
         z = self._height(position)
         self._microscope.move_z(z)
         self.totals.travel_seconds += clock.now() - before
