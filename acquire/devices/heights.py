@@ -87,13 +87,23 @@ class Heights:
         """Where the hardware file lets focus be expected under an objective."""
         return self._hardware.focus_z_um + self._hardware.objective(objective).offset_z_um
 
-    def drawn_back_um(self, objective: str | None, z_um: float) -> float:
+    def drawn_back_um(self, objective: str | None, z_um: float, was_sent: bool = True) -> float:
         """The height to which a lens is drawn back that stands at `z_um`, limits not considered.
 
         `turret.retract_z_um` from where it stands and from where focus is expected, whichever is
-        farther away: what is searched around focus must not end nearer to the slide.
+        farther away: what is searched around focus must not end nearer to the slide. Of a lens that
+        was not sent where it stands, and is nowhere near focus, only the former is known.
         """
-        return self._farthest(objective, z_um) + self.away * self._hardware.turret.retract_z_um
+        way_um = self._hardware.turret.retract_z_um
+        farthest_um = self._farthest(objective, z_um)
+        if not was_sent and abs(z_um - self._farthest(objective)) > way_um:
+            farthest_um = z_um
+        return farthest_um + self.away * way_um
+
+    def is_beyond(self, objective: str | None, z_um: float) -> bool:
+        """Whether a lens at that height would have gone through the slide."""
+        past_um = -self.away * (z_um - self._farthest(objective))
+        return past_um > self._hardware.turret.retract_z_um
 
     def _farthest(self, objective: str | None, *others_um: float) -> float:
         names = self._hardware.turret.objectives if objective is None else [objective]

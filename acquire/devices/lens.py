@@ -84,7 +84,8 @@ class Lens:
         if self._stands == "away":
             return
         name, before = self._turret.objective, self.stage.z_um
-        z = self.stage.z_limits.nearest(self._heights.drawn_back_um(name, before))
+        wanted = self._heights.drawn_back_um(name, before, was_sent=self.is_near)
+        z = self.stage.z_limits.nearest(wanted)
         # It may stand farther away than that: the way there would bring it nearer.
         if self._heights.away * (z - before) > 0:
             self.stage.move_z(z, roughly=True)
@@ -97,9 +98,10 @@ class Lens:
             return
         limits, turret = self.stage.z_limits, self.hardware.turret
         raise UserError(
-            f"before it {what}, the lens is drawn back {turret.retract_direction} by "
-            f"{turret.retract_z_um:g} µm from focus, and {limits.whose} ({limits.low_um:g} to "
-            f"{limits.high_um:g} µm) leave no room for that.",
+            f"before it {what}, the lens must be {turret.retract_z_um:g} µm "
+            f"{turret.retract_direction} from focus (focus_z_um {self.hardware.focus_z_um:g}); it "
+            f"was drawn back to z = {z:.1f} µm, and {limits.whose} are {limits.low_um:g} to "
+            f"{limits.high_um:g} µm.",
             file=self.hardware.file,
             field=limits.field,
             hint="Widen them on that side if the microscope allows it, or correct "

@@ -87,7 +87,10 @@ class Stage:
             )
 
     def check_standing(self) -> None:
-        """`UserError` when the stage stands outside its limits, as one that was not homed may."""
+        """`UserError` when the stage stands where it cannot be, as one that was not homed may.
+
+        Outside its limits, or farther on the slide's side of focus than a lens can be.
+        """
         stage = self._settings
         limits = self.z_limits
         # A lens may be parked farther from the slide than it is ever sent.
@@ -110,6 +113,16 @@ class Stage:
                     "('stage.homing'), or bring it inside with its joystick or Micro-Manager; or "
                     "correct the limits.",
                 )
+
+        if self._heights.is_beyond(self.objective, self.z_um):
+            raise UserError(
+                f"the lens stands at z = {self.z_um:.1f} µm, on the other side of focus than "
+                "'turret.retract_direction' says is away from the slide.",
+                file=self._file,
+                field="turret.retract_direction",
+                hint="Correct the direction or 'focus_z_um', or bring the lens away by hand if the "
+                "slide is out.",
+            )
 
     def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
         """Go to a position and return where the stage arrived (x, y).

@@ -386,21 +386,24 @@ def test_a_stage_that_forgets_where_it_is_is_homed_first(
 
 
 @pytest.mark.parametrize(
-    ("axis", "field"), [("x", "stage.x_um"), ("y", "stage.y_um"), ("z", "turret.objectives.20x")]
+    ("place", "told", "field"),
+    [
+        ((-300.0, 0.0, 0.0), "x = -300.0 µm, outside its limits .*Home", "stage.x_um"),
+        ((0.0, 26_000.0, 0.0), "y = 26000.0 µm, outside its limits .*Home", "stage.y_um"),
+        ((0.0, 0.0, 6100.0), "z = 6100.0 µm, outside .*Home", "turret.objectives.20x.z_um"),
+        ((0.0, 0.0, 5900.0), "z = 5900.0 µm, on the other side", "turret.retract_direction"),
+    ],
 )
-def test_a_stage_that_stands_outside_its_limits_is_told_in_one_sentence(
-    tmp_path: Path, axis: str, field: str
+def test_a_stage_that_stands_where_it_cannot_be_is_told_before_it_moves(
+    tmp_path: Path, place: tuple[float, float, float], told: str, field: str
 ) -> None:
-    hardware = describe(tmp_path)
-    with open_microscope(hardware) as microscope:
+    with open_microscope(describe(tmp_path)) as microscope:
         world = microscope._core._camera._world  # type: ignore[attr-defined]
-        if axis == "z":
-            world.z_um = 9000.0
-        else:
-            world.commanded_um = (-300.0, 0.0) if axis == "x" else (0.0, 26_000.0)
-        with pytest.raises(UserError, match=f"stands at {axis} = .* outside .*Home") as caught:
-            microscope.lens.stage.check_standing()
-        assert str(caught.value.field).startswith(field)
+        world.commanded_um, world.z_um = place[:2], place[2]
+        with pytest.raises(UserError, match=told) as caught:
+            make_ready(microscope, Person(), StopRequest())
+        assert caught.value.field == field
+        assert microscope.position_um == place
 
 
 def test_devices_says_where_the_stage_stands_and_moves_nothing(tmp_path: Path) -> None:
