@@ -172,18 +172,17 @@ class Stage:
         the lens is only to be out of the way, to the tolerance of x and y.
         """
         self.check_limits(z_um=z_um)
-        tolerance_um = self._heights.tolerance_um(self.objective)
-        if roughly:
-            tolerance_um = max(tolerance_um, self._settings.tolerance_um)
-        _twice(lambda: self._travel_z(z_um, tolerance_um))
+        exact_um = self._heights.tolerance_um(self.objective)
+        rough_um = max(exact_um, self._settings.tolerance_um)
+        under = f" under {self.objective}" if self.objective and not roughly else ""
+        _twice(lambda: self._travel_z(z_um, rough_um if roughly else exact_um, under))
 
-    def _travel_z(self, z_um: float, tolerance_um: float) -> None:
+    def _travel_z(self, z_um: float, tolerance_um: float, under: str) -> None:
         label = self._settings.z_device
         attempt(f"move z to {z_um:.2f} µm", lambda: self._core.setPosition(label, z_um))
         self.wait(label)
         arrived_um = self.z_um
         if not abs(arrived_um - z_um) <= tolerance_um:
-            under = f" under {self.objective}" if self.objective else ""
             raise StoppedElsewhere(
                 f"z was sent to {z_um:.2f} µm and stopped at {arrived_um:.2f} µm (tolerance"
                 f"{under} {tolerance_um:.2g} µm).",
