@@ -24,12 +24,15 @@ def make_ready(microscope: Microscope, operator: Operator, stop: StopRequest) ->
 
     lens = microscope.lens
     lens.turner = turn
+    if not lens.needs_homing:
+        # Before anything is moved: where limits or directions are wrong, so is every move.
+        lens.stage.check_standing()
     lens.retract()
     if lens.needs_homing:
         with stop.at_once():  # a question to a person waits for as long as it takes
             operator.home_stage(microscope.hardware.stage.homing == "core")
         lens.home()
-    lens.stage.check_standing()
+        lens.stage.check_standing()
 
 
 def let_handle_slide(

@@ -17,9 +17,6 @@ from plsctl.acquire.leds.array import LedArraySettings
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
 
 Range = Annotated[tuple[float, float], Field(examples=["[0, 1000]"])]
-Loading = Annotated[
-    tuple[float, ...], Field(min_length=2, max_length=3, examples=["[2000, 12000]"])
-]
 PropertyValue = str | int | float
 
 
@@ -87,7 +84,9 @@ class StageSettings(Settings):
     tolerance_um: float = Field(default=1.0, gt=0)
     backlash_um: float = Field(default=0.0, ge=0)
     timeout_s: float = Field(default=30.0, gt=0)
-    loading_um: Loading | None = None
+    loading_um: tuple[float, ...] | None = Field(
+        default=None, min_length=2, max_length=3, examples=["[2000, 12000]"]
+    )
     """Where a slide is put in and taken out (x, y, and z if the lens must be farther away than
     `turret.retract_z_um`): the stage goes there before a person is asked, and after a pass."""
     homing: Literal["none", "ask", "core"] = "none"
@@ -113,7 +112,7 @@ class Objective(Settings):
     offset_x_um: float = 0.0
     offset_y_um: float = 0.0
     offset_z_um: float = 0.0
-    z_um: Range | None = None
+    z_um: Range | None = Field(default=None, examples=["[3000, 5100]"])
     """Limits of z under this objective, with room for `turret.retract_z_um`; None: the stage's."""
 
     @property

@@ -64,7 +64,7 @@ class Heights:
         """The sign of z moves that bring lens and slide apart."""
 
     def limits(self, objective: str | None) -> ZLimits:
-        """The limits under an objective: its own, or those of the stage where it has none."""
+        """The limits under an objective: its own, if it has any, within those of the stage."""
         low, high = self._hardware.stage.z_um
         if objective is None:
             return self._limits_of_all(low, high)
@@ -72,7 +72,7 @@ class Heights:
         if own is None:
             return ZLimits(low, high, "stage.z_um", "the stage's limits")
         field = f"turret.objectives.{objective}.z_um"
-        return ZLimits(*own, field, f"the limits of {objective}")
+        return ZLimits(max(low, own[0]), min(high, own[1]), field, f"the limits of {objective}")
 
     def _limits_of_all(self, low: float, high: float) -> ZLimits:
         """Towards the slide as near as every objective may come; away from it as the stage can."""
@@ -87,13 +87,23 @@ class Heights:
         """Where the hardware file lets focus be expected under an objective."""
         return self._hardware.focus_z_um + self._hardware.objective(objective).offset_z_um
 
-    def drawn_back_um(self, objective: str | None, z_um: float) -> float:
+    def drawn_back_um(self, objective: str | None, z_um: float, was_sent: bool = True) -> float:
         """The height to which a lens is drawn back that stands at `z_um`, limits not considered.
 
         `turret.retract_z_um` from where it stands and from where focus is expected, whichever is
-        farther away: what is searched around focus must not end nearer to the slide.
+        farther away: what is searched around focus must not end nearer to the slide. Of a lens that
+        was not sent where it stands, and is nowhere near focus, only the former is known.
         """
-        return self._farthest(objective, z_um) + self.away * self._hardware.turret.retract_z_um
+        way_um = self._hardware.turret.retract_z_um
+        farthest_um = self._farthest(objective, z_um)
+        if not was_sent and abs(z_um - self._farthest(objective)) > way_um:
+            farthest_um = z_um
+        return farthest_um + self.away * way_um
+
+    def is_beyond(self, objective: str | None, z_um: float) -> bool:
+        """Whether a lens at that height would have gone through the slide."""
+        past_um = -self.away * (z_um - self._farthest(objective))
+        return past_um > self._hardware.turret.retract_z_um
 
     def _farthest(self, objective: str | None, *others_um: float) -> float:
         names = self._hardware.turret.objectives if objective is None else [objective]
@@ -123,13 +133,13 @@ def check_heights(hardware: Hardware) -> None:
         if objective.z_um is None:
             continue
         limits, focus_um = heights.limits(name), heights.focus_um(name)
-        low, high = stage.z_um
-        if not (low <= limits.low_um < limits.high_um <= high):
+        low, high = objective.z_um
+        if not limits.low_um < limits.high_um:
             raise _wrong(
                 hardware,
                 limits.field,
-                f"the limits of {name} are {limits.low_um:g} to {limits.high_um:g} µm and must be "
-                f"[low, high] within those of the stage ({low:g} to {high:g} µm).",
+                f"the limits of {name} are [{low:g}, {high:g}] and must be [low, high], µm, within "
+                f"stage.z_um ({stage.z_um[0]:g} to {stage.z_um[1]:g} µm).",
                 "Correct them, or stage.z_um.",
             )
         if not limits.holds(focus_um):
@@ -141,14 +151,15 @@ def check_heights(hardware: Hardware) -> None:
                 f"limits ({limits.low_um:g} to {limits.high_um:g} µm).",
                 SIGNS,
             )
+        # Where it is the stage that has no room, that is told when the room is needed.
         drawn_back_um = heights.drawn_back_um(name, focus_um)
-        if not limits.holds(drawn_back_um):
+        if not low <= drawn_back_um <= high:
             raise _wrong(
                 hardware,
                 limits.field,
                 f"{name} is drawn back {turret.retract_direction} by {turret.retract_z_um:g} µm "
-                f"from focus to z = {drawn_back_um:g} µm, outside its limits ({limits.low_um:g} to "
-                f"{limits.high_um:g} µm).",
+                f"from focus to z = {drawn_back_um:g} µm, outside its limits ({low:g} to {high:g} "
+                "µm).",
                 "Widen them on that side, or correct 'turret.retract_z_um' or "
                 "'turret.retract_direction'.",
             )

@@ -14,7 +14,7 @@ from plsctl.acquire.devices.backend import first_line
 from plsctl.acquire.devices.heights import SIGNS, Heights
 from plsctl.acquire.devices.stage import Stage
 from plsctl.acquire.devices.turret import Turner, Turret
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -38,6 +38,11 @@ class Lens:
         self._homed = hardware.stage.homing == "none"
 
     # Stage -----------------------------------------------------------------------------------
+
+    @property
+    def is_near(self) -> bool:
+        """Whether the lens was sent to a height at the slide and not drawn back since."""
+        return self._stands == "near"
 
     def stay_within(self, x_um: Range, y_um: Range) -> None:
         """Name the part of the stage over which the lens may travel while it is near the slide."""
@@ -79,7 +84,8 @@ class Lens:
         if self._stands == "away":
             return
         name, before = self._turret.objective, self.stage.z_um
-        z = self.stage.z_limits.nearest(self._heights.drawn_back_um(name, before))
+        wanted = self._heights.drawn_back_um(name, before, was_sent=self.is_near)
+        z = self.stage.z_limits.nearest(wanted)
         # It may stand farther away than that: the way there would bring it nearer.
         if self._heights.away * (z - before) > 0:
             self.stage.move_z(z, roughly=True)
@@ -92,9 +98,10 @@ class Lens:
             return
         limits, turret = self.stage.z_limits, self.hardware.turret
         raise UserError(
-            f"before it {what}, the lens is drawn back {turret.retract_direction} by "
-            f"{turret.retract_z_um:g} µm from focus, and {limits.whose} ({limits.low_um:g} to "
-            f"{limits.high_um:g} µm) leave no room for that.",
+            f"before it {what}, the lens must be {turret.retract_z_um:g} µm "
+            f"{turret.retract_direction} from focus (focus_z_um {self.hardware.focus_z_um:g}); it "
+            f"was drawn back to z = {z:.1f} µm, and {limits.whose} are {limits.low_um:g} to "
+            f"{limits.high_um:g} µm.",
             file=self.hardware.file,
             field=limits.field,
             hint="Widen them on that side if the microscope allows it, or correct "
@@ -114,8 +121,9 @@ class Lens:
         try:
             self.retract()
         except Exception as error:
+            why = error.message.rstrip(".") if isinstance(error, PlsctlError) else first_line(error)
             raise HardwareError(
-                f"The lens could not be drawn back from the slide: {first_line(error)}.",
+                f"The lens could not be drawn back from the slide: {why}.",
                 hint="Draw it back by hand before you touch the slide or the turret.",
             ) from error
 

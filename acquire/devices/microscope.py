@@ -155,8 +155,16 @@ class Microscope:
     def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
         """Go to a stage position and return where the stage arrived (see `Lens.move_xy`).
 
-        After a long way the lens stays drawn back: `move_z` brings it to the slide again.
+        A lens that was drawn back on the way comes back to the height at which it was.
         """
+        near_um = self.position_um[2] if self.lens.is_near else None
+        arrived = self.lens.move_xy(x_um, y_um)
+        if near_um is not None and not self.lens.is_near:
+            self.lens.move_z(near_um)
+        return arrived
+
+    def travel(self, x_um: float, y_um: float) -> tuple[float, float]:
+        """As `move_xy`, but a lens that was drawn back stays so until `move_z`."""
         return self.lens.move_xy(x_um, y_um)
 
     def move_z(self, z_um: float) -> None:

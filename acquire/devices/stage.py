@@ -87,7 +87,10 @@ class Stage:
             )
 
     def check_standing(self) -> None:
-        """`UserError` when the stage stands outside its limits, as one that was not homed may."""
+        """`UserError` when the stage stands where it cannot be, as one that was not homed may.
+
+        Outside its limits, or farther on the slide's side of focus than a lens can be.
+        """
         stage = self._settings
         limits = self.z_limits
         # A lens may be parked farther from the slide than it is ever sent.
@@ -110,6 +113,16 @@ class Stage:
                     "('stage.homing'), or bring it inside with its joystick or Micro-Manager; or "
                     "correct the limits.",
                 )
+
+        if self._heights.is_beyond(self.objective, self.z_um):
+            raise UserError(
+                f"the lens stands at z = {self.z_um:.1f} µm, on the other side of focus than "
+                "'turret.retract_direction' says is away from the slide.",
+                file=self._file,
+                field="turret.retract_direction",
+                hint="Correct the direction or 'focus_z_um', or bring the lens away by hand if the "
+                "slide is out.",
+            )
 
     def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
         """Go to a position and return where the stage arrived (x, y).
@@ -159,18 +172,17 @@ class Stage:
         the lens is only to be out of the way, to the tolerance of x and y.
         """
         self.check_limits(z_um=z_um)
-        tolerance_um = self._heights.tolerance_um(self.objective)
-        if roughly:
-            tolerance_um = max(tolerance_um, self._settings.tolerance_um)
-        _twice(lambda: self._travel_z(z_um, tolerance_um))
+        exact_um = self._heights.tolerance_um(self.objective)
+        rough_um = max(exact_um, self._settings.tolerance_um)
+        under = f" under {self.objective}" if self.objective and not roughly else ""
+        _twice(lambda: self._travel_z(z_um, rough_um if roughly else exact_um, under))
 
-    def _travel_z(self, z_um: float, tolerance_um: float) -> None:
+    def _travel_z(self, z_um: float, tolerance_um: float, under: str) -> None:
         label = self._settings.z_device
         attempt(f"move z to {z_um:.2f} µm", lambda: self._core.setPosition(label, z_um))
         self.wait(label)
         arrived_um = self.z_um
         if not abs(arrived_um - z_um) <= tolerance_um:
-            under = f" under {self.objective}" if self.objective else ""
             raise StoppedElsewhere(
                 f"z was sent to {z_um:.2f} µm and stopped at {arrived_um:.2f} µm (tolerance"
                 f"{under} {tolerance_um:.2g} µm).",

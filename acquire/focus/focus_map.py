@@ -145,8 +145,8 @@ class Focus:
         return next((self._offsets[b] for b in range(block, -1, -1) if b in self._offsets), 0.0)
 
     def _point(self, x_um: float, y_um: float, centre_um: float, half_um: float) -> FocusPoint:
-        x, y = self._microscope.move_xy(x_um, y_um)
+        x, y = self._microscope.travel(x_um, y_um)
         z, sharpness = self._search.find(centre_um, half_um)
         # Arriving anew makes what follows independent of how long the search took.
-        self._microscope.move_xy(x_um, y_um)
+        self._microscope.travel(x_um, y_um)
         return FocusPoint(x, y, z, sharpness)

@@ -181,7 +181,7 @@ class Engine:
         before = clock.now()
         with ThreadPoolExecutor(1, "prepare") as other:
             ready = other.submit(self._stack.prepare, tuple(enumerate(plan.frames)))
-            x, y = self._microscope.move_xy(*self._place(position))
+            x, y = self._microscope.travel(*self._place(position))
             z = self._height(position)
             self._microscope.move_z(z)
             ready.result()

@@ -375,7 +375,7 @@ class PassSteps:
     def _look_at(self, x_um: float, y_um: float, focus: Focus) -> Image:
         self._stop.check()
         frame = self.plan.frames[0]
-        x, y = self._microscope.move_xy(*self._microscope.to_stage(x_um, y_um))
+        x, y = self._microscope.travel(*self._microscope.to_stage(x_um, y_um))
         self._microscope.move_z(focus.plane.z_um(x, y))
         self._microscope.light(frame.leds, frame.brightness)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)

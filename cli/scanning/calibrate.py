@@ -49,6 +49,9 @@ def exposures(
         bool, typer.Option("--brightfield-only", help="Only the bright-field image.")
     ] = False,
     overwrite: OverwriteOption = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask whether the stage is homed.")
+    ] = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -78,9 +81,9 @@ def exposures(
         progress(f"starting the devices of {described.name}") as advance,
         open_microscope(described) as microscope,
     ):
-        make_ready(microscope, make_operator(microscope.operator, False, advance.paused), stop)
+        make_ready(microscope, make_operator(microscope.operator, yes, advance.paused), stop)
         microscope.set_objective(name)
-        microscope.move_xy(*microscope.to_stage(*at_um))
+        microscope.travel(*microscope.to_stage(*at_um))
         settings = FocusSettings()
         search = FocusSearch(microscope, GradientFocusMeasure(), settings, stop)
         guess_um = described.focus_z_um + microscope.objective.offset_z_um

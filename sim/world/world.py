@@ -66,7 +66,8 @@ class World:
         self.transform = SlideTransform(0.0, 0.0, 0.0, 0.0, 0.0)
         self.objective_name = hardware.low_power
         self.commanded_um = (0.0, 0.0)
-        self.z_um = hardware.stage.z_um[0]
+        is_down = hardware.turret.retract_direction == "down"
+        self.z_um = hardware.stage.z_um[0 if is_down else 1]
         self._arrived_um = (0.0, 0.0)
         self._repeats: Counter[tuple[object, ...]] = Counter()
         self._brightness = self._led_brightness()

@@ -142,21 +142,24 @@ def test_slide_and_objective_are_drawn_apart_before_turns_and_long_ways(
 ) -> None:
     heights: list[float] = []
     microscope.move_z(5006)
-    original = microscope.move_z
+    stage = microscope.lens.stage
+    original = stage.move_z
 
-    def noted(z_um: float) -> None:
+    def noted(z_um: float, roughly: bool = False) -> None:
         heights.append(z_um)
-        original(z_um)
+        original(z_um, roughly)
 
-    microscope.move_z = noted  # type: ignore[method-assign]
+    stage.move_z = noted  # type: ignore[method-assign]
     microscope.set_objective("100x")
-    assert heights == [pytest.approx(4506), pytest.approx(5018)]
+    assert heights == [pytest.approx(4500), pytest.approx(5018)]
     microscope.move_xy(10_000, 5_000)
     heights.clear()
     microscope.move_xy(10_050, 5_000)
     assert heights == []
     microscope.move_xy(12_000, 5_000)
-    assert heights == [pytest.approx(4518), pytest.approx(5018)]
+    assert heights == [pytest.approx(4512), pytest.approx(5018)]
+    microscope.travel(10_000, 5_000)
+    assert microscope.position_um[2] == pytest.approx(4512)
 
 
 @pytest.mark.parametrize(
