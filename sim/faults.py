@@ -26,7 +26,9 @@ FaultKind = Literal[
     "serial_lost_reply",
     "serial_half_reply",
     "serial_unplugged",
+    "controller_restarts",
     "dark_led",
+    "light_steps",
     "camera_timeout",
     "camera_error",
     "dark_frame",
@@ -55,6 +57,10 @@ class Fault(Settings):
     """The LED that stays dark (`dark_led`)."""
     seconds: float = Field(default=2.0, ge=0)
     """How long the line is silent (`serial_silent`)."""
+    level: int = Field(default=128, ge=0, le=255)
+    """Brightness that the controller has after its restart (`controller_restarts`)."""
+    factor: float = Field(default=0.5, ge=0)
+    """What becomes of all light (`light_steps`)."""
 
 
 class FaultCounter:
@@ -126,6 +132,10 @@ class WireFaults:
     def pulls_cable(self) -> Fault | None:
         """Whether the cable is pulled now."""
         return self._happens("serial_unplugged")
+
+    def restarts(self) -> Fault | None:
+        """Whether the controller restarts now, before it reads what was sent."""
+        return self._happens("controller_restarts")
 
     def _happens(self, kind: FaultKind) -> Fault | None:
         return None if self.counter is None else self.counter.now(kind)

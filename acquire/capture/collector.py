@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.capture.frame_checks import FrameInspector, FrameMetadata, measure
+from plsctl.acquire.capture.light import level_of
 from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack import Boundary, StackTaker, TakenFrame
 from plsctl.acquire.interrupt import LOOK_S
@@ -44,6 +45,8 @@ class FrameCollector:
         self._waiting: deque[Future[None]] = deque()
         self._problems: dict[int, str] = {}
         self.metadata: dict[int, FrameMetadata] = {}
+        self.closing: float | None = None
+        """Level of the reference frame at the end of the stack, where it was taken once more."""
         self.first: RawImage | None = None
         """The first frame of the stack: the bright-field image."""
 
@@ -64,7 +67,7 @@ class FrameCollector:
         PlsctlError
             Whatever the devices, `boundary` or `accept` raise.
         """
-        self._problems = {}
+        self._problems, self.closing = {}, None
 
         def deliver(taken: TakenFrame) -> None:
             while len(self._waiting) >= FRAMES_IN_HAND:
@@ -87,6 +90,9 @@ class FrameCollector:
 
     def _look_at(self, taken: TakenFrame, take: int) -> None:
         index, image = taken.index, taken.image
+        if index is None:
+            self.closing = level_of(image, self._attributes.black_level)
+            return
         metadata = measure(image, self._attributes, take, taken.time_s, taken.camera_number)
         problem = self._inspector.problem(index, self._frames[index], image, metadata)
         if problem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.capture.light import level, sampled_counts
 from plsctl.acquire.capture.shading import blocks, wrong_shading
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.store.images import checksum
@@ -38,6 +39,8 @@ class FrameMetadata:
     takes: int
     time_s: float = 0.0
     camera_number: int | None = None
+    level: float = 0.0
+    """Upper quartile above black (`capture.light`)."""
 
     def as_dict(self) -> dict[str, float | int]:
         """For the journal and the position's attributes."""
@@ -45,6 +48,7 @@ class FrameMetadata:
             "crc32": self.crc32,
             "median": round(self.median, 3),
             "mean": round(self.mean, 3),
+            "level": round(self.level, 3),
             "saturated": round(self.saturated, 6),
             "takes": self.takes,
             "time_s": round(self.time_s, 4),
@@ -62,9 +66,7 @@ def measure(
     camera_number: int | None = None,
 ) -> FrameMetadata:
     """Checksum and brightness of a frame, (y, x, rgb) or (y, x)."""
-    # Every 5th pixel each way tells the level of a frame of millions well enough; of an odd
-    # number, so that it meets every colour of a mosaic.
-    counts = np.bincount(image[::5, ::5].ravel())
+    counts = sampled_counts(image)
     below, total = np.cumsum(counts), counts.sum()
     # An even number of values has two middle ones.
     middle = np.searchsorted(below, ((total - 1) // 2, total // 2), side="right")
@@ -76,6 +78,7 @@ def measure(
         takes=takes,
         time_s=time_s,
         camera_number=camera_number,
+        level=level(counts, attributes.black_level),
     )
 
 

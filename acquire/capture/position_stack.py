@@ -64,7 +64,7 @@ def take_stack(
     frames = frame_records(recipe, load_exposures(table), microscope.geometry, bright_field_na)
     check_camera(frames, hardware, table)
     taker = open_stack(microscope, frames)
-    camera, images = hardware.camera, dict[int, np.ndarray]()
+    camera, images = hardware.camera, dict[int | None, np.ndarray]()
 
     def keep(frame: TakenFrame) -> None:
         full_scale = 2**camera.bit_depth - 1

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.capture.light import reference_index
 from plsctl.acquire.capture.series import (
     FrameGroup,
     Taken,
@@ -30,6 +31,10 @@ from plsctl.acquire.store.records import FrameRecord
 
 FEWEST_IN_SERIES = 4
 """A series of fewer frames is slower than this computer: three more are its markers."""
+
+LONG_STACK_MS = 1000.0
+"""A series with at least so much light is long enough for the light to be looked at once more at
+its end, which costs this computer some 12 ms."""
 
 GRACE_S = 1.0
 """How much later than expected an image of a series may come before it counts as lost."""
@@ -58,9 +63,13 @@ class Boundary(Protocol):
 
 @dataclass(frozen=True)
 class TakenFrame:
-    """A frame as it arrived: its index in the stack, the image, and the time of arrival."""
+    """A frame as it arrived: its index in the stack, the image, and the time of arrival.
 
-    index: int
+    Without an index it is the second image of the reference frame: none to keep, it tells whether
+    the light is still what it was.
+    """
+
+    index: int | None
     image: RawImage
     time_s: float
     camera_number: int | None = None
@@ -88,34 +97,46 @@ class StackTaker(Protocol):
         have been delivered and turn out wrong afterwards.
         """
 
+    def reload(self) -> None:
+        """The array was set up anew: what was loaded into it before is gone."""
+
 
 class SoftwareStack:
     """The computer lights an LED, exposes, and lights the next while the image is read out."""
 
-    def __init__(self, microscope: Microscope, reason: str) -> None:
+    def __init__(
+        self, microscope: Microscope, reason: str, reference: FrameRecord | None = None
+    ) -> None:
         self._microscope = microscope
+        self._reference = reference
         self.how = f"software timing ({reason})"
 
     def prepare(self, wanted: Sequence[Wanted]) -> None:
         """Nothing can be done beforehand."""
+
+    def reload(self) -> None:
+        """Nothing is loaded (see `StackTaker.reload`)."""
 
     def take(
         self, wanted: Sequence[Wanted], deliver: Deliver, boundary: Boundary
     ) -> dict[int, str]:
         """Take frames one by one (see `StackTaker.take`)."""
         microscope = self._microscope
+        shots: list[tuple[int | None, FrameRecord]] = list(wanted)
+        if self._reference is not None:
+            shots.append((None, self._reference))
         overlaps = not microscope.hardware.camera.rolling_shutter
         with ThreadPoolExecutor(1, "leds") as other:
-            microscope.light(wanted[0][1].leds, wanted[0][1].brightness)
-            for place, (index, frame) in enumerate(wanted):
+            microscope.light(shots[0][1].leds, shots[0][1].brightness)
+            for place, (index, frame) in enumerate(shots):
                 boundary.check()
                 if boundary.hold():
                     microscope.light(frame.leds, frame.brightness)
-                following = [record for _, record in wanted[place + 1 : place + 2]]
+                following = [record for _, record in shots[place + 1 : place + 2]]
                 try:
                     microscope.camera.expose(frame.exposure_ms, frame.gain)
                 except HardwareError as failure:
-                    return _not_taken(wanted[place:], failure)
+                    return _not_taken(shots[place:] if place < len(wanted) else shots, failure)
                 lights = [
                     other.submit(microscope.light, record.leds, record.brightness)
                     for record in following
@@ -124,7 +145,7 @@ class SoftwareStack:
                 try:
                     image = microscope.camera.read()
                 except HardwareError as failure:
-                    return _not_taken(wanted[place:], failure)
+                    return _not_taken(shots[place:] if place < len(wanted) else shots, failure)
                 finally:
                     for light in lights:
                         light.result()
@@ -135,9 +156,12 @@ class SoftwareStack:
         return {}
 
 
-def _not_taken(wanted: Sequence[Wanted], failure: HardwareError) -> dict[int, str]:
+def _not_taken(
+    shots: Sequence[tuple[int | None, FrameRecord]], failure: HardwareError
+) -> dict[int, str]:
     """Frames to be tried again: the camera failed at the first of them."""
-    return {index: failure.message.rstrip(".") for index, _ in wanted}
+    reason = failure.message.rstrip(".")
+    return {index: reason for index, _ in shots if index is not None}
 
 
 class HardwareStack:
@@ -146,11 +170,16 @@ class HardwareStack:
     Frames that would make a series of a few are timed by the computer, after the others.
     """
 
-    def __init__(self, microscope: Microscope, frames: Sequence[FrameRecord]) -> None:
+    def __init__(
+        self, microscope: Microscope, frames: Sequence[FrameRecord], closes: bool = False
+    ) -> None:
         self._microscope = microscope
         self._longest = microscope.camera.longest_exposure_sequence()
         self._bright = next((f for f in frames if f.led == BRIGHTFIELD), None)
         self._loaded: Loaded | None = None
+        light_ms = sum(frame.exposure_ms for frame in frames)
+        is_long = closes and light_ms >= LONG_STACK_MS
+        self._reference = reference_frame(frames) if is_long else None
         self._by_computer = SoftwareStack(microscope, "too few for a series")
         series, few = self._divided(tuple(enumerate(frames)))
         self.longest_series = max(len(group.indices) for group in series)
@@ -188,7 +217,13 @@ class HardwareStack:
                 problems |= dict.fromkeys(group.indices, problem)
         if few:
             problems |= self._by_computer.take(few, deliver, boundary)
+        if self._reference is not None and not problems:
+            problems = self._close(self._reference, wanted, deliver)
         return problems
+
+    def reload(self) -> None:
+        """The sequence is loaded anew (see `StackTaker.reload`)."""
+        self._loaded = None
 
     def _load(self, group: FrameGroup) -> None:
         wanted = (tuple(shot.leds for shot in group.shots), group.brightness)
@@ -196,6 +231,19 @@ class HardwareStack:
             self._loaded = None
             self._microscope.leds.load_sequence(*wanted)
             self._loaded = wanted
+
+    def _close(
+        self, frame: FrameRecord, wanted: Sequence[Wanted], deliver: Deliver
+    ) -> dict[int, str]:
+        """Take the reference frame once more, timed by this computer."""
+        microscope = self._microscope
+        microscope.light(frame.leds, frame.brightness)
+        try:
+            image = microscope.snap(frame.exposure_ms, frame.gain)
+        except HardwareError as failure:
+            return _not_taken(wanted, failure)
+        deliver(TakenFrame(None, image, microscope.clock.now()))
+        return {}
 
     def _take_group(self, group: FrameGroup, deliver: Deliver, boundary: Boundary) -> str:
         """Take one series; the reason if any part of it is wrong: then none of it is trusted."""
@@ -262,8 +310,21 @@ class HardwareStack:
         return ""
 
 
-def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTaker:
+def reference_frame(frames: Sequence[FrameRecord]) -> FrameRecord | None:
+    """The frame that is taken once more at the end of a stack; None for a single one."""
+    return frames[reference_index(frames)] if len(frames) > 1 else None
+
+
+def open_stack(
+    microscope: Microscope, frames: Sequence[FrameRecord], closes: bool = False
+) -> StackTaker:
     """The fastest way of taking a stack that camera and array offer.
+
+    Parameters
+    ----------
+    closes
+        Take the reference frame once more at the end, to compare the light; not of one frame
+        alone, nor of a short series.
 
     Raises
     ------
@@ -272,15 +333,18 @@ def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTa
     """
     wish = microscope.hardware.timing
     lacks = lacks_for_hardware(microscope)
+    reference = reference_frame(frames) if closes else None
     if wish == "software":
-        return SoftwareStack(microscope, "as the hardware file says")
+        return SoftwareStack(microscope, "as the hardware file says", reference)
     if wish == "auto" and not lacks and len(frames) < FEWEST_IN_SERIES:
-        return SoftwareStack(microscope, "markers would take longer than so few frames")
+        reason = "markers would take longer than so few frames"
+        return SoftwareStack(microscope, reason, reference)
     if not lacks:
-        stack = HardwareStack(microscope, frames)
+        stack = HardwareStack(microscope, frames, closes)
         if wish == "hardware" or stack.longest_series >= FEWEST_IN_SERIES:
             return stack
-        return SoftwareStack(microscope, "no exposure is that of enough frames for a series")
+        reason = "no exposure is that of enough frames for a series"
+        return SoftwareStack(microscope, reason, reference)
     if wish == "hardware":
         raise UserError(
             f"hardware timing is not possible: {lacks}.",
@@ -288,7 +352,7 @@ def open_stack(microscope: Microscope, frames: Sequence[FrameRecord]) -> StackTa
             field="timing",
             hint="Say `timing: auto` or `timing: software` (docs/timing.md).",
         )
-    return SoftwareStack(microscope, lacks)
+    return SoftwareStack(microscope, lacks, reference)
 
 
 def lacks_for_hardware(microscope: Microscope) -> str:

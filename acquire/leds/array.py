@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -12,6 +13,10 @@ from pydantic import Field, PrivateAttr
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.files.settings import Settings, read_yaml, suggest, validate_section
+
+MAX_LIGHT = 128.0
+"""LEDs at full drive that may shine together where the hardware file says nothing: some 2.6 A at
+20 mA each. Bright field of all arrays known here needs fewer."""
 
 DRIVER_GROUP = "plsctl.led_drivers"
 OPTIONS_PLACE = "led_array.options"
@@ -43,6 +48,9 @@ class LedArraySettings(Settings):
         How long a port that vanishes during work is waited for: a pulled cable, a hub's restart.
     led_count
         Number of LEDs the array must report; checked on opening where it is given.
+    max_light
+        Most light at a time: number of LEDs times their brightness. What the board, its LEDs and
+        its supply take; `MAX_LIGHT` where nothing is said.
     serial_number
         USB serial number of the controller; finds it under whatever port name it has today.
     options
@@ -59,12 +67,29 @@ class LedArraySettings(Settings):
     boot_timeout_s: float = Field(default=3.0, ge=0, le=60)
     reconnect_s: float = Field(default=10.0, ge=0, le=600)
     led_count: int | None = Field(default=None, gt=0)
+    max_light: float = Field(default=MAX_LIGHT, gt=0)
     serial_number: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     _file: Path | None = PrivateAttr(default=None)
     _options_file: Path = PrivateAttr(default=Path())
     _section: str = PrivateAttr(default=OPTIONS_PLACE)
+
+    def check_light(self, count: int, brightness: float) -> None:
+        """`UserError` when so many LEDs at that brightness are more than `max_light`."""
+        light = count * brightness
+        if light <= self.max_light * (1 + 1e-6):
+            return
+        lower = math.floor(1000 * self.max_light / count) / 1000
+        raise UserError(
+            f"{count} LEDs together at brightness {brightness:g} are the light of {light:g} LEDs, "
+            f"and at most {self.max_light:g} are allowed.",
+            file=self._file,
+            field="led_array.max_light",
+            hint=f"Light fewer LEDs, or these at brightness {lower:g}; or write max_light: "
+            f"{math.ceil(light)} under led_array in the hardware file, if board and supply take "
+            "that much.",
+        )
 
     def read_from(self, file: Path, resolve: Callable[[str], Path]) -> LedArraySettings:
         """These settings with the file they come from; options in a separate file are read.
@@ -172,7 +197,8 @@ class LedArray(Protocol):
         Raises
         ------
         UserError
-            A number or the brightness is out of range; nothing has been sent then.
+            A number or the brightness is out of range, or both are more light than
+            `LedArraySettings.max_light`; nothing has been sent then.
         HardwareError
             The array does not answer or refuses.
         """
@@ -180,6 +206,17 @@ class LedArray(Protocol):
 
     def off(self) -> None:
         """All LEDs off."""
+        ...
+
+    def forget_state(self) -> None:
+        """Take nothing of the array's state for known: the next light sends all of it again.
+
+        Sends nothing. A controller that has restarted by itself shines otherwise, and says nothing.
+        """
+        ...
+
+    def set_up(self) -> None:
+        """Bring the array into the state that it had after opening, whatever has become of it."""
         ...
 
     def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
@@ -232,8 +269,8 @@ def open_led_array(settings: LedArraySettings) -> LedArray:
     except PlsctlError as error:
         if error.file is None and settings._file is not None:
             error.file = str(settings._file)
-        if error.field == "port":
-            error.field = "led_array.port"
+        if error.field in ("port", "serial_number"):
+            error.field = f"led_array.{error.field}"
         raise
     found = array.identity.led_count
     if settings.led_count is not None and found != settings.led_count:

@@ -76,6 +76,41 @@ class SerialArray(ABC):
     def _forget(self) -> None:
         """Forget the known state of the array."""
 
+    def _set_up(self) -> None:
+        """Send what brings a controller in any state into the one that the driver relies on."""
+        return None
+
+    # What the rest of the package calls -------------------------------------------------------
+
+    def forget_state(self) -> None:
+        """Take nothing for known (see `LedArray.forget_state`)."""
+        with self._lock:
+            self._forget()
+
+    def set_up(self) -> None:
+        """Bring the array into its state after opening (see `LedArray.set_up`)."""
+
+        def anew() -> None:
+            self._forget()
+            self._set_up()
+
+        self._perform(anew)
+
+    def checked_pattern(
+        self, leds: Iterable[int], brightness: float, levels: int = 255
+    ) -> tuple[tuple[int, ...], int]:
+        """LED numbers (sorted, each once) and the step of the drive, for every pattern to pass.
+
+        Raises
+        ------
+        UserError
+            A number or the brightness is out of range, or it is more than `max_light`.
+        """
+        chosen = checked_leds(leds, self.identity.led_count)
+        level = brightness_level(brightness, levels)
+        self._settings.check_light(len(chosen), brightness)
+        return chosen, level
+
     # Getting in step --------------------------------------------------------------------------
 
     @property
@@ -214,6 +249,9 @@ class PlainArray(SerialArray):
         """What the firmware needs once after opening; LEDs are off afterwards."""
         self._dark()
 
+    def _set_up(self) -> None:
+        self._prepare()
+
     def _forget(self) -> None:
         self._known_level = None
 
@@ -221,8 +259,7 @@ class PlainArray(SerialArray):
 
     def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
         """Light exactly these LEDs (see `LedArray.light`)."""
-        chosen = checked_leds(leds, self.identity.led_count)
-        level = brightness_level(brightness, self._levels)
+        chosen, level = self.checked_pattern(leds, brightness, self._levels)
         if not chosen or level == 0:
             self.off()
             return

@@ -10,10 +10,20 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from pydantic import Field, field_validator
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
-from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, SequenceTiming
-from plsctl.acquire.leds.base import SerialArray, brightness_level, checked_leds
+from plsctl.acquire.files.settings import Settings
+from plsctl.acquire.leds.array import (
+    Capabilities,
+    Identity,
+    LedArraySettings,
+    SequenceTiming,
+    driver_options,
+)
+from plsctl.acquire.leds.base import SerialArray
 from plsctl.acquire.leds.illuminate_dialects import (
     DIALECTS,
     Dialect,
@@ -27,6 +37,28 @@ from plsctl.acquire.leds.serial_line import Garbled, LineFault, NoAnswer, shorte
 
 log = logging.getLogger(__name__)
 
+Drive = Annotated[int, Field(ge=0, le=255)]
+
+
+class IlluminateOptions(Settings):
+    """The `options` of the driver `illuminate`.
+
+    Parameters
+    ----------
+    colour
+        Drive of red, green and blue on boards with three colours; the firmware scales it so that
+        the strongest one is 255. Boards with one colour have none to set.
+    """
+
+    colour: tuple[Drive, Drive, Drive] = (255, 255, 255)
+
+    @field_validator("colour")
+    @classmethod
+    def _shines(cls, colour: tuple[int, int, int]) -> tuple[int, int, int]:
+        if not any(colour):
+            raise ValueError("one of the colours must be above 0")
+        return colour
+
 
 class IlluminateArray(SerialArray):
     """An opened array. Made by `open_illuminate`."""
@@ -35,7 +67,8 @@ class IlluminateArray(SerialArray):
         single=True, several=True, brightness=True, sequence=True, trigger=True
     )
 
-    def __init__(self, settings: LedArraySettings) -> None:
+    def __init__(self, settings: LedArraySettings, options: IlluminateOptions) -> None:
+        self._options = options
         self._dialect: Dialect | None = None
         self._level: int | None = None  # brightness the array is known to have
         # Whether `l` replaces what was lit before; None where that is not known.
@@ -48,8 +81,7 @@ class IlluminateArray(SerialArray):
 
     def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
         """Light exactly these LEDs (see `LedArray.light`)."""
-        chosen = checked_leds(leds, self.identity.led_count)
-        level = brightness_level(brightness)
+        chosen, level = self.checked_pattern(leds, brightness)
         if not chosen or level == 0:
             self.off()
         else:
@@ -63,8 +95,8 @@ class IlluminateArray(SerialArray):
         """Store patterns in the array (see `LedArray.load_sequence`)."""
         if not patterns:
             raise UserError("a sequence needs at least one pattern.")
-        checked = [checked_leds(leds, self.identity.led_count) for leds in patterns]
-        level = brightness_level(brightness)
+        both = [self.checked_pattern(leds, brightness) for leds in patterns]
+        checked, level = [chosen for chosen, _ in both], both[0][1]
         lines = self._language.sequence(checked, level, self.identity.led_count)
         self._sequence = None
         self._perform(lambda: self._ask_all(lines))
@@ -113,7 +145,8 @@ class IlluminateArray(SerialArray):
             self._level = level
         lists = light_commands(leds)
         if len(leds) == self.identity.led_count:
-            self._ask("ff")  # fill: the list of all LEDs would be a long line
+            # Fill: the list of all LEDs would be a long line.
+            self._ask("ff", self._language.filled)
         elif len(lists) == 1:
             self._replace_when_lighting(True)
             self._ask(lists[0])
@@ -136,7 +169,7 @@ class IlluminateArray(SerialArray):
                 f"{self._line} had to be opened again and has lost its sequence.",
                 hint="Load the sequence again.",
             )
-        _, level = self._sequence
+        level = self._language.sequence_level(self._sequence[1])
         self._ask(f"sb.{level}", f"SB.{level}")
         self._level = level
         set_up, run = self._language.start(timing)
@@ -161,6 +194,22 @@ class IlluminateArray(SerialArray):
                 raise Garbled(command, raw)
             raise self._refused(command, reply)
         if not re.fullmatch(self._language.silence if expected is None else expected, reply.text):
+            raise Garbled(command, raw)
+
+    def _set_up(self) -> None:
+        """What another program may have left otherwise: debug output, colour, shutter, triggers."""
+        for command, expected in self._language.set_up(self._options.colour):
+            self._offer(command, expected)
+        self._replace_when_lighting(True)
+
+    def _offer(self, command: str, expected: str) -> None:
+        """Send a command that some boards or versions lack: these have nothing to set."""
+        for _ in range(2):  # a command that the line garbled is refused as an unknown one is
+            raw = self._line.exchange(command, ended)
+            reply = parse_reply(command, raw)
+            if not reply.is_noise:
+                break
+        if reply.refusal is None and not re.fullmatch(expected, reply.text):
             raise Garbled(command, raw)
 
     @property
@@ -232,8 +281,8 @@ class IlluminateArray(SerialArray):
         self._dialect, version = self._find_dialect()
         # A board may have been left in the mode for people, whose replies are sentences.
         self._exchange_leniently("machine")
+        self._set_up()
         name, led_count = self._properties(self._dialect)
-        self._replace_when_lighting(True)
         return Identity("illuminate", name, version, led_count)
 
     def _wake_up(self) -> None:
@@ -284,11 +333,4 @@ def open_illuminate(settings: LedArraySettings) -> IlluminateArray:
     HardwareError
         Nothing answers, or something other than Illuminate 1.x or 2.x.
     """
-    if settings.options:
-        name = next(iter(settings.options))
-        raise UserError(
-            f"the driver 'illuminate' has no option '{name}'.",
-            field=f"led_array.options.{name}",
-            hint="It has none: remove it.",
-        )
-    return IlluminateArray(settings)
+    return IlluminateArray(settings, driver_options(settings, IlluminateOptions))

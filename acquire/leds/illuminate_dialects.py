@@ -46,6 +46,14 @@ class Dialect(Protocol):
     """Pattern of the version numbers that speak this dialect."""
     silence: str
     """Pattern of the text in the reply to a command without a result."""
+    filled: str
+    """The same for the reply to `ff`."""
+
+    def set_up(self, colour: tuple[int, int, int]) -> Lines:
+        """Commands that bring a board in any state into a known one; some boards refuse some."""
+
+    def sequence_level(self, level: int) -> int:
+        """The brightness (`sb`) under which a loaded sequence shines at `level`."""
 
     def sequence(self, patterns: Sequence[tuple[int, ...]], level: int, led_count: int) -> Lines:
         """Commands that load a sequence."""
@@ -61,6 +69,23 @@ class Version2:
     ask_properties = "pprops"
     version = r"2\.\d+"
     silence = ""
+    # With debug output on it says what it did, and some say so always.
+    filled = r"(Filled Array\W*)?"
+
+    def set_up(self, colour: tuple[int, int, int]) -> Lines:
+        """Debug output off, colour, shutter open, both triggers active high."""
+        red, green, blue = colour
+        return [
+            ("debug.0", rf"{ANY}DBG\.0"),
+            (f"sc.{red}.{green}.{blue}", r"CO\.\d+\.\d+\.\d+"),
+            ("gs.1", r"GS\.1"),
+            ("trinputpolarity.0.1", r"TRINPUTPOLARITY\.1[.\d]*"),
+            ("troutputpolarity.0.1", r"TROUTPUTPOLARITY\.1[.\d]*"),
+        ]
+
+    def sequence_level(self, level: int) -> int:
+        """The same: it is the sequence's brightness."""
+        return level
 
     def sequence(self, patterns: Sequence[tuple[int, ...]], level: int, led_count: int) -> Lines:
         """Commands that load a sequence (its brightness is `sb` at the start)."""
@@ -89,7 +114,17 @@ class Version1:
     ask_version = "ver"
     ask_properties = "pp"
     version = r"1\.\d+"
-    silence = ANY
+    silence = filled = ANY
+
+    def set_up(self, colour: tuple[int, int, int]) -> Lines:
+        """Debug output off, colour, both triggers active high; there is no shutter."""
+        red, green, blue = colour
+        commands = (f"sc.{red}.{green}.{blue}", "trinputpolarity.0.1", "troutputpolarity.0.1")
+        return [(command, ANY) for command in ("debug.0", *commands)]
+
+    def sequence_level(self, level: int) -> int:
+        """Full: it multiplies the value that every LED of a sequence has."""
+        return 255
 
     def sequence(self, patterns: Sequence[tuple[int, ...]], level: int, led_count: int) -> Lines:
         """Commands that load a sequence at a bit depth of 8."""

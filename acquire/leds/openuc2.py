@@ -120,11 +120,12 @@ class OpenUc2Array(PlainArray):
 
     def _light(self, leds: tuple[int, ...], level: int) -> None:
         red, green, blue = (round(drive * level / 255) for drive in self._options.colour)
+        # Also where it clears by itself: only darkness begins the minute anew after which the
+        # firmware switches a bright matrix off.
+        self._act("off")
         if len(leds) == self.identity.led_count:
             self._act("fill", r=red, g=green, b=blue)
             return
-        if not self._options.single_clears:
-            self._act("off")
         for led in leds:
             self._act("single", ledIndex=led, r=red, g=green, b=blue)
 

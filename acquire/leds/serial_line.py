@@ -16,7 +16,7 @@ import serial
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.leds.serial_ports import (
     PORT_ERRORS,
-    named_port,
+    find_port,
     open_port,
     ports_in_words,
     usb_serial_number,
@@ -92,7 +92,7 @@ class SerialLine:
     Raises
     ------
     UserError
-        The port cannot be opened.
+        The port cannot be opened, or no device with that serial number is connected.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class SerialLine:
         self._retries = retries
         self._reconnect_s = reconnect_s
         self._is_lost = False
-        self.port = named_port(serial_number) or port
+        self.port = find_port(serial_number, port)
         self._open_port: serial.Serial = open_port(self.port, baud_rate, timeout_s)
         self._serial_number = serial_number or usb_serial_number(self.port)
 
@@ -272,7 +272,7 @@ class SerialLine:
 
     def _reopen(self) -> None:
         self.close()
-        self.port = named_port(self._serial_number) or self.port
+        self.port = find_port(self._serial_number, self.port)
         self._open_port = open_port(self.port, self._baud_rate, self._timeout_s)
 
     def _read(self, wait_s: float) -> bytes:

@@ -28,11 +28,27 @@ def ports_in_words() -> str:
     return f"ports found: {', '.join(found)}" if found else "no serial port was found here"
 
 
-def named_port(serial_number: str | None) -> str | None:
-    """The port that a USB serial number has now; None where it is not connected."""
+def find_port(serial_number: str | None, port: str) -> str:
+    """The port that a USB serial number has now; `port` where there is no number to go by.
+
+    Raises
+    ------
+    UserError
+        It is not connected: what is at `port` now may be any device, and is left alone.
+    """
     if not serial_number:
-        return None
-    return next((p.device for p in list_ports.comports() if p.serial_number == serial_number), None)
+        return port
+    connected = {p.serial_number: str(p.device) for p in list_ports.comports() if p.serial_number}
+    if serial_number in connected:
+        return connected[serial_number]
+    others = ", ".join(f"'{number}' at {device}" for number, device in connected.items())
+    raise UserError(
+        f"no device with the USB serial number '{serial_number}' is connected; no other port was "
+        "opened.",
+        field="serial_number",
+        hint="Connect it and switch it on, correct `serial_number`, or leave it out to go by the "
+        f"name of the port alone (connected: {others or 'none with a serial number'}).",
+    )
 
 
 def usb_serial_number(port: str) -> str | None:

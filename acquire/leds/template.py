@@ -73,6 +73,11 @@ class TemplateArray(PlainArray):
             )
         return Identity("template", found["name"], found["version"], int(led_count))
 
+    def _prepare(self) -> None:
+        self._dark()
+        for exchange in self._options.open:
+            self._ask(exchange)
+
     def _dark(self) -> None:
         self._ask(self._options.dark)
 

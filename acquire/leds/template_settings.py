@@ -146,6 +146,9 @@ class TemplateOptions(Settings):
         Line ends and encoding.
     identify, dark
         Needed of every controller.
+    open
+        Commands that bring it into a known state, in their order: mode, colour, shutter. Sent when
+        the port is opened, and again where its light is in doubt.
     single, several, all
         Ways to light LEDs; at least one of the first two.
     brightness
@@ -163,6 +166,7 @@ class TemplateOptions(Settings):
     framing: Framing = Framing()
     identify: Identify
     dark: Exchange
+    open: tuple[Exchange, ...] = ()
     single: Single | None = None
     several: Several | None = None
     all: All | None = None
@@ -177,7 +181,10 @@ class TemplateOptions(Settings):
         """The commands there are, by their field."""
         fields = ("identify", "dark", "single", "several", "all", "brightness")
         found = {name: getattr(self, name) for name in fields}
-        return {name: exchange for name, exchange in found.items() if exchange is not None}
+        opening = {f"open.{place}": exchange for place, exchange in enumerate(self.open)}
+        return {
+            name: exchange for name, exchange in found.items() if exchange is not None
+        } | opening
 
     @property
     def has_brightness(self) -> bool:

@@ -101,9 +101,10 @@ def check_limits(positions: Sequence[Position], hardware: Hardware, slide: Slide
 
 
 def check_camera(frames: Sequence[FrameRecord], hardware: Hardware, table: Path) -> None:
-    """`UserError` when the camera cannot take a frame with its exposure or gain."""
+    """`UserError` when camera or LED array cannot take a frame as the table says."""
     camera = hardware.camera
     for frame in frames:
+        hardware.led_array.check_light(len(frame.leds), frame.brightness)
         for field, value, (low, high) in (
             ("exposure_ms", frame.exposure_ms, camera.exposure_range_ms),
             ("gain", frame.gain, camera.gain_range),

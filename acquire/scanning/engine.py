@@ -20,6 +20,7 @@ from psygnal import EmitLoopError, Signal, SignalInstance
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.capture.collector import FrameCollector
 from plsctl.acquire.capture.frame_checks import FrameInspector, FrameMetadata
+from plsctl.acquire.capture.light import bright_levels
 from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack import open_stack
 from plsctl.acquire.devices.microscope import Microscope
@@ -27,6 +28,7 @@ from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.plan import PassPlan
 from plsctl.acquire.plans.positions import Position
+from plsctl.acquire.scanning.light_guard import LightGuard, StackLight
 from plsctl.acquire.store.journal import Journal
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import FrameRecord
@@ -46,6 +48,8 @@ class PassTotals:
     positions: int = 0
     frames: int = 0
     retaken: int = 0
+    light_steps: int = 0
+    """How often all frames were taken again because the light had changed."""
     light_seconds: float = 0.0
     travel_seconds: float = 0.0
     stack_seconds: float = 0.0
@@ -89,9 +93,17 @@ class Engine:
         self._stop = stop
         self._height = height
         self._place = place
-        self._stack = open_stack(microscope, writer.attributes.frames)
+        closes = microscope.hardware.checks.brightness
+        self._stack = open_stack(microscope, writer.attributes.frames, closes)
         self._inspector = FrameInspector(
             microscope.hardware, writer.attributes, _last_means(writer)
+        )
+        self._light = LightGuard(
+            microscope,
+            journal,
+            writer.attributes.frames,
+            writer.attributes.black_level,
+            _first_levels(writer),
         )
         self._under_way: dict[str, Position] = {}
         self.totals = PassTotals(timing=self._stack.how)
@@ -165,6 +177,7 @@ class Engine:
         self._journal.sync()
         self._tell(self.paused, True)
         self._stop.wait()
+        self._light.paused()
         self._journal.append("went_on")
         self._tell(self.paused, False)
         return True
@@ -199,9 +212,9 @@ class Engine:
         writing = self._writer.position(position.name, centre)
         self._under_way[position.name] = position
         try:
-            frames, brightfield = self._take_frames(plan, position, writing)
+            frames, brightfield, light = self._take_frames(plan, position, centre, writing)
             writing.finish_later(
-                self._position_metadata(position, (x, y, z), frames),
+                self._position_metadata(position, (x, y, z), frames, light),
                 lambda: self._note_finished(plan, position),
             )
         except BaseException:
@@ -225,9 +238,11 @@ class Engine:
         position: Position,
         arrived_um: tuple[float, float, float],
         frames: list[FrameMetadata],
+        light: float | None,
     ) -> dict[str, Any]:
         x, y = self._place(position)
         return {
+            "light_factor": None if light is None else round(light, 4),
             "position": {
                 "x_um": x,
                 "y_um": y,
@@ -241,9 +256,16 @@ class Engine:
         }
 
     def _take_frames(
-        self, plan: PassPlan, position: Position, writing: PositionWriter
-    ) -> tuple[list[FrameMetadata], RawImage]:
-        """Take the stack, and repeat rejected frames until all are accepted."""
+        self,
+        plan: PassPlan,
+        position: Position,
+        centre_um: tuple[float, float, float],
+        writing: PositionWriter,
+    ) -> tuple[list[FrameMetadata], RawImage, float | None]:
+        """Take the stack, and repeat rejected frames until all are accepted.
+
+        Returns their metadata, the bright-field image, and the light relative to the pass's first.
+        """
 
         def accept(index: int, image: RawImage, metadata: FrameMetadata) -> None:
             frame = plan.frames[index]
@@ -254,6 +276,8 @@ class Engine:
 
         wanted: list[Wanted] = list(enumerate(plan.frames))
         began_s = self._microscope.clock.now()
+        where = (position.name, centre_um)
+        self._light.begin()
         with FrameCollector(
             plan.frames, self._writer.attributes, self._inspector, accept
         ) as collector:
@@ -263,6 +287,8 @@ class Engine:
                     light_ms = sum(frame.exposure_ms for _, frame in wanted)
                     self.totals.light_seconds += light_ms / 1000
                     problems = collector.take(self._stack, wanted, take, self)
+                    if not problems:
+                        problems = self._light_problems(where, collector)
                     if not problems:
                         break
                     self._reject(plan, position, problems, take)
@@ -279,7 +305,29 @@ class Engine:
                 position=position.name,
                 seconds=round(seconds, 4),
             )
-            return [collector.metadata[index] for index in range(len(plan.frames))], collector.first
+            light = self._light.finished(*where, self._stack_light(collector))
+            frames = [collector.metadata[index] for index in range(len(plan.frames))]
+            return frames, collector.first, light
+
+    def _light_problems(
+        self, where: tuple[str, tuple[float, float, float]], collector: FrameCollector
+    ) -> dict[int, str]:
+        """All frames, where the light has changed; what the array had loaded is gone then."""
+        reason = self._light.problem(*where, self._stack_light(collector))
+        if not reason:
+            return {}
+        self.totals.light_steps += 1
+        self._stack.reload()
+        return dict.fromkeys(collector.metadata, reason)
+
+    def _stack_light(self, collector: FrameCollector) -> StackLight:
+        black = self._writer.attributes.black_level
+        taken = collector.metadata
+        return StackLight(
+            {index: metadata.level for index, metadata in taken.items()},
+            {index: metadata.mean - black for index, metadata in taken.items()},
+            collector.closing,
+        )
 
     def _note(
         self, plan: PassPlan, position: Position, index: int, metadata: FrameMetadata
@@ -318,6 +366,14 @@ class Engine:
                 hint="Check this LED, its cable and the camera; nothing of this position was "
                 "kept. Then run the same command again.",
             )
+
+
+def _first_levels(writer: PassWriter) -> dict[int, float] | None:
+    """Levels of the position that the pass began with; None without one."""
+    if not writer.wells:
+        return None
+    noted = PassReader(writer.path).position_metadata(writer.wells[0])["frames"]
+    return bright_levels(writer.attributes.frames, noted, writer.attributes.black_level)
 
 
 def _last_means(writer: PassWriter) -> list[float]:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from plsctl.acquire.bench.handling import let_handle_slide, make_ready
+from plsctl.acquire.capture.light import NO_LIGHT, LightCourse
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.whole_files import locked, rename
@@ -17,7 +18,7 @@ from plsctl.acquire.roles import FocusMeasure, Operator, Roles, ShiftFinder
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.pass_steps import PassSteps
 from plsctl.acquire.scanning.scan import Progress, Scan, silent
-from plsctl.acquire.scanning.verdict import Verdict, judge_pass
+from plsctl.acquire.scanning.verdict import Verdict, judge_pass, pass_light
 from plsctl.acquire.store.journal import Journal, since_begun
 from plsctl.acquire.store.records import PassName
 
@@ -29,6 +30,8 @@ class PassResult:
     pass_name: PassName
     totals: PassTotals
     verdict: Verdict | None
+    light: LightCourse = NO_LIGHT
+    """The light over the whole pass, earlier runs included."""
 
 
 def run_pass(
@@ -131,13 +134,16 @@ def _run_locked(
                 # Cells that were sought in a part of the pass are not all of them.
                 _rename_aside(scan.folder.cells)
         journal.append("pass_finished", pass_name=name, **asdict(totals))
+        reader = scan.folder.open_pass(name)
+        light = pass_light(reader, reader.names)
+        journal.append("light", pass_name=name, change=round(light.change, 4))
         verdict = (
             judge_unstained(scan, people.focus, people.shifts, journal, progress)
             if name == "unstained"
             else None
         )
         journal.close()
-        return PassResult(name, totals, verdict)
+        return PassResult(name, totals, verdict, light)
     except BaseException as error:
         # Why it stopped is what the user must hear of, not that the disk takes no note of it.
         with contextlib.suppress(PlsctlError):
@@ -173,9 +179,17 @@ def judge_unstained(
     planned = len(scan.planner.plan("unstained").positions)
     if journal is not None:
         journal.sync()
-    verdict = judge_pass(reader, measure, shifts, planned, tick, _unchecked(scan))
+    verdict = judge_pass(
+        reader, measure, shifts, planned, tick, _unchecked(scan), scan.hardware.checks
+    )
     if journal is not None:
-        journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
+        journal.append(
+            "verdict",
+            safe_to_stain=verdict.safe,
+            problems=list(verdict.problems),
+            unchecked=list(verdict.unchecked),
+            light_change=round(verdict.light.change, 4),
+        )
         journal.sync()
     return verdict
 

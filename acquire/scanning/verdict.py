@@ -10,6 +10,14 @@ import cv2
 import numpy as np
 
 from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.capture.light import (
+    MOST_CHANGE,
+    NO_LIGHT,
+    LightCourse,
+    bright_levels,
+    light_course,
+)
+from plsctl.acquire.devices.hardware import ChecksSettings
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.roles import FocusMeasure, ShiftFinder
 from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed, overlap_problem
@@ -37,6 +45,15 @@ class Verdict:
     problems: tuple[str, ...]
     positions: int
     frames: int
+    unchecked: tuple[str, ...] = ()
+    """What could not be checked, or was not to be, with the reason."""
+    light: LightCourse = NO_LIGHT
+
+    @property
+    def in_words(self) -> str:
+        """The answer, with what it does not rest on: `yes (not checked: focus)`."""
+        answer = "yes" if self.safe else "NO"
+        return f"{answer} (not checked: {'; '.join(self.unchecked)})" if self.unchecked else answer
 
 
 def verify_pass(
@@ -151,6 +168,7 @@ def judge_pass(
     planned: int | None = None,
     progress: Callable[[], None] | None = None,
     unchecked: str | None = None,
+    checks: ChecksSettings | None = None,
 ) -> Verdict:
     """Checksums, missing frames, darkness, saturation, focus and geometry of a finished pass.
 
@@ -159,6 +177,8 @@ def judge_pass(
     unchecked
         Why the camera's orientation was not checked while the pass was taken; None if it was.
         Where overlaps of neighbouring fields show it instead, it is no problem.
+    checks
+        What was checked on every frame; all of it by default.
 
     Raises
     ------
@@ -176,11 +196,47 @@ def judge_pass(
     problems = _missing(reader, planned) + [text for texts in found.values() for text in texts]
     # What cannot be read as it was taken cannot be judged either.
     sound = [name for name, texts in found.items() if not texts]
+    light = pass_light(reader, sound)
     problems += _light_problems(reader, sound)
+    if light.change > MOST_CHANGE:
+        problems.append(
+            f"{light.in_words}, and a pass holds at most {100 * MOST_CHANGE:.0f} %: take it anew "
+            "once the LED array has warmed up and its supply holds."
+        )
     problems += _focus_problems(reader, sound, measure)
     problems += _geometry_problems(reader, sound, shifts, unchecked)
     frames = len(reader.names) * len(reader.labels)
-    return Verdict(not problems, tuple(problems), len(reader.names), frames)
+    left_out = _left_out(checks or ChecksSettings())
+    if len(sound) < 2:
+        left_out.append("focus (there is no second field to compare)")
+    return Verdict(not problems, tuple(problems), len(reader.names), frames, tuple(left_out), light)
+
+
+def pass_light(reader: PassReader, names: Sequence[str]) -> LightCourse:
+    """The course of the light over the named positions of a pass."""
+    attributes = reader.attributes
+    return light_course(
+        {
+            name: bright_levels(
+                attributes.frames, reader.position_metadata(name)["frames"], attributes.black_level
+            )
+            for name in names
+        }
+    )
+
+
+def _left_out(checks: ChecksSettings) -> list[str]:
+    """Checks of every frame that the hardware file switches off, as words and field."""
+    words = {
+        "brightness": "the light of each frame",
+        "repeats": "repeated images",
+        "direction": "the LEDs' directions",
+    }
+    return [
+        f"{what} (checks.{name} is false)"
+        for name, what in words.items()
+        if not getattr(checks, name)
+    ]
 
 
 def _geometry_problems(

@@ -12,6 +12,7 @@ from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message,
 
 if TYPE_CHECKING:
     from plsctl.acquire.scanning.engine import Engine
+    from plsctl.acquire.scanning.pass_run import PassResult
     from plsctl.acquire.scanning.scan import Progress, Scan
     from plsctl.acquire.scanning.verdict import Verdict
     from plsctl.acquire.store.records import PassName
@@ -209,6 +210,9 @@ def _take(
             "folder": opened.folder.path,
             "safe_to_stain": None if verdict is None else verdict.safe,
             "problems": [] if verdict is None else list(verdict.problems),
+            "unchecked": [] if verdict is None else list(verdict.unchecked),
+            "light_change": result.light.change,
+            "light_steps": totals.light_steps,
         },
         as_json,
     )
@@ -217,13 +221,31 @@ def _take(
         f"{counted(totals.frames, 'image')}, {duration(totals.seconds)} at the microscope "
         f"({100 * efficiency:.0f} % of it light)."
     )
+    _print_light(result)
     if verdict is not None:
         _print_verdict(verdict)
     print_message(_what_next(opened, named))
 
 
+def _print_light(result: "PassResult") -> None:
+    from plsctl.acquire.capture.light import MOST_CHANGE, WORTH_SAYING
+
+    if steps := result.totals.light_steps:
+        print_message(
+            f"The light changed at once at {counted(steps, 'position')}: all frames there were "
+            "taken again."
+        )
+    change = result.light.change
+    if change <= WORTH_SAYING:
+        return
+    text = f"{result.light.in_words[0].upper()}{result.light.in_words[1:]}."
+    if change > MOST_CHANGE:
+        text += f" That is more than {100 * MOST_CHANGE:.0f} %: take the pass anew with --fresh."
+    print_message(text)
+
+
 def _print_verdict(verdict: "Verdict") -> None:
-    print_message(f"Safe to stain: {'yes' if verdict.safe else 'NO'}.")
+    print_message(f"Safe to stain: {verdict.in_words}.")
     for problem in verdict.problems:
         print_message(f"  {problem}")
 

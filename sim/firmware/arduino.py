@@ -37,7 +37,7 @@ class ArduinoFirmware(LedBoard):
     def restart(self) -> None:
         """Power-on state."""
         self._line = bytearray()
-        self._brightness = 255
+        self._brightness = self.power_on_level
         self._awake_at = self.clock.now() + self.boot_s
         self._greeted = False
         self._commands: dict[str, Callable[[str], str]] = {

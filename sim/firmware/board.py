@@ -67,6 +67,10 @@ class LedBoard:
         self._run: SequenceRun | None = None
         self._input_level = False
         self._spoken = b""  # said without being asked
+        self.shutter_is_open = True
+        """Whether what is written is shown, of boards with such a switch."""
+        self.power_on_level = 255
+        """Brightness after a restart, of boards that keep one."""
         self.restart()
 
     # Seen from the microscope -----------------------------------------------------------------
@@ -135,9 +139,19 @@ class LedBoard:
             self._advance()
             if burst and (fault := self.faults.pulls_cable()):
                 self.plugged_in_at_s = self.clock.now() + fault.seconds
+            if burst and (fault := self.faults.restarts()):
+                self._restart_unseen(fault.level)
             if not burst or self.vanished or self.faults.swallows_command(self.clock.now()):
                 return self.poll()
             return self.poll() + self.faults.spoil(self.receive(burst).encode("latin-1"))
+
+    def _restart_unseen(self, level: int) -> None:
+        """Restart as behind a serial adapter, whose port stays open: nothing is said."""
+        self._run = None
+        self.clear()
+        self.update()
+        self.power_on_level = level
+        self.restart()
 
     def poll(self) -> bytes:
         """The board's unrequested output: the end of a sequence."""
@@ -214,9 +228,10 @@ class LedBoard:
             self.on_trigger_output(time)
 
     def _show(self, time: float) -> None:
-        if self._shown == self._values:
+        visible = self._values if self.shutter_is_open else [0] * self.led_count
+        if self._shown == visible:
             return
-        self._shown = list(self._values)
+        self._shown = list(visible)
         if self.on_change is not None:
             lit = {led: value / 255 for led, value in enumerate(self._shown) if value}
             self.on_change(time, lit)

@@ -19,6 +19,7 @@ ERRORS = {
     1: "Command not implemented.",
     2: "Wrong number of arguments.",
     8: "Invalid argument.",
+    9: "Command not supported by this device.",
     10: "Invalid argument range.",
     13: "Sequence period was shorter than LED update rate.",
     14: "Trigger timeout.",
@@ -29,8 +30,8 @@ ERRORS = {
 }
 # fmt: off
 NOT_EMULATED = frozenset([
-    "license", "store", "recall", "autoload", "sc", "ssc", "cos", "scf", "scb", "scd", "sseq",
-    "ch", "debug", "spo", "delay", "mc", "mce", "disco", "demo", "water", "sbr", "sgs", "pwrs",
+    "license", "store", "recall", "autoload", "ssc", "cos", "scf", "scb", "scd", "sseq",
+    "ch", "spo", "delay", "mc", "mce", "disco", "demo", "water", "sbr", "sgs", "pwrs",
     "pwrv", "ha", "dq", "cdf", "cdpc", "dpc", "an", "rdpc", "trt", "trinputmode",
     "troutputmode",
 ])
@@ -51,10 +52,15 @@ class Refusal(Exception):
 
 
 class IlluminateFirmware(LedBoard):
-    """An array of single-colour LEDs under Illuminate 2.32 (see `LedBoard` for its parameters)."""
+    """An array under Illuminate 2.32 (see `LedBoard` for its parameters).
+
+    An LED's brightness is that of its strongest colour; after power-on a board of three colours
+    drives each of them with a third.
+    """
 
     version = "2.32"
     device_name = "plsctl-sim"
+    colour_channels = 1
 
     def restart(self) -> None:
         """Power-on state."""
@@ -63,7 +69,11 @@ class IlluminateFirmware(LedBoard):
         self._hangs = False
         self._speaks_short = True
         self._clears_first = True
-        self._brightness = 255
+        self._brightness = self.power_on_level
+        self._colour = [255 // self.colour_channels] * self.colour_channels
+        self.shutter_is_open = True
+        self.input_polarity = self.output_polarity = 1
+        self._debug = 0
         self._na, self._inner_na = 0.25, 0.0
         self._capacity = 0
         self._patterns: list[tuple[int, ...]] = []
@@ -78,9 +88,14 @@ class IlluminateFirmware(LedBoard):
             "na": self._set_na,
             "nai": self._set_inner_na,
             "sb": self._set_brightness,
+            "sc": self._set_colour,
+            "gs": self._set_shutter,
+            "debug": self._set_debug,
+            "trinputpolarity": lambda words: self._set_polarity("input", words),
+            "troutputpolarity": lambda words: self._set_polarity("output", words),
             "l": self._light,
             "x": lambda _: self._draw(lambda na: False),
-            "ff": lambda _: self._draw(lambda na: True),
+            "ff": self._fill,
             "bf": lambda _: self._draw(lambda na: self._inner_na <= na <= self._na),
             "df": lambda _: self._draw(lambda na: self._na <= na <= 1),
             "ssl": self._set_sequence_length,
@@ -177,10 +192,10 @@ class IlluminateFirmware(LedBoard):
             self.clear()
             self.update()
         if len(words) == 1:  # LED 0 is written and not shown
-            self.set_led(0, self._brightness)
+            self.set_led(0, self._value)
             return ""
         for word in words[1:]:
-            self.set_led(c_number(word), self._brightness)
+            self.set_led(c_number(word), self._value)
         self.update()
         return ""
 
@@ -188,9 +203,58 @@ class IlluminateFirmware(LedBoard):
         self.clear()
         for led in range(self.led_count):
             if inside(math.hypot(*self._na_xy(led))):
-                self.set_led(led, self._brightness)
+                self.set_led(led, self._value)
         self.update()
         return ""
+
+    def _fill(self, words: list[str]) -> str:
+        self._draw(lambda na: True)
+        return "Filled Array\n" if self._debug else ""
+
+    @property
+    def _value(self) -> int:
+        """What is written to the strongest colour of an LED."""
+        return math.ceil(max(self._colour) / 255 * self._brightness)
+
+    def _set_colour(self, words: list[str]) -> str:
+        if self.colour_channels == 1:
+            raise Refusal(9)
+        if len(words) not in (1, 1 + self.colour_channels):
+            raise Refusal(8)
+        if len(words) > 1:
+            drives = [c_number(word) % 256 for word in words[1:]]
+            self._colour = [round(255 * drive / max(1, *drives)) for drive in drives]
+        listed = ".".join(str(drive) for drive in self._colour)
+        return self._reply(f"CO.{listed}", f"Current color balance values are {listed}")
+
+    def _set_shutter(self, words: list[str]) -> str:
+        if len(words) > 1:
+            self.shutter_is_open = atoi(words[1]) != 0
+            self.update()
+        is_open = self.shutter_is_open
+        state = "open" if is_open else "closed"
+        return self._reply(f"GS.{int(is_open)}", f"Current global shutter state: {state}")
+
+    def _set_debug(self, words: list[str]) -> str:
+        if len(words) > 2:
+            raise Refusal(2)
+        self._debug = atoi(words[1]) if len(words) > 1 else self._debug
+        return self._reply(f"DBG.{self._debug}", f"Debug level: {self._debug}")
+
+    def _set_polarity(self, which: str, words: list[str]) -> str:
+        if len(words) > 3:
+            raise Refusal(2)
+        name = f"{which}_polarity"
+        if len(words) > 1:
+            setattr(self, name, int(atoi(words[-1]) != 0))
+        now = getattr(self, name)
+        return self._reply(
+            f"TR{which.upper()}POLARITY.{now}", f"Current trigger {which} polarity is {now}."
+        )
+
+    def trigger(self, level: bool) -> None:
+        """The camera's exposure output rises or falls; how it counts depends on the polarity."""
+        super().trigger(level if self.input_polarity else not level)
 
     def _set_brightness(self, words: list[str]) -> str:
         named = {"max": 255, "min": 1, "half": 127, "quarter": 63}
@@ -259,7 +323,7 @@ class IlluminateFirmware(LedBoard):
         if delay_ms > DELAY_MAX_MS:
             bound = f"greater than MAX_SEQUENCE_DELAY ({DELAY_MAX_MS}ms)"
             raise Refusal(13, f"ERROR: Sequance delay ({delay_ms}ms) was {bound}.\n")
-        patterns = [[(led, self._brightness) for led in leds] for leds in self._patterns]
+        patterns = [[(led, self._value) for led in leds] for leds in self._patterns]
         self.start(SequencePlan(patterns, delay_ms / 1000, repeats, self.update_s), self._triggers)
         return ""
 

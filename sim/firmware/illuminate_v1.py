@@ -14,7 +14,7 @@ class IlluminateV1Firmware(IlluminateFirmware):
 
     What differs from version 2: a line ends at a newline only, what is pipelined behind it in the
     same burst is thrown away, refusals are sentences before the usual end mark, sequences carry a
-    value for every LED, and `rseq` takes the trigger modes.
+    value for every LED, which the brightness multiplies, and `rseq` takes the trigger modes.
     """
 
     version = "1.32"
@@ -34,7 +34,7 @@ class IlluminateV1Firmware(IlluminateFirmware):
             "troutputpulsewidth": self._set_pulse_width,
             "troutputdelay": self._set_pulse_delay,
         }
-        for name in ("version", "pprops", "xseq", "trs"):
+        for name in ("version", "pprops", "xseq", "trs", "gs"):
             del self._commands[name]
         self._triggers.input_timeout_s = 3600.0
 
@@ -100,7 +100,9 @@ class IlluminateV1Firmware(IlluminateFirmware):
             self._triggers.start_delay_s,
             self._triggers.input_timeout_s,
         )
-        self.start(SequencePlan(self._valued, delay_ms / 1000, repeats, self.update_s), triggers)
+        # The value of the sequence, times that of `sb` and `sc`.
+        shown = [[(led, value * self._value // 255) for led, value in p] for p in self._valued]
+        self.start(SequencePlan(shown, delay_ms / 1000, repeats, self.update_s), triggers)
         return ""
 
     def _set_pulse_width(self, words: list[str]) -> str:

@@ -60,6 +60,16 @@ class CameraTruth(Settings):
     """True size of a pixel over that of the hardware file."""
 
 
+class LampSettings(Settings):
+    """How the light departs from what the array shows, all LEDs alike."""
+
+    drift_percent_per_min: float = 0.0
+    """Slow change of what is left: LEDs that warm up, a supply that sags. Steps are a fault
+    (`light_steps`)."""
+    drifts_from_s: float = Field(default=0.0, ge=0)
+    """When that begins, by the microscope's clock."""
+
+
 class SimulatorSettings(Settings):
     """The simulated microscope; every number of physics.md that is not in the hardware file."""
 
@@ -72,6 +82,7 @@ class SimulatorSettings(Settings):
     objectives: dict[str, ObjectiveTruth] = Field(default_factory=dict)
     """Departures from the hardware file, by the objective's name."""
     wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460)
+    lamp: LampSettings = Field(default_factory=LampSettings)
     led_spread: float = Field(default=0.4, ge=0, lt=1)
     """LEDs differ in brightness by up to this share either way."""
     operator: Literal["careful", "forgets to stain"] = "careful"

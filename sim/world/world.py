@@ -61,6 +61,8 @@ class World:
         self.on_trigger: Callable[[float], None] = lambda time_s: None
         """Told when a pulse reaches the camera's trigger input."""
         self.lit: dict[int, float] = {}
+        self.light_factor = 1.0
+        """What a step has made of all light."""
         self.stained = False
         self.oil = False
         self.transform = SlideTransform(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -266,7 +268,11 @@ class World:
     def _shining(self) -> dict[int, float]:
         """The lit LEDs that do give light, with their brightness, in order of their numbers."""
         dark, lit = self.faults.dark_leds, self.lit
-        return {led: lit[led] for led in sorted(lit) if lit[led] > 0 and led not in dark}
+        lamp = self.settings.lamp
+        minutes = max(0.0, self.clock.now() - lamp.drifts_from_s) / 60
+        drift = math.exp(lamp.drift_percent_per_min / 100 * minutes)
+        light = self.light_factor * drift
+        return {led: light * lit[led] for led in sorted(lit) if lit[led] > 0 and led not in dark}
 
     def _led_images(self, leds: Sequence[int]) -> Iterator[RateImage]:
         """Noise-free images under single LEDs; those made lately are remembered."""
@@ -333,7 +339,7 @@ def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedI
     if settings.prepared is None:
         return None
     # What decides images and is not in the scene that they are filed under.
-    play = {"clock", "prepared", "faults", "image_cache_mb", "led_log", "wiring"}
+    play = {"clock", "prepared", "faults", "image_cache_mb", "led_log", "wiring", "lamp"}
     told = settings.model_dump_json(exclude=play)
     device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
     return PreparedImages(settings.prepared, told + device)

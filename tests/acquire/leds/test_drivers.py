@@ -21,6 +21,8 @@ from plsctl.acquire.leds.squid_status import Status, crc8, statuses
 from plsctl.acquire.leds.template_settings import TemplateOptions
 from plsctl.sim.firmware.arduino import ArduinoFirmware
 from plsctl.sim.firmware.board import LedBoard
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.illuminate_v1 import IlluminateV1Firmware
 from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
 from plsctl.sim.firmware.ports import register, unregister
 from plsctl.sim.firmware.squid import SquidFirmware, matrix_positions, pattern
@@ -246,6 +248,67 @@ def test_shipped_options_are_right() -> None:
         driver_options(load_hardware(name).led_array, model)
 
 
+def test_commands_for_opening_bring_the_controller_into_a_known_state(opened: Opener) -> None:
+    board = OddBoard(PLACES, SimulatedClock())
+    sent: list[bytes] = []
+    receive = board.receive
+    board.receive = lambda burst: sent.append(burst) or receive(burst)  # type: ignore[method-assign,func-returns-value]
+    options = ODD | {"open": [{"send": "lamp 001 0", "reply": "yes"}]}
+    array = opened(board, "template", options)
+    assert sent.count(b"lamp 001 0;") == 1
+    array.set_up()
+    assert sent.count(b"lamp 001 0;") == 2
+    with pytest.raises(UserError, match=r"open\.0\.send.*placeholder"):
+        opened(board, "template", ODD | {"open": [{"send": "lamp {led}", "reply": "yes"}]})
+
+
+# Illuminate ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("firmware", [IlluminateFirmware, IlluminateV1Firmware])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_another_program_left_set_is_set_right_on_opening(
+    opened: Opener,
+    monkeypatch: pytest.MonkeyPatch,
+    firmware: type[IlluminateFirmware],
+    channels: int,
+) -> None:
+    monkeypatch.setattr(firmware, "colour_channels", channels)
+    board = firmware(PLACES, SimulatedClock(), resets_on_open=False)
+    left = ("human", "gs.0", "debug.1", "sb.3", "ac.0", "sc.0.9.0")
+    for line in (*left, "trinputpolarity.0.0", "troutputpolarity.0.0"):
+        board.feed(line.encode() + b"\n")
+    array = opened(board, "illuminate")
+    array.light([3])
+    assert board.lit == {3: 1.0}
+    array.light(range(43))
+    assert set(board.lit.values()) == {1.0}
+    assert (board.input_polarity, board.output_polarity, board._debug) == (1, 1, 0)
+    assert board._colour == [255] * channels
+    assert board.violations == []
+
+
+def test_a_fill_that_always_says_so_is_understood(opened: Opener) -> None:
+    board = IlluminateFirmware(PLACES, SimulatedClock())
+    opened_array = opened(board, "illuminate")
+    board._debug = 1
+    opened_array.light(range(43))
+    assert len(board.lit) == 43
+
+
+def test_the_colour_of_an_illuminate_board_is_as_its_options_say(
+    opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IlluminateFirmware, "colour_channels", 3)
+    board = IlluminateFirmware(PLACES, SimulatedClock())
+    opened(board, "illuminate", {"colour": [0, 128, 0]})
+    assert board._colour == [0, 255, 0]
+    with pytest.raises(UserError, match="one of the colours must be above 0"):
+        opened(board, "illuminate", {"colour": [0, 0, 0]})
+    with pytest.raises(UserError, match="colour"):
+        opened(board, "illuminate", {"color": [0, 0, 1]})
+
+
 # openUC2 ------------------------------------------------------------------------------------------
 
 
@@ -268,6 +331,11 @@ def test_an_openuc2_panel_that_clears_is_not_asked_for_lists(opened: Opener) -> 
     array.light([1])
     array.light([2])
     assert board.lit == {2: 1.0}
+    # Its protection against heat never sees a minute of bright light.
+    for led in range(8):
+        array.light([led])
+        board.clock.sleep(10)
+        assert board.lit == {led: 1.0}
     array.light(range(43))
     assert len(board.lit) == 43
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from plsctl.acquire.leds.array import LedArraySettings, SequenceTiming, open_led
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.leds.squid import LEFT_DOT, LOW_NA
 from plsctl.sim.firmware.arduino import ArduinoFirmware
-from plsctl.sim.firmware.board import LedBoard
+from plsctl.sim.firmware.board import LedBoard, ring_positions
 from plsctl.sim.firmware.illuminate import IlluminateFirmware
 from plsctl.sim.firmware.illuminate_v1 import IlluminateV1Firmware
 from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
@@ -231,6 +232,82 @@ def test_a_wrong_brightness_is_refused(wired: Bench, brightness: float) -> None:
         array.light(wired.kind.together[0], brightness)
 
 
+@pytest.mark.parametrize("brightness", [1.0, 0.5])
+def test_more_light_than_allowed_is_refused_before_anything_is_sent(
+    wired: Bench, brightness: float
+) -> None:
+    leds = list(wired.kind.together[0])
+    limit = len(leds) * brightness - 0.25
+    with open_led_array(wired.settings(max_light=limit)) as array:
+        before = len(wired.shown)
+        calls = [lambda: array.light(leds, brightness)]
+        if array.capabilities.sequence:
+            calls.append(lambda: array.load_sequence([leds], brightness))
+        for call in calls:
+            with pytest.raises(UserError, match=f"at most {limit:g} are allowed") as caught:
+                call()
+            assert caught.value.field == "led_array.max_light"
+            assert f"max_light: {math.ceil(len(leds) * brightness)} under" in str(caught.value.hint)
+        assert len(wired.shown) == before
+        array.light(leds, brightness / 2)
+        assert len(wired.board.lit) == len(leds)
+
+
+def test_a_large_array_is_not_lit_whole_unless_that_is_allowed() -> None:
+    board = IlluminateFirmware(ring_positions(257), SimulatedClock())
+    bench = Bench(KINDS["v2"], board, register("bench", board))
+    with open_led_array(bench.settings()) as array, pytest.raises(UserError, match="at most 128"):
+        array.light(range(257))
+    with open_led_array(bench.settings(max_light=257)) as array:
+        array.light(range(257))
+        assert len(board.lit) == 257
+    unregister("bench")
+
+
+@pytest.mark.parametrize("kind", ["v2", "v1", "arduino"])
+def test_a_controller_that_restarts_unseen_gets_its_level_with_the_next_position(kind: str) -> None:
+    with (
+        _bench("in process", kind, resets_on_open=False) as bench,
+        open_led_array(bench.settings()) as array,
+    ):
+        array.light([3])
+        bench.board._restart_unseen(128)
+        array.light([3])
+        assert bench.board.lit == pytest.approx({3: 128 / 255})  # nothing tells of it
+        array.forget_state()
+        array.light([3])
+        assert bench.board.lit == {3: 1.0}
+        bench.board._restart_unseen(128)
+        array.set_up()
+        array.light(range(43))
+        assert set(bench.board.lit.values()) == {1.0}
+
+
+def test_an_array_is_set_up_again_whatever_has_become_of_it(wired: Bench) -> None:
+    leds = wired.kind.together[0]
+    with open_led_array(wired.settings()) as array:
+        wired.board.faults.lost_replies = 1
+        array.set_up()
+        array.light(leds)
+        assert wired.board.lit == dict.fromkeys(leds, 1.0)
+        assert wired.board.violations == []
+
+
+@pytest.mark.parametrize("kind", ILLUMINATE)
+@pytest.mark.parametrize("brightness", [1.0, 0.5])
+def test_a_sequence_shines_as_single_lights_do(kind: str, brightness: float) -> None:
+    with _bench("in process", kind) as bench, open_led_array(bench.settings()) as array:
+        array.light([7], brightness=0.25)
+        bench.shown.clear()
+        array.load_sequence([[0], [5, 6]], brightness)
+        array.start_sequence(SequenceTiming(delay_ms=10, wait_for_camera=False))
+        array.finish_sequence(timeout_s=1.0)
+        array.light([9], brightness)
+        level = pytest.approx(brightness, abs=0.01)
+        shining = [shown for shown in bench.shown if shown]
+        assert shining == [{0: level}, {5: level, 6: level}, {9: level}]
+
+
 def test_a_sequence_runs_by_itself_and_ends_dark(sequencer: Bench) -> None:
     with open_led_array(sequencer.settings()) as array:
         array.load_sequence([[0], [], [5, 6]], brightness=1.0)
@@ -420,6 +497,31 @@ def test_a_port_that_comes_back_under_another_name_is_found(
     assert wired.board.lit == pytest.approx(dict.fromkeys(leds, 0.5), abs=0.01)
     array.close()
     unregister("bench-2")
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_serial_number_that_is_not_connected_opens_no_other_port(
+    wired: Bench, monkeypatch: pytest.MonkeyPatch, is_open: bool
+) -> None:
+    plugged = [SimpleNamespace(device=wired.port, description="n/a", serial_number="A43")]
+    monkeypatch.setattr("serial.tools.list_ports.comports", lambda: plugged)
+    connects: list[str] = []
+    connect = wired.board.connect
+    monkeypatch.setattr(wired.board, "connect", lambda: connects.append("") or connect())
+    if not is_open:
+        with pytest.raises(UserError, match=r"'999' is connected; no other.*'A43' at") as caught:
+            open_led_array(wired.settings(serial_number="999"))
+        assert caught.value.field == "led_array.serial_number"
+        assert connects == []
+        return
+    array = open_led_array(wired.settings(serial_number="A43", reconnect_s=0.0))
+    # Another device now has the port's name: a stage, perhaps.
+    plugged[0].serial_number = "B7"
+    wired.board.faults.lost_commands = 1_000_000
+    with pytest.raises(HardwareError, match="'A43' is connected"):
+        array.light(wired.kind.together[0])
+    array.close()
+    assert len(connects) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""Light that changes at once is noticed and its positions retaken; slow drift is measured."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.errors import HardwareError
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.scanning.pass_run import PassResult, run_pass
+from plsctl.acquire.scanning.scan import Scan, open_scan
+from plsctl.acquire.store.journal import read_journal
+from plsctl.cli.shared.roles import make_roles
+
+LASTING = 10_000
+
+
+class Bench:
+    """A tiny simulated microscope, four positions, time that jumps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def scan(
+        self, fault: dict[str, Any] | None = None, timing: str = "software", **options: Any
+    ) -> Scan:
+        hardware = yaml.safe_load(load_hardware("simulator_realtime").file.read_text("utf-8"))
+        hardware["camera"]["size_px"] = [192, 144]
+        hardware["timing"] = timing
+        hardware["checks"] = {"orientation": False}
+        hardware["options"] |= {
+            "clock": "jumping",
+            "prepared": None,
+            "mount": {"drift_um_per_min": 0.0, "focus_error_um": 0.0, "tilt_um_per_mm": 0.0},
+            "faults": [fault] if fault else [],
+        } | options  # fmt: skip
+        (self.folder / "microscope.yaml").write_text(yaml.safe_dump(hardware), "utf-8")
+        content = {
+            "slide": "light",
+            "hardware": "microscope.yaml",
+            "region": {"x_um": [10000, 10100], "y_um": [5000, 5080], "overlap": 0.0},
+            "recipe": "le18deg",
+            "exposures": "shipped:exposures_20x.csv",
+            "focus": {"mode": "fixed"},
+        }
+        (self.folder / "slide.yaml").write_text(yaml.safe_dump(content), "utf-8")
+        return open_scan(self.folder / "slide.yaml", self.folder)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def take(scan: Scan, fresh: bool = False) -> PassResult:
+    roles = lambda who: make_roles(who, True)  # noqa: E731
+    return run_pass(scan, "unstained", roles, StopRequest(), fresh=fresh)
+
+
+def steps(scan: Scan) -> list[dict[str, Any]]:
+    return [event for event in read_journal(scan.folder.journal) if event["event"] == "light_step"]
+
+
+def light_factors(scan: Scan) -> list[float]:
+    reader = scan.folder.open_pass("unstained")
+    return [float(reader.position_metadata(name)["light_factor"]) for name in reader.names]
+
+
+@pytest.mark.parametrize(
+    ("fault", "compared"),
+    [
+        ({"kind": "controller_restarts", "at": 40, "level": 128}, False),
+        ({"kind": "light_steps", "at": 21, "factor": 0.8, "times": 5}, True),
+        (None, False),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else None,
+)
+def test_a_passing_step_costs_its_position_once_and_nothing_of_it_is_kept(
+    bench: Bench, fault: dict[str, Any] | None, compared: bool
+) -> None:
+    scan = bench.scan(fault)
+    result = take(scan)
+    assert result.totals.retaken == (14 if fault else 0)
+    assert result.totals.light_steps == (1 if fault else 0)
+    assert bool(steps(scan)) == (fault is not None and not compared)
+    assert result.totals.positions == 4
+    assert light_factors(scan) == pytest.approx([1, 1, 1, 1], abs=0.04)
+    assert result.light.change < 0.05
+
+
+@pytest.mark.parametrize("factor", [0.87, 1.15])
+@pytest.mark.parametrize("timing", ["software", "hardware"])
+def test_a_lasting_step_stops_the_scan_and_the_next_run_says_how_much_it_was(
+    bench: Bench, factor: float, timing: str
+) -> None:
+    fault = {"kind": "light_steps", "at": 30, "factor": factor, "times": LASTING}
+    scan = bench.scan(fault, timing)
+    with pytest.raises(HardwareError, match=r"of what it was at position .* --fresh") as caught:
+        take(scan)
+    told = float(caught.value.message.split()[3])
+    assert told == pytest.approx(factor, abs=0.02)
+    assert steps(scan)
+    kept = light_factors(scan)
+    assert kept == pytest.approx([1.0] * len(kept), abs=0.04)
+    scan = bench.scan({**fault, "at": 0}, timing)
+    result = take(scan)
+    assert result.light.change == pytest.approx(1 - min(factor, 1 / factor), abs=0.04)
+    assert result.verdict is not None
+    assert not any("the light" in problem for problem in result.verdict.problems)
+
+
+@pytest.mark.parametrize(("share", "is_held"), [(0.2, True), (0.35, False)])
+def test_slow_drift_is_measured_and_held_up_to_its_limit(
+    bench: Bench, share: float, is_held: bool
+) -> None:
+    steady = bench.scan()
+    take(steady)
+    reader = steady.folder.open_pass("unstained")
+    frames = [reader.position_metadata(name)["frames"] for name in reader.names]
+    first_s, last_s = (frames[place][0]["time_s"] for place in (0, -1))
+    rate = 100 * math.log(1 - share) * 60 / (last_s - first_s)
+    scan = bench.scan(lamp={"drift_percent_per_min": rate, "drifts_from_s": first_s})
+    result = take(scan, fresh=True)
+    assert not steps(scan)
+    assert result.verdict is not None
+    told = [problem for problem in result.verdict.problems if "the light fell by" in problem]
+    assert bool(told) != is_held
+    assert result.verdict.light.change == pytest.approx(share, abs=0.04)
