@@ -108,7 +108,9 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     memory_format: Annotated[
         str | None,
-        typer.Option(help="auto (what a short timing finds faster), contiguous or channels_last."),
+        typer.Option(
+            help="auto (what a short timing finds faster), contiguous, channels_last or winograd."
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw an old run away.")] = False,
     dry_run: Annotated[

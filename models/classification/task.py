@@ -37,6 +37,7 @@ class CellTypeSettings(TrainingSettings):
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.999)
     schedule: Literal["one_cycle"] = "one_cycle"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 
 
 class CellTypeRun(CellTypeSettings):

@@ -2,7 +2,8 @@
 
 Which one is faster depends on the processor, the library's kernels and the network: in float32 on
 CPUs, channels-last memory makes the weight gradients of wide convolutions slow and depthwise
-convolutions fast. So forward and backward are timed together, in every combination that is allowed,
+convolutions fast, and dense blocks by tiles ("winograd") need fewer multiplications and more
+memory traffic. So forward and backward are timed together, in every combination that is allowed,
 and what was found is kept in the run: a run that is continued goes on in the same format.
 """
 
@@ -15,9 +16,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from plsctl.models.compute.device import WORTHWHILE, autocast, choose_precision
-from plsctl.models.compute.placement import LAYOUTS, PRECISIONS
+from plsctl.acquire.errors import UserError
+from plsctl.models.compute.device import WORTHWHILE, choose_precision
+from plsctl.models.compute.placement import LAYOUTS, PRECISIONS, Compute
 from plsctl.models.networks.generators import make_network
+from plsctl.models.networks.winograd import TILE_PX
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.metadata import ComputeMetadata
 
@@ -43,12 +46,25 @@ def choose_compute(
         Shape of the network's input, (B, channels, side_px, side_px).
     device
         Where it will be trained.
+
+    Raises
+    ------
+    UserError
+        If the one layout that is allowed is not for this network, device or size.
     """
     formats = [
         (precision, layout)
         for precision in _precisions(config, device)
         for layout in ([config.memory_format] if config.memory_format != "auto" else LAYOUTS)
+        if layout != "winograd" or _by_tiles(config, precision, side_px, device)
     ]
+    if not formats:
+        raise UserError(
+            "the memory format winograd is for RRDB networks in float32 on CPUs, without "
+            f"--compile, and for crops whose side is a multiple of {TILE_PX} px (here {side_px}).",
+            field="memory_format",
+            hint="Leave --memory-format out: it is then taken where it is possible and faster.",
+        )
     seconds = _step_seconds(config, channels, side_px, device, formats) if formats[1:] else {}
     precision, layout = _fastest(formats, seconds)
     return ComputeMetadata(
@@ -71,6 +87,12 @@ def _precisions(config: TrainingConfig, device: torch.device) -> list[str]:
     if choose_precision("auto", device) == torch.float32:
         return ["float32"]
     return list(PRECISIONS)
+
+
+def _by_tiles(config: TrainingConfig, precision: str, side_px: int, device: torch.device) -> bool:
+    """Whether the dense blocks can be computed by tiles."""
+    exact = precision == "float32" and side_px % TILE_PX == 0
+    return config.spec.network == "rrdb" and device.type == "cpu" and exact and not config.compile
 
 
 def _fastest(formats: list[Format], seconds: dict[Format, float]) -> Format:
@@ -108,7 +130,8 @@ def _step_seconds(
     for number in _rounds():
         # In turns, so that other work on the machine slows all of them.
         for precision, layout in formats:
-            taken = _one_step(network, stacks, PRECISIONS[precision], LAYOUTS[layout])
+            compute = Compute(device, PRECISIONS[precision], LAYOUTS[layout], layout == "winograd")
+            taken = _one_step(compute.place(network), stacks, compute)
             if number:
                 seconds[precision, layout] = min(seconds[precision, layout], taken)
     return seconds
@@ -122,16 +145,11 @@ def _rounds() -> Iterator[int]:
             yield number
 
 
-def _one_step(
-    network: nn.Module, stacks: Tensor, dtype: torch.dtype, layout: torch.memory_format
-) -> float:
-    network.to(memory_format=layout)  # type: ignore[call-overload]
+def _one_step(network: nn.Module, stacks: Tensor, compute: Compute) -> float:
     network.zero_grad(set_to_none=True)
-    stacks = stacks.contiguous(memory_format=layout)
+    stacks = stacks.contiguous(memory_format=compute.layout)
     began = time.perf_counter()
-    with autocast(stacks.device, dtype):
-        prediction = network(stacks)
-    prediction.float().abs().mean().backward()
+    compute.run(network, stacks).float().abs().mean().backward()  # type: ignore[no-untyped-call]
     if stacks.device.type == "cuda":
         torch.cuda.synchronize(stacks.device)
     return time.perf_counter() - began

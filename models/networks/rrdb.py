@@ -3,10 +3,12 @@
     stack ── first ──┬── RRDB x blocks ── body ──(+)── last ── stained image
                      └──────────────────────────┘
 
-ESRGAN's generator without its up-sampling part. Tensors are (B, C, H, W). Memory should be in
-`torch.channels_last`: the convolutions run a tenth faster in float32 and take bfloat16 without
-conversions; joining by `torch.cat` measures faster on CPUs than a preallocated buffer or
-convolutions with split weights (docs/staining.md).
+ESRGAN's generator without its up-sampling part. Tensors are (B, C, H, W). For prediction, memory
+should be in `torch.channels_last`: the convolutions run a tenth faster in float32 and take bfloat16
+without conversions; joining by `torch.cat` measures faster on CPUs than a preallocated buffer or
+convolutions with split weights (docs/staining.md). What is fastest in training is measured
+(plsctl.models.compute.choice); on CPUs mostly the dense blocks' own arithmetic
+(plsctl.models.networks.winograd), with the same weights.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from plsctl.models.networks.sizes import DENSE_BLOCKS, DENSE_LAYERS
+from plsctl.models.networks.winograd import TILE_PX, dense_block, images_of, tiles_of
 
 RESIDUAL_SCALE = 0.2
 SLOPE = 0.2
@@ -33,12 +36,24 @@ class DenseBlock(nn.Module):
         self.closing = _convolution(width + DENSE_LAYERS * growth, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, width, H, W) in and out."""
+        """Shape (B, width, H, W) in and out, or by tiles: (B, 16, width, H / 4, W / 4)."""
+        if x.ndim == 5:
+            return self._by_tiles(x)
         features = x
         for convolution in self.growing:
             grown = functional.leaky_relu(convolution(features), SLOPE)
             features = torch.cat((features, grown), dim=1)
         return torch.add(x, self.closing(features), alpha=RESIDUAL_SCALE)
+
+    def _by_tiles(self, tiles: Tensor) -> Tensor:
+        layers = [*self.growing, self.closing]
+        return dense_block(
+            tiles,
+            [layer.weight for layer in layers],
+            [layer.bias for layer in layers],
+            SLOPE,
+            RESIDUAL_SCALE,
+        )
 
 
 class ResidualDenseBlock(nn.Module):
@@ -49,7 +64,7 @@ class ResidualDenseBlock(nn.Module):
         self.blocks = nn.Sequential(*(DenseBlock(width, growth) for _ in range(DENSE_BLOCKS)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (B, width, H, W) in and out."""
+        """Shape (B, width, H, W) in and out, or by tiles: (B, 16, width, H / 4, W / 4)."""
         return torch.add(x, self.blocks(x), alpha=RESIDUAL_SCALE)
 
 
@@ -71,7 +86,15 @@ class RRDBNet(nn.Module):
     ------
     ValueError
         If a number is not positive.
+
+    Attributes
+    ----------
+    winograd
+        Whether the trunk is computed by minimal filtering where gradients are wanted, both sides
+        are multiples of 4 and the format is not bfloat16. Results differ by rounding only.
     """
+
+    winograd = False
 
     def __init__(
         self,
@@ -124,8 +147,16 @@ class RRDBNet(nn.Module):
         if x.ndim != 4 or x.shape[1] != self.channels:
             raise ValueError(f"expected (B, {self.channels}, H, W), got {tuple(x.shape)}")
         features = self.first(x)
-        stained: Tensor = self.last(features + self.body(self.trunk(features)))
+        stained: Tensor = self.last(features + self.body(self._trunk(features)))
         return stained
+
+    def _trunk(self, features: Tensor) -> Tensor:
+        whole_tiles = features.shape[2] % TILE_PX == features.shape[3] % TILE_PX == 0
+        exact = whole_tiles and features.dtype != torch.bfloat16
+        if self.winograd and torch.is_grad_enabled() and exact:
+            return images_of(self.trunk(tiles_of(features)))
+        found: Tensor = self.trunk(features)
+        return found
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:

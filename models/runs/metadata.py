@@ -46,8 +46,8 @@ class ComputeMetadata(Settings):
     threads: int
     precision: Literal["float32", "bfloat16"]
     """Number format of the convolutions; weights and losses are float32."""
-    memory_format: Literal["contiguous", "channels_last"]
-    """Order of the network's memory."""
+    memory_format: Literal["contiguous", "channels_last", "winograd"]
+    """Order of the network's memory, by tiles in "winograd"."""
     timed_ms: dict[str, float] = Field(default_factory=dict)
     """What forward and backward took in each format that was tried, of a short network."""
 

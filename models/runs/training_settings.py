@@ -12,7 +12,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings
 
 Precision = Literal["auto", "float32", "bfloat16"]
-MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last", "winograd"]
 
 BATCH = 32
 
@@ -60,7 +60,8 @@ class TrainingSettings(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "auto"
     memory_format: MemoryFormat = "auto"
-    """Order of the network's memory; "auto" takes what a short timing finds faster."""
+    """Order of the network's memory; "auto" takes what a short timing finds faster. "winograd" is
+    by tiles, with fewer multiplications: RRDB networks in float32 on CPUs."""
     threads: int | None = Field(default=None, ge=1)
     compile: bool = False
     """Let torch.compile translate the network first."""

@@ -97,6 +97,7 @@ def _still_fits(compute: ComputeMetadata | None, config: TrainingConfig) -> bool
         and compute.device == choose_device(config.device).type
         and config.precision in ("auto", compute.precision)
         and config.memory_format in ("auto", compute.memory_format)
+        and not (config.compile and compute.memory_format == "winograd")
     )
 
 

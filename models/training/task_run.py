@@ -80,6 +80,7 @@ def train_task(
             processes.device(device),
             choose_precision(config.precision, device),
             LAYOUTS.get(config.memory_format, torch.contiguous_format),
+            config.memory_format == "winograd",
         )
         with processes.first_goes_ahead():
             task = open_task(compute, processes)

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from plsctl.acquire.errors import UserError
 from plsctl.models.compute import choice
+from plsctl.models.compute.placement import Compute
+from plsctl.models.networks.rrdb import RRDBNet
 from plsctl.models.runs.config import TrainingConfig, config_from_options
 from plsctl.models.runs.run import Run
 from plsctl.models.staining.train import train
@@ -23,9 +26,9 @@ TIMES = {
 }
 
 
-def _config(data: Path, out: Path, **changes: object) -> TrainingConfig:
+def _config(data: Path, out: Path, model: str = "fast", **changes: object) -> TrainingConfig:
     options: dict[str, object] = {"width": 4, "batch": 8, "blocks": 1, "epochs": 1, "device": "cpu"}
-    return config_from_options("fast", {"data": data, "out": out, **options, **changes})
+    return config_from_options(model, {"data": data, "out": out, **options, **changes})
 
 
 def _chosen(
@@ -59,6 +62,54 @@ def test_formats_are_timed_for_forward_and_backward_on_the_network_itself() -> N
     assert found.timed_ms[f"float32 {found.memory_format}"] == min(found.timed_ms.values())
     # Weights that are made afterwards do not depend on what was timed.
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "side_px", "timed"),
+    [
+        ({}, 24, ["contiguous", "channels_last", "winograd"]),
+        ({}, 26, ["contiguous", "channels_last"]),
+        ({"compile": True}, 24, ["contiguous", "channels_last"]),
+        ({"model": "fast"}, 24, ["contiguous", "channels_last"]),
+        ({"memory_format": "contiguous"}, 24, []),
+        ({"memory_format": "winograd"}, 24, []),
+        ({"precision": "bfloat16"}, 24, ["contiguous", "channels_last"]),
+    ],
+)
+def test_dense_blocks_by_tiles_are_timed_where_they_are_possible(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], side_px: int, timed: list[str]
+) -> None:
+    monkeypatch.setattr(choice, "choose_precision", lambda precision, device: torch.float32)
+    monkeypatch.setattr(
+        choice, "_step_seconds", lambda *given: {each: 1 / len(each[1]) for each in given[-1]}
+    )
+    found = choice.choose_compute(
+        _config(Path(), Path(), **({"model": "maenet"} | changes)), 12, side_px, CPU
+    )
+    assert [name.split()[1] for name in found.timed_ms] == timed
+    placed = Compute.of(found, CPU).place(RRDBNet(3, blocks=1, growth=2))
+    assert placed.winograd == (found.memory_format == "winograd")
+
+
+@pytest.mark.parametrize("changes", [{"model": "fast"}, {"precision": "bfloat16"}])
+def test_dense_blocks_by_tiles_are_refused_where_there_are_none(changes: dict[str, str]) -> None:
+    config = _config(Path(), Path(), **({"model": "maenet", "memory_format": "winograd"} | changes))
+    with pytest.raises(UserError, match="winograd is for RRDB networks in float32"):
+        choice.choose_compute(config, 12, 24, CPU)
+
+
+def test_a_run_by_tiles_learns_the_same_and_goes_on(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_dataset(tmp_path / "d.zarr")
+    fixed = {"model": "maenet", "precision": "float32", "growth": 4, "epochs": 2}
+    direct = train(_config(data, tmp_path / "direct", memory_format="contiguous", **fixed))
+    train(_config(data, tmp_path / "tiles", memory_format="winograd", **fixed | {"epochs": 1}))
+    # Without the setting it goes on as it was begun.
+    tiles = train(_config(data, tmp_path / "tiles", **fixed))
+    assert tiles.metrics == pytest.approx(direct.metrics, rel=1e-3)
+    compute = Run.open(tmp_path / "tiles").metadata.compute
+    assert compute is not None and compute.memory_format == "winograd"
 
 
 def test_a_continued_run_keeps_its_format_unless_another_is_asked_for(
