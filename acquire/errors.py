@@ -2,6 +2,7 @@
 
 PlsctlError
 ├── UserError        exit 2: a file, value or port the user can mend
+│   └── DamagedData  a stored image that is missing, cut off or changed
 ├── HardwareError    exit 3: a device that does not answer or was lost
 └── InterruptedScan  exit 130: stopped by the user or by a signal, everything finished is kept
 """
@@ -71,6 +72,32 @@ class UserError(PlsctlError, ValueError):
 
     exit_code = 2
     kind = "user"
+
+
+class DamagedData(UserError):
+    """A stored image that is missing, cut off or no longer what was written (exit code 2).
+
+    Parameters
+    ----------
+    what
+        The image, such as "frame 'plate-1' of position A/1".
+    problem
+        "is missing", "is damaged (checksum)": what is wrong with it.
+    """
+
+    def __init__(
+        self, what: str, problem: str, *, file: str | Path | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(f"{what} {problem}.", file=file, hint=hint)
+        self.what, self.problem = what, problem
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _damaged, (self.what, self.problem, self.file, self.hint)
+
+
+def _damaged(what: str, problem: str, file: str | None, hint: str | None) -> DamagedData:
+    """From another process."""
+    return DamagedData(what, problem, file=file, hint=hint)
 
 
 class HardwareError(PlsctlError, OSError):

@@ -76,6 +76,28 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return folder
 
 
+@pytest.fixture
+def of_before() -> Callable[[Path], None]:
+    """Writes the arrays in a folder anew as they were before they carried checksums."""
+    return _write_as_before
+
+
+def _write_as_before(folder: Path) -> None:
+    import tensorstore
+
+    for file in folder.rglob("zarr.json"):
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+        if metadata["node_type"] != "array":
+            continue
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(file.parent)}}
+        values = tensorstore.open(spec, read=True).result().read().result()
+        inner = metadata["codecs"][0]["configuration"]["codecs"]
+        inner[:] = [codec for codec in inner if codec["name"] != "crc32c"]
+        spec["metadata"] = metadata
+        shutil.rmtree(file.parent)
+        tensorstore.open(spec, create=True).result().write(values).result()
+
+
 AT_3_AND_4 = """
 import fcntl, os, sys
 told, said = (fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3])

@@ -11,7 +11,7 @@ from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.bench.camera_axes import AxesCheck, CameraAxes, mean_axes
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.microscope import Microscope
-from plsctl.acquire.errors import PlsctlError, UserError, disk_errors
+from plsctl.acquire.errors import DamagedData, PlsctlError, UserError, disk_errors
 from plsctl.acquire.focus.focus_map import Focus
 from plsctl.acquire.focus.plane import FocusPlane, spread_points
 from plsctl.acquire.focus.search import FocusSearch
@@ -400,7 +400,11 @@ class PassSteps:
         if self._scan.slide.stop.white_cells is None or self._name != "stained":
             return 0
         reader = self._scan.folder.open_pass(self._name)
-        return sum(self._people.field.white_cells(reader.brightfield(n)) for n in reader.names)
+        cells = 0
+        for name in reader.names:
+            with contextlib.suppress(DamagedData):
+                cells += self._people.field.white_cells(reader.brightfield(name))
+        return cells
 
     def _enough(self, position: Position, brightfield: RawImage) -> bool:
         wanted = self._scan.slide.stop.white_cells

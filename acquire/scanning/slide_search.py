@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.focus.plane import spread_points
 from plsctl.acquire.plans.slide import ReturnSettings
 from plsctl.acquire.roles import FieldPair, FieldView, SlideRegistrar
@@ -61,6 +61,8 @@ class SlideSearch:
     attributes: PassAttributes
     registrar: SlideRegistrar
     settings: ReturnSettings
+    _damaged: set[str] = field(default_factory=set)
+    """Positions whose image from before is damaged: the search goes on without them."""
 
     def find(self, look: Look, check: Check) -> SlideTransform:
         """Where the slide lies now.
@@ -97,7 +99,7 @@ class SlideSearch:
     def _locate(self, view: FieldView) -> SlideTransform | None:
         attributes = self.attributes
         return self.registrar.locate(
-            [self._field(p) for p in self._near(view)],
+            [found for p in self._near(view) if (found := self._field(p)) is not None],
             view,
             self.settings.reach_um,
             attributes.pixel_um,
@@ -124,19 +126,37 @@ class SlideSearch:
         )
 
     def _confirming(self) -> list[tuple[float, float]]:
-        return spread_points(
-            [(p.slide_x_um, p.slide_y_um) for p in self.before.positions], self.settings.fields
-        )
+        return list(self._spread(self.settings.fields))
+
+    def _spread(self, count: int) -> dict[tuple[float, float], FieldView]:
+        """Fields from before that are spread over the region, none of them damaged, by place."""
+        while True:
+            by_place = {(p.slide_x_um, p.slide_y_um): p for p in self._sound}
+            places = spread_points(list(by_place), count)
+            found = {place: self._field(by_place[place]) for place in places}
+            sound = {place: view for place, view in found.items() if view is not None}
+            if len(sound) == len(found):
+                return sound
+
+    @property
+    def _sound(self) -> list[PositionRecord]:
+        sound = [p for p in self.before.positions if p.name not in self._damaged]
+        if not sound:
+            raise UserError(
+                "not one field from before can be read.",
+                file=self.before.path,
+                hint="Take the files from a copy; plsctl scan SLIDE.yaml --verify names them.",
+            )
+        return sound
 
     def _registered(self, guess: SlideTransform, look: Look, check: Check) -> SlideTransform:
-        by_place = {(p.slide_x_um, p.slide_y_um): p for p in self.before.positions}
         pairs, looks = [], []
-        for place in self._confirming():
+        for place, before in self._spread(self.settings.fields).items():
             there = guess.apply(*place)
             image = look(*there)
             if image is not None:
                 looks.append(image)
-                pairs.append(FieldPair(self._field(by_place[place]), self._view(*there, image)))
+                pairs.append(FieldPair(before, self._view(*there, image)))
         check(looks)
         attributes = self.attributes
         try:
@@ -146,8 +166,12 @@ class SlideSearch:
         except UserError as error:
             raise _NotConfirmed(error.message.rstrip(".")) from None
 
-    def _field(self, position: PositionRecord) -> FieldView:
-        image = self.before.brightfield(position.name)
+    def _field(self, position: PositionRecord) -> FieldView | None:
+        try:
+            image = self.before.brightfield(position.name)
+        except DamagedData:
+            self._damaged.add(position.name)
+            return None
         return self._view(position.slide_x_um, position.slide_y_um, image)
 
     def _view(self, x_um: float, y_um: float, image: Image) -> FieldView:
@@ -162,7 +186,7 @@ class SlideSearch:
         reach = side + self.settings.reach_um
         return [
             p
-            for p in self.before.positions
+            for p in self._sound
             if abs(p.slide_x_um - view.x_um) < reach and abs(p.slide_y_um - view.y_um) < reach
         ]
 
@@ -193,9 +217,8 @@ class SlideSearch:
 
     def _fullest(self) -> tuple[float, float]:
         """The place, of some all over the region, whose field varies most in brightness."""
-        by_place = {(p.slide_x_um, p.slide_y_um): p for p in self.before.positions}
-        spread = spread_points(list(by_place), FIELDS_LOOKED_AT)
-        return max(spread, key=lambda place: self._field(by_place[place]).image[::8, ::8].std())
+        fields = self._spread(FIELDS_LOOKED_AT)
+        return max(fields, key=lambda place: fields[place].image[::8, ::8].std())
 
 
 class _NotConfirmed(Exception):

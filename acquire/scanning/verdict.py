@@ -18,7 +18,7 @@ from plsctl.acquire.capture.light import (
     light_course,
 )
 from plsctl.acquire.devices.hardware import ChecksSettings
-from plsctl.acquire.errors import PlsctlError, UserError
+from plsctl.acquire.errors import DamagedData, PlsctlError, UserError
 from plsctl.acquire.roles import FocusMeasure, ShiftFinder
 from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed, overlap_problem
 from plsctl.acquire.store.images import checksum, halved
@@ -99,10 +99,10 @@ def _verify_position(reader: PassReader, name: str) -> list[str]:
         return [f"position {name} holds {len(noted)} of {len(reader.labels)} frames."]
     for index, label in enumerate(reader.labels):
         try:
-            image = reader.raw_frame(name, index)
+            image = reader.stored_frame(name, index)
         except PlsctlError as error:
             _refuse_unreadable(reader, name)
-            problems.append(f"position {name}, frame '{label}': {error.message}")
+            problems.append(f"position {name}, frame '{label}' {_problem(error)}.")
             continue
         if checksum(image) != noted[index]["crc32"]:
             problems.append(f"position {name}, frame '{label}' differs from what was taken.")
@@ -135,9 +135,13 @@ def _refuse_unreadable(reader: PassReader, name: str) -> None:
         ) from None
 
 
+def _problem(error: PlsctlError) -> str:
+    return error.problem if isinstance(error, DamagedData) else f"cannot be read: {error.message}"
+
+
 def _is_readable(reader: PassReader, name: str) -> bool:
     try:
-        reader.raw_frame(name, 0)
+        reader.stored_frame(name, 0)
     except PlsctlError:
         return False
     return True
@@ -151,10 +155,10 @@ def _verify_lower_levels(
         image = halved(image)
         where = f"position {name}, frame '{reader.labels[index]}', level {level}"
         try:
-            kept = reader.raw_frame(name, index, level)
+            kept = reader.stored_frame(name, index, level)
         except PlsctlError as error:
             _refuse_unreadable(reader, name)
-            yield f"{where}: {error.message}"
+            yield f"{where}, {_problem(error)}."
             continue
         # Another version of the library may round means of .5 the other way.
         if cv2.norm(kept, image, cv2.NORM_INF) > 1:

@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore
@@ -180,6 +180,7 @@ def create_array(
                 "codecs": [
                     {"name": "bytes", "configuration": {"endian": "little"}},
                     {"name": "blosc", "configuration": blosc},
+                    {"name": "crc32c"},
                 ],
             },
         }
@@ -187,6 +188,8 @@ def create_array(
     spec = {
         "driver": "zarr3",
         "kvstore": kvstore(folder),
+        # Black is written as well: what is not there is then missing.
+        "store_data_equal_to_fill_value": True,
         "metadata": {
             "shape": list(shape),
             "data_type": np.dtype(dtype).name,
@@ -198,6 +201,17 @@ def create_array(
     return tensorstore.open(spec, create=True, delete_existing=True).result()
 
 
+class StoredImages(NamedTuple):
+    """A zarr array (led, c, z, y, x) for reading.
+
+    `checked` tells whether its chunks carry checksums, `frames` how many share a file.
+    """
+
+    array: tensorstore.TensorStore
+    checked: bool
+    frames: int
+
+
 @lru_cache(maxsize=1)
 def one_core() -> tensorstore.Context:
     """Reading and decoding by one thread: where many processes read, they are the parallelism."""
@@ -205,14 +219,30 @@ def one_core() -> tensorstore.Context:
     return tensorstore.Context({"data_copy_concurrency": limit, "file_io_concurrency": limit})
 
 
-def open_array(folder: Path, context: tensorstore.Context | None = None) -> tensorstore.TensorStore:
-    """A zarr v3 array for reading; `UserError` when it is none."""
-    spec = {"driver": "zarr3", "kvstore": kvstore(folder)}
+def open_array(folder: Path, context: tensorstore.Context | None = None) -> StoredImages:
+    """A zarr v3 array for reading; `UserError` when it is none.
+
+    Of arrays whose chunks carry checksums, missing ones are an error when they are read.
+    """
+    spec: Metadata = {"driver": "zarr3", "kvstore": kvstore(folder)}
     try:
-        return tensorstore.open(spec, open=True, read=True, context=context).result()
+        array = tensorstore.open(spec, open=True, read=True, context=context).result()
+        checked = carries_checksums(array.codec)
+        if checked:
+            spec["fill_missing_data_reads"] = False
+            array = tensorstore.open(spec, open=True, read=True, context=context).result()
+        file = array.chunk_layout.write_chunk.shape or (1,)
+        return StoredImages(array, checked, int(file[0] or 1))
     except (ValueError, OSError) as error:
         raise UserError(
             f"the image cannot be opened ({str(error).splitlines()[0][:200]}).",
             file=folder,
             hint="Check the scan: plsctl scan SLIDE.yaml --verify.",
         ) from None
+
+
+def carries_checksums(codec: tensorstore.CodecSpec | None) -> bool:
+    """Whether the chunks of a zarr v3 array hold a checksum (CRC-32C) of their bytes."""
+    codecs = [] if codec is None else codec.to_json()["codecs"]
+    inner = codecs[0].get("configuration", {}).get("codecs", []) if codecs else []
+    return any(entry["name"] == "crc32c" for entry in [*codecs, *inner])

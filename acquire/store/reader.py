@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import tensorstore
 
 from plsctl.acquire.arrays import Image, RawImage
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.files.locations import location, open_group
-from plsctl.acquire.store.images import develop
+from plsctl.acquire.store.images import checksum, develop, halved
+from plsctl.acquire.store.ome_zarr import StoredImages, open_array, read_group, row_number
 from plsctl.acquire.store.ome_zarr import one_core as one_core_context
-from plsctl.acquire.store.ome_zarr import open_array, read_group, row_number
 from plsctl.acquire.store.records import Box, PassAttributes, PositionRecord
 
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ class PassReader:
         self.attributes = PassAttributes.model_validate(content)
         self._wells = [well["path"] for well in found["ome"]["plate"]["wells"]]
         self._open = lru_cache(maxsize=8)(self._open_uncached)
+        self._noted = lru_cache(maxsize=8)(self._read_noted)
         # Thousands of 100x positions are looked through for every cell.
         self.position = lru_cache(maxsize=None)(self._read_position)
 
@@ -90,31 +90,90 @@ class PassReader:
         metadata: dict[str, Any] = read_group(self.path / name / "0")["plsctl"]
         return metadata
 
-    def _open_uncached(self, name: str, level: int) -> tensorstore.TensorStore:
+    def _open_uncached(self, name: str, level: int) -> StoredImages:
         if name not in self._wells:
             raise UserError(f"the pass has no position '{name}'.", file=self.path)
         return open_array(self.path / name / "0" / str(level), self._context)
 
-    def raw_frame(self, name: str, index: int, level: int = 0) -> RawImage:
-        """One frame as the camera gave it: (y, x, rgb) or (y, x)."""
-        array = self._open(name, level)
+    def _read_noted(self, name: str) -> tuple[int, ...]:
+        """CRC-32 of each frame as it was taken; of stained plates nothing was noted."""
+        frames = self.position_metadata(name).get("frames") or ()
         try:
-            planes: RawImage = array[index, :, 0].read().result()
+            return tuple(int(frame["crc32"]) for frame in frames)
+        except (KeyError, TypeError, ValueError):
+            raise DamagedData(
+                f"what was noted of position {name}",
+                "is damaged",
+                file=self.path / name / "0" / "zarr.json",
+                hint=_REMEDY,
+            ) from None
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether parts of frames carry checksums; scans of before have those of frames only."""
+        return not self._wells or self._open(self._wells[0], 0).checked
+
+    def raw_frame(self, name: str, index: int, level: int = 0) -> RawImage:
+        """One frame as the camera gave it: (y, x, rgb) or (y, x).
+
+        Raises
+        ------
+        DamagedData
+            Its file is missing, or it is not what was written.
+        """
+        if level and not self._open(name, level).checked:
+            # Scans of before have no checksums of lower levels: they are made anew.
+            frame = self.raw_frame(name, index)
+            for _ in range(level):
+                frame = halved(frame)
+            return frame
+        frame = self.stored_frame(name, index, level)
+        if level == 0:
+            self._compare(name, index, frame)
+        return frame
+
+    def stored_frame(self, name: str, index: int, level: int = 0) -> RawImage:
+        """As `raw_frame`, not compared with the checksum that was noted when it was taken."""
+        try:
+            planes: RawImage = self._open(name, level).array[index, :, 0].read().result()
         except (ValueError, OSError) as error:
-            raise self._unreadable(name, index, error) from None
+            raise self._unreadable(name, index, error, level) from None
         return _interleaved(planes)
 
-    def _unreadable(self, name: str, index: int, error: Exception) -> UserError:
-        return UserError(
-            f"frame {index} of position {name} cannot be read "
-            f"({str(error).splitlines()[0][:200]}).",
-            file=self.path,
-            hint="Check the scan: plsctl scan SLIDE.yaml --verify.",
+    def _compare(self, name: str, index: int, frame: RawImage) -> None:
+        """`DamagedData` where a frame is not what was taken, or was filled in for no file."""
+        noted = self._noted(name)
+        if index < len(noted):
+            wrong = checksum(frame) != noted[index]
+        else:
+            wrong = not (self._open(name, 0).checked or self._file(name, index).exists())
+        if wrong and not self._file(name, index).exists():
+            raise self._damaged(name, index, "is missing")
+        if wrong:
+            raise self._damaged(name, index, "is not what was taken: its file is damaged")
+
+    def _file(self, name: str, index: int, level: int = 0) -> Path:
+        """The file of a frame; lower levels share files."""
+        shared = self._open(name, level).frames
+        return self.path / name / "0" / str(level) / "c" / str(index // shared) / "0/0/0/0"
+
+    def _unreadable(self, name: str, index: int, error: Exception, level: int = 0) -> DamagedData:
+        if "NOT_FOUND" in str(error):
+            return self._damaged(name, index, "is missing", level)
+        reason = str(error).splitlines()[0].rpartition(": ")[2][:100]
+        return self._damaged(name, index, f"cannot be read: its file is damaged ({reason})", level)
+
+    def _damaged(self, name: str, index: int, problem: str, level: int = 0) -> DamagedData:
+        return DamagedData(
+            f"frame '{self.labels[index]}' of position {name}",
+            problem,
+            file=self._file(name, index, level),
+            hint=_REMEDY,
         )
 
     def size_px(self, name: str) -> tuple[int, int]:
         """Width and height of a position's images."""
-        height, width = self._open(name, 0).shape[3:]
+        height, width = self._open(name, 0).array.shape[3:]
         return int(width), int(height)
 
     def windows(self, name: str, index: int, boxes: Sequence[Box]) -> list[Image]:
@@ -129,35 +188,40 @@ class PassReader:
         -------
         One (y, x, rgb) uint8 array per box.
         """
-        array = self._open(name, 0)
-        height, width = array.shape[3:]
         margin = _DEVELOPING_PX if self.attributes.bayer is not None else 0
-        wider = [_widened(box, margin, (width, height)) for box in boxes]
-        pending = [
-            array[index, :, 0, top:bottom, left:right].read() for left, top, right, bottom in wider
-        ]
+        wider = [_widened(box, margin, self.size_px(name)) for box in boxes]
         parts = []
-        for box, read, future in zip(boxes, wider, pending, strict=True):
-            try:
-                raw = _interleaved(future.result())
-            except (ValueError, OSError) as error:
-                raise self._unreadable(name, index, error) from None
+        for box, read, planes in zip(boxes, wider, self._parts(name, index, wider), strict=True):
             left, top = box[0] - read[0], box[1] - read[1]
-            image = develop(raw, self.attributes)
+            image = develop(_interleaved(planes), self.attributes)
             parts.append(image[top : top + box[3] - box[1], left : left + box[2] - box[0]])
         return parts
 
     def planes(self, name: str, index: int, boxes: Sequence[Box]) -> list[Image]:
         """As `windows`, each part (rgb, y, x): colour of 8 bits comes as it is stored."""
-        array = self._open(name, 0)
+        array = self._open(name, 0).array
         if array.shape[1] != 3 or array.dtype.name != "uint8":
             parts = self.windows(name, index, boxes)
             return [np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in parts]
+        return [np.asarray(part) for part in self._parts(name, index, boxes)]
+
+    def _parts(self, name: str, index: int, boxes: Sequence[Box]) -> list[RawImage]:
+        """Parts of one frame as they are stored, each (channel, y, x), none of them damaged."""
+        stored = self._open(name, 0)
+        if not stored.checked:
+            # Only the frame as a whole has a checksum: it is read and compared, then cut.
+            frame = self.raw_frame(name, index)
+            frame = frame[..., None] if frame.ndim == 2 else frame
+            return [
+                np.ascontiguousarray(np.moveaxis(frame[top:bottom, left:right], -1, 0))
+                for left, top, right, bottom in boxes
+            ]
         pending = [
-            array[index, :, 0, top:bottom, left:right].read() for left, top, right, bottom in boxes
+            stored.array[index, :, 0, top:bottom, left:right].read()
+            for left, top, right, bottom in boxes
         ]
         try:
-            return [np.asarray(future.result()) for future in pending]
+            return [future.result() for future in pending]
         except (ValueError, OSError) as error:
             raise self._unreadable(name, index, error) from None
 
@@ -184,6 +248,11 @@ class PassReader:
             raise UserError(f"the pass has no frame '{missing[0]}'.", file=self.path)
         return np.stack([self.frame(name, place[label]) for label in wanted])
 
+
+_REMEDY = (
+    "Take the file from a copy, or leave the position out with --skip-damaged; plsctl scan "
+    "SLIDE.yaml --verify finds all that is damaged."
+)
 
 _DEVELOPING_PX = 8
 """Room around a part of a mosaic, even: its pixels then have the neighbours of the whole image."""
