@@ -24,7 +24,7 @@ from plsctl.acquire.capture.series import (
 )
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
-from plsctl.acquire.leds.array import SequenceTiming
+from plsctl.acquire.leds.array import Colour, SequenceTiming
 from plsctl.acquire.plans.recipes import BRIGHTFIELD
 from plsctl.acquire.store.records import FrameRecord
 
@@ -97,18 +97,19 @@ class SoftwareStack:
         microscope = self._microscope
         overlaps = not microscope.hardware.camera.rolling_shutter
         with ThreadPoolExecutor(1, "leds") as other:
-            microscope.light(wanted[0][1].leds, wanted[0][1].brightness)
+            first = wanted[0][1]
+            microscope.light(first.leds, first.brightness, first.colour)
             for place, (index, frame) in enumerate(wanted):
                 boundary.check()
                 if boundary.hold():
-                    microscope.light(frame.leds, frame.brightness)
+                    microscope.light(frame.leds, frame.brightness, frame.colour)
                 following = [record for _, record in wanted[place + 1 : place + 2]]
                 try:
                     microscope.camera.expose(frame.exposure_ms, frame.gain)
                 except HardwareError as failure:
                     return _not_taken(wanted[place:], failure)
                 lights = [
-                    other.submit(microscope.light, record.leds, record.brightness)
+                    other.submit(microscope.light, record.leds, record.brightness, record.colour)
                     for record in following
                     if overlaps
                 ]
@@ -121,7 +122,7 @@ class SoftwareStack:
                         light.result()
                 if not overlaps:
                     for record in following:
-                        microscope.light(record.leds, record.brightness)
+                        microscope.light(record.leds, record.brightness, record.colour)
                 deliver(TakenFrame(index, image, microscope.clock.now()))
         return {}
 
@@ -138,7 +139,7 @@ class HardwareStack:
         self._microscope = microscope
         self._longest = microscope.camera.longest_exposure_sequence()
         self._bright = next((f for f in frames if f.led == BRIGHTFIELD), None)
-        self._loaded: tuple[tuple[tuple[int, ...], ...], float] | None = None
+        self._loaded: tuple[tuple[tuple[int, ...], ...], float, Colour] | None = None
         groups = len(self._groups(tuple(enumerate(frames))))
         self.how = (
             f"hardware timing ({groups} series; "
@@ -166,10 +167,14 @@ class HardwareStack:
         """Take one series; the reason if any part of it is wrong: then none of it is trusted."""
         leds, camera = self._microscope.leds, self._microscope.camera
         patterns = tuple(shot.leds for shot in group.shots)
-        if self._loaded != (patterns, group.brightness):
+        wanted = (patterns, group.brightness, group.colour)
+        if self._loaded != wanted:
             self._loaded = None
-            leds.load_sequence(patterns, group.brightness)
-            self._loaded = (patterns, group.brightness)
+            if group.colour == "white":
+                leds.load_sequence(patterns, group.brightness)
+            else:
+                leds.load_sequence(*wanted)
+            self._loaded = wanted
         longest_s = max(shot.exposure_ms for shot in group.shots) / 1000
         shortest_us = 1000 * min(shot.exposure_ms for shot in group.shots)
         timing = SequenceTiming(

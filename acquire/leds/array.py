@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -17,6 +17,9 @@ DRIVER_GROUP = "plsctl.led_drivers"
 OPTIONS_PLACE = "led_array.options"
 
 Options = TypeVar("Options", bound=Settings)
+
+Colour = Literal["white", "red", "green", "blue"]
+"""What coloured LEDs shine in; white is all their colours, as the hardware file balances them."""
 
 
 class LedArraySettings(Settings):
@@ -104,6 +107,7 @@ class Capabilities:
     sequence: bool = False
     trigger: bool = False
     watchdog: bool = False
+    colour: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,7 @@ class LedArray(Protocol):
         """What this array can do."""
         ...
 
-    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+    def light(self, leds: Sequence[int], brightness: float = 1.0, colour: Colour = "white") -> None:
         """Light exactly these LEDs.
 
         Parameters
@@ -168,11 +172,13 @@ class LedArray(Protocol):
             LED numbers, 0 to `identity.led_count - 1`; an empty sequence is darkness.
         brightness
             0 to 1, of the array's full drive.
+        colour
+            What they shine in; an array without `capabilities.colour` knows white alone.
 
         Raises
         ------
         UserError
-            A number or the brightness is out of range; nothing has been sent then.
+            A number, the brightness or the colour is impossible; nothing has been sent then.
         HardwareError
             The array does not answer or refuses.
         """
@@ -182,7 +188,12 @@ class LedArray(Protocol):
         """All LEDs off."""
         ...
 
-    def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
+    def load_sequence(
+        self,
+        patterns: Sequence[Sequence[int]],
+        brightness: float = 1.0,
+        colour: Colour = "white",
+    ) -> None:
         """Store patterns in the array, in the order in which they will be lit."""
         ...
 
