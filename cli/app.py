@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("simulate.demo", "demo"),
     "devices": ("scanning.devices", "devices"),
     "led": ("scanning.led", "app"),
+    "recipes": ("scanning.recipes", "recipes"),
     "calibrate": ("scanning.calibrate", "app"),
     "scan": ("scanning.scan", "scan"),
     "find-cells": ("scanning.find_cells", "find_cells"),

@@ -14,8 +14,9 @@ import numpy as np
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.plans.exposures import Exposure, ExposureTable
-from plsctl.acquire.plans.recipes import RECIPES, Frame
+from plsctl.acquire.plans.recipes import Frame, LitFrame
 
 BRIGHT_TARGET = 0.75
 """Bright field: the background's level, as a share of full scale, ..."""
@@ -48,7 +49,7 @@ class Light:
 
 
 class ExposureCalibration:
-    """Finds the exposure of every frame of the full recipe at the present place and focus.
+    """Finds the exposure of every frame of a recipe at the present place and focus.
 
     Parameters
     ----------
@@ -70,8 +71,12 @@ class ExposureCalibration:
         self._full_scale = 2**camera.bit_depth - 1
         self._black = camera.black_level
 
-    def measure(self, frames: Sequence[Frame], progress: Callable[[str], None]) -> ExposureTable:
+    def measure(
+        self, frames: Sequence[LitFrame], bright_field_na: float, progress: Callable[[str], None]
+    ) -> ExposureTable:
         """Exposures of the frames, in their order.
+
+        `bright_field_na` is the aperture that divides the LEDs into bright and dark field.
 
         Raises
         ------
@@ -79,26 +84,38 @@ class ExposureCalibration:
             A bright-field LED gives no light.
         """
         rows: dict[Frame, Exposure] = {}
-        for frame in frames:
-            if frame.variant == "high":
-                low = rows[Frame(frame.led, "low")]
+        for lit in frames:
+            frame = lit.frame
+            low = rows.get(Frame(frame.led, "low")) if frame.variant == "high" else None
+            if low is not None:
                 light = self._split(low.exposure_ms * low.gain * HIGH_FACTOR)
             else:
-                light = self._search(frame)
+                light = self._search(lit, bright_field_na)
+                if frame.variant == "high":
+                    light = self._split(light.amount * HIGH_FACTOR)
             rows[frame] = Exposure(round_to(light.exposure_ms, 3), round_to(light.gain, 3))
             progress(frame.label)
         self._microscope.leds_off()
         return ExposureTable(rows)
 
-    def _search(self, frame: Frame) -> Light:
-        return self.search(self._microscope.pattern(frame.led), frame.variant == "", frame.led)
+    def _search(self, lit: LitFrame, bright_field_na: float) -> Light:
+        leds = [led.led for led in lit.leds]
+        bright = lit.is_bright_field(bright_field_na)
+        return self.search(leds, bright, lit.frame.led, lit.weight, lit.colour)
 
-    def search(self, leds: Sequence[int], bright: bool, name: str) -> Light:
+    def search(
+        self,
+        leds: Sequence[int],
+        bright: bool,
+        name: str,
+        brightness: float = 1.0,
+        colour: Colour = "white",
+    ) -> Light:
         """Exposure and gain that use the sensor's range under some LEDs, which stay lit.
 
         `bright` says whether their light enters the objective; `name` is for the error.
         """
-        self._microscope.light(leds)
+        self._microscope.light(leds, brightness, colour)
         light = self._split(5.0 if bright else 50.0)
         for _ in range(TRIALS):
             reached = self._reached(light, bright)
@@ -147,8 +164,3 @@ class ExposureCalibration:
 def round_to(value: float, digits: int) -> float:
     """A value with so many significant digits."""
     return float(f"{value:.{digits}g}")
-
-
-def all_frames() -> tuple[Frame, ...]:
-    """Every frame any named recipe takes, bright field first."""
-    return RECIPES["full"]

@@ -139,6 +139,9 @@ class FrameInspector:
     def _light_problem(self, frame: FrameRecord, metadata: FrameMetadata) -> str:
         full_scale = self._attributes.full_scale
         signal = metadata.median - self._attributes.black_level
+        if frame.colour != "white":
+            # Most values are dark then: the mean tells how bright the others are.
+            signal = 3 * (metadata.mean - self._attributes.black_level)
         if self._checks.brightness and frame.bright_field and signal < DARK_SHARE * full_scale:
             return f"was dark (median {metadata.median:.0f} of {full_scale})"
         return ""

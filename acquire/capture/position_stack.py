@@ -13,6 +13,7 @@ from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.files.locations import location
 from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.plan import check_camera, frame_records
+from plsctl.acquire.plans.recipes import load_recipe
 from plsctl.acquire.store.images import develop_mosaic
 
 TAKES = 3
@@ -30,7 +31,7 @@ class _Uninterrupted:
 
 
 def take_stack(
-    microscope: Microscope, recipe: str = "full", exposures: str | Path | None = None
+    microscope: Microscope, recipe: str | Path = "full", exposures: str | Path | None = None
 ) -> Images:
     """Take the frames of a recipe where the stage stands, at the height where it stands.
 
@@ -39,7 +40,7 @@ def take_stack(
     Parameters
     ----------
     recipe
-        Name of the recipe, such as "le8deg".
+        Name of the recipe, such as "le8deg", or the path of its file.
     exposures
         The exposure table; `exposures_OBJECTIVE.csv` beside the hardware file by default.
 
@@ -61,7 +62,9 @@ def take_stack(
         else location(exposures)
     )
     bright_field_na = hardware.objective(hardware.low_power).na
-    frames = frame_records(recipe, load_exposures(table), microscope.geometry, bright_field_na)
+    frames = frame_records(
+        load_recipe(recipe), load_exposures(table), microscope.geometry, bright_field_na
+    )
     check_camera(frames, hardware, table)
     taker = open_stack(microscope, frames)
     camera, images = hardware.camera, dict[int | None, np.ndarray]()

@@ -11,6 +11,7 @@ import numpy as np
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.devices.camera import SeriesImage
 from plsctl.acquire.devices.hardware import CameraSettings
+from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.store.records import FrameRecord
 
 Wanted = tuple[int, FrameRecord]
@@ -41,11 +42,12 @@ class Shot:
 
 @dataclass(frozen=True)
 class FrameGroup:
-    """Exposures taken in one series, all with the same gain and brightness."""
+    """Exposures taken in one series, all with the same gain, brightness and colour."""
 
     gain: float
     brightness: float
     shots: tuple[Shot, ...]
+    colour: Colour = "white"
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -69,10 +71,11 @@ def group_frames(
     that a series that has slipped by one frame shows. Without them a series has one exposure, and
     only one marker, the dark one at its end: every marker costs a whole exposure.
     """
-    by_settings: dict[tuple[float, ...], list[Wanted]] = {}
+    by_settings: dict[tuple[float | str, ...], list[Wanted]] = {}
     for index, frame in wanted:
         own = () if longest_exposure_sequence else (frame.exposure_ms,)
-        by_settings.setdefault((frame.gain, frame.brightness, *own), []).append((index, frame))
+        settings = (frame.gain, frame.brightness, frame.colour, *own)
+        by_settings.setdefault(settings, []).append((index, frame))
     markers = 3
     most = max(1, longest_exposure_sequence - markers) if longest_exposure_sequence else len(wanted)
     groups = []
@@ -82,10 +85,13 @@ def group_frames(
             part = ordered[start : start + most]
             shots = tuple(Shot(frame.leds, frame.exposure_ms, index) for index, frame in part)
             if longest_exposure_sequence:
-                shots = _between_markers(shots, bright, readout_ms)
+                # In one colour the marker would light a third of the pixels: it is left out.
+                is_white = part[0][1].colour == "white"
+                shots = _between_markers(shots, bright if is_white else None, readout_ms)
             else:
                 shots = (*shots, Shot((), shots[0].exposure_ms, marker="dark"))
-            groups.append(FrameGroup(part[0][1].gain, part[0][1].brightness, shots))
+            frame = part[0][1]
+            groups.append(FrameGroup(frame.gain, frame.brightness, shots, frame.colour))
     return tuple(groups)
 
 

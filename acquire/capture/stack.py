@@ -25,7 +25,7 @@ from plsctl.acquire.capture.series import (
 )
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
-from plsctl.acquire.leds.array import SequenceTiming
+from plsctl.acquire.leds.array import Colour, SequenceTiming
 from plsctl.acquire.plans.recipes import BRIGHTFIELD
 from plsctl.acquire.store.records import FrameRecord
 
@@ -47,8 +47,8 @@ PULSE_US = 100
 
 Deliver = Callable[["TakenFrame"], None]
 
-Loaded = tuple[tuple[tuple[int, ...], ...], float]
-"""What an array holds: the LEDs of every pattern of a series, and the brightness."""
+Loaded = tuple[tuple[tuple[int, ...], ...], float, Colour]
+"""What an array holds: the LEDs of every pattern of a series, their brightness and colour."""
 
 
 class Boundary(Protocol):
@@ -127,18 +127,19 @@ class SoftwareStack:
             shots.append((None, self._reference))
         overlaps = not microscope.hardware.camera.rolling_shutter
         with ThreadPoolExecutor(1, "leds") as other:
-            microscope.light(shots[0][1].leds, shots[0][1].brightness)
+            first = shots[0][1]
+            microscope.light(first.leds, first.brightness, first.colour)
             for place, (index, frame) in enumerate(shots):
                 boundary.check()
                 if boundary.hold():
-                    microscope.light(frame.leds, frame.brightness)
+                    microscope.light(frame.leds, frame.brightness, frame.colour)
                 following = [record for _, record in shots[place + 1 : place + 2]]
                 try:
                     microscope.camera.expose(frame.exposure_ms, frame.gain)
                 except HardwareError as failure:
                     return _not_taken(shots[place:] if place < len(wanted) else shots, failure)
                 lights = [
-                    other.submit(microscope.light, record.leds, record.brightness)
+                    other.submit(microscope.light, record.leds, record.brightness, record.colour)
                     for record in following
                     if overlaps
                 ]
@@ -151,7 +152,7 @@ class SoftwareStack:
                         light.result()
                 if not overlaps:
                     for record in following:
-                        microscope.light(record.leds, record.brightness)
+                        microscope.light(record.leds, record.brightness, record.colour)
                 deliver(TakenFrame(index, image, microscope.clock.now()))
         return {}
 
@@ -226,18 +227,22 @@ class HardwareStack:
         self._loaded = None
 
     def _load(self, group: FrameGroup) -> None:
-        wanted = (tuple(shot.leds for shot in group.shots), group.brightness)
-        if self._loaded != wanted:
-            self._loaded = None
+        wanted = (tuple(shot.leds for shot in group.shots), group.brightness, group.colour)
+        if self._loaded == wanted:
+            return
+        self._loaded = None
+        if group.colour == "white":  # as drivers know it that have no colours
+            self._microscope.leds.load_sequence(*wanted[:2])
+        else:
             self._microscope.leds.load_sequence(*wanted)
-            self._loaded = wanted
+        self._loaded = wanted
 
     def _close(
         self, frame: FrameRecord, wanted: Sequence[Wanted], deliver: Deliver
     ) -> dict[int, str]:
         """Take the reference frame once more, timed by this computer."""
         microscope = self._microscope
-        microscope.light(frame.leds, frame.brightness)
+        microscope.light(frame.leds, frame.brightness, frame.colour)
         try:
             image = microscope.snap(frame.exposure_ms, frame.gain)
         except HardwareError as failure:

@@ -120,6 +120,15 @@ class Objective(Settings):
         """Of the immersion medium."""
         return {"air": 1.0, "water": 1.333, "oil": 1.515}[self.immersion]
 
+    @model_validator(mode="after")
+    def _takes_in_a_half_space(self) -> Objective:
+        if self.na >= self.refractive_index:
+            raise ValueError(
+                f"na = {self.na:g} is impossible in {self.immersion}, whose refractive index is "
+                f"{self.refractive_index:g}. Check `na` (0.4 of a 20x, for example) and `immersion`"
+            )
+        return self
+
 
 class TurretSettings(Settings):
     """The objective turret; without a device the one objective is fixed, or turned by hand."""

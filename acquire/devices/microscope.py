@@ -21,7 +21,7 @@ from plsctl.acquire.devices.core_camera import check_core_camera
 from plsctl.acquire.devices.hardware import Hardware, Objective, load_hardware
 from plsctl.acquire.devices.lens import Lens
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
-from plsctl.acquire.leds.array import LedArray, open_led_array
+from plsctl.acquire.leds.array import Colour, LedArray, open_led_array
 from plsctl.acquire.roles import Operator
 
 
@@ -215,9 +215,12 @@ class Microscope:
             lambda: check_core_camera(self._core, self.hardware, self.lens.recognise()),
         )
 
-    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+    def light(self, leds: Sequence[int], brightness: float = 1.0, colour: Colour = "white") -> None:
         """Light exactly these LEDs (numbers of the array)."""
-        self.leds.light(leds, brightness)
+        if colour == "white":  # as drivers know it that have no colours
+            self.leds.light(leds, brightness)
+        else:
+            self.leds.light(leds, brightness, colour)
 
     def leds_off(self) -> None:
         """All LEDs dark."""

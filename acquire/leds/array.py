@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -22,6 +22,9 @@ DRIVER_GROUP = "plsctl.led_drivers"
 OPTIONS_PLACE = "led_array.options"
 
 Options = TypeVar("Options", bound=Settings)
+
+Colour = Literal["white", "red", "green", "blue"]
+"""What coloured LEDs shine in; white is all their colours, as the hardware file balances them."""
 
 
 class LedArraySettings(Settings):
@@ -129,6 +132,7 @@ class Capabilities:
     sequence: bool = False
     trigger: bool = False
     watchdog: bool = False
+    colour: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class LedArray(Protocol):
         """What this array can do."""
         ...
 
-    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+    def light(self, leds: Sequence[int], brightness: float = 1.0, colour: Colour = "white") -> None:
         """Light exactly these LEDs.
 
         Parameters
@@ -193,12 +197,14 @@ class LedArray(Protocol):
             LED numbers, 0 to `identity.led_count - 1`; an empty sequence is darkness.
         brightness
             0 to 1, of the array's full drive.
+        colour
+            What they shine in; an array without `capabilities.colour` knows white alone.
 
         Raises
         ------
         UserError
-            A number or the brightness is out of range, or both are more light than
-            `LedArraySettings.max_light`; nothing has been sent then.
+            A number, the brightness or the colour is impossible, or together they are more light
+            than `LedArraySettings.max_light`; nothing has been sent then.
         HardwareError
             The array does not answer or refuses.
         """
@@ -219,7 +225,12 @@ class LedArray(Protocol):
         """Bring the array into the state that it had after opening, whatever has become of it."""
         ...
 
-    def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
+    def load_sequence(
+        self,
+        patterns: Sequence[Sequence[int]],
+        brightness: float = 1.0,
+        colour: Colour = "white",
+    ) -> None:
         """Store patterns in the array, in the order in which they will be lit."""
         ...
 

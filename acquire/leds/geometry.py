@@ -25,7 +25,11 @@ RING_WIDTH_DEG = 1.5
 
 @dataclass(frozen=True)
 class Led:
-    """One LED: its number in the array, its name and its place relative to the sample."""
+    """One LED: its number in the array, its name and its place relative to the sample.
+
+    x and y lie along the axes of the stage, z along the optical axis towards the objective; the
+    origin is the middle of the field, in focus.
+    """
 
     led: int
     name: str
@@ -36,14 +40,23 @@ class Led:
 
     @property
     def direction(self) -> tuple[float, float]:
-        """Direction cosines (x right, y down in the image)."""
+        """Direction cosines towards the LED (x right, y down in the image)."""
         distance = math.sqrt(self.x_mm**2 + self.y_mm**2 + self.z_mm**2)
         return self.x_mm / distance, self.y_mm / distance
 
     @property
+    def na(self) -> float:
+        """Sine of the angle to the optical axis: an objective of this aperture just takes it in."""
+        return math.hypot(*self.direction)
+
+    def is_within(self, numerical_aperture: float) -> bool:
+        """Whether its light enters an objective directly (papers/002 equation 3.1)."""
+        return self.na < numerical_aperture
+
+    @property
     def angle_deg(self) -> float:
         """Angle to the optical axis."""
-        return math.degrees(math.asin(min(1.0, math.hypot(*self.direction))))
+        return math.degrees(math.asin(min(1.0, self.na)))
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,7 @@ class LedGeometry:
 
     def within(self, numerical_aperture: float) -> tuple[Led, ...]:
         """The LEDs whose light enters an objective directly (papers/002 equation 3.1)."""
-        return tuple(led for led in self.leds if math.hypot(*led.direction) < numerical_aperture)
+        return tuple(led for led in self.leds if led.is_within(numerical_aperture))
 
     def outside_ring(self, numerical_aperture: float) -> tuple[Led, ...]:
         """The LEDs just outside an aperture; none for an aperture that takes in all of them.
@@ -100,7 +113,7 @@ class LedGeometry:
         Under light that just misses the objective only edges shine, and they are thinnest in
         focus. In bright field a thin phase object does the opposite: it nearly vanishes there.
         """
-        outside = [led for led in self.leds if math.hypot(*led.direction) >= numerical_aperture]
+        outside = [led for led in self.leds if not led.is_within(numerical_aperture)]
         nearest_deg = min((led.angle_deg for led in outside), default=0.0)
         return tuple(led for led in outside if led.angle_deg <= nearest_deg + RING_WIDTH_DEG)
 
@@ -142,8 +155,16 @@ def load_geometry(path: Path) -> LedGeometry:
             z_mm=number(row, "z_mm", path, line),
             group=row["group"],
         )
-        if led.z_mm == 0 and led.x_mm == 0 and led.y_mm == 0:
-            raise UserError("an LED cannot lie in the sample.", file=path, line=line, field="z_mm")
+        if led.z_mm >= 0:
+            where = "on the objective's side of" if led.z_mm > 0 else "beside"
+            raise UserError(
+                f"z_mm = {row['z_mm']}: LED {led.led} '{led.name}' would lie {where} the slide.",
+                file=path,
+                line=line,
+                field="z_mm",
+                hint="z grows from the slide towards the objective, and the light comes from the "
+                "other side: z_mm is negative (docs/led-arrays.md has a drawing).",
+            )
         if led.name in {other.name for other in leds} or led.led in {other.led for other in leds}:
             raise UserError(
                 f"LED {led.led} '{led.name}' stands in the table twice.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.acquire.plans.recipes import Frame
+from plsctl.acquire.plans.recipes import Frame, Recipe
 
 COLUMNS = ("led", "variant", "exposure_ms", "gain", "brightness")
 
@@ -29,23 +29,27 @@ class Exposure:
 
 @dataclass(frozen=True)
 class ExposureTable:
-    """Exposures by frame (LED name or `brightfield`, and variant)."""
+    """Exposures by frame: the image's name (LED, `brightfield` or label) and its variant."""
 
     rows: dict[Frame, Exposure]
     file: Path | None = None
 
-    def exposure(self, frame: Frame) -> Exposure:
-        """The exposure of a frame; `UserError` names the LED that the table lacks."""
+    def exposure(self, frame: Frame, recipe: Recipe | None = None) -> Exposure:
+        """The exposure of a frame; `UserError` names the LED that the table lacks.
+
+        `recipe` is what asks for it, and is named in the remedy.
+        """
         try:
             return self.rows[frame]
         except KeyError:
             variant = f" (variant '{frame.variant}')" if frame.variant else ""
+            own = "" if recipe is None or recipe.file is None else f" --recipe {recipe.file}"
             raise UserError(
                 f"the exposure table has no row for the LED '{frame.led}'{variant}, which the "
                 "recipe takes.",
                 file=self.file,
                 field="led",
-                hint="Add the row, or measure the table anew: plsctl calibrate exposures.",
+                hint=f"Add the row, or measure the table anew: plsctl calibrate exposures{own}.",
             ) from None
 
 

@@ -6,8 +6,15 @@ from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.plans.crops import CROP_PX, SLACK_UM
-from plsctl.acquire.plans.plan import PassPlan, check_camera, check_limits, frame_records
+from plsctl.acquire.plans.plan import (
+    PassPlan,
+    check_camera,
+    check_limits,
+    check_region,
+    frame_records,
+)
 from plsctl.acquire.plans.positions import Position, cell_positions, grid_positions
+from plsctl.acquire.plans.recipes import BRIGHTFIELD
 from plsctl.acquire.plans.slide import Slide, settings_hash
 from plsctl.acquire.store.folder import ScanFolder, is_begun
 from plsctl.acquire.store.records import FrameRecord, PassAttributes, PassName
@@ -46,7 +53,7 @@ class PassPlanner:
         hardware = self.hardware
         hardware.objective(self.slide.pass_settings(name).objective)
         frames = frame_records(
-            self.slide.recipe if name == "unstained" else "brightfield",
+            self.slide.load_recipe() if name == "unstained" else BRIGHTFIELD,
             self.slide.load_exposures(name),
             hardware.geometry(),
             hardware.objective(hardware.low_power).na,
@@ -59,6 +66,7 @@ class PassPlanner:
         if name == "unstained" or (
             name == "stained" and not is_begun(self.folder.pass_path("unstained"))
         ):
+            check_region(self.slide, (width, height))
             positions = grid_positions(self.slide.region, (width, height))
             check_limits(positions, self.hardware, self.slide)
             return positions
@@ -99,7 +107,7 @@ class PassPlanner:
             patient=self.slide.patient,
             stain=self.slide.stain,
             pass_name=plan.pass_name,
-            recipe=self.slide.recipe if plan.pass_name == "unstained" else "brightfield",
+            recipe=self.slide.load_recipe().name if plan.pass_name == "unstained" else BRIGHTFIELD,
             objective=plan.objective,
             magnification=objective.magnification,
             na=objective.na,

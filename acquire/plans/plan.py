@@ -9,10 +9,11 @@ from pathlib import Path
 
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.settings import read_yaml
 from plsctl.acquire.leds.geometry import LedGeometry
-from plsctl.acquire.plans.exposures import ExposureTable
+from plsctl.acquire.plans.exposures import Exposure, ExposureTable
 from plsctl.acquire.plans.positions import Position
-from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame, recipe
+from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame, LitFrame, Recipe, load_recipe
 from plsctl.acquire.plans.slide import Slide
 from plsctl.acquire.store.records import FrameRecord, PassName
 from plsctl.acquire.store.writer import frame_bytes
@@ -22,6 +23,9 @@ LED_COMMAND_S = 0.0015
 
 LED_STEP_S = 0.0054
 """Time an array needs to show the next pattern of a sequence (Illuminate 2.32)."""
+
+NARROWEST_SHARE = 0.05
+"""A region is at least so many fields wide."""
 
 
 @dataclass(frozen=True)
@@ -52,35 +56,63 @@ class Forecast:
 
 
 def frame_records(
-    recipe_name: str, exposures: ExposureTable, geometry: LedGeometry, bright_field_na: float
+    recipe: Recipe | str, exposures: ExposureTable, geometry: LedGeometry, bright_field_na: float
 ) -> tuple[FrameRecord, ...]:
     """The frames of a recipe with their LEDs and exposures; errors name the missing LED."""
+    if isinstance(recipe, str):
+        recipe = load_recipe(recipe)
     return tuple(
-        _record(frame, exposures, geometry, bright_field_na) for frame in recipe(recipe_name)
+        _record(lit, _exposure(lit, exposures, recipe), bright_field_na)
+        for lit in recipe.light(geometry, bright_field_na)
     )
 
 
-def _record(
-    frame: Frame, exposures: ExposureTable, geometry: LedGeometry, bright_field_na: float
-) -> FrameRecord:
-    exposure = exposures.exposure(frame)
-    if frame.led == BRIGHTFIELD:
-        leds = tuple(led.led for led in geometry.within(bright_field_na))
-        direction = None
-    else:
-        led = geometry.named(frame.led)
-        leds, direction = (led.led,), led.direction
+def _exposure(lit: LitFrame, exposures: ExposureTable, recipe: Recipe) -> Exposure:
+    """The table's row of the frame's name, or, for a renamed LED, that of the LED."""
+    frame = lit.frame
+    if frame not in exposures.rows and len(lit.leds) == 1 and lit.colour == "white":
+        plain = Frame(lit.leds[0].name, frame.variant)
+        if plain in exposures.rows:
+            return exposures.rows[plain]
+    return exposures.exposure(frame, recipe)
+
+
+def _record(lit: LitFrame, exposure: Exposure, bright_field_na: float) -> FrameRecord:
+    frame, is_single = lit.frame, len(lit.leds) == 1 and lit.frame.led != BRIGHTFIELD
     return FrameRecord(
         label=frame.label,
         led=frame.led,
         variant=frame.variant,
-        leds=leds,
+        leds=tuple(led.led for led in lit.leds),
         exposure_ms=exposure.exposure_ms,
         gain=exposure.gain,
-        brightness=exposure.brightness,
-        direction=direction,
-        # The nominal role, not the direction: calibration never moves a frame across the limit.
-        bright_field=frame.variant == "",
+        brightness=exposure.brightness * lit.weight,
+        direction=lit.leds[0].direction if is_single else None,
+        bright_field=lit.is_bright_field(bright_field_na),
+        colour=lit.colour,
+    )
+
+
+def check_region(slide: Slide, field_um: tuple[float, float]) -> None:
+    """`UserError` for a region that is smaller than one field (width, height in micrometres).
+
+    A strip may be narrower than a field, but not by so much that millimetres must be meant.
+    """
+    region = slide.region
+    sides = [high - low for low, high in (region.x_um, region.y_um)]
+    shares = [side / field for side, field in zip(sides, field_um, strict=True)]
+    if max(shares) >= 1 - 1e-6 and min(shares) >= NARROWEST_SHARE:
+        return
+    axis = "x_um" if shares[0] <= shares[1] else "y_um"
+    low, high = getattr(region, axis)
+    lines = read_yaml(slide.file)[1] if slide.file.is_file() else {}
+    raise UserError(
+        f"{axis} = [{low:g}, {high:g}]: the region is {sides[0]:g} x {sides[1]:g} µm, less than "
+        f"one image, which shows {field_um[0]:.0f} x {field_um[1]:.0f} µm.",
+        file=slide.file,
+        line=lines.get(("region", axis)),
+        field=f"region.{axis}",
+        hint="Write micrometres, not millimetres; a region for one image is as large as that.",
     )
 
 

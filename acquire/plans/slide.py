@@ -15,11 +15,11 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 from plsctl.acquire.devices.hardware import Hardware, find_file, load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location
-from plsctl.acquire.files.settings import Settings, load_settings, suggest
+from plsctl.acquire.files.settings import Settings, load_settings, read_yaml, suggest
 from plsctl.acquire.files.shipped import SHIPPED
 from plsctl.acquire.files.whole_files import sync_file, sync_folder
 from plsctl.acquire.plans.exposures import ExposureTable, load_exposures
-from plsctl.acquire.plans.recipes import RECIPES
+from plsctl.acquire.plans.recipes import Recipe, is_recipe_file, load_recipe, recipe_names
 from plsctl.acquire.store.records import PASSES, PassName
 
 Range = Annotated[tuple[float, float], Field(examples=["[10000, 12000]"])]
@@ -137,8 +137,12 @@ class Slide(Settings):
     @field_validator("recipe")
     @classmethod
     def _known_recipe(cls, name: str) -> str:
-        if name not in RECIPES:
-            raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
+        plain = name.removeprefix(SHIPPED).removesuffix(".yaml")
+        if not is_recipe_file(name) and plain not in recipe_names():
+            raise ValueError(
+                f"there is no such recipe. {suggest(name, recipe_names())} "
+                "Or give the path of a YAML file"
+            )
         return name
 
     @property
@@ -154,6 +158,27 @@ class Slide(Settings):
             if error.field == "hardware" and error.file is None:
                 error.file = str(self.file)
             raise
+
+    def load_recipe(self) -> Recipe:
+        """The recipe that the slide file names; a path starts at its folder.
+
+        Raises
+        ------
+        UserError
+            There is no such file, or it has a mistake.
+        """
+        try:
+            return load_recipe(self.recipe, self.file.parent)
+        except UserError as error:
+            if error.field != "recipe":
+                raise
+            raise UserError(
+                f"there is no recipe at {error.file}.",
+                file=self.file,
+                line=read_yaml(self.file)[1].get(("recipe",)),
+                field="recipe",
+                hint=error.hint,
+            ) from None
 
     def load_exposures(self, pass_name: PassName = "unstained") -> ExposureTable:
         """The exposure table of a pass."""
@@ -302,6 +327,14 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
             for name, table in tables.items()
         },
     }
+    recipe = slide.load_recipe()
+    content["slide"]["recipe"] = recipe.name
+    if not recipe.is_shipped:
+        na = hardware.objective(hardware.low_power).na
+        content["recipe"] = {
+            lit.frame.label: [[led.led for led in lit.leds], lit.weight, lit.colour]
+            for lit in recipe.light(hardware.geometry(), na)
+        }
     if not hardware.camera.mirrored:
         # Scans begun before cameras could be mirrored must go on.
         del content["hardware"]["camera"]["mirrored"]
@@ -326,6 +359,12 @@ def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
         found["core"] = str(path) if path.is_file() else found["core"]
     scanned = slide.model_dump(mode="json")
     scanned["hardware"] = "hardware.yaml"
+    recipe = slide.load_recipe()
+    if recipe.is_shipped:
+        scanned["recipe"] = recipe.name
+    else:
+        (folder / "recipe.yaml").write_text(recipe.to_yaml(), "utf-8")
+        scanned["recipe"] = "recipe.yaml"
     # By pass: tables in different folders may have one name.
     for name in slide.passes:
         table = f"exposures_{name}.csv"

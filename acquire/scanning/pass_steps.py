@@ -256,7 +256,7 @@ class PassSteps:
         self._microscope.set_objective(self.plan.objective)
         self._microscope.check_camera()
         frame = self.plan.frames[0]
-        self._microscope.light(frame.leds, frame.brightness)
+        self._microscope.light(frame.leds, frame.brightness, frame.colour)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
         self._microscope.leds_off()
         check_image(image, self._scan.hardware)
@@ -377,7 +377,7 @@ class PassSteps:
         frame = self.plan.frames[0]
         x, y = self._microscope.travel(*self._microscope.to_stage(x_um, y_um))
         self._microscope.move_z(focus.plane.z_um(x, y))
-        self._microscope.light(frame.leds, frame.brightness)
+        self._microscope.light(frame.leds, frame.brightness, frame.colour)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
         self._microscope.leds_off()
         return develop(image, self._attributes)

@@ -19,6 +19,8 @@ def check_array(frames: Sequence[FrameRecord], microscope: Microscope) -> None:
             what = "one LED alone"
         elif frame.brightness != 1.0 and not able.brightness:
             what = f"a brightness of {frame.brightness:g}"
+        elif frame.colour != "white" and not able.colour:
+            what = f"{frame.colour} light"
         else:
             continue
         raise UserError(
@@ -27,7 +29,9 @@ def check_array(frames: Sequence[FrameRecord], microscope: Microscope) -> None:
             file=microscope.hardware.file,
             field="led_array.driver",
             hint="Choose a recipe and exposures that the array can do "
-            "(docs/led-arrays.md), or another array.",
+            "(docs/led-arrays.md), or another array."
+            if frame.colour == "white"
+            else "Leave `colour` out of the recipe: this array has LEDs of one colour.",
         )
 
 

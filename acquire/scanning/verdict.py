@@ -265,7 +265,9 @@ def _light_problems(reader: PassReader, names: Sequence[str]) -> list[str]:
     for index, frame in enumerate(reader.attributes.frames):
         if not frame.bright_field:
             continue
-        medians = np.array([position[index]["median"] for position in noted])
+        # Under one colour most values are dark: there the mean tells.
+        level = "median" if frame.colour == "white" else "mean"
+        medians = np.array([position[index][level] for position in noted])
         medians = medians - reader.attributes.black_level
         usual = float(np.median(medians)) if len(medians) else 0.0
         for name, position, median in zip(names, noted, medians, strict=True):
@@ -311,7 +313,7 @@ def _innermost_dark_frames(frames: Sequence[FrameRecord]) -> list[int]:
     sines = {
         index: math.hypot(*frame.direction)
         for index, frame in enumerate(frames)
-        if not frame.bright_field and frame.variant == "low" and frame.direction is not None
+        if not frame.bright_field and frame.variant != "high" and frame.direction is not None
     }
     nearest = min(sines.values(), default=0.0)
     return [index for index, sine in sines.items() if sine <= nearest + RING_WIDTH]

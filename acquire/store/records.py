@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes
+from plsctl.acquire.leds.array import Colour
 
 PassName = Literal["unstained", "stained", "highres"]
 PASSES: tuple[PassName, ...] = ("unstained", "stained", "highres")
@@ -31,6 +32,14 @@ class FrameRecord(BaseModel):
     """Direction cosines of a single LED; None for a pattern."""
     bright_field: bool
     """Whether direct light enters the objective."""
+    colour: Colour = "white"
+    """What coloured LEDs shine in."""
+
+    @model_serializer(mode="wrap")
+    def _without_white(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Most arrays have one colour, and what was written before colours must not differ.
+        found: dict[str, Any] = handler(self)
+        return {k: v for k, v in found.items() if (k, v) != ("colour", "white")}
 
     @property
     def light(self) -> float:

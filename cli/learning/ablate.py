@@ -26,7 +26,7 @@ def ablate(
     ] = None,
     recipes: Annotated[
         str | None,
-        typer.Option(help="Such as full,le18deg,brightfield; all of the data set by default."),
+        typer.Option(help="Names or files, full,own.yaml; all that the data set holds by default."),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="20x or 100x; 100x by default where there is one.")

@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
+from plsctl.cli.shared.completion import complete_recipe
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -39,7 +40,11 @@ def stain(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="OME-Zarr to write.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe that a stack holds; the run's by default.")
+        str | None,
+        typer.Option(
+            help="Recipe that a stack holds, by name or YAML file; the run's by default.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     cells_only: Annotated[
         bool, typer.Option("--cells-only", help="Only around the cells of the scan's cells.csv.")

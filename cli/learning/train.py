@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
+from plsctl.cli.shared.completion import complete_recipe
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -33,7 +34,11 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Data set to train on.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder to write.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Images to use; all of the data set by default.")
+        str | None,
+        typer.Option(
+            help="Images to use: a recipe's name or YAML file; all of the data set by default.",
+            autocompletion=complete_recipe,
+        ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="20x or 100x.")] = None,
     from_run: Annotated[
@@ -158,16 +163,20 @@ def _config(what: str, asked: dict[str, Any]) -> Any:
 
 
 def _describe(config: Any, as_json: bool) -> None:
-    from plsctl.acquire.plans.recipes import recipe as frames_of
-
-    if config.recipe is None and config.data != Path() and config.data.exists():
+    if config.data != Path() and config.data.exists():
         from plsctl.process.dataset.reader import Dataset
+        from plsctl.process.dataset.recipe_images import recipe_name
 
         data = Dataset.open(config.data)
-        name, images = data.recipe, len(data.labels)
+        name, images = (
+            recipe_name(config.recipe, data.recipe),
+            len(data.channels_for(config.recipe)),
+        )
     else:
-        name = config.recipe or "full"
-        images = len(frames_of(name))
+        from plsctl.acquire.plans.recipes import load_recipe
+
+        recipe = load_recipe(config.recipe or "full")
+        name, images = recipe.name, len(recipe.images())
     result = {
         "model": config.model,
         "recipe": name,

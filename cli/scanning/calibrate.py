@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted
+from plsctl.cli.shared.completion import complete_recipe
 from plsctl.cli.shared.output import (
     HardwareOption,
     JsonFlag,
@@ -45,6 +46,13 @@ def exposures(
     longest_ms: Annotated[
         float, typer.Option(min=0.01, help="Longest exposure; beyond it gain is raised.")
     ] = 500.0,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Recipe whose images are measured: a name, or the path of a YAML file.",
+            autocompletion=complete_recipe,
+        ),
+    ] = "full",
     brightfield_only: Annotated[
         bool, typer.Option("--brightfield-only", help="Only the bright-field image.")
     ] = False,
@@ -61,13 +69,13 @@ def exposures(
     """
     _check_place(out, overwrite)
     from plsctl.acquire.bench.handling import make_ready
-    from plsctl.acquire.capture.auto_exposure import ExposureCalibration, all_frames
+    from plsctl.acquire.capture.auto_exposure import ExposureCalibration
     from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.devices.microscope import open_microscope
     from plsctl.acquire.focus.search import FocusSearch
     from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.plans.exposures import save_exposures
-    from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame
+    from plsctl.acquire.plans.recipes import BRIGHTFIELD, load_recipe
     from plsctl.acquire.plans.slide import FocusSettings
     from plsctl.cli.shared.roles import make_operator
     from plsctl.process.focus.sharpness import GradientFocusMeasure
@@ -75,7 +83,9 @@ def exposures(
     described = load_hardware(hardware)
     name = objective or described.low_power
     described.objective(name)
-    frames = (Frame(BRIGHTFIELD),) if brightfield_only else all_frames()
+    bright_field_na = described.objective(described.low_power).na
+    chosen = load_recipe(BRIGHTFIELD if brightfield_only else recipe)
+    frames = chosen.light(described.geometry(), bright_field_na)
     with (
         stop_on_signals("no table was written") as stop,
         progress(f"starting the devices of {described.name}") as advance,
@@ -92,7 +102,7 @@ def exposures(
         microscope.move_z(z_um)
         calibration = ExposureCalibration(microscope, stop, longest_ms)
         advance(description="measuring exposures", total=len(frames), unit="image")
-        table = calibration.measure(frames, lambda label: advance())
+        table = calibration.measure(frames, bright_field_na, lambda label: advance())
     save_exposures(table, out)
     emit(
         {

@@ -12,6 +12,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.plans.exposures import load_exposures
 from plsctl.acquire.plans.plan import frame_records
+from plsctl.acquire.plans.recipes import load_recipe
 from plsctl.process.dataset.splits import assign_splits
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.sim.backend import open_world
@@ -26,6 +27,7 @@ def write_dataset(
     seed: int,
     advance: Callable[[], None],
     margin_px: int = 0,
+    exposures: Path | None = None,
 ) -> int:
     """Render `count` white cells into a data set with 20x and 100x targets; the number written.
 
@@ -40,18 +42,17 @@ def write_dataset(
         )
     world = open_world(hardware)
     settings, orientation = world.settings, world.camera_orientation
-    tables = [
-        load_exposures(find_file(f"exposures_{name}.csv", hardware.file.parent))
-        for name in ("20x", "100x")
-    ]
+    beside = [find_file(f"exposures_{name}.csv", hardware.file.parent) for name in ("20x", "100x")]
+    tables = [load_exposures(path) for path in (exposures or beside[0], beside[1])]
+    described = load_recipe(recipe)
     low = hardware.low_power
     geometry, na = hardware.geometry(), hardware.objective(low).na
-    frames = frame_records(recipe, tables[0], geometry, na)
+    frames = frame_records(described, tables[0], geometry, na)
     highres = frame_records("brightfield", tables[1], geometry, na)[0]
     writer = DatasetWriter(
         out,
         frames,
-        recipe=recipe,
+        recipe=described.name,
         pixel_um=hardware.pixel_um(low),
         crop_px=CROP_PX,
         margin_px=margin_px,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.words import counted
+from plsctl.cli.shared.completion import complete_recipe
 from plsctl.cli.shared.output import (
     SHORT_TRAINING,
     JsonFlag,
@@ -61,7 +62,17 @@ def truth(
 def dataset(
     out: Annotated[Path, typer.Option("--out", "-o", help="The data set to write (X.zarr).")],
     cells: Annotated[int, typer.Option(min=1, help="Number of white cells.")] = 200,
-    recipe: Annotated[str, typer.Option(help="Recipe of the input stacks.")] = "full",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="Recipe of the input stacks: a name, or the path of a YAML file.",
+            autocompletion=complete_recipe,
+        ),
+    ] = "full",
+    exposures: Annotated[
+        Path | None,
+        typer.Option(help="Exposure table; exposures_20x.csv beside the hardware file by default."),
+    ] = None,
     hardware: Annotated[
         str, typer.Option(help="The simulated microscope: a name or the path of a YAML file.")
     ] = "simulator_small",
@@ -82,7 +93,9 @@ def dataset(
 
     described = load_hardware(hardware)
     with progress("rendering cells", cells, "cell") as advance:
-        count = write_dataset(described, out, cells, recipe, seed, lambda: advance(), margin)
+        count = write_dataset(
+            described, out, cells, recipe, seed, lambda: advance(), margin, exposures
+        )
     emit({"samples": count, "dataset": out}, json)
     print_message(f"{counted(count, 'sample')} written to {out}.")
     runs = Path("runs") / out.stem

@@ -29,7 +29,7 @@ class TorchDataset(TorchData[tuple[Tensor, Tensor]]):
     split
         "train", "validation" or "test".
     recipe
-        Images to take; None takes all that the data set holds.
+        Images to take, by the name or the file of a recipe; None takes all.
     target
         "20x" or "100x".
     margin_px
@@ -46,7 +46,7 @@ class TorchDataset(TorchData[tuple[Tensor, Tensor]]):
         data: Dataset | str | Path,
         split: str = "train",
         *,
-        recipe: str | None = None,
+        recipe: str | Path | None = None,
         target: str = "20x",
         margin_px: int = 0,
     ) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import suggest
-from plsctl.acquire.plans.recipes import RECIPES
+from plsctl.acquire.plans.recipes import recipe_names, shipped_recipes
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.recipe_images import recipe_name
 
 BASE = "brightfield"
 """The recipe that the others are compared with."""
@@ -49,8 +50,8 @@ class Comparison:
 
 
 def recipe_arms(recipes: Sequence[str], model: str) -> tuple[Arm, ...]:
-    """One model on several recipes."""
-    return tuple(Arm(name, model, name) for name in recipes)
+    """One model on several recipes, named or given as files."""
+    return tuple(Arm(recipe_name(recipe, recipe), model, recipe) for recipe in recipes)
 
 
 def _plain(*models: str, start: str | None = None) -> tuple[Arm, ...]:
@@ -74,7 +75,7 @@ def _deeper_and_smaller() -> tuple[Arm, ...]:
 
 
 TABLES: dict[str, Comparison] = {
-    "4.1": Comparison(recipe_arms(tuple(RECIPES), "maepnet"), "100x", "validation", "brightfield"),
+    "4.1": Comparison(recipe_arms(recipe_names(), "maepnet"), "100x", "validation", "brightfield"),
     "4.2": Comparison(
         _plain("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", start="maepfnet"),
         "100x",
@@ -105,13 +106,18 @@ def paper_table(name: str) -> Comparison:
 
 
 def held_recipes(data: Dataset) -> list[str]:
-    """The recipes that a data set holds completely, the largest first."""
+    """The recipes that a data set holds completely: its own, then the largest first."""
     held = set(data.labels)
-    return [name for name, frames in RECIPES.items() if {f.label for f in frames} <= held]
+    shipped = [
+        recipe.name
+        for recipe in shipped_recipes()
+        if {frame.label for frame in recipe.images()} <= held
+    ]
+    return shipped if data.recipe in recipe_names() else [data.recipe, *shipped]
 
 
 def chosen_recipes(data: Dataset, asked: str | None) -> list[str]:
-    """The recipes of a comma-separated list, or all that the data set holds.
+    """The recipes (names or files) of a comma-separated list, or all that the data set holds.
 
     Raises
     ------
@@ -124,7 +130,7 @@ def chosen_recipes(data: Dataset, asked: str | None) -> list[str]:
         names = list(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
     if not names:
         raise UserError(
-            f"the data set {data.path} holds no whole recipe.", hint=f"There are {list(RECIPES)}."
+            f"the data set {data.path} holds no whole recipe.", hint=f"There are {recipe_names()}."
         )
     for name in names:
         data.channels_for(name)

@@ -12,9 +12,9 @@ from skimage.io import imread
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import kvstore
-from plsctl.acquire.plans.recipes import recipe as frames_of
 from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.models.runs.metadata import RunMetadata
+from plsctl.process.dataset.recipe_images import recipe_labels
 
 SMALLEST_PX = 2 ** (LEVELS - 1)
 """One pixel is left of it at the coarsest level of the stained image."""
@@ -28,7 +28,7 @@ def read_stack(path: Path, metadata: RunMetadata, recipe: str | None = None) -> 
     path
         `.npy`, `.tif`, `.tiff` or a `.zarr` array of shape (image, y, x, 3), uint8.
     recipe
-        The recipe the file holds, in its order; the run's own by default.
+        The recipe the file holds, in its order, by name or file; the run's own by default.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def read_stack(path: Path, metadata: RunMetadata, recipe: str | None = None) -> 
             file=path,
             hint=f"At least {SMALLEST_PX} px are needed in both directions.",
         )
-    held = metadata.labels if recipe is None else tuple(f.label for f in frames_of(recipe))
+    held = recipe_labels(recipe, metadata.recipe, metadata.frames)
     if len(stack) != len(held):
         raise UserError(
             f"the stack has {len(stack)} images, {recipe or metadata.recipe} has {len(held)}.",

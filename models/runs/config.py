@@ -13,7 +13,8 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import beside, is_remote, location, real_path
 from plsctl.acquire.files.settings import load_settings, suggest
-from plsctl.acquire.plans.recipes import RECIPES
+from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.plans.recipes import is_recipe_file, load_recipe, recipe_names
 from plsctl.models.networks.sizes import (
     alignment_px,
     default_batch,
@@ -41,7 +42,7 @@ class TrainingConfig(TrainingSettings):
     data: Path
     out: Path
     recipe: str | None = None
-    """Images to use; None takes all that the data set holds."""
+    """Images to use, by the name or the file of a recipe; None takes all of the data set."""
     target: Literal["20x", "100x"] = "20x"
     blocks: int | None = Field(default=None, ge=1, le=64)
     growth: int | None = Field(default=None, ge=1)
@@ -84,10 +85,17 @@ class TrainingConfig(TrainingSettings):
 
     @field_validator("recipe")
     @classmethod
-    def _known_recipe(cls, name: str | None) -> str | None:
-        if name is not None and name not in RECIPES:
-            raise ValueError(f"there is no such recipe. {suggest(name, RECIPES)}")
-        return name
+    def _known_recipe(cls, name: str | None, info: ValidationInfo) -> str | None:
+        if name is None or is_recipe_file(name) or name in recipe_names():
+            return name
+        own = _recipe_of(info.data.get("data"))
+        if name == own:
+            return None  # all of its images
+        known = [*recipe_names(), *([own] if own else [])]
+        raise ValueError(
+            f"there is no such recipe. {suggest(name, dict.fromkeys(known))} Or give the path of "
+            "a YAML file"
+        )
 
     @field_validator("perceptual")
     @classmethod
@@ -174,7 +182,23 @@ class TrainingConfig(TrainingSettings):
             found["from_run"] = self.from_run
         if self.perceptual not in BUILT_IN_PERCEPTUAL:
             found["perceptual"] = self.perceptual
+        if self.recipe is not None and is_recipe_file(self.recipe):
+            found["recipe"] = self.recipe
         return found
+
+    def with_recipe_in(self, folder: Path) -> TrainingConfig:
+        """The same with a copy of its recipe's file in the run's folder, which then needs no other.
+
+        Raises
+        ------
+        OSError
+            The disk does not take it.
+        """
+        if self.recipe is None or not is_recipe_file(self.recipe):
+            return self
+        copy = folder / "recipe.yaml"
+        write_whole(copy, load_recipe(self.recipe).to_yaml())
+        return self.model_copy(update={"recipe": str(copy)})
 
     def differences(self, other: Self) -> list[str]:
         """Fields that decide the result and in which the two runs differ."""
@@ -183,9 +207,21 @@ class TrainingConfig(TrainingSettings):
             for name in ("from_run", "perceptual"):
                 if values[name] is not None and values[name] not in BUILT_IN_PERCEPTUAL:
                     values[name] = real_path(location(values[name]))
+            if values["recipe"] is not None and is_recipe_file(values["recipe"]):
+                values["recipe"] = load_recipe(values["recipe"]).to_yaml()
         return [
             name for name in mine if name not in self.continuable and mine[name] != theirs[name]
         ]
+
+
+def _recipe_of(data: Path | None) -> str | None:
+    """The recipe of a data set, where there is one."""
+    from plsctl.process.dataset.format import read_attributes
+
+    try:
+        return None if data is None else read_attributes(location(data)).recipe
+    except (UserError, OSError):
+        return None
 
 
 def _from_folder(path: Path | str, folder: Path) -> str:

@@ -29,6 +29,7 @@ from plsctl.models.runs.run import Run
 from plsctl.models.staining.perceptual import check_features, make_features
 from plsctl.models.training.pretrained import describe_start, open_start
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.recipe_images import recipe_name
 
 
 def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
@@ -55,6 +56,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     try:
+        config = config.with_recipe_in(folder)
         write_whole(folder / "config.yaml", config.to_yaml(folder))
         write_seen_samples(folder, samples)
         counts = {name: len(numbers) for name, numbers in samples.items()}
@@ -71,6 +73,7 @@ def prepare_run(config: TrainingConfig, data: Dataset, fresh: bool) -> Run:
 def _continued(config: TrainingConfig, data: Dataset) -> Run:
     run = Run.open(config.out)
     config.require_same(run.config, config.out)
+    config = config.model_copy(update={"recipe": run.config.recipe})
     now, before = seen_samples(config, data), read_seen_samples(config.out)
     counts = {name: len(numbers) for name, numbers in now.items()}
     same = before is None or all(np.array_equal(now[name], before[name]) for name in now)
@@ -113,7 +116,7 @@ def _gather_metadata(
     channels = 3 * len(images)
     return RunMetadata(
         model=config.model,
-        recipe=config.recipe or data.recipe,
+        recipe=recipe_name(config.recipe, data.recipe),
         target=config.target,
         frames=tuple(data.frames[index] for index in images),
         channels=channels,

@@ -21,6 +21,9 @@ SAME_DIRECTION = 0.01
 SAME_BLACK = 0.5 / 255
 SAME_EXPOSURE = 0.01
 
+ANY_LEDS = (None, "brightfield", "synthetic")
+"""Light whose LEDs may differ between arrays, or are not recorded."""
+
 
 @dataclass(frozen=True)
 class Taken:
@@ -76,6 +79,16 @@ def refuse_other_optics(first: Taken, other: Taken) -> None:
             hint="Keep different cameras in data sets of their own.",
         )
     for ours, theirs in zip(first.frames, other.frames, strict=True):
+        if ours.colour != theirs.colour or (
+            ours.led not in ANY_LEDS and ours.direction is None and ours.leds != theirs.leds
+        ):
+            raise UserError(
+                f"its image {theirs.label} was lit by other LEDs, or in another colour, than in "
+                f"{first.name}.",
+                file=str(other.place),
+                hint="Give recipes that differ different labels; keep these in data sets of their "
+                "own.",
+            )
         places = ours.direction, theirs.direction
         if all(places) and not np.allclose(*places, atol=SAME_DIRECTION):  # type: ignore[arg-type]
             raise UserError(

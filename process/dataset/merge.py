@@ -13,6 +13,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
 from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.recipe_images import recipe_name
 from plsctl.process.dataset.records import DatasetFrame
 from plsctl.process.dataset.splits import part_overlaps
 from plsctl.process.dataset.writer import DatasetWriter
@@ -29,7 +30,7 @@ def merge_datasets(
     sources: Sequence[Path | str],
     out: Path | str,
     *,
-    recipe: str | None = None,
+    recipe: str | Path | None = None,
     divide: Divide | None = None,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
@@ -42,7 +43,8 @@ def merge_datasets(
     out
         May be one of the sources with `overwrite`: that is appending to it.
     recipe
-        The images to take over; None takes all, and then the data sets must hold the same.
+        The images to take over, by the name or the file of a recipe; None takes all, and then the
+        data sets must hold the same.
     divide
         Gives every sample of the table its split; None keeps those the samples have.
     notify
@@ -68,7 +70,7 @@ def merge_datasets(
     with DatasetWriter(
         out,
         frames[0],
-        recipe=recipe or first.recipe,
+        recipe=recipe_name(recipe, first.recipe),
         pixel_um=first.pixel_um,
         crop_px=first.crop_px,
         margin_px=first.margin_px,

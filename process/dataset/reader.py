@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location, open_group
-from plsctl.acquire.plans.recipes import recipe as frames_of
 from plsctl.process.dataset.files import read_table
 from plsctl.process.dataset.format import array_spec, read_attributes
+from plsctl.process.dataset.recipe_images import recipe_labels
 from plsctl.process.dataset.records import DatasetAttributes
 from plsctl.process.dataset.splits import SPLITS, left_out
 
@@ -81,20 +81,19 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.table)
 
-    def channels_for(self, recipe: str | None) -> list[int]:
+    def channels_for(self, recipe: str | Path | None) -> list[int]:
         """Indices on the image axis of the recipe's frames, in the recipe's order.
 
-        None stands for every image of the data set.
+        A recipe is named, or given as the path of its file; None, and the name of the data set's
+        own recipe, stand for every image of the data set.
 
         Raises
         ------
         UserError
             If the recipe is unknown or asks for frames that the data set does not hold.
         """
-        if recipe is None:
-            return list(range(len(self.frames)))
         return self.channels_of(
-            [frame.label for frame in frames_of(recipe)], wanted=f"recipe {recipe}"
+            recipe_labels(recipe, self.recipe, self.frames), wanted=f"recipe {recipe}"
         )
 
     def channels_of(self, labels: Sequence[str], *, wanted: str = "the stack") -> list[int]:
@@ -116,7 +115,7 @@ class Dataset:
         return [place[label] for label in labels]
 
     def read_input(
-        self, indices: Sequence[int] | NDArray[np.integer], recipe: str | None = None
+        self, indices: Sequence[int] | NDArray[np.integer], recipe: str | Path | None = None
     ) -> NDArray[np.generic]:
         """Stacks of the given samples, (n, images, 3, y, x), images as the recipe orders them."""
         return self.read_images(indices, self.channels_for(recipe))

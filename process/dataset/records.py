@@ -16,6 +16,7 @@ from pydantic import (
 
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.store.records import FrameRecord
 
 
@@ -37,6 +38,7 @@ class DatasetFrame(BaseModel):
     direction: tuple[float, float] | None = None
     """Direction cosines of a single LED, in the axes of the array; None for a pattern."""
     bright_field: bool | None = None
+    colour: Colour = "white"
 
     @classmethod
     def of(cls, frame: FrameLike) -> DatasetFrame:
@@ -57,6 +59,7 @@ class DatasetFrame(BaseModel):
             brightness=1.0 if self.brightness is None else self.brightness,
             direction=self.direction,
             bright_field=bool(self.bright_field),
+            colour=self.colour,
         )
 
     @property

@@ -118,7 +118,7 @@ def _geometry(
     sines = np.hypot(*directions.T)
     ring = _rings(np.degrees(np.arcsin(np.clip(sines, 0, 1))))
     kinds = [
-        (frame.direction is None, int(ring[index]), frame.variant)
+        (frame.direction is None, int(ring[index]), frame.variant + frame.colour)
         for index, frame in enumerate(frames)
     ]
     return directions / np.maximum(sines, 1e-9)[:, None], kinds

@@ -77,7 +77,7 @@ def _measure(
     frames: Sequence[FrameRecord],
     black_level: float,
 ) -> dict[str, float]:
-    bright = np.array([frame.bright_field for frame in frames])
+    bright = np.array([frame.bright_field and frame.colour == "white" for frame in frames])
     lit = np.ascontiguousarray(np.moveaxis(stack[bright], 1, -1))
     stained = {name: np.ascontiguousarray(np.moveaxis(crop, 0, -1))
                for name, crop in targets.items()}  # fmt: skip

