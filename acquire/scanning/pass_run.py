@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from plsctl.acquire.roles import FocusMeasure, Operator, Roles, ShiftFinder
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.pass_steps import PassSteps
 from plsctl.acquire.scanning.scan import Progress, Scan, silent
-from plsctl.acquire.scanning.verdict import Verdict, judge_pass
+from plsctl.acquire.scanning.verdict import Verdict, judge_pass, not_checked
 from plsctl.acquire.store.journal import Journal, since_begun
 from plsctl.acquire.store.records import PassName
 
@@ -174,8 +174,15 @@ def judge_unstained(
     if journal is not None:
         journal.sync()
     verdict = judge_pass(reader, measure, shifts, planned, tick, _unchecked(scan))
+    left_out = not_checked(scan.hardware.checks, verdict.positions)
+    verdict = replace(verdict, unchecked=left_out)
     if journal is not None:
-        journal.append("verdict", safe_to_stain=verdict.safe, problems=list(verdict.problems))
+        journal.append(
+            "verdict",
+            safe_to_stain=verdict.safe,
+            problems=list(verdict.problems),
+            unchecked=list(left_out),
+        )
         journal.sync()
     return verdict
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from plsctl.acquire.arrays import RawImage
+from plsctl.acquire.devices.hardware import ChecksSettings
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.roles import FocusMeasure, ShiftFinder
 from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed, overlap_problem
@@ -31,12 +32,27 @@ RING_WIDTH = 0.02
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a pass is reliable, and every reason why not."""
+    """Whether a pass is reliable, every reason why not, and what was not looked at."""
 
     safe: bool
     problems: tuple[str, ...]
     positions: int
     frames: int
+    unchecked: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> str:
+        """Yes or no, in words, with what was not looked at."""
+        left_out = f"; not checked: {', '.join(self.unchecked)}" if self.unchecked else ""
+        return f"{'yes' if self.safe else 'NO'}{left_out}"
+
+
+def not_checked(checks: ChecksSettings, positions: int) -> tuple[str, ...]:
+    """What a verdict on so many positions says nothing of."""
+    off = [f"{name} (checks.{name} is false)" for name, is_on in checks if not is_on]
+    if positions < 2:
+        off.append("focus and light against other fields (there is only one)")
+    return tuple(off)
 
 
 def verify_pass(

@@ -198,6 +198,7 @@ def _take(
             "folder": opened.folder.path,
             "safe_to_stain": None if verdict is None else verdict.safe,
             "problems": [] if verdict is None else list(verdict.problems),
+            "unchecked": [] if verdict is None else list(verdict.unchecked),
         },
         as_json,
     )
@@ -212,7 +213,7 @@ def _take(
 
 
 def _print_verdict(verdict: "Verdict") -> None:
-    print_message(f"Safe to stain: {'yes' if verdict.safe else 'NO'}.")
+    print_message(f"Safe to stain: {verdict.answer}.")
     for problem in verdict.problems:
         print_message(f"  {problem}")
 

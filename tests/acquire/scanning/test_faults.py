@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from plsctl.acquire.capture.frame_checks import FrameInspector, measure
-from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.hardware import ChecksSettings, load_hardware
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import open_scan
+from plsctl.acquire.scanning.verdict import Verdict, not_checked
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.reader import PassReader
 from plsctl.cli.shared.roles import make_roles
@@ -212,3 +213,18 @@ def test_a_dark_field_without_any_light_is_asked_for_once_more(
     assert set(inspector.stack_problems(frames, metadata)) == {0, 1}
     # Bright field came out bright again: the field is empty.
     assert inspector.stack_problems(frames, metadata) == {}
+
+
+@pytest.mark.parametrize(
+    ("checks", "positions", "answer"),
+    [
+        ({}, 2, "yes"),
+        ({"brightness": False}, 2, "yes; not checked: brightness (checks.brightness is false)"),
+        ({}, 1, "yes; not checked: focus and light against other fields (there is only one)"),
+    ],
+)
+def test_a_verdict_says_what_it_says_nothing_of(
+    checks: dict[str, bool], positions: int, answer: str
+) -> None:
+    left_out = not_checked(ChecksSettings(**checks), positions)
+    assert Verdict(True, (), positions, 1, left_out).answer == answer
