@@ -39,7 +39,7 @@ RING_WIDTH = 0.02
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a pass is reliable, and every reason why not."""
+    """Whether a pass is reliable, every reason why not, and what was not looked at."""
 
     safe: bool
     problems: tuple[str, ...]

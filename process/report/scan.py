@@ -133,7 +133,9 @@ def scan_verdict(folder: ScanFolder) -> str:
     if not events:
         return ""
     if events[-1]["safe_to_stain"]:
-        return verdict("Safe to stain: yes.", "", "The unstained pass")
+        left_out = ", ".join(map(str, events[-1].get("unchecked", ())))
+        answer = f"yes; not checked: {left_out}" if left_out else "yes"
+        return verdict(f"Safe to stain: {answer}.", "", "The unstained pass")
     problems = "; ".join(str(problem) for problem in events[-1].get("problems", ()))
     return verdict(f"Safe to stain: no. {problems}".strip(), "warn", "The unstained pass")
 

@@ -14,12 +14,13 @@ import pytest
 import yaml
 
 from plsctl.acquire.capture.frame_checks import FrameInspector, measure
-from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.hardware import ChecksSettings, load_hardware
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import open_scan
+from plsctl.acquire.scanning.verdict import judge_pass
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.reader import PassReader
 from plsctl.cli.shared.roles import make_roles
@@ -212,3 +213,14 @@ def test_a_dark_field_without_any_light_is_asked_for_once_more(
     assert set(inspector.stack_problems(frames, metadata)) == {0, 1}
     # Bright field came out bright again: the field is empty.
     assert inspector.stack_problems(frames, metadata) == {}
+
+
+def test_a_verdict_names_the_checks_that_were_left_out(tmp_path: Path, prepared: Path) -> None:
+    bench = Bench(tmp_path, prepared, "software")
+    bench.scan()
+    roles = make_roles(None, True)
+    for name in ("brightness", "repeats", "direction"):
+        checks = ChecksSettings(**{name: False})
+        verdict = judge_pass(bench.images, roles.focus, roles.shifts, checks=checks)
+        assert f"checks.{name} is false" in verdict.in_words
+        assert verdict.in_words.startswith("yes (not checked: ")
