@@ -10,9 +10,16 @@ from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.files.locations import beside
 from plsctl.acquire.files.settings import validate_section
+from plsctl.sim.firmware.arduino import ArduinoFirmware
+from plsctl.sim.firmware.board import LedBoard
 from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
+from plsctl.sim.firmware.squid import SquidFirmware
 from plsctl.sim.world.settings import SimulatorSettings
 from plsctl.sim.world.world import World
+
+NOWHERE_MM = (0.0, 0.0, -80.0)
+"""Place of LEDs that the board has and the table leaves out."""
 
 SWITCH_S = 0.0005
 """How long a thread may keep the others waiting in real time."""
@@ -98,13 +105,27 @@ def open_simulator(hardware: Hardware) -> Backend:
     )
 
 
-def _board(world: World) -> IlluminateFirmware:
-    """The LED array of the world, wired to its camera."""
-    places = [(led.x_mm, led.y_mm, led.z_mm) for led in world.geometry.leds]
+FIRMWARES: dict[str, type[LedBoard]] = {
+    "illuminate": IlluminateFirmware,
+    "openuc2": OpenUc2Firmware,
+    "squid": SquidFirmware,
+    "template": ArduinoFirmware,
+}
+"""What answers the drivers. Another driver meets Illuminate."""
+
+
+def _board(world: World) -> LedBoard:
+    """The LED array of the world, in the language of its driver, wired to its camera."""
+    numbered = {led.led: led for led in world.geometry.leds}
+    places = [
+        (led.x_mm, led.y_mm, led.z_mm) if led is not None else NOWHERE_MM
+        for led in (numbered.get(number) for number in range(max(numbered) + 1))
+    ]
     log = world.settings.led_log
 
     def light(time_s: float, lit: dict[int, float]) -> None:
-        world.lit = {world.geometry.leds[index].led: level for index, level in lit.items()}
+        world.tints = board.tints
+        world.lit = {number: level for number, level in lit.items() if number in numbered}
         if log is not None:
             # Closed after every line: what shone must be on record when the process is killed.
             with log.open("a", encoding="utf-8") as file:
@@ -114,6 +135,8 @@ def _board(world: World) -> IlluminateFirmware:
         if world.settings.wiring == "handshake":
             world.on_trigger(time_s)
 
-    board = IlluminateFirmware(places, world.clock, on_change=light, on_trigger_output=pulse)
+    firmware = FIRMWARES.get(world.hardware.led_array.driver, IlluminateFirmware)
+    board = firmware(places, world.clock)
+    board.on_change, board.on_trigger_output = light, pulse
     board.faults.counter = world.faults
     return board

@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, Self
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
-from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, SequenceTiming
+from plsctl.acquire.leds.array import (
+    Capabilities,
+    Colour,
+    Identity,
+    LedArraySettings,
+    SequenceTiming,
+)
 from plsctl.acquire.leds.serial_line import Garbled, LineFault, NoAnswer, Refused, SerialLine
 
 log = logging.getLogger(__name__)
@@ -202,6 +208,47 @@ def brightness_level(brightness: float, levels: int = 255) -> int:
     return level
 
 
+CHANNELS: dict[Colour, tuple[bool, bool, bool]] = {
+    "white": (True, True, True),
+    "red": (True, False, False),
+    "green": (False, True, False),
+    "blue": (False, False, True),
+}
+"""Which of red, green and blue shine."""
+
+
+def check_colour(able: Capabilities, colour: Colour) -> None:
+    """`UserError` for a colour that the array has not; all know white."""
+    if colour not in CHANNELS:
+        raise UserError(f"there is no colour '{colour}'.", hint=f"There are {', '.join(CHANNELS)}.")
+    if colour != "white" and not able.colour:
+        raise UserError(
+            f"this array has LEDs of one colour, and {colour} was asked for.",
+            field="colour",
+            hint="Leave the colour out.",
+        )
+
+
+def colour_drive(drives: tuple[float, float, float], colour: Colour) -> tuple[float, float, float]:
+    """The drive of red, green and blue for a colour; `drives` are those for white.
+
+    Raises
+    ------
+    UserError
+        White has nothing of that colour.
+    """
+    red, green, blue = (
+        drive if shines else 0 for drive, shines in zip(drives, CHANNELS[colour], strict=True)
+    )
+    if not (red or green or blue):
+        raise UserError(
+            f"the array's white has no {colour}.",
+            field="led_array.options.colour",
+            hint="Give that colour a drive above 0 in the hardware file.",
+        )
+    return red, green, blue
+
+
 class PlainArray(SerialArray):
     """An opened array; a driver supplies the firmware's commands.
 
@@ -221,6 +268,7 @@ class PlainArray(SerialArray):
         self.capabilities = capabilities
         self._levels = levels
         self._known_level: int | None = None  # brightness the array is known to have
+        self._colour: Colour = "white"  # what `_light` is to shine in
         super().__init__(settings)
 
     # What a driver says -----------------------------------------------------------------------
@@ -239,7 +287,7 @@ class PlainArray(SerialArray):
 
     @abstractmethod
     def _light(self, leds: tuple[int, ...], level: int) -> None:
-        """Light exactly these LEDs; must be safe to repeat."""
+        """Light exactly these LEDs, in `self._colour`; must be safe to repeat."""
 
     @abstractmethod
     def _check(self, leds: tuple[int, ...]) -> None:
@@ -257,8 +305,9 @@ class PlainArray(SerialArray):
 
     # What the rest of the package calls -------------------------------------------------------
 
-    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+    def light(self, leds: Sequence[int], brightness: float = 1.0, colour: Colour = "white") -> None:
         """Light exactly these LEDs (see `LedArray.light`)."""
+        check_colour(self.capabilities, colour)
         chosen, level = self.checked_pattern(leds, brightness, self._levels)
         if not chosen or level == 0:
             self.off()
@@ -269,13 +318,22 @@ class PlainArray(SerialArray):
                 hint="Set the brightness to 1 and choose another exposure.",
             )
         self._check(chosen)
-        self._perform(lambda: self._light(chosen, level))
+        self._perform(lambda: self._light_in(colour, chosen, level))
+
+    def _light_in(self, colour: Colour, leds: tuple[int, ...], level: int) -> None:
+        self._colour = colour
+        self._light(leds, level)
 
     def off(self) -> None:
         """All LEDs off."""
         self._perform(self._dark)
 
-    def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
+    def load_sequence(
+        self,
+        patterns: Sequence[Sequence[int]],
+        brightness: float = 1.0,
+        colour: Colour = "white",
+    ) -> None:
         """Refused: see `capabilities`."""
         self._refuse_sequence()
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
-from plsctl.acquire.leds.base import PlainArray
+from plsctl.acquire.leds.base import PlainArray, colour_drive
 from plsctl.acquire.leds.serial_line import Garbled, Refused, shorten
 
 FRAME = re.compile(rb"\+\+\r?\n(.*?)\r?\n--\r?\n", re.DOTALL)
@@ -47,7 +47,9 @@ class OpenUc2Array(PlainArray):
     def __init__(self, settings: LedArraySettings, options: OpenUc2Options) -> None:
         self._options = options
         self._number = 0
-        capabilities = Capabilities(single=True, several=not options.single_clears, brightness=True)
+        capabilities = Capabilities(
+            single=True, several=not options.single_clears, brightness=True, colour=True
+        )
         super().__init__(settings, capabilities)
 
     # The wire ---------------------------------------------------------------------------------
@@ -119,7 +121,8 @@ class OpenUc2Array(PlainArray):
             )
 
     def _light(self, leds: tuple[int, ...], level: int) -> None:
-        red, green, blue = (round(drive * level / 255) for drive in self._options.colour)
+        drives = colour_drive(self._options.colour, self._colour)
+        red, green, blue = (round(drive * level / 255) for drive in drives)
         # Also where it clears by itself: only darkness begins the minute anew after which the
         # firmware switches a bright matrix off.
         self._act("off")

@@ -21,7 +21,7 @@ from pydantic import Field
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
-from plsctl.acquire.leds.base import PlainArray
+from plsctl.acquire.leds.base import PlainArray, colour_drive
 from plsctl.acquire.leds.serial_line import Garbled, LineFault, NoAnswer, Refused, shorten
 from plsctl.acquire.leds.squid_status import STATUS_BYTES, STATUS_INTERVAL_S, crc8, statuses
 
@@ -84,12 +84,14 @@ class SquidArray(PlainArray):
         self._heard_of_us_s = time.monotonic()
         self._closing = threading.Event()
         super().__init__(
-            settings, Capabilities(single=False, several=False, brightness=True), STEPS
+            settings,
+            Capabilities(single=False, several=False, brightness=True, colour=True),
+            STEPS,
         )
         self._heart: threading.Thread | None = None
         if self._has_watchdog:
             self.capabilities = Capabilities(
-                single=False, several=False, brightness=True, watchdog=True
+                single=False, several=False, brightness=True, watchdog=True, colour=True
             )
             self._heart = threading.Thread(target=self._live, name="led-heartbeat", daemon=True)
             self._heart.start()
@@ -179,9 +181,8 @@ class SquidArray(PlainArray):
 
     def _light(self, leds: tuple[int, ...], level: int) -> None:
         code, _ = PATTERNS[frozenset(leds)]
-        red, green, blue = (
-            math.ceil(255 * level * drive / STEPS) for drive in self._options.colour
-        )
+        drives = colour_drive(self._options.colour, self._colour)
+        red, green, blue = (math.ceil(255 * level * drive / STEPS) for drive in drives)
         self._command(SET_PATTERN, code, green, red, blue)
         self._command(TURN_ON)
 

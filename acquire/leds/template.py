@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
-from plsctl.acquire.leds.base import PlainArray
+from plsctl.acquire.leds.base import PlainArray, colour_drive
 from plsctl.acquire.leds.serial_line import Garbled, Refused, shorten
 from plsctl.acquire.leds.template_settings import Exchange, Several, Single, TemplateOptions
 
@@ -25,8 +25,12 @@ class TemplateArray(PlainArray):
     def __init__(self, settings: LedArraySettings, options: TemplateOptions) -> None:
         self._options = options
         capabilities = Capabilities(
-            single=True, several=options.lights_several, brightness=options.has_brightness
+            single=True,
+            several=options.lights_several,
+            brightness=options.has_brightness,
+            colour=options.has_colour,
         )
+        self._known_colour: tuple[int, int, int] | None = None
         super().__init__(settings, capabilities, options.full_drive)
 
     # The wire ---------------------------------------------------------------------------------
@@ -99,8 +103,13 @@ class TemplateArray(PlainArray):
         if options.brightness is not None and level != self._known_level:
             self._ask(options.brightness, level=level)
             self._known_level = level
+        red, green, blue = self._drives(level)
+        colours = {"r": red, "g": green, "b": blue}
+        if options.colour is not None and self._known_colour != (red, green, blue):
+            self._ask(options.colour, **colours)
+            self._known_colour = (red, green, blue)
         if options.all is not None and self._all_at_once(leds):
-            self._ask(options.all, level=level)
+            self._ask(options.all, level=level, **colours)
             return
         command = self._command_for(len(leds))
         if command is None:
@@ -111,10 +120,21 @@ class TemplateArray(PlainArray):
             size = command.max_leds or len(leds)
             for start in range(0, len(leds), size):
                 part = leds[start : start + size]
-                self._ask(command, leds=self._listed(part), count=len(part), level=level)
+                listed = self._listed(part)
+                self._ask(command, leds=listed, count=len(part), level=level, **colours)
         else:
             for led in leds:
-                self._ask(command, led=led + options.first_led, level=level)
+                self._ask(command, led=led + options.first_led, level=level, **colours)
+
+    def _drives(self, level: int) -> tuple[int, int, int]:
+        """What {r}, {g} and {b} are; they carry the brightness where nothing else does."""
+        full = self._options.full_drive if self._options.has_level else level
+        red, green, blue = (round(drive) for drive in colour_drive((full,) * 3, self._colour))
+        return red, green, blue
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._known_colour = None
 
     def _all_at_once(self, leds: tuple[int, ...]) -> bool:
         return self._options.all is not None and len(leds) == self.identity.led_count

@@ -16,7 +16,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from plsctl.acquire.files.settings import Settings
 
-SAMPLES: dict[str, int | str] = {"led": 1, "leds": "1", "level": 1}
+COLOURS = frozenset({"r", "g", "b"})
+"""Placeholders of the drive of red, green and blue."""
+
+SAMPLES: dict[str, int | str] = {"led": 1, "leds": "1", "level": 1, "r": 1, "g": 1, "b": 1}
 
 
 def _regular_expression(text: str) -> str:
@@ -66,7 +69,7 @@ class Exchange(Settings):
             found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
         except ValueError:
             raise ValueError("its braces do not match; write a brace itself twice: '{{'") from None
-        allowed = ", ".join(f"{{{name}}}" for name in sorted(cls.allowed)) or "none"
+        allowed = ", ".join(f"{{{name}}}" for name in SAMPLES if name in cls.allowed) or "none"
         for name in sorted(found - cls.allowed):
             raise ValueError(
                 f"the placeholder {{{name}}} means nothing here (allowed: {allowed}); write a "
@@ -108,7 +111,7 @@ class Identify(Exchange):
 class Single(Exchange):
     """Light one LED. `clears`: whether that puts out what was lit before."""
 
-    allowed = frozenset({"led", "level"})
+    allowed = frozenset({"led", "level"}) | COLOURS
     needed = frozenset({"led"})
     clears: bool = True
 
@@ -116,7 +119,7 @@ class Single(Exchange):
 class Several(Exchange):
     """Light a list of LEDs, at most `max_leds` in one command; the reply may echo its `count`."""
 
-    allowed = frozenset({"leds", "level"})
+    allowed = frozenset({"leds", "level"}) | COLOURS
     needed = frozenset({"leds"})
     echoes = frozenset({"count"})
     separator: str = Field(default=",", min_length=1)
@@ -127,7 +130,7 @@ class Several(Exchange):
 class All(Exchange):
     """Light every LED."""
 
-    allowed = frozenset({"level"})
+    allowed = frozenset({"level"}) | COLOURS
 
 
 class Brightness(Exchange):
@@ -135,6 +138,13 @@ class Brightness(Exchange):
 
     allowed = frozenset({"level"})
     needed = frozenset({"level"})
+
+
+class ColourCommand(Exchange):
+    """Set the colour of what is lit from now on."""
+
+    allowed = COLOURS
+    needed = COLOURS
 
 
 class TemplateOptions(Settings):
@@ -153,6 +163,9 @@ class TemplateOptions(Settings):
         Ways to light LEDs; at least one of the first two.
     brightness
         A command of its own for it; or the others carry `{level}`.
+    colour
+        A command of its own for `{r}`, `{g}` and `{b}`; or all the others carry them. They are
+        `full_drive` or 0, or carry the brightness where nothing else does.
     full_drive
         The `{level}` of full brightness.
     first_led
@@ -171,6 +184,7 @@ class TemplateOptions(Settings):
     several: Several | None = None
     all: All | None = None
     brightness: Brightness | None = None
+    colour: ColourCommand | None = None
     full_drive: int = Field(default=255, ge=1, le=65535)
     first_led: int = Field(default=0, ge=0, le=1)
     error: Pattern | None = None
@@ -179,7 +193,7 @@ class TemplateOptions(Settings):
     @property
     def exchanges(self) -> dict[str, Exchange]:
         """The commands there are, by their field."""
-        fields = ("identify", "dark", "single", "several", "all", "brightness")
+        fields = ("identify", "dark", "single", "several", "all", "brightness", "colour")
         found = {name: getattr(self, name) for name in fields}
         opening = {f"open.{place}": exchange for place, exchange in enumerate(self.open)}
         return {
@@ -189,7 +203,17 @@ class TemplateOptions(Settings):
     @property
     def has_brightness(self) -> bool:
         """Whether the brightness can be set."""
+        return self.has_level or self.has_colour
+
+    @property
+    def has_level(self) -> bool:
+        """Whether the brightness is set apart from the colour."""
         return self.brightness is not None or "level" in self._lighting[0].placeholders
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether LEDs shine in red, green or blue."""
+        return self.colour is not None or self._lighting[0].placeholders >= COLOURS
 
     @property
     def lights_several(self) -> bool:
@@ -215,8 +239,22 @@ class TemplateOptions(Settings):
                 "{level} stands in one command that lights LEDs and not in all of them: put it "
                 "into each, or give a command 'brightness'"
             )
+        self._check_colours()
         self._check_wire()
         return self
+
+    def _check_colours(self) -> None:
+        carried = [exchange.placeholders & COLOURS for exchange in self._lighting]
+        if any(carried) and self.colour is not None:
+            raise ValueError(
+                "{r}, {g} and {b} stand in a command that lights LEDs and in 'colour': one is too "
+                "many"
+            )
+        if any(carried) and not all(found == COLOURS for found in carried):
+            raise ValueError(
+                "{r}, {g} and {b} must all stand in every command that lights LEDs: put them into "
+                "each, or give a command 'colour'"
+            )
 
     def _check_wire(self) -> None:
         for name, exchange in self.exchanges.items():

@@ -8,6 +8,7 @@ Lines end with a newline, replies with carriage return and newline (`Serial.prin
     P3,7,12      OK P3                 these as well; says how many
     A            OK A                  all
     X            OK X                  none
+    C255,0,0     OK C255,0,0           red, green, blue of what is lit afterwards
     anything     ERR 1 unknown command
     L43          ERR 2 no such LED     lists are not checked: the sketch writes past its table
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plsctl.sim.firmware.board import LedBoard, atoi
+from plsctl.sim.firmware.board import WHITE, LedBoard, Tint, atoi, tint_of
 
 BUFFER_BYTES = 64
 NAME, VERSION = "LEDARRAY", "1.2"
@@ -40,6 +41,7 @@ class ArduinoFirmware(LedBoard):
         self._brightness = self.power_on_level
         self._awake_at = self.clock.now() + self.boot_s
         self._greeted = False
+        self._tint: Tint = WHITE
         self._commands: dict[str, Callable[[str], str]] = {
             "?": lambda _: f"{NAME} {VERSION} {self.led_count}",
             "B": self._set_brightness,
@@ -47,6 +49,7 @@ class ArduinoFirmware(LedBoard):
             "P": self._add_list,
             "A": lambda _: self._fill(self._brightness, "OK A"),
             "X": lambda _: self._fill(0, "OK X"),
+            "C": self._set_colour,
         }
 
     def connect(self) -> bytes:
@@ -100,23 +103,30 @@ class ArduinoFirmware(LedBoard):
         self._brightness = atoi(argument) % 256
         return f"OK B{self._brightness}"
 
+    def _set_colour(self, argument: str) -> str:
+        drives = [atoi(number) % 256 for number in argument.split(",")]
+        if len(drives) != 3:
+            return "ERR 3 red,green,blue"
+        self._tint = tint_of(*drives)
+        return f"OK C{','.join(str(drive) for drive in drives)}"
+
     def _light_one(self, argument: str) -> str:
         led = atoi(argument)
         if not 0 <= led < self.led_count:
             return "ERR 2 no such LED"
         self.clear()
-        self.set_led(led, self._brightness)
+        self.set_led(led, self._brightness, self._tint)
         self.update()
         return f"OK L{led}"
 
     def _add_list(self, argument: str) -> str:
         numbers = argument.split(",")
         for number in numbers:
-            self.set_led(atoi(number), self._brightness)
+            self.set_led(atoi(number), self._brightness, self._tint)
         self.update()
         return f"OK P{len(numbers)}"
 
     def _fill(self, value: int, said: str) -> str:
-        self._values = [value] * self.led_count
+        self.set_led(-1, value, self._tint)
         self.update()
         return said

@@ -13,6 +13,9 @@ from plsctl.sim.firmware.sequence import Pattern, SequencePlan, SequenceRun, Tri
 
 Position = tuple[float, float, float]
 Lit = dict[int, float]
+Tint = tuple[float, float, float]
+"""Shares of red, green and blue in what an LED shines, the strongest 1."""
+WHITE: Tint = (1.0, 1.0, 1.0)
 
 
 class LedBoard:
@@ -64,6 +67,8 @@ class LedBoard:
         self._lock = threading.RLock()
         self._values = [0] * self.led_count  # what commands wrote
         self._shown = [0] * self.led_count  # what the LEDs show
+        self._tints = [WHITE] * self.led_count  # in which colour
+        self._shown_tints = list(self._tints)
         self._run: SequenceRun | None = None
         self._input_level = False
         self._spoken = b""  # said without being asked
@@ -86,6 +91,15 @@ class LedBoard:
         with self._lock:
             self._advance()
             return {led: value / 255 for led, value in enumerate(self._shown) if value}
+
+    @property
+    def tints(self) -> dict[int, Tint]:
+        """Colour of the LEDs that shine, where it is not white."""
+        return {
+            led: tint
+            for led, tint in enumerate(self._shown_tints)
+            if tint != WHITE and self._shown[led]
+        }
 
     @property
     def vanished(self) -> bool:
@@ -184,18 +198,20 @@ class LedBoard:
         self.clock.sleep(self.round_trip_s / 2)
         return reply
 
-    def set_led(self, led: int, value: int) -> None:
+    def set_led(self, led: int, value: int, tint: Tint = WHITE) -> None:
         """Write one LED's value; -1 is every LED, and nothing stops other wrong numbers."""
         if led == -1:
             self._values = [value] * self.led_count
+            self._tints = [tint if value else WHITE] * self.led_count
         elif 0 <= led < self.led_count:
             self._values[led] = value
+            self._tints[led] = tint if value else WHITE
         else:
             self.violations.append(f"LED {led} of {self.led_count}")
 
     def clear(self) -> None:
         """Write 0 to every LED."""
-        self._values = [0] * self.led_count
+        self.set_led(-1, 0)
 
     def update(self) -> None:
         """Show what was written."""
@@ -229,9 +245,9 @@ class LedBoard:
 
     def _show(self, time: float) -> None:
         visible = self._values if self.shutter_is_open else [0] * self.led_count
-        if self._shown == visible:
+        if self._shown == visible and self._shown_tints == self._tints:
             return
-        self._shown = list(visible)
+        self._shown, self._shown_tints = list(visible), list(self._tints)
         if self.on_change is not None:
             lit = {led: value / 255 for led, value in enumerate(self._shown) if value}
             self.on_change(time, lit)
@@ -247,6 +263,12 @@ class LedBoard:
             self._show(run.time)
             said = self.sequence_ended(run.outcome).encode("ascii")
             self._spoken += self.faults.spoil(said)
+
+
+def tint_of(red: float, green: float, blue: float) -> Tint:
+    """The colour of three drives, whatever their strength."""
+    strongest = max(red, green, blue)
+    return (red / strongest, green / strongest, blue / strongest) if strongest else WHITE
 
 
 def ring_positions(count: int, spacing_mm: float = 4.0, height_mm: float = 80.0) -> list[Position]:

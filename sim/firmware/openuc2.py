@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from plsctl.acquire.clock import Clock
-from plsctl.sim.firmware.board import LedBoard, Lit, Position
+from plsctl.sim.firmware.board import WHITE, LedBoard, Lit, Position, Tint, tint_of
 
 Message = dict[str, Any]
 HOT_SUM, HOT_S = 150, 60.0
@@ -119,7 +119,7 @@ class OpenUc2Firmware(LedBoard):
         led = task.get("led")
         actions: dict[str, Callable[[Message], None]] = {
             "off": lambda _: self._fill(0),
-            "fill": lambda content: self._fill(_brightest(content)),
+            "fill": lambda content: self._fill(_brightest(content), _tint(content)),
             "single": self._single,
             "array": lambda _: self.violations.append("the action `array` does nothing"),
             "halves": lambda _: None,
@@ -141,8 +141,8 @@ class OpenUc2Firmware(LedBoard):
 
     # Light ------------------------------------------------------------------------------------
 
-    def _fill(self, value: int) -> None:
-        self._values = [value] * self.led_count
+    def _fill(self, value: int, tint: Tint = WHITE) -> None:
+        self.set_led(-1, value, tint)
         self.update()
 
     def _single(self, content: Message) -> None:
@@ -152,7 +152,7 @@ class OpenUc2Firmware(LedBoard):
             return
         if self.single_clears:
             self.clear()
-        self.set_led(index, _brightest(content))
+        self.set_led(index, _brightest(content), _tint(content))
         self.update()
 
     def _watch_heat(self, content: Message) -> None:
@@ -172,6 +172,11 @@ class OpenUc2Firmware(LedBoard):
 def framed(message: Message) -> str:
     """A message as it stands on the wire."""
     return f"++\n{json.dumps(message, separators=(',', ':'))}\n--\n\0"
+
+
+def _tint(content: Message) -> Tint:
+    red, green, blue = (int(content.get(colour, 0)) % 256 for colour in "rgb")
+    return tint_of(red, green, blue)
 
 
 def _brightest(content: Message) -> int:

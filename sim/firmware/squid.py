@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from plsctl.acquire.clock import Clock
-from plsctl.sim.firmware.board import LedBoard, Lit, Position
+from plsctl.sim.firmware.board import LedBoard, Lit, Position, tint_of
 
 COMMAND_BYTES = 8
 INTERVAL_S = 0.01
@@ -158,7 +158,7 @@ class SquidFirmware(LedBoard):
         drive = max(int(value / 255 * INTENSITY_MAX) for value in self._colour)
         self.clear()
         for led in pattern(self._source):
-            self.set_led(led, round(drive * 255 / INTENSITY_MAX))
+            self.set_led(led, round(drive * 255 / INTENSITY_MAX), tint_of(*self._colour))
         self.update()
 
     def _turn_off(self) -> None:

@@ -20,6 +20,9 @@ from plsctl.sim.world.world import World
 
 Image = NDArray[np.uint8]
 
+TINTS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
+"""Shares of red, green and blue in coloured light."""
+
 
 @dataclass(frozen=True)
 class RenderedCell:
@@ -93,6 +96,8 @@ def _with_sensor(hardware: Hardware, size_px: int) -> Hardware:
 def _expose(world: World, frame: FrameRecord, light: float = 1.0) -> Image:
     """An image of the scene with a share of its light."""
     world.lit = dict.fromkeys(frame.leds, frame.brightness)
+    tint = TINTS.get(frame.colour)
+    world.tints = {} if tint is None else dict.fromkeys(frame.leds, tint)
     image = world.expose(frame.exposure_ms * light, frame.gain)
     shift = world.hardware.camera.bit_depth - 8
     return (image >> shift).astype(np.uint8)

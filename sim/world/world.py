@@ -63,6 +63,8 @@ class World:
         self.lit: dict[int, float] = {}
         self.light_factor = 1.0
         """What a step has made of all light."""
+        self.tints: dict[int, tuple[float, float, float]] = {}
+        """Shares of red, green and blue, of LEDs that do not shine white."""
         self.stained = False
         self.oil = False
         self.transform = SlideTransform(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -226,7 +228,14 @@ class World:
         state = 2 * self.stained + self.oil
         # The array may change while the image is made; what counts is what shone at its beginning.
         shining = self._shining()
-        lit = tuple(sorted((led, round(level * 1000)) for led, level in shining.items()))
+        lit: tuple[tuple[int, ...], ...] = tuple(
+            sorted((led, round(level * 1000)) for led, level in shining.items())
+        )
+        lit += tuple(
+            (led, *(round(1000 * share) for share in tint))
+            for led, tint in sorted(self.tints.items())
+            if led in shining
+        )
         settings = (round(self.z_um * 1000), round(exposure_ms * 1000), round(gain * 1000))
         what = (lit, settings)
         repeat = self._repeats[what]
@@ -261,7 +270,13 @@ class World:
         leds = list(shining)
         for led, image in zip(leds, self._led_images(leds), strict=True):
             light = np.float32(shining[led] * self._brightness[led] * share)
-            total += np.multiply(np.moveaxis(image, -1, 0), light, out=part)
+            planes = np.moveaxis(image, -1, 0)
+            if led in self.tints:
+                # LEDs of one colour reach the camera's channel of that colour alone.
+                tint = np.array(self.tints[led], dtype=np.float32)[:, None, None]
+                total += np.multiply(planes, light * tint, out=part)
+            else:
+                total += np.multiply(planes, light, out=part)
         image = np.moveaxis(total, 0, -1)
         return image[:, ::-1] if self.camera_orientation.mirrored else image
 
