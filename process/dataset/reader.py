@@ -37,6 +37,14 @@ _SAID: set[str] = set()
 """Data sets of which it was said that they carry no checksums."""
 
 
+def remedy(path: Path) -> str:
+    """What to do about damaged samples of a data set."""
+    return (
+        "Take the file from a copy, or go on without its samples: plsctl dataset verify "
+        f"{path} --leave-out."
+    )
+
+
 class Dataset:
     """A finished data set, read by sample numbers. Open one with `Dataset.open`."""
 
@@ -316,8 +324,7 @@ class Dataset:
             f"{name} of sample {first}",
             "is missing" if missing else f"cannot be read: its file is damaged ({reason})",
             file=file,
-            hint=f"Take the file from a copy, or go on without its samples: plsctl dataset verify "
-            f"{self.path} --leave-out.",
+            hint=remedy(self.path),
         )
 
     def _read(self, name: str, numbers: NDArray[np.int64]) -> NDArray[np.generic]:
