@@ -81,6 +81,7 @@ def build_dataset(
     """
     from plsctl.acquire.files.locations import is_remote
     from plsctl.process.building.builder import build_dataset as build
+    from plsctl.process.dataset.splits import say_splits
     from plsctl.process.quality.flags import load_quality
     from plsctl.process.samples.settings import BuildSettings
     from plsctl.process.workers.dask_cluster import cluster_workers
@@ -119,6 +120,7 @@ def build_dataset(
             "positions": result.positions,
             "resumed": result.resumed,
             "excluded": result.excluded,
+            "splits": result.splits,
             "slides": result.slides,
             "dataset": result.path,
         },
@@ -127,7 +129,8 @@ def build_dataset(
     reasons = ", ".join(f"{count} {reason}" for reason, count in result.dropped.items())
     print_message(
         f"{counted(result.samples, 'sample')} from {counted(result.positions, 'position')} in "
-        f"{result.path} ({duration(result.seconds)}); dropped: {reasons or 'none'}."
+        f"{result.path} ({say_splits(result.splits)}) in {duration(result.seconds)}; cells "
+        f"dropped: {reasons or 'none'}."
     )
     if not is_remote(result.path):
         print_message(f"To look at the worst first: {command_line('review', result.path)}")

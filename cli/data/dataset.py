@@ -121,7 +121,7 @@ def divide(
     """
     from plsctl.process.dataset.reader import Dataset
     from plsctl.process.dataset.rewrite import redivide
-    from plsctl.process.dataset.splits import thin_training
+    from plsctl.process.dataset.splits import thin_training, whole_split
 
     share = 0.5 if half else train_share
     settings = parse_split(split or "8:1:1", split_by, seed, share)
@@ -130,7 +130,7 @@ def divide(
 
     def divided(table: "pd.DataFrame") -> "pd.Series[str]":
         if stay:
-            return thin_training(table, table["split"], share, seed)
+            return thin_training(table, whole_split(table), share, seed)
         return settings.divide(table, data.reach_um)
 
     _report(redivide(data, divided, out), json)
@@ -233,10 +233,8 @@ def _merge(
 
 
 def _report(data: "Dataset", json: bool) -> None:
-    splits = {}
-    if "split" in data.table.columns:
-        counts = data.table["split"].value_counts()
-        splits = {name or "none": int(count) for name, count in counts.items()}
+    from plsctl.process.dataset.splits import count_splits, say_splits
+
+    splits = count_splits(data.table)
     emit({"dataset": data.path, "samples": len(data), "splits": splits}, json)
-    parts = ", ".join(f"{count} {name}" for name, count in splits.items())
-    print_message(f"{data.path}: {counted(len(data), 'sample')} ({parts or 'not divided'}).")
+    print_message(f"{data.path}: {counted(len(data), 'sample')} ({say_splits(splits)}).")

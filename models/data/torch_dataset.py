@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,8 @@ import zarr
 from torch import Tensor
 from torch.utils.data import Dataset as TorchData
 
-from plsctl.process.dataset.reader import Dataset
+from plsctl.acquire.errors import DamagedData
+from plsctl.process.dataset.reader import Dataset, remedy
 
 
 class TorchDataset(TorchData[tuple[Tensor, Tensor]]):
@@ -39,6 +41,8 @@ class TorchDataset(TorchData[tuple[Tensor, Tensor]]):
     ------
     UserError
         The data set does not exist, or lacks the split, images, target or margin.
+    DamagedData
+        When a sample is asked for whose files are missing or damaged.
     """
 
     def __init__(
@@ -73,4 +77,26 @@ class TorchDataset(TorchData[tuple[Tensor, Tensor]]):
     def _read(self, name: str, number: int) -> np.ndarray:
         array = self.data.group[name]
         assert isinstance(array, zarr.Array)
-        return np.asarray(array[number])
+        try:
+            sample = np.asarray(array[number])
+        except ValueError as error:  # a checksum differs, or a file is cut off
+            problem = (str(error).splitlines() or [""])[0][:100]
+            raise self._damaged(array, name, number, f"is damaged ({problem})") from None
+        # zarr-python gives zeros for a missing file; in one that is there, checksums are compared.
+        if not sample.any() and not _file(array, self.data.path / name, number).exists():
+            raise self._damaged(array, name, number, "is missing")
+        return sample
+
+    def _damaged(self, array: zarr.Array[Any], name: str, number: int, problem: str) -> DamagedData:
+        return DamagedData(
+            f"{name} of sample {number}",
+            problem,
+            file=_file(array, self.data.path / name, number),
+            hint=remedy(self.data.path),
+        )
+
+
+def _file(array: zarr.Array[Any], folder: Path, number: int) -> Path:
+    """The file that holds a sample of an array."""
+    together = (array.shards or array.chunks)[0]
+    return folder / "c" / str(number // together) / "/".join("0" * (array.ndim - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from skimage.io import imread
 
 from plsctl.acquire.arrays import Images
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.files.locations import kvstore
 from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.models.runs.metadata import RunMetadata
@@ -74,11 +75,22 @@ def _read(path: Path) -> NDArray[np.uint8]:
         if path.suffix.lower() in (".tif", ".tiff"):
             return np.asarray(imread(path))
         if path.is_dir():
-            spec = {"driver": _zarr_driver(path), "kvstore": kvstore(path)}
+            spec: dict[str, object] = {"driver": _zarr_driver(path), "kvstore": kvstore(path)}
+            # Black chunks that were not written cannot be told from lost ones.
+            spec["fill_missing_data_reads"] = False
             array = ts.open(spec, read=True).result()
             return np.asarray(array.read().result())
     except (OSError, ValueError, EOFError) as error:
         problem = (str(error).splitlines() or [""])[0][:150]
+        lost = re.search(r'NOT_FOUND: chunk .*"(.+?)" is missing', str(error))
+        if lost is not None:
+            raise DamagedData(
+                "a chunk of the stack",
+                "is missing",
+                file=lost[1],
+                hint="Take it from a copy. If it was left out because it is black, write the "
+                "stack anew with zarr's write_empty_chunks.",
+            ) from None
         raise UserError(f"the stack cannot be read ({problem}).", file=path) from None
     raise UserError(
         "this is neither a scan nor a stack that can be read.",

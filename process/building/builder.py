@@ -38,7 +38,7 @@ from plsctl.process.cells.finder import StainedCellFinder
 from plsctl.process.dataset.files import read_table, refuse_existing, unfinished_folder
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.labels import read_labels
-from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.dataset.splits import SplitSettings, count_splits
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.quality.flags import QualitySettings, count_flags
 from plsctl.process.quality.frames import FrameReference
@@ -61,8 +61,9 @@ class BuildResult:
     """Result of a build: samples, positions, and cells dropped by reason.
 
     `resumed` of the positions were taken over from a build that had been stopped. Of the samples
-    `excluded` are in no split, for which reason; `slides` says of each slide whether it was
-    accepted (`SlideVerdict.as_dict`).
+    `excluded` are in no split, for which reason; `splits` are those that are used, as
+    `count_splits` counts; `slides` says of each slide whether it was accepted
+    (`SlideVerdict.as_dict`).
     """
 
     path: Path
@@ -73,6 +74,7 @@ class BuildResult:
     resumed: int
     excluded: dict[str, int]
     slides: list[dict[str, object]]
+    splits: dict[str, int]
 
 
 def build_dataset(
@@ -357,6 +359,7 @@ class _Build:
             resumed,
             count_flags(table["excluded"]),
             attributes["plsctl"]["quality"]["slides"],
+            count_splits(table),
         )
 
     def _by_scan(self, positions: Sequence[CutPosition]) -> list[Sequence[CutPosition]]:

@@ -14,7 +14,7 @@ from plsctl.acquire.words import counted
 from plsctl.process.building.kept_samples import CutPosition
 from plsctl.process.cells.table import read_cells, write_cells
 from plsctl.process.dataset.labels import join_labels, read_labels
-from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.dataset.splits import SplitSettings, count_splits, with_split
 from plsctl.process.quality.flags import QualitySettings, flag_samples
 from plsctl.process.quality.frames import FrameReference
 from plsctl.process.quality.slides import SlideVerdict, exclude_rejected, slide_verdicts
@@ -100,11 +100,11 @@ def with_splits(
     reach_um
         Side of what a sample shows of the slide: nearer ones overlap.
     """
-    divided = table.assign(split=split.divide(table, reach_um))
-    left_out = int((divided["split"] == "").sum())
-    if left_out:
-        are = "is" if left_out == 1 else "are"
-        notify(f"{counted(left_out, 'sample')} {are} in no split: crops of another split overlap.")
+    divided = with_split(table, split.divide(table, reach_um))
+    nowhere = count_splits(divided).get("none", 0)
+    if nowhere:
+        are = "is" if nowhere == 1 else "are"
+        notify(f"{counted(nowhere, 'sample')} {are} in no split: crops of another split overlap.")
     return divided
 
 

@@ -11,12 +11,20 @@ import io
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from plsctl.acquire.errors import KEPT, RESUMES, UserError
+from plsctl.acquire.errors import KEPT, RESUMES, DamagedData, UserError
 from plsctl.acquire.files.locations import is_remote, refuse_readonly
 from plsctl.acquire.files.whole_files import rename, write_whole
-from plsctl.process.dataset.format import TABLE_NAME, TEXT_COLUMNS, is_dataset, replaced_folder
+from plsctl.process.dataset.format import (
+    LAST_COLUMN,
+    TABLE_NAME,
+    TEXT_COLUMNS,
+    is_dataset,
+    replaced_folder,
+)
+from plsctl.process.dataset.splits import LEFT_OUT_OF, SPLITS, settled
 
 NOT_YET = "what is being written has not got its name"
 BEGINS_ANEW = "it begins anew"
@@ -99,18 +107,60 @@ def _copy_to_store(part: Path, path: Path) -> None:
 
 
 def write_table(folder: Path, table: pd.DataFrame, kept: str = KEPT, again: str = RESUMES) -> None:
-    """Write the rows of a data set; `UserError` where the disk does not take them."""
-    text = table.to_csv(index=False, lineterminator="\n")
+    """Write the rows of a data set; `UserError` where the disk does not take them.
+
+    What is left out is in no split (`settled`).
+    """
+    text = settled(table).to_csv(index=False, lineterminator="\n")
     write_whole(folder / TABLE_NAME, text, kept, again)
 
 
 def read_table(folder: Path) -> pd.DataFrame:
-    """The rows of a data set; text stays text ("001", "NA"), empty text is ""."""
-    content = (folder / TABLE_NAME).read_text(encoding="utf-8")
-    names = pd.read_csv(io.StringIO(content), nrows=0).columns
-    return pd.read_csv(
-        io.StringIO(content),
-        dtype=dict.fromkeys(TEXT_COLUMNS, str),
-        keep_default_na=False,
-        na_values={name: [""] for name in names if name not in TEXT_COLUMNS},
+    """The rows of a data set; text stays text ("001", "NA"), empty text is "".
+
+    Text are also all columns behind those of the writer: labels of users. In data sets of before
+    `split` named one for samples that are left out as well; it is empty here.
+
+    Raises
+    ------
+    DamagedData
+        The table is missing or damaged.
+    """
+    file = folder / TABLE_NAME
+    try:
+        content = file.read_text(encoding="utf-8")
+        names = list(pd.read_csv(io.StringIO(content), nrows=0).columns)
+        written = names.index(LAST_COLUMN) + 1 if LAST_COLUMN in names else len(names)
+        text = [*TEXT_COLUMNS, *names[written:]]
+        table = pd.read_csv(
+            io.StringIO(content),
+            dtype=dict.fromkeys(text, str),
+            keep_default_na=False,
+            na_values={name: [""] for name in names if name not in text},
+            index_col=False,
+        )
+    except (OSError, ValueError) as error:
+        raise _damaged(file, f"cannot be read ({str(error).splitlines()[0][:100]})") from None
+    return settled(_checked(table, file))
+
+
+def _checked(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """The table, if it holds what it must."""
+    numbers = table.get("sample")
+    if numbers is None or not np.array_equal(numbers, np.arange(len(table))):
+        raise _damaged(file, "does not number its samples 0, 1, 2, ...")
+    for name, allowed in _VALUES.items():
+        wrong = ~table[name].isin(allowed) if name in table.columns else pd.Series(False)
+        if wrong.any():
+            row = int(wrong.to_numpy().argmax())
+            raise _damaged(file, f"has the {name} '{table[name].iloc[row]}' in line {row + 2}")
+    return table
+
+
+_VALUES = {"split": (*SPLITS, ""), LEFT_OUT_OF: (*SPLITS, ""), "keep": ("yes", "no", "")}
+
+
+def _damaged(file: Path, problem: str) -> DamagedData:
+    return DamagedData(
+        "the table", problem, file=file, hint="Take it from a copy, or build the data set again."
     )

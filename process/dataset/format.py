@@ -19,7 +19,8 @@ AXES = ("sample", "image", "channel", "y", "x")
 TABLE_NAME = "samples.csv"
 TEXT_COLUMNS = (
     "slide", "patient", "stain", "position", "flags", "excluded", "type", "targets", "split",
-    "keep", "frame_shift_px_of", "frame_exchange_of", "frame_misfit_of", "frame_light_of",
+    "left_out_of", "keep", "frame_shift_px_of", "frame_exchange_of", "frame_misfit_of",
+    "frame_light_of",
 )  # fmt: skip
 
 LAST_COLUMN = "targets"
@@ -36,6 +37,9 @@ def array_spec(path: Path, cache_bytes: int = 16_000_000) -> dict[str, object]:
         # Room for the shard indices, so that random reads do not fetch them again each time.
         "context": {"cache_pool": {"total_bytes_limit": cache_bytes}},
         "recheck_cached_data": "open",
+        # Zeros are written as well: what is not there is then missing, and an error.
+        "store_data_equal_to_fill_value": True,
+        "fill_missing_data_reads": False,
     }
 
 
@@ -51,6 +55,7 @@ def create_array(
     if compression == "lz4":
         blosc = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "typesize": dtype.itemsize}
         codecs.append({"name": "blosc", "configuration": blosc})
+    codecs.append({"name": "crc32c"})
     sharding = {
         "name": "sharding_indexed",
         "configuration": {"chunk_shape": [1, *sample_shape], "codecs": codecs},
@@ -74,6 +79,16 @@ def open_array(path: Path, samples: int) -> ts.TensorStore:
     """An array for writing, cut down or grown to so many samples."""
     store = ts.open(array_spec(path, cache_bytes=0), read=True, write=True).result()
     return store.resize(exclusive_max=[samples, *store.shape[1:]]).result()
+
+
+def carries_checksums(path: Path) -> bool:
+    """Whether the samples of an array carry checksums, as far as its metadata can be read."""
+    try:
+        metadata = json.loads((path / "zarr.json").read_text(encoding="utf-8"))
+        inner = metadata["codecs"][0]["configuration"]["codecs"]
+        return any(codec["name"] == "crc32c" for codec in inner)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return True  # the array cannot be read then, and that is an error of its own
 
 
 def is_dataset(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, r
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.recipe_images import recipe_name
 from plsctl.process.dataset.records import DatasetFrame
-from plsctl.process.dataset.splits import part_overlaps
+from plsctl.process.dataset.splits import part_overlaps, whole_split, with_split
 from plsctl.process.dataset.writer import DatasetWriter
 
 BATCH = 64
@@ -94,7 +94,7 @@ def merge_datasets(
                 progress(len(writer), len(table))
         joined = writer.table
         if divide is not None:
-            joined = joined.assign(split=divide(joined))
+            joined = with_split(joined, divide(joined))
         elif {"split", "slide", "x_um", "y_um"} <= set(joined.columns):
             joined = _parted(joined, first.reach_um, notify)
         writer.seal(joined)
@@ -104,14 +104,14 @@ def merge_datasets(
 def _parted(table: pd.DataFrame, reach_um: float, notify: Callable[[str], None]) -> pd.DataFrame:
     """The splits as they were, except for crops that overlap a crop of another split."""
     split = part_overlaps(table, reach_um)
-    count = int((split != table["split"].fillna("")).sum())
+    count = int((split != whole_split(table)).sum())
     if count:
         are = "is" if count == 1 else "are"
         notify(
             f"{counted(count, 'sample')} {are} in no split any more: crops of another split "
             "overlap."
         )
-    return table.assign(split=split)
+    return with_split(table, split)
 
 
 def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetWriter) -> None:

@@ -8,6 +8,7 @@ recipes are slices of the image axis after reading.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +19,30 @@ import pandas as pd
 import tensorstore as ts
 from numpy.typing import NDArray
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.files.locations import location, open_group
 from plsctl.process.dataset.files import read_table
-from plsctl.process.dataset.format import array_spec, read_attributes
+from plsctl.process.dataset.format import TABLE_NAME, array_spec, carries_checksums, read_attributes
 from plsctl.process.dataset.recipe_images import recipe_labels
 from plsctl.process.dataset.records import DatasetAttributes
 from plsctl.process.dataset.splits import SPLITS, left_out
 
 if TYPE_CHECKING:
     import zarr
+
+
+log = logging.getLogger(__name__)
+
+_SAID: set[str] = set()
+"""Data sets of which it was said that they carry no checksums."""
+
+
+def remedy(path: Path) -> str:
+    """What to do about damaged samples of a data set."""
+    return (
+        "Take the file from a copy, or go on without its samples: plsctl dataset verify "
+        f"{path} --leave-out."
+    )
 
 
 class Dataset:
@@ -45,6 +60,10 @@ class Dataset:
         """Side of the targets, and of the stacks without their margin."""
         self.margin_px = attributes.margin_px
         self._stores: dict[str, ts.TensorStore] = {}
+        self._unchecked: set[str] = set()
+        """Arrays that carry no checksums."""
+        self._there: set[Path] = set()
+        """Files of theirs that are there."""
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -56,7 +75,17 @@ class Dataset:
             If it does not exist, is not a data set, was left unfinished or has another version.
         """
         folder = location(path)
-        return cls(folder, read_attributes(folder), read_table(folder))
+        data = cls(folder, read_attributes(folder), read_table(folder))
+        if not data.has_checksums and str(folder) not in _SAID:
+            _SAID.add(str(folder))
+            log.warning(
+                "%s carries no checksums: files of it that are missing or cut off are noticed, "
+                "values that have changed in them are not. plsctl dataset merge %s -o NEW.zarr "
+                "writes it with checksums.",
+                folder,
+                folder,
+            )
+        return data
 
     @cached_property
     def group(self) -> zarr.Group:
@@ -134,6 +163,8 @@ class Dataset:
         ------
         UserError
             If the data set has a smaller margin.
+        DamagedData
+            If files are missing or damaged; it names them and the samples.
         """
         self.require_margin(margin_px)
         store = self._array("input")
@@ -145,7 +176,7 @@ class Dataset:
         stacks = np.empty(shape, dtype=store.dtype.numpy_dtype)
         # Whole samples are decoded whatever is asked, so read few at a time and keep the slice.
         for start in range(0, len(numbers), 64):
-            block = np.asarray(store[numbers[start : start + 64]].read().result())
+            block = self._read("input", numbers[start : start + 64])
             block = block[..., inner, inner]
             stacks[start : start + 64] = block if every else block[:, list(images)]
         return stacks
@@ -153,16 +184,33 @@ class Dataset:
     def read_target(
         self, target: str, indices: Sequence[int] | NDArray[np.integer]
     ) -> NDArray[np.generic]:
-        """Stained crops of the given samples, (n, 3, y, x).
+        """Stained crops of the given samples, (n, 3, y, x); zeros where a sample has no such one.
 
         Raises
         ------
         UserError
             If the data set has no such target.
+        DamagedData
+            If files are missing or damaged; it names them and the samples.
         """
         self.require_target(target)
         numbers = np.asarray(indices, dtype=np.int64)
-        return np.asarray(self._array(f"target_{target}")[numbers].read().result())
+        name = f"target_{target}"
+        held = self.has_target(target)[numbers]
+        if held.all():
+            return self._read(name, numbers)
+        store = self._array(name)
+        crops = np.zeros((len(numbers), *store.shape[1:]), dtype=store.dtype.numpy_dtype)
+        if held.any():
+            crops[held] = self._read(name, numbers[held])
+        return crops
+
+    def has_target(self, target: str) -> NDArray[np.bool_]:
+        """Which samples have the target, (sample,)."""
+        if "targets" not in self.table.columns:
+            return np.full(len(self), target in self.targets)
+        lists = self.table["targets"].str.split(";")
+        return np.asarray(lists.map(lambda names: target in names), dtype=bool)
 
     def require_target(self, target: str) -> None:
         """Raise UserError unless the data set has the target."""
@@ -199,12 +247,10 @@ class Dataset:
             raise UserError(
                 f"the data set {self.path} has no splits.", hint="Build it again with splits."
             )
-        chosen = (self.table["split"] == name) & ~left_out(self.table)
+        chosen = self.table["split"] == name
         if target is not None:
             self.require_target(target)
-            if "targets" in self.table.columns:
-                lists = self.table["targets"].str.split(";")
-                chosen &= lists.map(lambda names: target in names)
+            chosen &= self.has_target(target)
         numbers: NDArray[np.int64] = self.table.loc[chosen, "sample"].to_numpy(dtype=np.int64)
         if not len(numbers):
             wanted = "" if target is None else f" with the target {target}"
@@ -233,10 +279,98 @@ class Dataset:
         # A process that is started with it opens its own.
         return {**vars(self), "_stores": {}}
 
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of the arrays: `input`, and `target_20x` and the like."""
+        return ("input", *(f"target_{name}" for name in self.targets))
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether samples carry checksums; those of data sets of before do not."""
+        return all(carries_checksums(self.path / name) for name in self.arrays)
+
+    def damaged_samples(self, name: str, numbers: Sequence[int]) -> dict[int, DamagedData]:
+        """Those of the samples that cannot be read from an array, each with what is wrong."""
+        found: dict[int, DamagedData] = {}
+        for number in numbers:
+            try:
+                self._read(name, np.array([number]))
+            except DamagedData as error:
+                found[int(number)] = error
+        return found
+
+    def file_of(self, name: str, number: int) -> Path:
+        """The file that holds a sample of an array."""
+        store = self._array(name)
+        shard = int((store.chunk_layout.write_chunk.shape or (1,))[0] or 1)
+        rest = "/".join("0" * (store.rank - 1))
+        return self.path / name / "c" / str(number // shard) / rest
+
+    def damage(self, name: str, numbers: Sequence[int], error: Exception) -> DamagedData:
+        """The error about samples of an array that could not be read for another one."""
+        first = int(numbers[0])
+        if len(numbers) > 1:
+            found = self.damaged_samples(name, numbers)
+            if found:
+                first, only = next(iter(found.items()))
+                count = f" ({len(found)} of the {len(numbers)} asked for)" if len(found) > 1 else ""
+                return DamagedData(
+                    f"{name} of sample {first}{count}", only.problem, file=only.file, hint=only.hint
+                )
+        missing = not (file := self.file_of(name, first)).exists()
+        reason = (str(error).splitlines() or [""])[0].rpartition(": ")[2][:100]
+        return DamagedData(
+            f"{name} of sample {first}",
+            "is missing" if missing else f"cannot be read: its file is damaged ({reason})",
+            file=file,
+            hint=remedy(self.path),
+        )
+
+    def _read(self, name: str, numbers: NDArray[np.int64]) -> NDArray[np.generic]:
+        store = self._array(name)
+        if name in self._unchecked:
+            self._refuse_missing(name, numbers)
+        try:
+            return np.asarray(store[numbers].read().result())
+        except (ValueError, OSError) as error:
+            if "OUT_OF_RANGE" in str(error):  # no file is to blame
+                raise
+            raise self.damage(name, numbers.tolist(), error) from None
+
+    def _refuse_missing(self, name: str, numbers: NDArray[np.int64]) -> None:
+        """Of arrays of before, which leave out black samples, whole files must be there."""
+        for number in numbers:
+            file = self.file_of(name, int(number))
+            if file not in self._there and not file.exists():
+                raise self.damage(name, [int(number)], FileNotFoundError())
+            self._there.add(file)
+
     def _array(self, name: str) -> ts.TensorStore:
         # Opened on first use, so that a worker process opens its own.
         if name not in self._stores:
-            self._stores[name] = ts.open(array_spec(self.path / name), read=True).result()
+            try:
+                spec = array_spec(self.path / name)
+                if not carries_checksums(self.path / name):
+                    self._unchecked.add(name)
+                    spec["fill_missing_data_reads"] = True
+                store = ts.open(spec, read=True).result()
+            except (ValueError, OSError) as error:
+                reason = (str(error).splitlines() or [""])[0].rpartition(": ")[2][:100]
+                raise DamagedData(
+                    f"the array {name}",
+                    f"cannot be opened: its file is missing or damaged ({reason})",
+                    file=self.path / name / "zarr.json",
+                    hint="Take it from a copy, or build the data set again.",
+                ) from None
+            if store.shape[0] != len(self.table):
+                raise DamagedData(
+                    f"the table of {len(self.table)} rows",
+                    f"does not fit {name}, which holds {store.shape[0]} samples",
+                    file=self.path / TABLE_NAME,
+                    hint="Take both from one copy; samples are left out by plsctl review, and not "
+                    "by deleting their rows.",
+                )
+            self._stores[name] = store
         return self._stores[name]
 
 

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from plsctl.acquire.errors import UserError, disk_errors
@@ -23,6 +22,7 @@ from plsctl.process.dataset.files import (
 )
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import with_split
 
 Divide = Callable[[pd.DataFrame], "pd.Series[str]"]
 
@@ -38,7 +38,7 @@ def redivide(data: Dataset, divide: Divide, out: Path | str | None = None) -> Da
         A new data set that shares the files of the images (hard links; copies where the disk has
         none); None changes the table of the data set itself.
     """
-    return rewrite_table(data, data.table.assign(split=np.asarray(divide(data.table))), out)
+    return rewrite_table(data, with_split(data.table, divide(data.table)), out)
 
 
 def rewrite_table(data: Dataset, table: pd.DataFrame, out: Path | str | None = None) -> Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
@@ -20,6 +20,12 @@ SPLITS = ("train", "validation", "test")
 
 SplitBy = Literal["position", "slide", "patient"]
 SPLIT_BY: tuple[str, ...] = get_args(SplitBy)
+
+LEFT_OUT_OF = "left_out_of"
+"""The column with the split of samples that are left out, whose `split` is empty."""
+
+DAMAGED = "damaged"
+"""The reason in the column `excluded` of samples whose images cannot be read."""
 
 CROP_UM = 18.75
 """Side of a crop on the slide: 64 px of 0.293 um."""
@@ -120,7 +126,7 @@ def part_overlaps(table: pd.DataFrame, reach_um: float) -> pd.Series[str]:
 
     For data sets that were divided by themselves and hold fields of one slide.
     """
-    split = table["split"].fillna("").astype(object)
+    split = whole_split(table).astype(object)
     side = split.map({name: number for number, name in enumerate(SPLITS)}).fillna(-1).to_numpy(int)
     pairs = _overlapping(table, reach_um)
     one, other = side[pairs[:, 0]], side[pairs[:, 1]]
@@ -130,11 +136,72 @@ def part_overlaps(table: pd.DataFrame, reach_um: float) -> pd.Series[str]:
 
 
 def left_out(table: pd.DataFrame) -> pd.Series[bool]:
-    """Samples that quality control excludes and no review took back, or that a review dropped."""
-    none = pd.Series("", index=table.index)
-    # Of merged data sets, some may lack a column.
-    keep, excluded = (table.get(name, none).fillna("") for name in ("keep", "excluded"))
-    return (keep == "no") | ((excluded != "") & (keep != "yes"))
+    """Samples that quality control excludes and no review took back, or that a review dropped.
+
+    And those whose images are damaged, which no review takes back.
+    """
+    keep, excluded = _column(table, "keep"), _column(table, "excluded")
+    return (keep == "no") | ((excluded != "") & (keep != "yes")) | is_damaged(table)
+
+
+def is_damaged(table: pd.DataFrame) -> pd.Series[bool]:
+    """Samples whose images were found damaged (`plsctl dataset verify --leave-out`)."""
+    return _column(table, "excluded").str.split(";").map(lambda reasons: DAMAGED in reasons)
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series[str]:
+    """A column of text; of merged data sets, some may lack it."""
+    return table.get(name, pd.Series("", index=table.index)).fillna("").astype(str)
+
+
+def with_split(table: pd.DataFrame, split: pd.Series[str] | Sequence[str]) -> pd.DataFrame:
+    """The table with a new split of every sample, as far as none is left out; see `settled`."""
+    return settled(table.assign(split=np.asarray(split), **{LEFT_OUT_OF: ""}))
+
+
+def settled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table in which `split` is true: empty where a sample is left out.
+
+    `left_out_of` then says which split such a sample belongs to; it comes back to it when a review
+    takes it back.
+    """
+    if "split" not in table.columns:
+        return table
+    split, aside, out = _column(table, "split"), _column(table, LEFT_OUT_OF), left_out(table)
+    goes, comes = out & (split != ""), ~out & (split == "")
+    if LEFT_OUT_OF in table.columns and not (goes | (comes & (aside != ""))).any():
+        return table.assign(split=split)
+    return table.assign(
+        split=split.mask(goes, "").mask(comes, aside),
+        **{LEFT_OUT_OF: aside.mask(goes, split).mask(~out, "")},
+    )
+
+
+def whole_split(table: pd.DataFrame) -> pd.Series[str]:
+    """The split that each sample belongs to, also where it is left out."""
+    split = _column(table, "split")
+    return split.where(split != "", _column(table, LEFT_OUT_OF))
+
+
+def count_splits(table: pd.DataFrame) -> dict[str, int]:
+    """Samples that each split is used with, those left out, and those in none, in this order.
+
+    The names of splits, `left_out`, and `none` for crops that overlap another split or were not
+    kept; what there is none of is not named. All together are the samples of the table.
+    """
+    if "split" not in table.columns:
+        return {}
+    out = left_out(table)
+    split = _column(table, "split").mask(out, "")
+    counts = {name: int((split == name).sum()) for name in SPLITS}
+    counts |= {"left_out": int(out.sum()), "none": int(((split == "") & ~out).sum())}
+    return {name: count for name, count in counts.items() if count}
+
+
+def say_splits(counts: Mapping[str, int]) -> str:
+    """What `count_splits` found, in words."""
+    said = {"left_out": "left out", "none": "in no split"}
+    return ", ".join(f"{n} {said.get(name, name)}" for name, n in counts.items()) or "not divided"
 
 
 def thin_training(
@@ -241,8 +308,10 @@ def _blocks(table: pd.DataFrame, pairs: Numbers, most: int) -> Numbers:
     places = table[["x_um", "y_um"]].to_numpy(dtype=float)
     groups = np.zeros(len(table), dtype=np.int64)
     number = 0
-    for component in pd.unique(components):
-        for rows in _cut(np.flatnonzero(components == component), positions, places, most):
+    codes, _ = pd.factorize(components)  # in the order of the rows
+    order = np.argsort(codes, kind="stable")
+    for component in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1):
+        for rows in _cut(component, positions, places, most):
             groups[rows] = number
             number += 1
     return groups

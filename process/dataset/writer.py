@@ -27,12 +27,14 @@ from plsctl.process.dataset.files import (
 from plsctl.process.dataset.format import (
     AXES,
     FORMAT,
+    LAST_COLUMN,
     VERSION,
     Compression,
     create_array,
     open_array,
 )
 from plsctl.process.dataset.records import DatasetFrame, FrameLike
+from plsctl.process.dataset.splits import with_split
 
 
 class DatasetWriter:
@@ -144,7 +146,14 @@ class DatasetWriter:
         """The rows appended so far, one per sample."""
         if not self._rows:
             return pd.DataFrame({"sample": pd.Series(dtype=int)})
-        return pd.concat(self._rows, ignore_index=True)
+        table = pd.concat(self._rows, ignore_index=True)
+        # Of merged data sets one may have measures that another lacks: labels stay behind them.
+        names = dict.fromkeys(
+            name
+            for rows in self._rows
+            for name in list(rows.columns)[: list(rows.columns).index(LAST_COLUMN)]
+        )
+        return table[list(dict.fromkeys([*names, LAST_COLUMN, *table.columns]))]
 
     def append(
         self,
@@ -239,7 +248,7 @@ class DatasetWriter:
         UserError
             If no sample was appended.
         """
-        self.seal(self.table if splits is None else self.table.assign(split=np.asarray(splits)))
+        self.seal(self.table if splits is None else with_split(self.table, splits))
         return self.publish()
 
     def seal(self, table: pd.DataFrame) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.cells.table import read_cells
 from plsctl.process.dataset.reader import Dataset
-from plsctl.process.dataset.splits import SPLITS, left_out
+from plsctl.process.dataset.splits import SPLITS, count_splits, is_damaged, left_out
 from plsctl.process.pages.pictures import tile_sets
 from plsctl.process.pages.tables import table
 from plsctl.process.report.dataset import as_image, sample_crops, spread_samples
@@ -40,21 +40,20 @@ def counts_section(data: Dataset, scans: Sequence[Path] = ()) -> Section:
     lines.append(("samples in the data set", len(data)))
     excluded, dropped, overlapping = _out_of_splits(data.table)
     for count, why in (
+        (is_damaged(data.table), "left out because their images are damaged"),
         (excluded, f"left out by quality control ({_reasons(data.table, excluded)})"),
         (dropped, "dropped in a review"),
         (overlapping, "in no split: they overlap samples of another split"),
     ):
         if count.any():
             lines.append((f"− {why}", -int(count.sum())))
-    used = ~left_out(data.table)
-    for name in SPLITS:
-        if "split" in data.table.columns:
-            count = int((used & (data.table["split"] == name)).sum())
-            lines.append((f"used for {_USES[name]}", count))
+    counts = count_splits(data.table)
+    if "split" in data.table.columns:
+        lines += [(f"used for {_USES[name]}", counts.get(name, 0)) for name in SPLITS]
     note = (
-        "Cells at each step. Samples that are left out stay in the data set and in its table, "
-        "where their column <code>split</code> says where they would belong; training and "
-        "evaluation pass them over. No field of view is on both sides of a split."
+        "Cells at each step. Samples that are left out stay in the data set and in its table: "
+        "their column <code>split</code> is empty, and <code>left_out_of</code> says where they "
+        "would belong; training and evaluation pass them over."
     )
     body = table(("", "cells"), lines, short=True)
     return Section("From cells to samples", note, body + _scores(data.table))
@@ -62,7 +61,8 @@ def counts_section(data: Dataset, scans: Sequence[Path] = ()) -> Section:
 
 def left_out_section(data: Dataset) -> Section | None:
     """The samples that quality control or a review has left out, with the reason; None without."""
-    gone = [int(number) for number in data.table.loc[left_out(data.table), "sample"]]
+    shown = left_out(data.table) & ~is_damaged(data.table)
+    gone = [int(number) for number in data.table.loc[shown, "sample"]]
     if not gone:
         return None
     numbers = spread_samples(data, _SHOWN, gone)
@@ -104,10 +104,11 @@ def _out_of_splits(samples: pd.DataFrame) -> tuple[pd.Series[bool], ...]:
     """Left out by quality control; dropped in a review; in no split. Each sample in one."""
     nothing = pd.Series("", index=samples.index)
     keep, excluded = (samples.get(name, nothing).fillna("") for name in ("keep", "excluded"))
-    dropped = keep == "no"
-    by_quality = (excluded != "") & (keep != "yes") & ~dropped
+    damaged = is_damaged(samples)
+    dropped = (keep == "no") & ~damaged
+    by_quality = (excluded != "") & (keep != "yes") & ~dropped & ~damaged
     split = samples.get("split", pd.Series("train", index=samples.index))
-    return by_quality, dropped, (split == "") & ~by_quality & ~dropped
+    return by_quality, dropped, (split == "") & ~left_out(samples)
 
 
 def _reasons(samples: pd.DataFrame, chosen: pd.Series[bool]) -> str:

@@ -22,6 +22,7 @@ from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.dataset.files import read_table, write_table
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.splits import settled
 from plsctl.process.report.dataset import as_image, brightened
 from plsctl.process.review.decisions import NAMING, Decision, read_decisions
 from plsctl.process.review.findings import Findings
@@ -227,6 +228,7 @@ class Review:
         return self._table
 
     def _store(self, table: pd.DataFrame) -> None:
+        table = settled(table)
         write_table(self.data.path, table)
         self._table, self._seen = table, _stamp(self.data.path)
 

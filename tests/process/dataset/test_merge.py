@@ -174,7 +174,7 @@ def test_commands_merge_divide_and_label(
         assert _run(capsys, "label", out, str(labels))[0] == 0
     table = Dataset.open(out).table
     assert table["seen by"][[0, 41]].tolist() == ["D.", "C."]
-    assert (table["age"][0], table["stain"][0], table["stain"][1]) == (43, "NA", "")
+    assert (table["age"][0], table["stain"][0], table["stain"][1]) == ("43", "NA", "")
     assert _run(capsys, "split", out, "--seed", "5")[0] == 0
     table = Dataset.open(out).table
     half = str(tmp_path / "half.zarr")
