@@ -119,6 +119,7 @@ class PlsctlGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except PlsctlError as error:
+            _add_line(error)
             _fail(error.as_dict(), str(error), error.exit_code, as_json)
         except KeyboardInterrupt:
             text = "Interrupted; what was finished is kept."
@@ -181,6 +182,12 @@ def _meant(word: str) -> str:
     from importlib.resources import files
 
     return MEANT[word].format(configs=files("plsctl.hardware_configs"))
+
+
+def _add_line(error: PlsctlError) -> None:
+    from plsctl.acquire.files.settings import add_line
+
+    add_line(error)
 
 
 def _error(kind: str, message: str) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, SequenceTiming
 from plsctl.acquire.leds.base import SerialArray, brightness_level, checked_leds
 from plsctl.acquire.leds.illuminate_dialects import (
@@ -274,6 +275,19 @@ class IlluminateArray(SerialArray):
         return found
 
 
+def check_illuminate(settings: LedArraySettings) -> Capabilities:
+    """What the array will be able to do; `UserError` for any option, for there is none."""
+    if settings.options:
+        name = next(iter(settings.options))
+        raise UserError(
+            f"the driver 'illuminate' has no option '{name}'.",
+            field=f"led_array.options.{name}",
+            hint="It has none: remove it.",
+        )
+    return IlluminateArray.capabilities
+
+
+@checked_by(check_illuminate)
 def open_illuminate(settings: LedArraySettings) -> IlluminateArray:
     """Open an array with Illuminate firmware; its LEDs are off afterwards.
 
@@ -284,11 +298,5 @@ def open_illuminate(settings: LedArraySettings) -> IlluminateArray:
     HardwareError
         Nothing answers, or something other than Illuminate 1.x or 2.x.
     """
-    if settings.options:
-        name = next(iter(settings.options))
-        raise UserError(
-            f"the driver 'illuminate' has no option '{name}'.",
-            field=f"led_array.options.{name}",
-            hint="It has none: remove it.",
-        )
+    check_illuminate(settings)
     return IlluminateArray(settings)

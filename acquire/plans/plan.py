@@ -10,7 +10,7 @@ from pathlib import Path
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.leds.geometry import LedGeometry
-from plsctl.acquire.plans.exposures import ExposureTable
+from plsctl.acquire.plans.exposures import ExposureTable, load_exposures
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame, recipe
 from plsctl.acquire.plans.slide import Slide
@@ -113,6 +113,7 @@ def check_camera(frames: Sequence[FrameRecord], hardware: Hardware, table: Path)
                     f"the frame '{frame.label}' has {field} = {value:g}, and the camera offers "
                     f"{low:g} to {high:g}.",
                     file=table,
+                    line=load_exposures(table).lines.get(frame.label),
                     field=field,
                     hint=f"Correct the table, or the camera's ranges in {hardware.file.name}.",
                 )

@@ -26,7 +26,8 @@ def uncertainty(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of learning, 8 samples each.")] = 400,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the order of samples and the first weights.")
+        int,
+        typer.Option(min=0, max=2**32 - 1, help="Of the order of samples and the first weights."),
     ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: JsonFlag = False,

@@ -110,8 +110,11 @@ def _what_next(opened: "Scan", named: list[Any]) -> str:
 
 def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     from plsctl.acquire.plans.plan import forecast
+    from plsctl.acquire.scanning.settings_check import check_room, check_settings
 
+    check_settings(opened)
     plan = opened.planner.plan(name)
+    check_room(opened, len(plan.positions) * len(plan.frames))
     camera = opened.hardware.camera
     width, height = camera.size_px
     shape = (height, width, 1 if camera.bayer else 3)
