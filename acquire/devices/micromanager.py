@@ -171,6 +171,6 @@ def _missing(hardware: Hardware) -> UserError:
         file=hardware.file,
         field="core",
         hint="Give the path of the .cfg file that Micro-Manager's wizard wrote; it starts at the "
-        "hardware file's folder. Micro-Manager's own files come with its adapters: `mmcore install` "
-        "(docs/installing.md).",
+        "hardware file's folder. Micro-Manager's own files come with its adapters: "
+        "`mmcore install` (docs/installing.md).",
     )

@@ -163,7 +163,7 @@ def reason_of(
     if kind == "value_error":
         text = detail["msg"].removeprefix("Value error, ").rstrip(".")
         return text[:1].lower() + text[1:], None
-    limits = [f"{words} {context[name]}" for name, words in _LIMITS if name in context]
+    limits = [f"{words} {_plain(context[name])}" for name, words in _LIMITS if name in context]
     if limits:
         reason = f"it must be {' and '.join(limits)}"
     elif "expected" in context:
@@ -172,9 +172,13 @@ def reason_of(
         reason = "this value is none that fits here"
     if kind == "string_type" and written is not None:
         return f"{reason}, and without quotes this is none", f"Put it in quotes: '{written}'."
-    if written is not None and _COMMA.match(written):
+    if kind == "float_parsing" and written is not None and _COMMA.match(written):
         return f"{reason}, with a point", f"Write {written.replace(',', '.')}."
     return reason, None
+
+
+def _plain(limit: object) -> str:
+    return f"{limit:g}" if isinstance(limit, float) else str(limit)
 
 
 def mistake_in_data(error: ValidationError) -> tuple[str, str]:

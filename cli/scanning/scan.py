@@ -55,6 +55,7 @@ def scan(
 
     opened = open_scan(slide_file, out)
     named = [slide_file] if out == SCANS else [slide_file, "--out", out]
+    _print_damage(opened)
     if verify:
         _verify(opened, json)
         return
@@ -65,6 +66,18 @@ def scan(
         _forecast(opened, name, json)
     else:
         _take(opened, name, named, fresh=fresh, force=force, yes=yes, as_json=json)
+
+
+def _print_damage(opened: "Scan") -> None:
+    """What of the journal cannot be read any more; the rest of it holds."""
+    from plsctl.acquire.store.journal import damaged_lines
+
+    journal = opened.folder.journal
+    for number in damaged_lines(journal):
+        print_message(
+            f"{journal}, line {number} is damaged and is left out; what it said is measured again "
+            "where a pass goes on, and else is lost."
+        )
 
 
 def _choose_pass(opened: "Scan", name: str | None, dry_run: bool) -> "PassName | None":
@@ -221,6 +234,8 @@ def _print_verdict(verdict: "Verdict") -> None:
 
 
 def _verify(opened: "Scan", as_json: bool) -> None:
+    from plsctl.acquire.store.journal import damaged_lines
+
     with progress("verifying") as advance:
         # To judge is to verify, and more.
         found = (
@@ -230,7 +245,14 @@ def _verify(opened: "Scan", as_json: bool) -> None:
         )
         found |= opened.verify(advance.steps, without=found)
     problems = [text for texts in found.values() for text in texts]
-    emit({"verified": list(found), "problems": problems}, as_json and not problems)
+    emit(
+        {
+            "verified": list(found),
+            "problems": problems,
+            "damaged_journal_lines": damaged_lines(opened.folder.journal),
+        },
+        as_json and not problems,
+    )
     for name, texts in found.items():
         print_message(
             f"{name}: {'as it was taken' if not texts else counted(len(texts), 'problem')}"
