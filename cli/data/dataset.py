@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, parse_split
 
@@ -27,7 +28,11 @@ Sources = Annotated[
     list[Path], typer.Argument(metavar="DATASET...", help="Data sets.", parser=location)
 ]
 Recipe = Annotated[
-    str | None, typer.Option(help="Take over the images of this recipe only, such as le18deg.")
+    str | None,
+    typer.Option(
+        help="Take over the images of this recipe only, such as le18deg.",
+        autocompletion=completion.recipes,
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a data set of the same name.")

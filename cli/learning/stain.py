@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -39,7 +40,11 @@ def stain(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="OME-Zarr to write.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe that a stack holds; the run's by default.")
+        str | None,
+        typer.Option(
+            help="Recipe that a stack holds; the run's by default.",
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     cells_only: Annotated[
         bool, typer.Option("--cells-only", help="Only around the cells of the scan's cells.csv.")
@@ -61,10 +66,17 @@ def stain(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="auto, torch, onnxruntime or openvino: what runs the network."),
+        typer.Option(
+            help="auto, torch, onnxruntime or openvino: what runs the network.",
+            autocompletion=completion.values(*ENGINES),
+        ),
     ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for torch.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda, for torch.", autocompletion=completion.DEVICES)
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16.", autocompletion=completion.PRECISIONS)
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace what is there.")] = False,
     as_json: JsonFlag = False,

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -17,13 +18,12 @@ from plsctl.cli.shared.output import (
 )
 from plsctl.cli.shared.training_progress import TrainingProgress
 
-MODELS = ("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", "unet", "fast")
-
 What = Annotated[
     str,
     typer.Argument(
-        help=f"A model ({', '.join(MODELS)}) or a YAML file that describes the run.",
+        help=f"A model ({', '.join(completion.MODELS)}) or a YAML file that describes the run.",
         metavar="MODEL|CONFIG.yaml",
+        autocompletion=completion.models_and_files,
     ),
 ]
 
@@ -33,9 +33,14 @@ def train(
     data: Annotated[Path | None, typer.Option(help="Data set to train on.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder to write.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Images to use; all of the data set by default.")
+        str | None,
+        typer.Option(
+            help="Images to use; all of the data set by default.", autocompletion=completion.recipes
+        ),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="20x or 100x.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="20x or 100x.", autocompletion=completion.TARGETS)
+    ] = None,
     from_run: Annotated[
         Path | None,
         typer.Option("--from", help="Run whose weights to begin with; maepf-rpgan-sn needs one."),
@@ -58,7 +63,10 @@ def train(
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(help="none, mirrors or turns: symmetries of the LEDs that samples undergo."),
+        typer.Option(
+            help="none, mirrors or turns: symmetries of the LEDs that samples undergo.",
+            autocompletion=completion.values("none", "mirrors", "turns"),
+        ),
     ] = None,
     augment_tolerance_deg: Annotated[
         float | None,
@@ -79,7 +87,9 @@ def train(
     discriminator_rate: Annotated[
         float | None, typer.Option(help="Adam's rate of the discriminator (4e-4).")
     ] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="constant or cosine.", autocompletion=completion.SCHEDULES)
+    ] = None,
     average: Annotated[
         float | None, typer.Option(help="Keep a running mean of the weights: 0.99, or 0 for none.")
     ] = None,
@@ -94,7 +104,9 @@ def train(
         int | None,
         typer.Option(help="Surroundings of the crop that are seen (px); all of the data set's."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.DEVICES)
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the CPU; fewer on a busy machine.")
     ] = None,
@@ -105,10 +117,16 @@ def train(
         bool | None,
         typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard too."),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="auto, float32 or bfloat16.", autocompletion=completion.PRECISIONS),
+    ] = None,
     memory_format: Annotated[
         str | None,
-        typer.Option(help="auto (what a short timing finds faster), contiguous or channels_last."),
+        typer.Option(
+            help="auto (what a short timing finds faster), contiguous or channels_last.",
+            autocompletion=completion.values("auto", "contiguous", "channels_last"),
+        ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw an old run away.")] = False,
     dry_run: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -29,7 +30,9 @@ def uncertainty(
         int,
         typer.Option(min=0, max=2**32 - 1, help="Of the order of samples and the first weights."),
     ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.DEVICES)
+    ] = "auto",
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:

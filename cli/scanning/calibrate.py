@@ -18,7 +18,9 @@ from plsctl.cli.shared.output import (
 
 NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 
-app = typer.Typer(no_args_is_help=True, help="Measure exposures and write tables.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Measure exposures and write tables."
+)
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing table.")]

@@ -8,6 +8,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted, duration
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ def scan(
     ],
     pass_name: Annotated[
         str | None,
-        typer.Option("--pass", help="unstained, stained or highres; without it: go on, or advise."),
+        typer.Option(
+            "--pass",
+            help="unstained, stained or highres; without it: go on, or advise.",
+            autocompletion=completion.PASSES,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Scans are written to OUT/SLIDE.")] = SCANS,
     dry_run: Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     SHORT_TRAINING,
     JsonFlag,
@@ -17,7 +18,11 @@ from plsctl.cli.shared.output import (
 )
 from plsctl.cli.simulate.led_array import led_array
 
-app = typer.Typer(no_args_is_help=True, help="Parts of the simulated microscope on their own.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Parts of the simulated microscope on their own.",
+)
 app.command("led-array")(led_array)
 
 
@@ -61,7 +66,9 @@ def truth(
 def dataset(
     out: Annotated[Path, typer.Option("--out", "-o", help="The data set to write (X.zarr).")],
     cells: Annotated[int, typer.Option(min=1, help="Number of white cells.")] = 200,
-    recipe: Annotated[str, typer.Option(help="Recipe of the input stacks.")] = "full",
+    recipe: Annotated[
+        str, typer.Option(help="Recipe of the input stacks.", autocompletion=completion.recipes)
+    ] = "full",
     hardware: Annotated[
         str, typer.Option(help="The simulated microscope: a name or the path of a YAML file.")
     ] = "simulator_small",
