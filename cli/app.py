@@ -120,6 +120,7 @@ class PlsctlGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except PlsctlError as error:
+            _add_line(error)
             _fail(error.as_dict(), str(error), error.exit_code, as_json)
         except KeyboardInterrupt:
             text = "Interrupted; what was finished is kept."
@@ -170,7 +171,11 @@ def _locate_paths(command: Any) -> None:
 
 def _located(process_value: Callable[[Any, Any], Any], ctx: Any, given: Any) -> Any:
     """What typer makes of a value, paths of it made anew from what was given."""
-    value = process_value(ctx, given)
+    try:
+        value = process_value(ctx, given)
+    except typer.BadParameter as error:
+        _reword(error)
+        raise
     if isinstance(value, Path):
         return location(given)
     if isinstance(value, list | tuple) and any(isinstance(item, Path) for item in value):
@@ -178,10 +183,28 @@ def _located(process_value: Callable[[Any, Any], Any], ctx: Any, given: Any) -> 
     return value
 
 
+def _reword(error: typer.BadParameter) -> None:
+    """Say what is wrong with a value in our words, not in those of the library that checks it."""
+    details = getattr(error.__cause__, "errors", None)
+    if details is None:
+        return
+    from plsctl.acquire.files.mistakes import reason_of
+
+    detail = details()[0]
+    reason, hint = reason_of(detail, None, str(detail["input"]))
+    error.message = f"'{detail['input']}': {reason}.{f' {hint}' if hint else ''}"
+
+
 def _meant(word: str) -> str:
     from importlib.resources import files
 
     return MEANT[word].format(configs=files("plsctl.hardware_configs"))
+
+
+def _add_line(error: PlsctlError) -> None:
+    from plsctl.acquire.files.settings import add_line
+
+    add_line(error)
 
 
 def _error(kind: str, message: str) -> dict[str, str | None]:

@@ -9,6 +9,7 @@ from plsctl.acquire.devices.backend import Backend, close_core
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.files.locations import beside
+from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.files.settings import validate_section
 from plsctl.sim.firmware.arduino import ArduinoFirmware
 from plsctl.sim.firmware.board import LedBoard
@@ -47,6 +48,11 @@ class SimulatedOperator:
         """Home the stage with its own controller, where the core does not."""
 
 
+def check_simulator(hardware: Hardware) -> None:
+    """`UserError` where the options of a hardware file cannot be right; nothing is made."""
+    validate_section(SimulatorSettings, hardware.options, hardware.file, "options")
+
+
 def open_world(hardware: Hardware) -> World:
     """The world that a hardware file's options describe."""
     settings = validate_section(SimulatorSettings, hardware.options, hardware.file, "options")
@@ -58,6 +64,7 @@ def open_world(hardware: Hardware) -> World:
     return World(hardware, settings.model_copy(update=places))
 
 
+@checked_by(check_simulator)
 def open_simulator(hardware: Hardware) -> Backend:
     """Load the simulated devices into a core and put the LED array on its port."""
     from pymmcore_plus import DeviceInitializationState

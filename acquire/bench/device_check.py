@@ -12,8 +12,11 @@ import numpy as np
 from plsctl.acquire.capture.stack import HardwareStack, lacks_for_hardware
 from plsctl.acquire.devices.backend import Backend, open_backend
 from plsctl.acquire.devices.hardware import Hardware
+from plsctl.acquire.devices.hardware_check import check_hardware
+from plsctl.acquire.devices.micromanager import device_interface
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError
+from plsctl.acquire.files.settings import add_line
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.leds.array import LedArray, open_led_array
 from plsctl.acquire.store.records import FrameRecord
@@ -60,6 +63,7 @@ class DeviceCheck:
     def run(self) -> list[Answer]:
         """Ask all parts; `InterruptedScan` when a stop is asked for before all have answered."""
         with ExitStack() as opened:
+            self._ask("hardware file", self._file)
             backend = self._open("core", self._core, lambda core: opened.callback(core.close))
             leds = self._open("LED array", self._leds, lambda array: opened.callback(array.close))
             if backend is None or leds is None:
@@ -102,12 +106,21 @@ class DeviceCheck:
         try:
             self.answers.append(Answer(part, True, action()))
         except PlsctlError as error:
-            self.answers.append(Answer(part, False, error.message, error.hint or ""))
+            add_line(error)
+            said = str(error).removesuffix(f" {error.hint}")
+            self.answers.append(Answer(part, False, said, error.hint or ""))
+
+    def _file(self) -> str:
+        check_hardware(self._hardware)
+        return f"{self._hardware.file.name} and the files it names fit together"
 
     def _core(self) -> tuple[Backend, str]:
         backend = open_backend(self._hardware)
         labels = [label for label in backend.core.getLoadedDevices() if label != "Core"]
-        return backend, f"{self._hardware.core}: {', '.join(labels)}"
+        said = f"{self._hardware.core}: {', '.join(labels)}"
+        if self._hardware.core.endswith(".cfg"):
+            said += f" (device interface {device_interface(backend.core)})"
+        return backend, said
 
     def _leds(self) -> tuple[LedArray, str]:
         array = open_led_array(self._hardware.led_array)

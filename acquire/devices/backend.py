@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plsctl.acquire.clock import Clock, WallClock
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.devices.micromanager import check_configuration, load_configuration
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import suggest
 from plsctl.acquire.roles import Operator
 
@@ -45,6 +45,25 @@ def open_backend(hardware: Hardware) -> Backend:
     """
     if hardware.core.endswith(".cfg"):
         return _open_micromanager(hardware)
+    backend: Backend = _opener(hardware)(hardware)
+    return backend
+
+
+def check_backend(hardware: Hardware) -> None:
+    """`UserError` where a hardware file's devices cannot be as it says; nothing is loaded.
+
+    Of a Micro-Manager configuration the labels are read; whether its devices answer is not known
+    before they are loaded.
+    """
+    if hardware.core.endswith(".cfg"):
+        check_configuration(hardware)
+        return
+    check = getattr(_opener(hardware), "check", None)
+    if check is not None:
+        check(hardware)
+
+
+def _opener(hardware: Hardware) -> Any:
     backends = {entry.name: entry for entry in entry_points(group="plsctl.backends")}
     if hardware.core not in backends:
         raise UserError(
@@ -53,46 +72,20 @@ def open_backend(hardware: Hardware) -> Backend:
             field="core",
             hint=suggest(hardware.core, backends) + " Or name a Micro-Manager .cfg file.",
         )
-    opener = backends[hardware.core].load()
-    backend: Backend = opener(hardware)
-    return backend
+    return backends[hardware.core].load()
 
 
 def _open_micromanager(hardware: Hardware) -> Backend:
     from pymmcore_plus import CMMCorePlus
 
     core = CMMCorePlus()
-    path = hardware.resolve(hardware.core)
-    # A bare name that is no file of ours is looked up in Micro-Manager's own folder.
-    name = path if path.is_file() else Path(hardware.core)
     try:
-        _load(core, name, hardware)
+        load_configuration(core, hardware)
     except BaseException:
         # Devices that did load would keep their ports.
         close_core(core)
         raise
     return Backend(core=core, close=lambda: close_core(core))
-
-
-def _load(core: CMMCorePlus, name: Path, hardware: Hardware) -> None:
-    try:
-        core.loadSystemConfiguration(str(name))
-    except FileNotFoundError:
-        raise UserError(
-            f"there is no Micro-Manager configuration '{hardware.core}'.",
-            file=hardware.file,
-            field="core",
-            hint="Give the path of the .cfg file that Micro-Manager's wizard wrote.",
-        ) from None
-    except (RuntimeError, OSError) as error:
-        # The first line of the error is the line of the .cfg, the second says what is wrong there.
-        told = ": ".join(line.strip() for line in str(error).strip().splitlines())
-        raise HardwareError(
-            f"Micro-Manager could not load '{hardware.core}': {told.rstrip('.')}.",
-            file=hardware.file,
-            field="core",
-            hint="Check that every device is switched on and not used by another program.",
-        ) from None
 
 
 def close_core(core: CMMCorePlus) -> None:

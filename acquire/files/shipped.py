@@ -11,9 +11,9 @@ from plsctl.acquire.files.settings import suggest
 SHIPPED = "shipped:"
 
 
-def shipped_names(ending: str) -> list[str]:
+def shipped_names(ending: str, folder: str = "") -> list[str]:
     """Names of the files that come with the package, such as those in `.csv`."""
-    names = [entry.name for entry in files("plsctl.hardware_configs").iterdir()]
+    names = [entry.name for entry in (files("plsctl.hardware_configs") / folder).iterdir()]
     return sorted(name for name in names if name.endswith(ending))
 
 

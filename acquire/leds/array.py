@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -275,14 +276,8 @@ def open_led_array(settings: LedArraySettings) -> LedArray:
     HardwareError
         Nothing answers there, or something other than the settings say.
     """
-    try:
+    with _in_file(settings):
         array = _driver(settings.driver)(settings)
-    except PlsctlError as error:
-        if error.file is None and settings._file is not None:
-            error.file = str(settings._file)
-        if error.field in ("port", "serial_number"):
-            error.field = f"led_array.{error.field}"
-        raise
     found = array.identity.led_count
     if settings.led_count is not None and found != settings.led_count:
         array.close()
@@ -296,6 +291,35 @@ def open_led_array(settings: LedArraySettings) -> LedArray:
     return array
 
 
+def check_led_array(settings: LedArraySettings) -> Capabilities | None:
+    """What the array will be able to do by its settings alone; nothing is opened.
+
+    None where the driver cannot know before (see `plsctl.acquire.files.openers.checked_by`).
+
+    Raises
+    ------
+    UserError
+        No such driver is installed, or its options are wrong.
+    """
+    with _in_file(settings):
+        check = getattr(_driver(settings.driver), "check", None)
+        able: Capabilities | None = None if check is None else check(settings)
+        return able
+
+
+@contextmanager
+def _in_file(settings: LedArraySettings) -> Iterator[None]:
+    """Let errors name the file that the settings come from, and the field in it."""
+    try:
+        yield
+    except PlsctlError as error:
+        if error.file is None and settings._file is not None:
+            error.file = str(settings._file)
+        if error.field in ("port", "serial_number"):
+            error.field = f"led_array.{error.field}"
+        raise
+
+
 def driver_options(settings: LedArraySettings, model: type[Options]) -> Options:
     """The options of a driver, checked against its model.
 
@@ -304,12 +328,7 @@ def driver_options(settings: LedArraySettings, model: type[Options]) -> Options:
     UserError
         An option is unknown, missing or wrong; file, line and field are named.
     """
-    try:
-        return validate_section(model, settings.options, settings._options_file, settings._section)
-    except UserError as error:
-        if error.field is not None and settings._section:
-            error.field = f"{settings._section}.{error.field}"
-        raise
+    return validate_section(model, settings.options, settings._options_file, settings._section)
 
 
 def _driver(name: str) -> Callable[[LedArraySettings], LedArray]:

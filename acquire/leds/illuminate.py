@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import (
     Capabilities,
@@ -323,6 +324,13 @@ class IlluminateArray(SerialArray):
         return found
 
 
+def check_illuminate(settings: LedArraySettings) -> Capabilities:
+    """What the array will be able to do; `UserError` for an option that is wrong."""
+    driver_options(settings, IlluminateOptions)
+    return IlluminateArray.capabilities
+
+
+@checked_by(check_illuminate)
 def open_illuminate(settings: LedArraySettings) -> IlluminateArray:
     """Open an array with Illuminate firmware; its LEDs are off afterwards.
 

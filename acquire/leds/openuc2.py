@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
 from plsctl.acquire.leds.base import PlainArray, colour_drive
@@ -47,10 +48,7 @@ class OpenUc2Array(PlainArray):
     def __init__(self, settings: LedArraySettings, options: OpenUc2Options) -> None:
         self._options = options
         self._number = 0
-        capabilities = Capabilities(
-            single=True, several=not options.single_clears, brightness=True, colour=True
-        )
-        super().__init__(settings, capabilities)
+        super().__init__(settings, _capabilities(options))
 
     # The wire ---------------------------------------------------------------------------------
 
@@ -154,6 +152,18 @@ def _answers(message: Message, number: int) -> bool:
     return not isinstance(message.get("state"), str)
 
 
+def _capabilities(options: OpenUc2Options) -> Capabilities:
+    return Capabilities(
+        single=True, several=not options.single_clears, brightness=True, colour=True
+    )
+
+
+def check_openuc2(settings: LedArraySettings) -> Capabilities:
+    """What the matrix will be able to do; `UserError` for an option that is wrong."""
+    return _capabilities(driver_options(settings, OpenUc2Options))
+
+
+@checked_by(check_openuc2)
 def open_openuc2(settings: LedArraySettings) -> OpenUc2Array:
     """Open an openUC2 LED matrix; its LEDs are off afterwards.
 

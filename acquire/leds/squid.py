@@ -19,6 +19,7 @@ from types import MappingProxyType
 from pydantic import Field
 
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
 from plsctl.acquire.leds.base import PlainArray, colour_drive
@@ -74,6 +75,9 @@ class SquidOptions(Settings):
     watchdog_s: float = Field(default=5.0, ge=0.1, le=WATCHDOG_MAX_S)
 
 
+PATTERNS_ONLY = Capabilities(single=False, several=False, brightness=True, colour=True)
+
+
 class SquidArray(PlainArray):
     """An opened controller. Made by `open_squid`."""
 
@@ -83,11 +87,7 @@ class SquidArray(PlainArray):
         self._version = (0, 0)
         self._heard_of_us_s = time.monotonic()
         self._closing = threading.Event()
-        super().__init__(
-            settings,
-            Capabilities(single=False, several=False, brightness=True, colour=True),
-            STEPS,
-        )
+        super().__init__(settings, PATTERNS_ONLY, STEPS)
         self._heart: threading.Thread | None = None
         if self._has_watchdog:
             self.capabilities = Capabilities(
@@ -257,6 +257,13 @@ def _in_words(leds: tuple[int, ...]) -> str:
     return shown if len(leds) <= 5 else f"{shown}, ... ({len(leds)} in all)"
 
 
+def check_squid(settings: LedArraySettings) -> Capabilities:
+    """What the controller will be able to do; `UserError` for an option that is wrong."""
+    driver_options(settings, SquidOptions)
+    return PATTERNS_ONLY
+
+
+@checked_by(check_squid)
 def open_squid(settings: LedArraySettings) -> SquidArray:
     """Open a Squid controller; the LED matrix is off afterwards.
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.leds.array import Capabilities, Identity, LedArraySettings, driver_options
 from plsctl.acquire.leds.base import PlainArray, colour_drive
 from plsctl.acquire.leds.serial_line import Garbled, Refused, shorten
@@ -24,14 +25,8 @@ class TemplateArray(PlainArray):
 
     def __init__(self, settings: LedArraySettings, options: TemplateOptions) -> None:
         self._options = options
-        capabilities = Capabilities(
-            single=True,
-            several=options.lights_several,
-            brightness=options.has_brightness,
-            colour=options.has_colour,
-        )
         self._known_colour: tuple[int, int, int] | None = None
-        super().__init__(settings, capabilities, options.full_drive)
+        super().__init__(settings, _capabilities(options), options.full_drive)
 
     # The wire ---------------------------------------------------------------------------------
 
@@ -171,6 +166,21 @@ def _same(text: str, sent: str) -> bool:
         return text == sent
 
 
+def _capabilities(options: TemplateOptions) -> Capabilities:
+    return Capabilities(
+        single=True,
+        several=options.lights_several,
+        brightness=options.has_brightness,
+        colour=options.has_colour,
+    )
+
+
+def check_template(settings: LedArraySettings) -> Capabilities:
+    """What an array will be able to do by its description; `UserError` for a mistake in it."""
+    return _capabilities(driver_options(settings, TemplateOptions))
+
+
+@checked_by(check_template)
 def open_template(settings: LedArraySettings) -> TemplateArray:
     """Open an array whose language its options describe; its LEDs are off afterwards.
 

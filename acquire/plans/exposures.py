@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
@@ -33,6 +34,8 @@ class ExposureTable:
 
     rows: dict[Frame, Exposure]
     file: Path | None = None
+    lines: dict[str, int] = dataclass_field(default_factory=dict, compare=False)
+    """Lines of the file by a frame's label."""
 
     def exposure(self, frame: Frame, recipe: Recipe | None = None) -> Exposure:
         """The exposure of a frame; `UserError` names the LED that the table lacks.
@@ -56,6 +59,7 @@ class ExposureTable:
 def load_exposures(path: Path) -> ExposureTable:
     """Read an exposure table (CSV: led, variant, exposure_ms, gain, brightness)."""
     rows: dict[Frame, Exposure] = {}
+    lines: dict[str, int] = {}
     for line, row in read_table(path, COLUMNS):
         if row["variant"] not in ("", "low", "high"):
             raise UserError(
@@ -75,7 +79,8 @@ def load_exposures(path: Path) -> ExposureTable:
         )
         _check(exposure, path, line)
         rows[frame] = exposure
-    return ExposureTable(rows, path)
+        lines[frame.label] = line
+    return ExposureTable(rows, path, lines)
 
 
 def _check(exposure: Exposure, path: Path, line: int) -> None:

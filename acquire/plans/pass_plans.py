@@ -61,6 +61,12 @@ class PassPlanner:
         check_camera(frames, hardware, self.slide.exposures_file(name))
         return frames
 
+    def check_region(self) -> None:
+        """`UserError` when the region's positions lie outside the stage's limits."""
+        first = next(iter(self.slide.passes.values())).objective
+        positions = grid_positions(self.slide.region, self.field_um(first))
+        check_limits(positions, self.hardware, self.slide)
+
     def _positions(self, name: PassName) -> tuple[Position, ...]:
         width, height = self.field_um(self.slide.pass_settings(name).objective)
         if name == "unstained" or (

@@ -11,7 +11,7 @@ from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import read_yaml
 from plsctl.acquire.leds.geometry import LedGeometry
-from plsctl.acquire.plans.exposures import Exposure, ExposureTable
+from plsctl.acquire.plans.exposures import Exposure, ExposureTable, load_exposures
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame, LitFrame, Recipe, load_recipe
 from plsctl.acquire.plans.slide import Slide
@@ -146,6 +146,7 @@ def check_camera(frames: Sequence[FrameRecord], hardware: Hardware, table: Path)
                     f"the frame '{frame.label}' has {field} = {value:g}, and the camera offers "
                     f"{low:g} to {high:g}.",
                     file=table,
+                    line=load_exposures(table).lines.get(frame.label),
                     field=field,
                     hint=f"Correct the table, or the camera's ranges in {hardware.file.name}.",
                 )

@@ -20,7 +20,8 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import beside, real_path
-from plsctl.acquire.files.settings import Settings, YamlPath, load_settings, read_yaml, suggest
+from plsctl.acquire.files.mistakes import YamlPath
+from plsctl.acquire.files.settings import Settings, load_settings, read_yaml, suggest
 from plsctl.acquire.files.shipped import SHIPPED
 from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.leds.geometry import Led, LedGeometry

@@ -18,6 +18,7 @@ from plsctl.acquire.roles import FocusMeasure, Operator, Roles, ShiftFinder
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.pass_steps import PassSteps
 from plsctl.acquire.scanning.scan import Progress, Scan, silent
+from plsctl.acquire.scanning.settings_check import check_settings
 from plsctl.acquire.scanning.verdict import Verdict, judge_pass, pass_light
 from plsctl.acquire.store.journal import Journal, since_begun
 from plsctl.acquire.store.records import PassName
@@ -79,8 +80,7 @@ def run_pass(
             hint="Take it again with --fresh, or check it with --verify.",
         )
     # A setting that does not fit is found before anything is written.
-    for settings_of in scan.slide.passes:
-        scan.planner.frames(settings_of)
+    check_settings(scan)
     made = scan.prepare_folder()
     try:
         with locked(scan.folder.path):

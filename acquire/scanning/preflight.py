@@ -8,15 +8,34 @@ from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.leds.array import Capabilities
 from plsctl.acquire.store.records import FrameRecord
 
 
 def check_array(frames: Sequence[FrameRecord], microscope: Microscope) -> None:
-    """`UserError` when the LED array cannot light what the frames ask for."""
-    able = microscope.leds.capabilities
+    """`UserError` when the LED array of an opened microscope cannot light the frames."""
+    array = microscope.leds
+    driver, count = array.identity.driver, array.identity.led_count
+    check_frames(frames, array.capabilities, microscope.hardware, driver, count)
+
+
+def check_frames(
+    frames: Sequence[FrameRecord], able: Capabilities, hardware: Hardware, driver: str, count: int
+) -> None:
+    """`UserError` when an array of `count` LEDs cannot light what the frames ask for."""
     for frame in frames:
+        if not frame.leds:
+            raise UserError(
+                f"the frame '{frame.label}' lights no LED: of the LED table none lies inside the "
+                f"aperture of the objective {hardware.low_power}.",
+                file=hardware.file,
+                field=f"turret.objectives.{hardware.low_power}.na",
+                hint="Check the objective's na and the places in the LED table (millimetres).",
+            )
         if len(frame.leds) == 1 and not able.single:
             what = "one LED alone"
+        elif 1 < len(frame.leds) < count and able.single and not able.several:
+            what = f"{len(frame.leds)} LEDs together"
         elif frame.brightness != 1.0 and not able.brightness:
             what = f"a brightness of {frame.brightness:g}"
         elif frame.colour != "white" and not able.colour:
@@ -24,9 +43,8 @@ def check_array(frames: Sequence[FrameRecord], microscope: Microscope) -> None:
         else:
             continue
         raise UserError(
-            f"the frame '{frame.label}' needs {what}, which the LED array "
-            f"({microscope.leds.identity.driver}) cannot light.",
-            file=microscope.hardware.file,
+            f"the frame '{frame.label}' needs {what}, which the LED array ({driver}) cannot light.",
+            file=hardware.file,
             field="led_array.driver",
             hint="Choose a recipe and exposures that the array can do "
             "(docs/led-arrays.md), or another array."

@@ -54,11 +54,24 @@ class Scan:
     def __init__(self, slide: Slide, folder: Path) -> None:
         self.slide = slide
         self.hardware = slide.load_hardware()
+        self._check_objectives()
         self.folder = ScanFolder(folder)
         self.planner = PassPlanner(slide, self.hardware, self.folder)
         self.hash = settings_hash(slide, self.hardware)
         self._check_limits()
         self._check_folder()
+
+    def _check_objectives(self) -> None:
+        known = self.hardware.turret.objectives
+        for name, settings in self.slide.passes.items():
+            if settings.objective not in known:
+                raise UserError(
+                    f"objective = '{settings.objective}': {self.hardware.file.name} has no such "
+                    "objective.",
+                    file=self.slide.file,
+                    field=f"passes.{name}.objective",
+                    hint=f"It has {', '.join(known)}.",
+                )
 
     def _check_limits(self) -> None:
         stage, region = self.hardware.stage, self.slide.region

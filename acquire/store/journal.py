@@ -70,18 +70,68 @@ def _end_torn_line(path: Path) -> None:
             file.write(b"\n")
 
 
+_NEEDED = {
+    "focus_plane": ("time", "pass_name", "z0_um", "slope_x", "slope_y", "light"),
+    "focus_offset": ("time", "block", "offset_um"),
+    "verdict": ("safe_to_stain",),
+}
+"""Fields of events that are of no use without them."""
+
+_BEGINNING = b'{"event": '
+
+
 def read_journal(path: Path) -> Iterator[Event]:
-    """The events of a journal in order; a line torn by a crash is passed over."""
+    """The events of a journal in order; lines torn by a crash or damaged are passed over."""
+    for _, event in _lines(path):
+        if event is not None:
+            yield event
+
+
+def damaged_lines(path: Path) -> list[int]:
+    """Numbers of the lines (from 1) of a journal that say nothing any more.
+
+    Half a line that a killed writer left is not among them: what it was to say is written again.
+    """
+    return [number for number, event in _lines(path) if event is None]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Event | None]]:
+    """Line numbers and events; None for a damaged line, and nothing for a torn one."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            try:
-                event = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(event, dict):
-                yield event
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            line = raw.rstrip(b"\r\n")
+            event = _event(line)
+            if event is not None or not _is_torn(line):
+                yield number, event
+
+
+def _is_torn(line: bytes) -> bool:
+    """Whether this is the beginning of an event, as a killed writer leaves it."""
+    if not line.startswith(_BEGINNING):
+        return _BEGINNING.startswith(line)
+    return b"\0" not in line and not line.endswith(b"}") and _is_text(line)
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line.decode("utf-8"))
+    except ValueError:
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    if any(name not in event for name in _NEEDED.get(event["event"], ())):
+        return None
+    return event
 
 
 def since_begun(path: Path, pass_name: str) -> list[Event]:

@@ -16,7 +16,7 @@ from plsctl.acquire.files.locations import location, open_group
 from plsctl.acquire.store.images import checksum, develop, halved
 from plsctl.acquire.store.ome_zarr import StoredImages, open_array, read_group, row_number
 from plsctl.acquire.store.ome_zarr import one_core as one_core_context
-from plsctl.acquire.store.records import Box, PassAttributes, PositionRecord
+from plsctl.acquire.store.records import Box, PositionRecord, parse_pass
 
 if TYPE_CHECKING:
     import zarr
@@ -42,7 +42,7 @@ class PassReader:
                 file=path,
                 hint="Name a folder such as S001/unstained.ome.zarr.",
             )
-        self.attributes = PassAttributes.model_validate(content)
+        self.attributes = parse_pass(content, path)
         self._wells = [well["path"] for well in found["ome"]["plate"]["wells"]]
         self._open = lru_cache(maxsize=8)(self._open_uncached)
         self._noted = lru_cache(maxsize=8)(self._read_noted)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes
+from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.mistakes import mistake_in_data
 from plsctl.acquire.leds.array import Colour
 
 PassName = Literal["unstained", "stained", "highres"]
@@ -92,6 +101,26 @@ class PassAttributes(BaseModel):
         centre_um = (place.slide_x_um, place.slide_y_um)
         orientation = self.orientation.on_slide(slide_rotation_deg)
         return ImageAxes(centre_um, size_px, self.pixel_um, orientation)
+
+
+def parse_pass(content: object, file: Path) -> PassAttributes:
+    """The attributes that stand in a pass's files.
+
+    Raises
+    ------
+    UserError
+        One is missing or has a wrong value.
+    """
+    try:
+        return PassAttributes.model_validate(content)
+    except ValidationError as error:
+        field, mistake = mistake_in_data(error)
+        raise UserError(
+            f"the pass cannot be read: {mistake}.",
+            file=file,
+            field=field,
+            hint="Take its zarr.json from a copy, or take the pass again with --fresh.",
+        ) from None
 
 
 @dataclass(frozen=True)

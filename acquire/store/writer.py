@@ -27,7 +27,7 @@ from plsctl.acquire.store.ome_zarr import (
     write_group,
 )
 from plsctl.acquire.store.position_files import PositionFiles
-from plsctl.acquire.store.records import PassAttributes
+from plsctl.acquire.store.records import PassAttributes, parse_pass
 
 QUEUED_POSITIONS = 1
 """Positions that may wait for the disk while the next one is taken."""
@@ -61,7 +61,7 @@ class PassWriter:
 
     def _continue(self) -> None:
         known = read_group(self.path)
-        found = PassAttributes.model_validate(known["plsctl"])
+        found = parse_pass(known.get("plsctl"), self.path)
         if found.settings_hash != self.attributes.settings_hash:
             raise UserError(
                 f"the pass '{found.pass_name}' on disk was taken with other settings.",

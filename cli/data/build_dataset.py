@@ -8,6 +8,7 @@ import typer
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import command_line, counted, duration
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     SHORT_TRAINING,
     JsonFlag,
@@ -51,7 +52,11 @@ def build_dataset(
         typer.Option(help="Surroundings that stacks have on every side of the crop, in px.", min=0),
     ] = 0,
     highres_method: Annotated[
-        str, typer.Option(help="How the 100x image is found: colour, log, or plain correlation.")
+        str,
+        typer.Option(
+            help="How the 100x image is found: colour, log, or plain correlation.",
+            autocompletion=completion.values("colour", "log", "plain"),
+        ),
     ] = "colour",
     split: SplitOption = "8:1:1",
     split_by: SplitByOption = "position",

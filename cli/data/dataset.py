@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.completion import complete_recipe
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, parse_split
 
@@ -31,7 +31,7 @@ Recipe = Annotated[
     str | None,
     typer.Option(
         help="Take over the images of this recipe only: le18deg, or the path of a YAML file.",
-        autocompletion=complete_recipe,
+        autocompletion=completion.recipes,
     ),
 ]
 Overwrite = Annotated[

@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 METHODS = ("wavelet", "harris")
@@ -18,7 +19,11 @@ def focus_stack(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Image file to write.")],
     method: Annotated[
-        str, typer.Option(help="wavelet: smooth transitions; harris: pixels taken whole.")
+        str,
+        typer.Option(
+            help="wavelet: smooth transitions; harris: pixels taken whole.",
+            autocompletion=completion.values(*METHODS),
+        ),
     ] = "wavelet",
     depth: Annotated[
         Path | None,

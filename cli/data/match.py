@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.errors import UserError
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 
@@ -14,7 +15,11 @@ def match(
     a: Annotated[Path, typer.Argument(metavar="A", help="The image to be found.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The image it is looked for in.")],
     method: Annotated[
-        str, typer.Option(help="canny: one scale (unstained, stained); log: A at 20x, B at 100x.")
+        str,
+        typer.Option(
+            help="canny: one scale (unstained, stained); log: A at 20x, B at 100x.",
+            autocompletion=completion.values("canny", "log"),
+        ),
     ] = "canny",
     ratio: Annotated[
         float, typer.Option(help="With log: pixels of B to a pixel of A, about.", min=1.0)

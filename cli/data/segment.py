@@ -8,6 +8,7 @@ import typer
 
 from plsctl.acquire.errors import UserError, about
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ def segment(
             metavar="IMAGE...", help="Image files, or folders of scans.", parser=location
         ),
     ],
-    method: Annotated[str, typer.Option(help="How cells are told: hsv or ek-means.")] = "hsv",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="How cells are told: hsv or ek-means.", autocompletion=completion.values(*METHODS)
+        ),
+    ] = "hsv",
     crops: Annotated[
         bool | None,
         typer.Option(

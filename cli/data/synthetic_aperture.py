@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted, duration
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def synthetic_aperture(
     position: Annotated[
         str | None, typer.Option(help="Position of the scan, such as A/1; the first by default.")
     ] = None,
-    pass_name: Annotated[str, typer.Option("--pass", help="Pass of the scan.")] = "unstained",
+    pass_name: Annotated[
+        str, typer.Option("--pass", help="Pass of the scan.", autocompletion=completion.PASSES)
+    ] = "unstained",
     colour: Annotated[
         str, typer.Option(help="red, green, blue, or several with commas between.")
     ] = "green",

@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -22,20 +23,37 @@ def ablate(
     data: Annotated[Path, typer.Argument(help="Data set to train and measure on.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the runs and the table.")],
     model: Annotated[
-        str | None, typer.Option(help="Model to train, as for plsctl train; maepnet by default.")
+        str | None,
+        typer.Option(
+            help="Model to train, as for plsctl train; maepnet by default.",
+            autocompletion=completion.models,
+        ),
     ] = None,
     recipes: Annotated[
         str | None,
         typer.Option(help="Names or files, full,own.yaml; all that the data set holds by default."),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="20x or 100x; 100x by default where there is one.")
+        str | None,
+        typer.Option(
+            help="20x or 100x; 100x by default where there is one.",
+            autocompletion=completion.TARGETS,
+        ),
     ] = None,
     table: Annotated[
         str | None,
-        typer.Option(help="Rows of papers/002: 4.1, 4.2, 4.4, 4.5 or A.1, instead of --recipes."),
+        typer.Option(
+            help="Rows of papers/002: 4.1, 4.2, 4.4, 4.5 or A.1, instead of --recipes.",
+            autocompletion=completion.values("4.1", "4.2", "4.4", "4.5", "A.1"),
+        ),
     ] = None,
-    split: Annotated[str | None, typer.Option(help="What is measured: test or validation.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="What is measured: test or validation.",
+            autocompletion=completion.values("test", "validation"),
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe, averaged.")] = 1,
     blocks: Annotated[int | None, typer.Option(help="Blocks of the network.")] = None,
     width: Annotated[int | None, typer.Option(help="Channels inside the network.")] = None,
@@ -43,15 +61,22 @@ def ablate(
     minutes: Annotated[float | None, typer.Option(help="At most so long each.")] = None,
     batch: Annotated[int | None, typer.Option(help="Samples in a batch.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Adam's rate (2e-4).")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="constant or cosine.", autocompletion=completion.SCHEDULES)
+    ] = None,
     average: Annotated[
         float | None, typer.Option(help="Keep a running mean of the weights: 0.99, or 0 for none.")
     ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many epochs without a better loss.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.DEVICES)
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="auto, float32 or bfloat16.", autocompletion=completion.PRECISIONS),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw old runs away.")] = False,
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,

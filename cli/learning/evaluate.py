@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -25,7 +26,9 @@ def evaluate(
     data: Annotated[
         Path | None, typer.Option(help="Another data set than the run was trained on.")
     ] = None,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="test, validation or train.", autocompletion=completion.SPLITS)
+    ] = "test",
     cell_types: Annotated[
         bool,
         typer.Option(
@@ -33,7 +36,9 @@ def evaluate(
             help="Train a classifier on the stained cells and let it read the predictions.",
         ),
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.DEVICES)
+    ] = "auto",
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.completion import complete_recipe
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -43,7 +43,7 @@ def stain(
         str | None,
         typer.Option(
             help="Recipe that a stack holds, by name or YAML file; the run's by default.",
-            autocompletion=complete_recipe,
+            autocompletion=completion.recipes,
         ),
     ] = None,
     cells_only: Annotated[
@@ -66,10 +66,17 @@ def stain(
     ] = None,
     engine: Annotated[
         str,
-        typer.Option(help="auto, torch, onnxruntime or openvino: what runs the network."),
+        typer.Option(
+            help="auto, torch, onnxruntime or openvino: what runs the network.",
+            autocompletion=completion.values(*ENGINES),
+        ),
     ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda, for torch.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda, for torch.", autocompletion=completion.DEVICES)
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, float32 or bfloat16.", autocompletion=completion.PRECISIONS)
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace what is there.")] = False,
     as_json: JsonFlag = False,

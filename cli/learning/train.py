@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
-from plsctl.cli.shared.completion import complete_recipe
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -18,13 +18,12 @@ from plsctl.cli.shared.output import (
 )
 from plsctl.cli.shared.training_progress import TrainingProgress
 
-MODELS = ("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", "unet", "fast")
-
 What = Annotated[
     str,
     typer.Argument(
-        help=f"A model ({', '.join(MODELS)}) or a YAML file that describes the run.",
+        help=f"A model ({', '.join(completion.MODELS)}) or a YAML file that describes the run.",
         metavar="MODEL|CONFIG.yaml",
+        autocompletion=completion.models_and_files,
     ),
 ]
 
@@ -37,10 +36,12 @@ def train(
         str | None,
         typer.Option(
             help="Images to use: a recipe's name or YAML file; all of the data set by default.",
-            autocompletion=complete_recipe,
+            autocompletion=completion.recipes,
         ),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="20x or 100x.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="20x or 100x.", autocompletion=completion.TARGETS)
+    ] = None,
     from_run: Annotated[
         Path | None,
         typer.Option("--from", help="Run whose weights to begin with; maepf-rpgan-sn needs one."),
@@ -63,7 +64,10 @@ def train(
     ] = None,
     augment: Annotated[
         str | None,
-        typer.Option(help="none, mirrors or turns: symmetries of the LEDs that samples undergo."),
+        typer.Option(
+            help="none, mirrors or turns: symmetries of the LEDs that samples undergo.",
+            autocompletion=completion.values("none", "mirrors", "turns"),
+        ),
     ] = None,
     augment_tolerance_deg: Annotated[
         float | None,
@@ -84,7 +88,9 @@ def train(
     discriminator_rate: Annotated[
         float | None, typer.Option(help="Adam's rate of the discriminator (4e-4).")
     ] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or cosine.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="constant or cosine.", autocompletion=completion.SCHEDULES)
+    ] = None,
     average: Annotated[
         float | None, typer.Option(help="Keep a running mean of the weights: 0.99, or 0 for none.")
     ] = None,
@@ -99,7 +105,9 @@ def train(
         int | None,
         typer.Option(help="Surroundings of the crop that are seen (px); all of the data set's."),
     ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.DEVICES)
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the CPU; fewer on a busy machine.")
     ] = None,
@@ -110,11 +118,15 @@ def train(
         bool | None,
         typer.Option("--tensorboard/--no-tensorboard", help="Write curves for TensorBoard too."),
     ] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="auto, float32 or bfloat16.", autocompletion=completion.PRECISIONS),
+    ] = None,
     memory_format: Annotated[
         str | None,
         typer.Option(
-            help="auto (what a short timing finds faster), contiguous, channels_last or winograd."
+            help="auto (what a short timing finds faster), contiguous, channels_last or winograd.",
+            autocompletion=completion.values("auto", "contiguous", "channels_last", "winograd"),
         ),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Throw an old run away.")] = False,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
     VerboseFlag,
@@ -26,9 +27,12 @@ def uncertainty(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of learning, 8 samples each.")] = 400,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the order of samples and the first weights.")
+        int,
+        typer.Option(min=0, max=2**32 - 1, help="Of the order of samples and the first weights."),
     ] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", autocompletion=completion.DEVICES)
+    ] = "auto",
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted
-from plsctl.cli.shared.completion import complete_recipe
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     HardwareOption,
     JsonFlag,
@@ -19,7 +19,9 @@ from plsctl.cli.shared.output import (
 
 NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 
-app = typer.Typer(no_args_is_help=True, help="Measure exposures and write tables.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Measure exposures and write tables."
+)
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing table.")]
@@ -50,7 +52,7 @@ def exposures(
         str,
         typer.Option(
             help="Recipe whose images are measured: a name, or the path of a YAML file.",
-            autocompletion=complete_recipe,
+            autocompletion=completion.recipes,
         ),
     ] = "full",
     brightfield_only: Annotated[

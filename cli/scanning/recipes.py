@@ -7,7 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.completion import complete_recipe
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, console, emit, print_message
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def recipes(
         typer.Argument(
             metavar="NAME|PATH",
             help="One recipe, image by image: a name, or the path of a YAML file.",
-            autocompletion=complete_recipe,
+            autocompletion=completion.recipes,
         ),
     ] = None,
     hardware: Annotated[

@@ -8,6 +8,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted, duration
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ def scan(
     ],
     pass_name: Annotated[
         str | None,
-        typer.Option("--pass", help="unstained, stained or highres; without it: go on, or advise."),
+        typer.Option(
+            "--pass",
+            help="unstained, stained or highres; without it: go on, or advise.",
+            autocompletion=completion.PASSES,
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Scans are written to OUT/SLIDE.")] = SCANS,
     dry_run: Annotated[
@@ -56,6 +61,7 @@ def scan(
 
     opened = open_scan(slide_file, out)
     named = [slide_file] if out == SCANS else [slide_file, "--out", out]
+    _print_damage(opened)
     if verify:
         _verify(opened, json)
         return
@@ -66,6 +72,18 @@ def scan(
         _forecast(opened, name, json)
     else:
         _take(opened, name, named, fresh=fresh, force=force, yes=yes, as_json=json)
+
+
+def _print_damage(opened: "Scan") -> None:
+    """What of the journal cannot be read any more; the rest of it holds."""
+    from plsctl.acquire.store.journal import damaged_lines
+
+    journal = opened.folder.journal
+    for number in damaged_lines(journal):
+        print_message(
+            f"{journal}, line {number} is damaged and is left out; what it said is measured again "
+            "where a pass goes on, and else is lost."
+        )
 
 
 def _choose_pass(opened: "Scan", name: str | None, dry_run: bool) -> "PassName | None":
@@ -111,13 +129,16 @@ def _what_next(opened: "Scan", named: list[Any]) -> str:
 
 def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
     from plsctl.acquire.plans.plan import forecast
+    from plsctl.acquire.scanning.settings_check import check_room, check_settings
     from plsctl.acquire.scanning.writing_rate import (
         likely_image,
         measure_writing_rate,
         writing_warning,
     )
 
+    check_settings(opened)
     plan = opened.planner.plan(name)
+    check_room(opened, len(plan.positions) * len(plan.frames))
     camera = opened.hardware.camera
     width, height = camera.size_px
     shape = (height, width, 1 if camera.bayer else 3)
@@ -251,6 +272,8 @@ def _print_verdict(verdict: "Verdict") -> None:
 
 
 def _verify(opened: "Scan", as_json: bool) -> None:
+    from plsctl.acquire.store.journal import damaged_lines
+
     with progress("verifying") as advance:
         # To judge is to verify, and more.
         found = (
@@ -260,7 +283,14 @@ def _verify(opened: "Scan", as_json: bool) -> None:
         )
         found |= opened.verify(advance.steps, without=found)
     problems = [text for texts in found.values() for text in texts]
-    emit({"verified": list(found), "problems": problems}, as_json and not problems)
+    emit(
+        {
+            "verified": list(found),
+            "problems": problems,
+            "damaged_journal_lines": damaged_lines(opened.folder.journal),
+        },
+        as_json and not problems,
+    )
     for name, texts in found.items():
         print_message(
             f"{name}: {'as it was taken' if not texts else counted(len(texts), 'problem')}"

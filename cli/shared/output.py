@@ -13,6 +13,7 @@ from rich.console import Console
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.work import Bar, Lines, Work, WorkState
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ HardwareOption = Annotated[
         "-H",
         help="The microscope: its YAML file, or a name such as simulator.",
         callback=_named_hardware,
+        autocompletion=completion.hardware,
     ),
 ]
 """With "" as its default: that is refused."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from plsctl.acquire.errors import UserError
+from plsctl.cli.shared import completion
 
 if TYPE_CHECKING:
     from plsctl.process.dataset.splits import SplitBy, SplitSettings
@@ -14,7 +15,11 @@ SplitOption = Annotated[
     typer.Option(help="Shares of train, validation and test (8:1:1), of train and test, or none."),
 ]
 SplitByOption = Annotated[
-    str, typer.Option(help="What stays on one side: position, slide or patient.")
+    str,
+    typer.Option(
+        help="What stays on one side: position, slide or patient.",
+        autocompletion=completion.values("position", "slide", "patient"),
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from plsctl.acquire.words import counted
-from plsctl.cli.shared.completion import complete_recipe
+from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     SHORT_TRAINING,
     JsonFlag,
@@ -18,7 +18,11 @@ from plsctl.cli.shared.output import (
 )
 from plsctl.cli.simulate.led_array import led_array
 
-app = typer.Typer(no_args_is_help=True, help="Parts of the simulated microscope on their own.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Parts of the simulated microscope on their own.",
+)
 app.command("led-array")(led_array)
 
 
@@ -66,7 +70,7 @@ def dataset(
         str,
         typer.Option(
             help="Recipe of the input stacks: a name, or the path of a YAML file.",
-            autocompletion=complete_recipe,
+            autocompletion=completion.recipes,
         ),
     ] = "full",
     exposures: Annotated[

@@ -24,7 +24,7 @@ from plsctl.models.compute.placement import Compute
 from plsctl.models.compute.processes import Processes
 from plsctl.models.data.batches import to_colour
 from plsctl.models.networks.classifier import CellTypeNet
-from plsctl.models.runs.training_settings import TrainingSettings
+from plsctl.models.runs.training_settings import Betas, TrainingSettings
 from plsctl.models.training.checkpoint import Row, TrainingResult
 from plsctl.models.training.task import Score, Step, Task
 from plsctl.models.training.task_run import train_task
@@ -35,7 +35,7 @@ class CellTypeSettings(TrainingSettings):
     """How the classifier is trained."""
 
     learning_rate: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: Betas = (0.9, 0.999)
     schedule: Literal["one_cycle"] = "one_cycle"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, ValidationError
 
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.mistakes import mistake_in_data
 from plsctl.acquire.files.settings import Settings
 from plsctl.models.prediction.tiles import FrameStainer, image_major
 from plsctl.models.runs.metadata import RunMetadata
@@ -163,10 +164,11 @@ def _card(text: str | None, file: Path) -> ModelCard:
     try:
         return ModelCard.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
+        field, mistake = mistake_in_data(error)
         raise UserError(
-            f"the model's description cannot be read: {problem['loc']}: {problem['msg']}.",
+            f"the model's description cannot be read: {mistake}.",
             file=file,
+            field=field,
             hint=hint,
         ) from None
 

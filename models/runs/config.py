@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import beside, is_remote, location, real_path
+from plsctl.acquire.files.mistakes import reason_of
 from plsctl.acquire.files.settings import load_settings, suggest
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.acquire.plans.recipes import is_recipe_file, load_recipe, recipe_names
@@ -298,10 +299,9 @@ def _checked(values: Mapping[str, object]) -> TrainingConfig:
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0]) if problem["loc"] else None
+        known = TrainingConfig.model_fields.get(name or "")
         option = "--from" if name == "from_run" else f"--{(name or '').replace('_', '-')}"
         if problem["type"] == "missing":
             raise UserError(f"{option} is missing.", field=name, hint="Add it.") from None
-        reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
-        raise UserError(
-            f"{option} {problem['input']}: {reason[:1].lower()}{reason[1:]}.", field=name
-        ) from None
+        reason, hint = reason_of(problem, known)
+        raise UserError(f"{option} {problem['input']}: {reason}.", field=name, hint=hint) from None

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location
+from plsctl.acquire.files.mistakes import mistake_in_data
 from plsctl.acquire.files.settings import load_settings
 from plsctl.models.runs.config import TrainingConfig, read_config
 from plsctl.models.runs.metadata import VERSION, RunMetadata
@@ -49,9 +50,12 @@ def read_run(folder: Path) -> tuple[TrainingConfig, RunMetadata]:
     try:
         metadata = RunMetadata.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
+        field, mistake = mistake_in_data(error)
         raise UserError(
-            f"the run cannot be read: {problem['loc']}: {problem['msg']}.", file=file
+            f"the run cannot be read: {mistake}.",
+            file=file,
+            field=field,
+            hint="Take it from a copy, or train the run again with --fresh.",
         ) from None
     config = read_config(folder / "config.yaml")
     return config.model_copy(update={"data": _data_of(folder, config, metadata)}), metadata

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import yaml
 from pydantic import Field
@@ -15,6 +15,13 @@ Precision = Literal["auto", "float32", "bfloat16"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last", "winograd"]
 
 BATCH = 32
+
+LARGEST_SEED = 2**32 - 1
+"""What every generator of random numbers takes, later epochs' included."""
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[tuple[Decay, Decay], Field(examples=["[0.5, 0.9]"])]
+"""Decays of Adam's running means, of the gradient and of its square."""
 
 
 class TrainingSettings(Settings):
@@ -44,7 +51,7 @@ class TrainingSettings(Settings):
     """The run folder; None trains in memory."""
     batch: int | None = Field(default=None, ge=1)
     learning_rate: float = Field(default=2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.9)
+    betas: Betas = (0.5, 0.9)
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""
@@ -56,7 +63,7 @@ class TrainingSettings(Settings):
     """Stop after this long, over all resumed parts; the cosine schedule ends with it."""
     patience: int = Field(default=20, ge=1)
     """Stop after this many epochs without a better validation loss."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "auto"
     memory_format: MemoryFormat = "auto"

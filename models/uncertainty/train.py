@@ -22,7 +22,7 @@ from plsctl.models.compute.placement import Compute
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
 from plsctl.models.runs.tensors import file_digest, write_tensors
-from plsctl.models.runs.training_settings import TrainingSettings
+from plsctl.models.runs.training_settings import LARGEST_SEED, TrainingSettings
 from plsctl.models.training.trainer import Trainer
 from plsctl.models.uncertainty.calibration import measure_calibration
 from plsctl.models.uncertainty.error_model import (
@@ -53,7 +53,7 @@ class UncertaintySettings(Settings):
     steps: int = Field(default=400, ge=1)
     batch: int = Field(default=8, ge=1)
     rate: float = Field(default=1e-3, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
 
 
 def train_uncertainty(

@@ -22,7 +22,7 @@ import pandas as pd
 
 from plsctl.acquire.errors import disk_error
 from plsctl.acquire.files.whole_files import rename
-from plsctl.acquire.store.journal import Journal, read_journal
+from plsctl.acquire.store.journal import Journal, damaged_lines, read_journal
 from plsctl.process.building.kept_samples import (
     SUFFIX,
     CutPosition,
@@ -53,8 +53,12 @@ class BuildProgress:
         self._folder = part / FOLDER
         self._positions = self._folder / "positions"
         self._positions.mkdir(parents=True, exist_ok=True)
-        events = list(read_journal(self._folder / "journal.jsonl"))
+        journal = self._folder / "journal.jsonl"
+        events = list(read_journal(journal))
         self.changed = _changed(events, identity) if events else ()
+        if damaged_lines(journal):
+            # A position that is missing in the list would put all later ones in the wrong place.
+            self.changed = ("the journal, now damaged,",)
         """What differs from the stopped build; if anything does, the build starts over."""
         if self.changed or not events:
             _empty(part, but=FOLDER)

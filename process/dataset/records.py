@@ -16,6 +16,7 @@ from pydantic import (
 
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.mistakes import mistake_in_data
 from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.store.records import FrameRecord
 
@@ -132,10 +133,10 @@ def parse_attributes(content: Mapping[str, object], file: Path) -> DatasetAttrib
     try:
         return DatasetAttributes.model_validate(content)
     except ValidationError as error:
-        problem = error.errors()[0]
+        field, mistake = mistake_in_data(error)
         raise UserError(
-            f"the data set cannot be read: {problem['msg'].lower()}, {problem['input']!r:.80}.",
+            f"the data set cannot be read: {mistake}.",
             file=str(file),
-            field=".".join(str(part) for part in problem["loc"]),
+            field=field,
             hint="Take it from a copy, or build it again.",
         ) from None

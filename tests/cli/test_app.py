@@ -169,3 +169,20 @@ def test_every_command_speaks_json(name: str) -> None:
     for path, command in leaves(GROUP.get_command(None, name), (name,)):
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options, path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "fast", "--epochs", "1.5"], "'--epochs': '1.5': a whole number is expected"),
+        (["build-dataset", "x", "-o", "y.zarr", "--crop", "0"], "it must be at least 16"),
+        (["calibrate", "exposures", "-o", "a.csv", "--longest-ms", "0,5"], "Write 0.5"),
+        (["calibrate", "exposures", "-o", "a.csv", "--at", "1", "x"], "'x': a number is expected"),
+    ],
+)
+def test_values_of_options_are_refused_in_plain_words(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(frame.app, [*arguments, "--json"])
+    assert result.exit_code == 2
+    message = json.loads(result.stdout)["error"]["message"]
+    assert words in message
+    assert "Input" not in message

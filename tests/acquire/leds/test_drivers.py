@@ -179,7 +179,7 @@ def test_a_board_that_boots_gets_the_time_it_needs(opened: Opener) -> None:
         ("single.send", "{}{led}", "single.send", "means nothing here"),
         ("single.clear", False, "single.clear", "Did you mean 'clears'?"),
         ("single.clears", "perhaps", "single.clears", "true or false"),
-        ("several.max_leds", 0, "several.max_leds", "greater than or equal to 1"),
+        ("several.max_leds", 0, "several.max_leds", "it must be at least 1"),
         ("brightnes", {}, "brightnes", "Did you mean 'brightness'?"),
         ("error", "[", "error", "not a regular expression"),
         ("framing.encoding", "utf8", "framing.encoding", "Did you mean 'utf-8'?"),

@@ -68,7 +68,7 @@ def test_a_good_slide_file_loads(tmp_path: Path) -> None:
         ("S001", "nul.1", 1, "slide", "no folder can be called so"),
         ("5300]", "5300], overlap: 0,05", 3, "region.overlap", "Write 0.05"),
         ("points: 3", "range_um: 0,5", 7, "focus.range_um", "with a point. Write 0.5"),
-        ("points: 3", "range_um: .inf", 7, "focus.range_um", "a number is expected"),
+        ("points: 3", "range_um: .inf", 7, "focus.range_um", "a finite number is expected"),
         ("[5000, 5300]", "5000-5300", 3, "region.y_um", "values in brackets"),
         ("[5000, 5300]", "[5000]", 3, "region.y_um", "values in brackets"),
         (

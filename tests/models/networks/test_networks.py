@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from plsctl.acquire.errors import UserError
-from plsctl.cli.learning.train import MODELS as NAMED
+from plsctl.cli.shared.completion import MODELS as NAMED
 from plsctl.models.networks.fast import FastNet, LayerNorm2d, gate, window_means
 from plsctl.models.networks.generators import make_network
 from plsctl.models.networks.sizes import alignment_px, network_parameters, receptive_radius_px
