@@ -119,7 +119,12 @@ class Lens:
         if self._stands != "near":
             return
         try:
-            self.retract()
+            try:
+                self.retract()
+            except KeyboardInterrupt:
+                # Whoever presses Ctrl-C again and again wants to go, not to leave the lens there.
+                self.retract()
+                raise
         except Exception as error:
             why = error.message.rstrip(".") if isinstance(error, PlsctlError) else first_line(error)
             raise HardwareError(

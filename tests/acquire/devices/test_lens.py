@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
 from plsctl.acquire.bench.device_check import DeviceCheck
@@ -349,6 +350,30 @@ def _fail(objective: str) -> None:
     raise UserError("I will not.")
 
 
+@pytest.mark.parametrize("answer", ["yes", "no", "nobody"])
+@pytest.mark.parametrize("what", ["slide", "turret", "homing"])
+def test_a_person_is_taken_at_their_word(
+    monkeypatch: pytest.MonkeyPatch, what: str, answer: str
+) -> None:
+    def confirm(*_: object, **__: object) -> bool:
+        if answer == "nobody":
+            raise typer.Abort
+        return answer == "yes"
+
+    monkeypatch.setattr(typer, "confirm", confirm)
+    person = ConsoleOperator(False, _unpaused)
+    ask = {
+        "slide": lambda: person.prepare("stained", False),
+        "turret": lambda: person.turn_turret("100x"),
+        "homing": lambda: person.home_stage(False),
+    }[what]
+    if answer == "yes":
+        ask()
+        return
+    with pytest.raises(UserError, match=r"[Rr]un the same command"):
+        ask()
+
+
 # Homing --------------------------------------------------------------------------------------
 
 
@@ -490,6 +515,22 @@ def test_a_lens_that_cannot_be_drawn_back_is_told(tmp_path: Path, objective_watc
         raise UserError("something is wrong.")
     assert any("was closed while the lens was at" in text for text in objective_watch.violations)
     objective_watch.violations.clear()
+
+
+def test_ctrl_c_again_and_again_does_not_leave_the_lens_at_the_slide(tmp_path: Path) -> None:
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_microscope(describe(tmp_path)) as microscope,
+    ):
+        microscope.move_z(5000)
+        move = microscope.lens.stage.move_z
+
+        def press(z_um: float, roughly: bool = False) -> None:
+            microscope.lens.stage.move_z = move  # type: ignore[method-assign]
+            raise KeyboardInterrupt
+
+        microscope.lens.stage.move_z = press  # type: ignore[method-assign]
+        raise KeyboardInterrupt
 
 
 def _stuck(z_um: float, roughly: bool = False) -> None:
