@@ -28,8 +28,8 @@ class FocusMeasure(Protocol):
 class FieldInspector(Protocol):
     """Inspects a bright-field image, shape (y, x, rgb)."""
 
-    def looks_stained(self, image: Image) -> bool:
-        """Whether the slide has been stained."""
+    def looks_stained(self, image: Image) -> bool | None:
+        """Whether the slide has been stained; None where the field shows bare glass."""
 
     def white_cells(self, image: Image) -> int:
         """How many white cells a stained field shows."""

@@ -6,12 +6,16 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from plsctl.acquire.devices.microscope import Microscope
+from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.focus.plane import FocusPlane, FocusPoint, fit_plane, spread_points
 from plsctl.acquire.focus.search import NEAR_UM, FocusLight, FocusSearch
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.plans.slide import FocusSettings
 from plsctl.acquire.store.journal import Event, Journal
+
+CANDIDATES = 4
+"""So many times the places wanted are looked at where many show bare glass."""
 
 KNOWN_UM = 12.0
 """Half range of the first sweep where an earlier pass says where focus lies."""
@@ -23,6 +27,11 @@ class Focus:
     A plane through sweeps at a few places; after every so many positions one sweep more, whose
     offset from the plane holds for the positions that follow. What was measured stands in the
     journal, so that a resumed pass uses the same heights.
+
+    Parameters
+    ----------
+    shows
+        Says whether there is something to focus on where the stage stands; None: there is.
     """
 
     def __init__(
@@ -33,6 +42,7 @@ class Focus:
         pass_name: str,
         journal: Journal,
         stop: StopRequest,
+        shows: Callable[[], bool] | None = None,
     ) -> None:
         self._microscope = microscope
         self._search = search
@@ -40,6 +50,7 @@ class Focus:
         self._pass_name = pass_name
         self._journal = journal
         self._stop = stop
+        self._shows = shows
         self._plane = FocusPlane(0.0, 0.0, 0.0)
         self._offsets: dict[int, float] = {}
         self._measured_s = microscope.clock.now()
@@ -85,9 +96,17 @@ class Focus:
 
         `guess` says where focus may lie. The first sweep searches the whole range about it, or,
         where an earlier pass of the slide makes the guess a good one (`known`), a smaller one.
+        Places of bare glass are left out for others.
+
+        Raises
+        ------
+        HardwareError
+            No focus was found at a place, or none of the places shows anything.
         """
         points: list[FocusPoint] = []
-        for x, y in spread_points(places, self._settings.points):
+        for x, y in spread_points(places, CANDIDATES * self._settings.points):
+            if len(points) == self._settings.points:
+                break
             self._stop.check()
             if not points:
                 centre = guess(x, y)
@@ -96,12 +115,28 @@ class Focus:
                 # The guess may be off as a whole, its slope hardly: follow what was measured.
                 correction = points[-1].z_um - guess(points[-1].x_um, points[-1].y_um)
                 centre, half_range = guess(x, y) + correction, NEAR_UM
+            if not self._is_worth(x, y, centre):
+                continue
             points.append(self._point(x, y, centre, half_range))
             progress()
+        if not points:
+            raise HardwareError(
+                "focus cannot be found: all places looked at show bare glass.",
+                hint="Check that the smear lies where the region says (`region` in the slide "
+                "file), and that the light is on.",
+            )
         self._plane = fit_plane(points)
         self._measured_s = self._microscope.clock.now()
         self._note(points)
         return self._plane
+
+    def _is_worth(self, x_um: float, y_um: float, z_um: float) -> bool:
+        """Whether there is something to focus on at a place; the stage stands there then."""
+        if self._shows is None:
+            return True
+        self._microscope.move_xy(x_um, y_um)
+        self._microscope.move_z(z_um)
+        return self._shows()
 
     def _note(self, points: Sequence[FocusPoint]) -> None:
         light = self._search.light
@@ -128,7 +163,8 @@ class Focus:
             return z
         every = self._settings.refresh_positions
         block = index // every if every else 0
-        if (block > 0 and block not in self._offsets) or self._is_old():
+        is_due = (block > 0 and block not in self._offsets) or self._is_old()
+        if is_due and self._is_worth(x, y, z + self._offset(block)):
             point = self._point(x, y, z + self._offset(block), NEAR_UM)
             self._offsets[block] = point.z_um - z
             self._measured_s = self._microscope.clock.now()

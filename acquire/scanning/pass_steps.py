@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.bench.camera_axes import AxesCheck, CameraAxes, mean_axes
+from plsctl.acquire.capture.content import shows_cells
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import DamagedData, PlsctlError, UserError, disk_errors
@@ -33,6 +34,9 @@ from plsctl.acquire.store.writer import PassWriter, check_disk
 
 CAMERA_FIELDS = 4
 """In so many fields the camera's orientation is looked for before it counts as not checked."""
+
+STAIN_FIELDS = 4
+"""In so many fields cells are looked for, to see whether they are stained."""
 
 SAME_PLACE_UM = 0.01
 """Positions nearer than this are the same one, written down and read back."""
@@ -224,10 +228,17 @@ class PassSteps:
         """`UserError` when the slide of an unstained pass is stained already."""
         if self._scan.is_begun("unstained") or self._force:
             return
-        if seen is None:
-            first = self.plan.positions[0]
-            seen = self._look_at(first.x_um, first.y_um, focus)
-        if self._people.field.looks_stained(seen):
+        looks = None if seen is None else self._people.field.looks_stained(seen)
+        places = spread_points([(p.x_um, p.y_um) for p in self.plan.positions], STAIN_FIELDS)
+        for place in places:
+            if looks is not None:
+                break
+            looks = self._people.field.looks_stained(self._look_at(*place, focus))
+        if looks is None:
+            self._journal.append(
+                "stain_not_judged", pass_name=self._name, reason="fields show bare glass"
+            )
+        if looks:
             raise UserError(
                 "the slide looks stained already; an unstained pass of it would teach nothing.",
                 file=self._scan.slide.file,
@@ -295,6 +306,8 @@ class PassSteps:
             self._name,
             self._journal,
             self._stop,
+            # 100x fields are at cells.
+            shows=None if self._name == "highres" else self._shows_cells,
         )
         offset = self._microscope.objective.offset_z_um
         if settings.mode == "fixed":
@@ -320,6 +333,14 @@ class PassSteps:
         else:
             focus.measure(places, earlier.z_um, True, tick)
         return focus
+
+    def _shows_cells(self) -> bool:
+        """Whether there is something to focus on here: that shows out of focus as well."""
+        frame = self.plan.frames[0]
+        self._microscope.light(frame.leds, frame.brightness)
+        image = self._microscope.snap(frame.exposure_ms, frame.gain)
+        self._microscope.leds_off()
+        return shows_cells(develop(image, self._attributes))
 
     def _earlier_plane(self) -> FocusPlane | None:
         """The plane of an earlier pass, shifted by the parfocal offset between the objectives."""
@@ -383,10 +404,22 @@ class PassSteps:
         return develop(image, self._attributes)
 
     def _check_stained(self, images: Sequence[Image]) -> None:
-        stained = sum(self._people.field.looks_stained(image) for image in images)
-        if stained * 2 <= len(images) and not self._force:
+        if self._force:
+            return
+        judged = [self._people.field.looks_stained(image) for image in images]
+        told = [looks for looks in judged if looks is not None]
+        if not told:
             raise UserError(
-                f"the slide does not look stained ({stained} of {len(images)} fields do).",
+                f"it cannot be judged whether the slide is stained: all {len(images)} fields "
+                "looked at show bare glass.",
+                file=self._scan.folder.path,
+                hint="Check that the smear lies under the objective and in focus; use --force if "
+                "the slide is stained.",
+            )
+        if sum(told) * 2 <= len(told):
+            raise UserError(
+                f"the slide does not look stained ({sum(told)} of {len(told)} fields with cells "
+                "do).",
                 file=self._scan.folder.path,
                 hint="Stain it and put it back, or use --force if it is stained only faintly.",
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,21 +19,14 @@ from plsctl.acquire.capture.light import (
 from plsctl.acquire.devices.hardware import ChecksSettings
 from plsctl.acquire.errors import DamagedData, PlsctlError, UserError
 from plsctl.acquire.roles import FocusMeasure, ShiftFinder
+from plsctl.acquire.scanning.field_focus import check_focus
 from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed, overlap_problem
 from plsctl.acquire.store.images import checksum, halved
 from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.acquire.store.reader import PassReader
-from plsctl.acquire.store.records import FrameRecord
 
 MAX_SATURATED_BRIGHT = 0.02
 """Share of saturated values a bright-field frame may have before detail is lost for good."""
-
-BLURRED_SHARE = 0.35
-"""A field this much less sharp than the median of its slide was out of focus."""
-
-
-RING_WIDTH = 0.02
-"""Dark-field LEDs whose direction sines differ by less count as one ring."""
 
 
 @dataclass(frozen=True)
@@ -207,12 +199,13 @@ def judge_pass(
             f"{light.in_words}, and a pass holds at most {100 * MOST_CHANGE:.0f} %: take it anew "
             "once the LED array has warmed up and its supply holds."
         )
-    problems += _focus_problems(reader, sound, measure)
+    focus = check_focus(reader, sound, measure)
+    problems += focus.problems
     problems += _geometry_problems(reader, sound, shifts, unchecked)
     frames = len(reader.names) * len(reader.labels)
     left_out = _left_out(checks or ChecksSettings())
-    if len(sound) < 2:
-        left_out.append("focus (there is no second field to compare)")
+    if focus.unchecked is not None:
+        left_out.append(focus.unchecked)
     return Verdict(not problems, tuple(problems), len(reader.names), frames, tuple(left_out), light)
 
 
@@ -280,40 +273,3 @@ def _light_problems(reader: PassReader, names: Sequence[str]) -> list[str]:
                     f"elsewhere {usual:.0f})."
                 )
     return problems
-
-
-def _focus_problems(reader: PassReader, names: Sequence[str], measure: FocusMeasure) -> list[str]:
-    sharpness = np.array([_sharpness(reader, name, measure) for name in names])
-    if len(sharpness) < 2:
-        return []
-    limit = BLURRED_SHARE * float(np.median(sharpness))
-    return [
-        f"position {name} looks out of focus (sharpness {value:.3g}, limit {limit:.3g})."
-        for name, value in zip(names, sharpness, strict=True)
-        if value < limit
-    ]
-
-
-def _sharpness(reader: PassReader, name: str, measure: FocusMeasure) -> float:
-    """By the innermost ring of dark-field frames; without one by the bright field.
-
-    In bright field a dry phase object shows the least detail in focus (physics: contrast of a
-    weak phase object vanishes there), so its sharpness counts the other way round.
-    """
-    ring = _innermost_dark_frames(reader.attributes.frames)
-    if not ring:
-        return 1.0 / max(measure.sharpness(reader.brightfield(name)), 1e-9)
-    frames = [reader.frame(name, index).astype(np.float32) for index in ring]
-    light = np.mean(frames, axis=0) - reader.attributes.black_level
-    return measure.sharpness(np.clip(light, 0, 255).astype(np.uint8))
-
-
-def _innermost_dark_frames(frames: Sequence[FrameRecord]) -> list[int]:
-    """Frames of the dark-field LEDs nearest the aperture, at low exposure."""
-    sines = {
-        index: math.hypot(*frame.direction)
-        for index, frame in enumerate(frames)
-        if not frame.bright_field and frame.variant != "high" and frame.direction is not None
-    }
-    nearest = min(sines.values(), default=0.0)
-    return [index for index, sine in sines.items() if sine <= nearest + RING_WIDTH]

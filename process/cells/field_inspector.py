@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.capture.content import shows_cells
 from plsctl.process.segmentation.background import (
     BACKGROUND_LEVEL,
     fit_background,
@@ -34,8 +35,13 @@ class BrightfieldInspector:
 
     settings: SegmentationSettings = field(default_factory=SegmentationSettings)
 
-    def looks_stained(self, image: NDArray[np.uint8]) -> bool:
-        """Whether the dark parts of a field are coloured as only a stain colours them."""
+    def looks_stained(self, image: NDArray[np.uint8]) -> bool | None:
+        """Whether the dark parts of a field are coloured as only a stain colours them.
+
+        None where the field shows no cells: there is nothing to judge.
+        """
+        if not shows_cells(image):
+            return None
         return green_excess(image) > STAINED_GREEN_EXCESS
 
     def white_cells(self, image: NDArray[np.uint8]) -> int:

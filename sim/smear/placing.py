@@ -74,6 +74,11 @@ class Placement:
 
     def density(self, x_um: float, y_um: float) -> float:
         """Cells per area against the middle of the monolayer: 0 off the smear, 2 where thick."""
+        if any(
+            left <= x_um < right and low <= y_um < high
+            for left, right, low, high in self.settings.bare_um
+        ):
+            return 0.0
         start, end = self.settings.monolayer_x_um
         bottom, top = self.settings.smear_y_um
         edge = min(y_um - bottom, top - y_um) / 200.0

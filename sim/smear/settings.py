@@ -21,6 +21,9 @@ class SmearSettings(Settings):
     monolayer_x_um: tuple[float, float] = (5_000.0, 25_000.0)
     """The thick end lies at smaller x, the thin end at larger x."""
     smear_y_um: tuple[float, float] = (300.0, 24_700.0)
+    bare_um: tuple[tuple[float, float, float, float], ...] = ()
+    """Rectangles of bare glass within the smear: x from, x to, y from, y to. Cells are left out by
+    tiles of 48 um."""
     stain_variation: float = Field(default=1.0, ge=0, le=2)
     """How far strength and tint of the stain differ between slides and cells."""
     platelets_per_red_cell: float = Field(default=0.05, ge=0, le=0.3)
