@@ -11,7 +11,7 @@ from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import POSITIONS, UserError
 from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.reader import PassReader, say_unchecked
 from plsctl.acquire.store.records import PASSES
 
 
@@ -71,6 +71,12 @@ class ScanFolder:
         self.positions = path / "positions.csv"
         self.cells = path / "cells.csv"
         self.transform = path / "transform.json"
+        self.left_out: dict[str, set[str]] = {}
+        """Positions of each pass that are not to be read: they are damaged."""
+
+    def leave_out(self, pass_name: str, position: str) -> None:
+        """Open the pass without a position from now on."""
+        self.left_out.setdefault(pass_name, set()).add(position)
 
     def pass_path(self, name: str) -> Path:
         """Where the plate of a pass lies."""
@@ -85,7 +91,11 @@ class ScanFolder:
                 file=self.path,
                 hint=f"Take it first: plsctl scan SLIDE.yaml --pass {name}.",
             )
-        return PassReader(path, one_core=one_core)
+        without = frozenset(self.left_out.get(name, ()))
+        reader = PassReader(path, one_core=one_core, without=without)
+        if not one_core:  # who reads with one core is one of many
+            say_unchecked(reader)
+        return reader
 
 
 def is_begun(plate: Path) -> bool:

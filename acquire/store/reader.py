@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -25,13 +27,24 @@ if TYPE_CHECKING:
 class PassReader:
     """Reads the images of one pass.
 
+    Parameters
+    ----------
+    without
+        Positions that are passed over.
+
     Raises
     ------
     UserError
         The folder is not a pass that plsctl wrote, or an image of it cannot be read.
     """
 
-    def __init__(self, path: str | Path, *, one_core: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        one_core: bool = False,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
         self.path = path = location(path)
         self._context = one_core_context() if one_core else None
         found = read_group(path)
@@ -43,7 +56,8 @@ class PassReader:
                 hint="Name a folder such as S001/unstained.ome.zarr.",
             )
         self.attributes = parse_pass(content, path)
-        self._wells = [well["path"] for well in found["ome"]["plate"]["wells"]]
+        wells = [well["path"] for well in found["ome"]["plate"]["wells"]]
+        self._wells = [name for name in wells if name not in without]
         self._open = lru_cache(maxsize=8)(self._open_uncached)
         self._noted = lru_cache(maxsize=8)(self._read_noted)
         # Thousands of 100x positions are looked through for every cell.
@@ -146,7 +160,10 @@ class PassReader:
         if index < len(noted):
             wrong = checksum(frame) != noted[index]
         else:
-            wrong = not (self._open(name, 0).checked or self._file(name, index).exists())
+            stained = self.position_metadata(name).get("stained") or {}
+            # Plates of before left out black files: those of fields without cells.
+            there = self._file(name, index).exists() or stained.get("cells_only", False)
+            wrong = not (self._open(name, 0).checked or there)
         if wrong and not self._file(name, index).exists():
             raise self._damaged(name, index, "is missing")
         if wrong:
@@ -247,6 +264,28 @@ class PassReader:
         if missing:
             raise UserError(f"the pass has no frame '{missing[0]}'.", file=self.path)
         return np.stack([self.frame(name, place[label]) for label in wanted])
+
+
+log = logging.getLogger(__name__)
+
+_SAID: set[str] = set()
+"""Passes of which it was said that they carry no checksums."""
+
+
+def say_unchecked(reader: PassReader) -> None:
+    """Say once that a pass was written before parts of frames carried checksums."""
+    with contextlib.suppress(UserError):
+        if str(reader.path) in _SAID or reader.has_checksums:
+            return
+        _SAID.add(str(reader.path))
+        noted = bool(reader.names) and "frames" in reader.position_metadata(reader.names[0])
+        log.warning(
+            "%s carries no checksums of parts of frames%s.",
+            reader.path,
+            ": whole frames are read and compared with what was noted of them, which takes longer"
+            if noted
+            else ": values that have changed in it are not noticed",
+        )
 
 
 _REMEDY = (

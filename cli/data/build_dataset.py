@@ -12,6 +12,7 @@ from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     SHORT_TRAINING,
     JsonFlag,
+    SkipDamaged,
     VerboseFlag,
     emit,
     location,
@@ -72,6 +73,7 @@ def build_dataset(
     keep_rejected: Annotated[
         bool, typer.Option("--keep-rejected", help="Use samples of rejected slides all the same.")
     ] = False,
+    skip_damaged: SkipDamaged = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a data set of the same name.")
     ] = False,
@@ -114,6 +116,7 @@ def build_dataset(
             quality=load_quality(quality, keep_rejected),
             workers=workers if scheduler is None else cluster_workers(scheduler),
             overwrite=overwrite,
+            skip_damaged=skip_damaged,
             progress=advance.steps,
             notify=print_message,
         )
@@ -127,6 +130,7 @@ def build_dataset(
             "excluded": result.excluded,
             "splits": result.splits,
             "slides": result.slides,
+            "damaged": list(result.damaged),
             "dataset": result.path,
         },
         json,
@@ -137,6 +141,8 @@ def build_dataset(
         f"{result.path} ({say_splits(result.splits)}) in {duration(result.seconds)}; cells "
         f"dropped: {reasons or 'none'}."
     )
+    if skip_damaged:
+        print_message(f"{counted(len(result.damaged), 'damaged position')} left out.")
     if not is_remote(result.path):
         print_message(f"To look at the worst first: {command_line('review', result.path)}")
     runs = Path("runs") / result.path.stem

@@ -10,6 +10,7 @@ from plsctl.acquire.words import counted
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
+    SkipDamaged,
     VerboseFlag,
     emit,
     one_of,
@@ -78,6 +79,7 @@ def stain(
         str, typer.Option(help="auto, float32 or bfloat16.", autocompletion=completion.PRECISIONS)
     ] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU.")] = None,
+    skip_damaged: SkipDamaged = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Replace what is there.")] = False,
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -104,7 +106,12 @@ def stain(
     if uncertainty:
         stainer = _with_uncertainty(stainer)
     options = StainingOptions(
-        tile_px=tile, halo_px=halo, cells_only=cells_only, recipe=recipe, fresh=fresh
+        tile_px=tile,
+        halo_px=halo,
+        cells_only=cells_only,
+        recipe=recipe,
+        fresh=fresh,
+        skip_damaged=skip_damaged,
     )
     with progress("staining", unit="position") as advance:
         result = stain_source(
@@ -117,6 +124,10 @@ def stain(
     print_message(
         f"{out}: {counted(result.positions, 'position')}, {result.skipped} there already."
     )
+    for text in result.damaged:
+        print_message(f"Left out: {text}")
+    if skip_damaged:
+        print_message(f"{counted(len(result.damaged), 'damaged position')} left out.")
     if result.halo is not None:
         print_message(
             f"Tiles overlap by {result.halo.px} px ({result.halo.exact_px} px is exact); where "

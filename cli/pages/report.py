@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
+from plsctl.acquire.words import counted
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    SkipDamaged,
+    VerboseFlag,
+    emit,
+    location,
+    print_message,
+    progress,
+)
 
 
 def report(
@@ -19,6 +28,7 @@ def report(
         Path | None,
         typer.Option("--out", "-o", help="Where to write; beside the first by default."),
     ] = None,
+    skip_damaged: SkipDamaged = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -41,6 +51,11 @@ def report(
     first_of_all = "; first the network library is loaded" if "run" in kinds else ""
     print_message(f"Drawing the report on {names}{first_of_all} ...")
     with progress("drawing the report"):
-        write_report(place, paths)
-    emit({"report": place, "bytes": place.stat().st_size}, json)
+        damaged: list[str] = []
+        write_report(place, paths, skip_damaged=skip_damaged, notify=damaged.append)
+    for text in damaged:
+        print_message(text)
+    emit({"report": place, "bytes": place.stat().st_size, "damaged": damaged}, json)
+    if skip_damaged:
+        print_message(f"{counted(len(damaged), 'damaged position')} left out.")
     print_message(f"Report written to {place}. Next: open it in a browser.")

@@ -8,6 +8,7 @@ import typer
 from plsctl.acquire.words import counted
 from plsctl.cli.shared.output import (
     JsonFlag,
+    SkipDamaged,
     VerboseFlag,
     emit,
     location,
@@ -21,6 +22,7 @@ def find_cells(
     scan: Annotated[
         Path, typer.Argument(metavar="SCAN", help="Folder or URL of a scan.", parser=location)
     ],
+    skip_damaged: SkipDamaged = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -31,6 +33,7 @@ def find_cells(
     from plsctl.acquire.errors import UserError
     from plsctl.acquire.files.locations import is_remote
     from plsctl.acquire.plans.slide import load_slide
+    from plsctl.acquire.store.damage import leave_out_damaged
     from plsctl.acquire.store.folder import ScanFolder
     from plsctl.process.cells.finder import StainedCellFinder
 
@@ -41,12 +44,20 @@ def find_cells(
             hint="Name the folder that plsctl scan wrote, such as scans/S001.",
         )
     with progress(f"finding white cells in {scan}"):
-        count = StainedCellFinder().find(scan)
-    emit({"cells": count, "table": scan / "cells.csv"}, json)
+        folder = ScanFolder(scan)
+        damaged = (
+            leave_out_damaged(folder, ["stained"], only_brightfield=True) if skip_damaged else []
+        )
+        count = StainedCellFinder().find(folder)
+    said = [f"{damage.file}: {damage.message}" for damage in damaged]
+    emit({"cells": count, "table": scan / "cells.csv", "damaged": said}, json)
+    for text in said:
+        print_message(f"Left out: {text}")
     print_message(f"{counted(count, 'white cell')} in {scan / 'cells.csv'}.")
+    if skip_damaged:
+        print_message(f"{counted(len(said), 'damaged position')} left out.")
     if is_remote(scan):
         return
-    folder = ScanFolder(scan)
     passes = load_slide(folder.slide_file).passes if folder.slide_file.is_file() else ()
     if "highres" in passes and not folder.pass_path("highres").exists():
         print_next_command("scan", scan, "--pass", "highres")

@@ -39,6 +39,15 @@ VerboseFlag = Annotated[
 ]
 
 
+SkipDamaged = Annotated[
+    bool,
+    typer.Option(
+        "--skip-damaged",
+        help="Go on without positions whose files are missing or damaged; they are listed.",
+    ),
+]
+
+
 def _named_hardware(name: str) -> str:
     if not name:
         raise UserError(

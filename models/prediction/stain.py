@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.arrays import Images
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.files.locations import location, written_at
 from plsctl.acquire.store.ome_zarr import read_group
-from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.reader import PassReader, say_unchecked
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
 from plsctl.models.prediction.cell_windows import CellPlaces
@@ -46,6 +46,8 @@ class StainingResult:
     positions: int
     skipped: int
     halo: Halo | None
+    damaged: tuple[str, ...] = ()
+    """What was wrong with the positions that were left out for it."""
 
     def as_dict(self) -> dict[str, object]:
         """The fields that `plsctl stain --json` prints."""
@@ -54,6 +56,7 @@ class StainingResult:
             "out": str(self.out),
             "positions": self.positions,
             "skipped": self.skipped,
+            "damaged": list(self.damaged),
             "halo_px": None if halo is None else halo.px,
             "halo_error_counts": None if halo is None else halo.error_counts,
             "exact_halo_px": None if halo is None else halo.exact_px,
@@ -68,6 +71,7 @@ class StainingOptions:
     `halo_px` is the overlap of tiles; None measures the smallest that agrees to one count of 255.
     `cells_only` stains windows around the cells of `cells.csv` and leaves the rest black.
     `recipe` says what a stack's images are; the run's recipe by default.
+    `skip_damaged` leaves out positions whose frames are missing or damaged.
     """
 
     tile_px: int | None = None
@@ -75,6 +79,7 @@ class StainingOptions:
     cells_only: bool = False
     recipe: str | None = None
     fresh: bool = False
+    skip_damaged: bool = False
 
 
 def stain(
@@ -102,12 +107,15 @@ def stain(
     UserError
         If the source lacks images of the run's recipe or shows no unstained slide, or `out` holds
         something else.
+    DamagedData
+        A frame is missing or is not what was taken.
     """
     options = options or StainingOptions()
     source, out = location(source), written_at(location(out))
     pass_folder = source / "unstained.ome.zarr" if (source / "slide.yaml").is_file() else source
     if _is_pass(pass_folder):
         reader = PassReader(pass_folder)
+        say_unchecked(reader)
         return _PassStaining(stainer, reader, out, options).run(on_position)
     if options.cells_only:
         raise UserError(
@@ -197,6 +205,7 @@ class _PassStaining:
         _require_same(out, attributes)
         self._writer = PassWriter(out, attributes)
         self._out = out
+        self._damaged: list[str] = []
         self._refuse_taken_again()
 
     def _refuse_taken_again(self) -> None:
@@ -226,16 +235,27 @@ class _PassStaining:
             halo = halo or _halo(self._stainer, stack, self._options)
             self._stain(name, stack, halo)
             on_position(count, len(names))
-        self._writer.finish()
-        return StainingResult(self._out, len(names), len(done), halo)
+        if self._damaged:
+            self._writer.drain()  # it is not finished
+        else:
+            self._writer.finish()
+        count = len(names) - len(self._damaged)
+        return StainingResult(self._out, count, len(done), halo, tuple(self._damaged))
 
     def _stacks(self, names: Sequence[str]) -> Iterator[tuple[str, Images]]:
         """Each position's stack; the next one is read while one is stained."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             coming = [pool.submit(self._read, name) for name in names[:1]]
             for index, name in enumerate(names):
-                stack = coming.pop().result()
+                next_one = coming.pop()
                 coming = [pool.submit(self._read, later) for later in names[index + 1 : index + 2]]
+                try:
+                    stack = next_one.result()
+                except DamagedData as error:
+                    if not self._options.skip_damaged:
+                        raise
+                    self._damaged.append(f"{error.file}: {error.message}")
+                    continue
                 yield name, stack
 
     def _read(self, name: str) -> Images:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
+from plsctl.acquire.store.damage import first_damage, leave_out_damaged
 from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.reader import PassReader, say_unchecked
+from plsctl.acquire.store.records import PASSES
 from plsctl.models.evaluation.scores import read_scores
 from plsctl.models.report.result import cell_picture, dataset_picture, field_picture
 from plsctl.models.report.scores import run_verdict, score_key_figures, score_sections
 from plsctl.models.report.stained import is_stained_plate, scan_of, stained_section
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.pages.tables import table
 from plsctl.process.report.counts import counts_section, left_out_section
 from plsctl.process.report.dataset import dataset_key_figures, dataset_sections
 from plsctl.process.report.page import Page, Section
@@ -53,8 +57,18 @@ def write_report(
     *,
     title: str = "plsctl report",
     subtitle: str = "",
+    skip_damaged: bool = False,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Write one page about the folders: the result, then runs, data sets and scans.
+
+    Parameters
+    ----------
+    skip_damaged
+        Leave out positions of scans and plates whose bright field is missing or damaged; the page
+        names them.
+    notify
+        Called with what was wrong with each of them.
 
     Raises
     ------
@@ -63,9 +77,12 @@ def write_report(
         cannot be written.
     """
     kinds = [(kind_of(path), path) for path in paths]
-    scans = [path for kind, path in kinds if kind == "scan"]
+    scans = [ScanFolder(path) for kind, path in kinds if kind == "scan"]
     runs = [path for kind, path in kinds if kind == "run"]
-    plates = [path for kind, path in kinds if kind == "stained"]
+    plates = [PassReader(path) for kind, path in kinds if kind == "stained"]
+    for plate in plates:
+        say_unchecked(plate)
+    damaged = _without_damaged(scans, plates, notify) if skip_damaged else []
     sets = [Dataset.open(path) for kind, path in kinds if kind == "dataset"]
     names = ", ".join(path.name for path in paths)
     page = Page(title, subtitle or names)
@@ -74,17 +91,19 @@ def write_report(
     origins: list[str] = []
     for path in runs:
         _add_run(page, path, origins)
-    page.sections += [stained_section(scan_of(plate, scans), plate) for plate in plates]
+    page.sections += [stained_section(scan_of(plate.path, scans), plate) for plate in plates]
     for data in sets:
         _add_dataset(page, data, scans, origins)
     for scan in scans:
         page.key_figures += scan_key_figures(scan)
-        page.verdict += scan_verdict(ScanFolder(scan))
+        page.verdict += scan_verdict(scan)
         page.sections += scan_sections(scan)
-        origins.append(provenance(f"Scan {scan.name}", scan_provenance(scan)))
+        origins.append(provenance(f"Scan {scan.path.name}", scan_provenance(scan)))
     page.picture = page.picture or field_picture(scans, ())
     if not page.picture and sets:
         page.picture = dataset_picture(sets[0])
+    if damaged:
+        page.sections.append(_damage_section(damaged))
     note = "What was noted when these were made."
     page.sections.append(Section("Provenance", note, "".join(reversed(origins))))
     return page.write(out)
@@ -116,7 +135,34 @@ def _add_run(page: Page, path: Path, origins: list[str]) -> None:
     origins.append(provenance(f"Run {path.name}", run_provenance(run)))
 
 
-def _add_dataset(page: Page, data: Dataset, scans: Sequence[Path], origins: list[str]) -> None:
+def _without_damaged(
+    scans: Sequence[ScanFolder], plates: list[PassReader], notify: Callable[[str], None]
+) -> list[DamagedData]:
+    """Leave damaged positions out of scans and plates; what is wrong with them."""
+    found = [
+        damage
+        for scan in scans
+        for damage in leave_out_damaged(scan, PASSES, only_brightfield=True)
+    ]
+    for place, plate in enumerate(plates):
+        damages = {name: first_damage(plate, name) for name in plate.names}
+        gone = {name: damage for name, damage in damages.items() if damage is not None}
+        plates[place] = PassReader(plate.path, without=frozenset(gone))
+        found += gone.values()
+    for damage in found:
+        notify(f"Left out: {damage.file}: {damage.message}")
+    return found
+
+
+def _damage_section(damaged: Sequence[DamagedData]) -> Section:
+    rows = [(damage.what, damage.problem, damage.file or "") for damage in damaged]
+    note = "Positions that are missing in the pictures, for their files are missing or damaged."
+    return Section("Damaged", note, table(("", "what is wrong", "file"), rows))
+
+
+def _add_dataset(
+    page: Page, data: Dataset, scans: Sequence[ScanFolder], origins: list[str]
+) -> None:
     page.key_figures += dataset_key_figures(data)
     page.sections.append(counts_section(data, _built_from(data, scans)))
     gone = left_out_section(data)
@@ -125,7 +171,7 @@ def _add_dataset(page: Page, data: Dataset, scans: Sequence[Path], origins: list
     origins.append(provenance(f"Data set {data.path.name}", dataset_provenance(data)))
 
 
-def _built_from(data: Dataset, scans: Sequence[Path]) -> list[Path]:
+def _built_from(data: Dataset, scans: Sequence[ScanFolder]) -> list[ScanFolder]:
     """Those of the scans whose slide is in the data set."""
     slides = set(data.table["slide"].astype(str))
-    return [scan for scan in scans if slide_of(ScanFolder(scan)) in slides]
+    return [scan for scan in scans if slide_of(scan) in slides]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +20,17 @@ _COLUMNS, _ROWS, _ZOOM, _GAP_PX = 4, 3, 3, 4
 Crops = NDArray[np.generic]
 
 
-def field_picture(scans: Sequence[Path], plates: Sequence[Path]) -> str:
+def field_picture(scans: Sequence[ScanFolder], plates: Sequence[PassReader]) -> str:
     """A field of the first stained plate, or of the first scan that has two stains; or ""."""
-    pairs: list[tuple[Path, Path | None]] = [(scan_of(plate, scans), plate) for plate in plates]
+    pairs: list[tuple[ScanFolder, PassReader | None]] = [
+        (scan_of(plate.path, scans), plate) for plate in plates
+    ]
     pairs += [(scan, None) for scan in scans]
     for scan, plate in pairs:
-        found = field_layers(ScanFolder(scan), None if plate is None else PassReader(plate))
+        found = field_layers(scan, plate)
         if found is not None:
             name, layers, um_per_px = found
-            return comparison(layers, f"Field {name} of slide {scan.name}.", um_per_px)
+            return comparison(layers, f"Field {name} of slide {scan.path.name}.", um_per_px)
     return ""
 
 

@@ -39,7 +39,7 @@ def is_stained_plate(path: Path) -> bool:
     return found.get("pass_name") == PASS_NAME
 
 
-def scan_of(plate: Path, scans: Sequence[Path]) -> Path:
+def scan_of(plate: Path, scans: Sequence[ScanFolder]) -> ScanFolder:
     """Which of the scans a stained plate belongs to.
 
     Raises
@@ -49,7 +49,7 @@ def scan_of(plate: Path, scans: Sequence[Path]) -> Path:
     """
     slide = PassReader(plate).attributes.slide
     for scan in scans:
-        if slide_of(ScanFolder(scan)) == slide:
+        if slide_of(scan) == slide:
             return scan
     raise UserError(
         f"'{plate}' is the virtual stain of slide {slide}, whose scan is not among the folders.",
@@ -57,9 +57,8 @@ def scan_of(plate: Path, scans: Sequence[Path]) -> Path:
     )
 
 
-def stained_section(scan: Path, plate: Path) -> Section:
+def stained_section(folder: ScanFolder, virtual: PassReader) -> Section:
     """All fields that a network stained, beside the real stain where it was taken."""
-    virtual, folder = PassReader(plate), ScanFolder(scan)
     found = mosaic(virtual)
     maps = [picture(found.image, "all fields, virtually stained", um_per_px=found.um_per_px)]
     if is_begun(folder.pass_path("stained")):

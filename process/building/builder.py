@@ -14,7 +14,10 @@ from pathlib import Path
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import is_remote, location, written_at
 from plsctl.acquire.files.whole_files import locked
+from plsctl.acquire.store.damage import leave_out_damaged
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.journal import read_journal
+from plsctl.acquire.store.records import PASSES
 from plsctl.acquire.words import counted
 from plsctl.process.building.cutting import cut_positions
 from plsctl.process.building.finishing import (
@@ -35,6 +38,7 @@ from plsctl.process.building.kept_samples import SUFFIX, CutPosition
 from plsctl.process.building.preparation import prepare
 from plsctl.process.building.progress import FOLDER, BuildProgress, forget, recalled, sealed_as
 from plsctl.process.cells.finder import StainedCellFinder
+from plsctl.process.cells.table import read_cells
 from plsctl.process.dataset.files import read_table, refuse_existing, unfinished_folder
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.labels import read_labels
@@ -51,6 +55,7 @@ Progress = Callable[[str, int, int], None]
 
 
 FINDING = "finding white cells in scans"
+CHECKING = "looking for damaged frames"
 
 SHARD = 128
 """Samples to a file of the data set."""
@@ -63,7 +68,8 @@ class BuildResult:
     `resumed` of the positions were taken over from a build that had been stopped. Of the samples
     `excluded` are in no split, for which reason; `splits` are those that are used, as
     `count_splits` counts; `slides` says of each slide whether it was accepted
-    (`SlideVerdict.as_dict`).
+    (`SlideVerdict.as_dict`). `damaged` says what was wrong with the positions that were
+    left out for it.
     """
 
     path: Path
@@ -75,6 +81,7 @@ class BuildResult:
     excluded: dict[str, int]
     slides: list[dict[str, object]]
     splits: dict[str, int]
+    damaged: tuple[str, ...] = ()
 
 
 def build_dataset(
@@ -87,6 +94,7 @@ def build_dataset(
     quality: QualitySettings | None = None,
     workers: int | AbstractContextManager[Workers] = 1,
     overwrite: bool = False,
+    skip_damaged: bool = False,
     shard: int = SHARD,
     progress: Progress = lambda what, done, total: None,
     notify: Callable[[str], None] = lambda text: None,
@@ -109,6 +117,8 @@ def build_dataset(
         Limits of quality control, and what it leaves out.
     workers
         Processes on this machine, or workers of another kind (`cluster_workers`).
+    skip_damaged
+        Read all frames before anything else, and leave out positions with damaged ones.
     shard
         Samples to a file of the data set.
     progress
@@ -120,13 +130,17 @@ def build_dataset(
     ------
     UserError
         When a pass is missing, the scans' recipes differ, or no sample is left.
+    DamagedData
+        When a frame that is read is missing or is not what was taken.
     """
     began = time.monotonic()
     settings, split = settings or BuildSettings(), split or SplitSettings()
     folders, out = [location(scan) for scan in scans], written_at(location(out))
     labels = None if labels is None else location(labels)
+    opened = [open_scan(folder) for folder in folders]
+    damaged = _without_damaged(opened, progress, notify) if skip_damaged else ()
     build = _Build(
-        folders, out, settings, split, labels, quality or QualitySettings(), shard, notify
+        opened, out, settings, split, labels, quality or QualitySettings(), shard, notify, damaged
     )
     crew = local_workers(workers) if isinstance(workers, int) else workers
     if build.was_finishing():
@@ -150,6 +164,20 @@ def build_dataset(
     return build.conclude(began, resumed)
 
 
+def _without_damaged(
+    folders: Sequence[ScanFolder], progress: Progress, notify: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Leave damaged positions out of the scans, and say so of each; what is wrong with them."""
+    said = []
+    for folder in folders:
+        for damage in leave_out_damaged(
+            folder, PASSES, progress=lambda done, total: progress(CHECKING, done, total)
+        ):
+            said.append(f"{damage.file}: {damage.message}")
+            notify(f"Left out: {said[-1]}")
+    return tuple(said)
+
+
 class NoSample(UserError):
     """Every cell was dropped."""
 
@@ -159,7 +187,7 @@ class _Build:
 
     def __init__(
         self,
-        scans: Sequence[Path],
+        folders: Sequence[ScanFolder],
         out: Path,
         settings: BuildSettings,
         split: SplitSettings,
@@ -167,8 +195,9 @@ class _Build:
         quality: QualitySettings,
         shard: int,
         notify: Callable[[str], None],
+        damaged: tuple[str, ...],
     ) -> None:
-        self._folders = [open_scan(path) for path in scans]
+        self._folders, self._damaged = folders, damaged
         self._readers = [folder.open_pass("unstained") for folder in self._folders]
         for text in (*check_compatible(self._readers), *unfinished_passes(self._folders)):
             notify(text)
@@ -305,7 +334,7 @@ class _Build:
 
     def find_cells(self, workers: Workers, progress: Progress) -> None:
         """Write `cells.csv` of the scans that have none yet."""
-        missing = [folder.path for folder in self._folders if not folder.cells.exists()]
+        missing = [folder for folder in self._folders if not folder.cells.exists()]
         if missing:
             progress(FINDING, 0, len(missing))
         for done, _ in enumerate(workers.run(StainedCellFinder().find, missing), start=1):
@@ -354,13 +383,24 @@ class _Build:
             self._out,
             len(table),
             len(positions),
-            _dropped(positions),
+            self._dropped(positions),
             time.monotonic() - began,
             resumed,
             count_flags(table["excluded"]),
             attributes["plsctl"]["quality"]["slides"],
             count_splits(table),
+            self._damaged,
         )
+
+    def _dropped(self, positions: Sequence[CutPosition]) -> dict[str, int]:
+        """As `_dropped`, and the cells of damaged positions."""
+        count = sum(
+            int(read_cells(folder)["position"].isin(folder.left_out.get("stained", ())).sum())
+            for folder in self._folders
+            if folder.left_out
+        )
+        found = _dropped(positions) | ({"damaged": count} if count else {})
+        return dict(sorted(found.items()))
 
     def _by_scan(self, positions: Sequence[CutPosition]) -> list[Sequence[CutPosition]]:
         """The positions of all scans, divided by scan."""

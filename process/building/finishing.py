@@ -122,7 +122,9 @@ def write_outcomes(
         cell: fate for done in positions for cell, fate in done.outcomes.items()
     }
     cells = read_cells(folder)
+    damaged = cells["position"].isin(folder.left_out.get("stained", ()))
     cells["fate"] = [outcomes.get(int(cell), "") for cell in cells["cell"]]
+    cells.loc[damaged, "fate"] = "damaged"
     mine = table[table["slide"] == slide].set_index("cell")
     for name in ("x_um", "y_um"):
         cells[f"matched_{name}"] = cells["cell"].map(mine[name])

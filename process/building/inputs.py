@@ -117,7 +117,7 @@ def position_jobs(
     places = HighresPlaces(folder)
     jobs = []
     names = folder.open_pass("stained").names
-    unknown = cells[~cells["position"].isin(names)]
+    unknown = cells[~cells["position"].isin([*names, *folder.left_out.get("stained", ())])]
     if len(unknown):
         raise UserError(
             f"cell {unknown['cell'].iloc[0]} lies in position {unknown['position'].iloc[0]}, which "

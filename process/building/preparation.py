@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plsctl.acquire.store.folder import ScanFolder
@@ -55,7 +54,7 @@ def prepare(
         for folder in folders
     ]
     # All at once: a worker that has no field left looks at frames meanwhile.
-    jobs: list[Path | ScaleField] = [folder.path for folder in folders]
+    jobs: list[ScanFolder | ScaleField] = [*folders]
     jobs += [field for some in fields for field in some]
     found: dict[int, Any] = {}
     progress(MEASURING, 0, len(jobs))
@@ -75,10 +74,10 @@ def prepare(
     return [HighresScale(**fields) for fields in state.prepared], references  # type: ignore[attr-defined]
 
 
-def _prepared(job: Path | ScaleField) -> Any:
+def _prepared(job: ScanFolder | ScaleField) -> Any:
     if isinstance(job, ScaleField):
         return locate_field(job)
-    return frames_of_pass(ScanFolder(job).open_pass("unstained", one_core=True))
+    return frames_of_pass(job.open_pass("unstained", one_core=True))
 
 
 def _scale(folder: ScanFolder, located: Sequence[FieldScale | None]) -> HighresScale:

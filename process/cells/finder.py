@@ -36,7 +36,7 @@ class StainedCellFinder:
     def __init__(self, settings: SegmentationSettings | None = None) -> None:
         self._settings = settings or SegmentationSettings()
 
-    def find(self, scan: Path) -> int:
+    def find(self, scan: ScanFolder | Path) -> int:
         """Write `cells.csv` (one row per cell, slide micrometres); the number of cells.
 
         Raises
@@ -44,7 +44,7 @@ class StainedCellFinder:
         UserError
             The scan has no stained pass, or no white cell is found in it.
         """
-        folder = ScanFolder(scan)
+        folder = scan if isinstance(scan, ScanFolder) else ScanFolder(scan)
         table = find_cells(folder, self._settings)
         if table.empty:
             raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,11 +23,12 @@ _FATES = {
     "no_unstained_images": "the field was not scanned unstained",
     "position_unmatched": "the field was not found again in the unstained pass",
     "match_20x": "the cell was not found again in the unstained pass",
+    "damaged": "the field's files are missing or damaged",
     "match_100x": "the cell was not found again in the 100x pass",
 }
 
 
-def counts_section(data: Dataset, scans: Sequence[Path] = ()) -> Section:
+def counts_section(data: Dataset, scans: Sequence[ScanFolder] = ()) -> Section:
     """One table from the cells that were found to the samples of each split.
 
     Parameters
@@ -36,7 +36,7 @@ def counts_section(data: Dataset, scans: Sequence[Path] = ()) -> Section:
     scans
         Scans whose found cells are counted as well.
     """
-    lines = [line for scan in scans for line in _found(ScanFolder(scan))]
+    lines = [line for scan in scans for line in _found(scan)]
     lines.append(("samples in the data set", len(data)))
     excluded, dropped, overlapping = _out_of_splits(data.table)
     for count, why in (

@@ -25,11 +25,10 @@ def provenance(title: str, rows: Pairs) -> str:
     return f"<h3>{escape(title)}</h3>{pairs(rows)}"
 
 
-def scan_provenance(scan: Path) -> Pairs:
+def scan_provenance(folder: ScanFolder) -> Pairs:
     """Date, slide, hardware, objectives, pixel sizes and exposures of a scan."""
-    folder = ScanFolder(scan)
     slide = _yaml(folder.slide_file)
-    hardware = _yaml(scan / str(slide.get("hardware", "hardware.yaml")))
+    hardware = _yaml(folder.path / str(slide.get("hardware", "hardware.yaml")))
     readers = {name: folder.open_pass(name) for name in PASSES if is_begun(folder.pass_path(name))}
     any_pass = next(iter(readers.values()), None)
     noted = slide if any_pass is None else any_pass.attributes.model_dump()

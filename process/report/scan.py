@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -52,9 +51,8 @@ def slide_of(folder: ScanFolder) -> str | None:
     return folder.open_pass("unstained").attributes.slide
 
 
-def scan_key_figures(scan: Path) -> list[tuple[str, str]]:
+def scan_key_figures(folder: ScanFolder) -> list[tuple[str, str]]:
     """Key figures of a scan: fields, images of each, and cells."""
-    folder = ScanFolder(scan)
     figures = []
     if is_begun(folder.pass_path("unstained")):
         reader = folder.open_pass("unstained")
@@ -65,9 +63,8 @@ def scan_key_figures(scan: Path) -> list[tuple[str, str]]:
     return figures
 
 
-def scan_sections(scan: Path) -> list[Section]:
+def scan_sections(folder: ScanFolder) -> list[Section]:
     """The sections of a report on a scan; a pass that is missing is left out."""
-    folder = ScanFolder(scan)
     sections = [_map_section(folder)]
     if folder.pass_path("unstained").is_dir():
         sections.append(_exposure_section(folder.open_pass("unstained")))

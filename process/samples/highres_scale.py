@@ -99,8 +99,8 @@ def locate_field(field: ScaleField) -> FieldScale | None:
         round(field.x + half[0]), round(field.y + half[1]),
     )  # fmt: skip
     (low,) = stained.windows(field.stained, stained.labels.index("brightfield"), [box])
+    image = highres.brightfield(field.highres)
     try:
-        image = highres.brightfield(field.highres)
         place = place_highres(low, image, nominal, _ANGLES_DEG, 1.5 * _ROOM_PX)
     except UserError:  # a field too small to be told apart
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import yaozarrs
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
@@ -71,11 +72,13 @@ def _write_scan(
     writer = PassWriter(path, attributes)
     for index in range(positions):
         position = writer.position(f"A/{index + 1}", (100.0 * index, 0.0, 5.0))
+        noted = []
         for frame, image in enumerate(_stack(seed + index)[: len(frames)]):
             counts = np.rint(image * (full_scale / 255)).astype(np.uint16 if bits > 8 else np.uint8)
             position.write(frame, counts)
+            noted.append({"crc32": zlib.crc32(counts.tobytes())})
         place = dict.fromkeys(("x_um", "y_um", "z_um", "slide_x_um", "slide_y_um"), 0.0)
-        position.finish({"position": place, "frames": [{"crc32": seed}]})
+        position.finish({"position": place, "frames": noted})
     writer.finish()
     return path
 
@@ -133,6 +136,20 @@ def test_a_scan_becomes_a_plate_and_goes_on_after_a_stop(
     wanted = predictor.stain_frame(PassReader(scan).stack("A/2"))
     assert np.abs(reader.frame("A/2", 0).astype(int) - wanted).max() <= 1
     yaozarrs.validate_zarr_store(str(out))
+
+
+def test_a_damaged_position_is_named_or_left_out(predictor: Predictor, tmp_path: Path) -> None:
+    scan = _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", positions=3)
+    file = scan / "A/2/0/0/c/1/0/0/0/0"
+    file.unlink()
+    out = tmp_path / "stained.ome.zarr"
+    with pytest.raises(DamagedData, match="of position A/2 is missing") as found:
+        stain(predictor, scan, out)
+    assert found.value.file == str(file)
+    result = stain(predictor, scan, out, StainingOptions(skip_damaged=True))
+    assert (result.positions, len(result.damaged)) == (2, 1) and str(file) in result.damaged[0]
+    plate = PassReader(out)
+    assert plate.names == ["A/1", "A/3"] and not plate.attributes.finished
 
 
 def test_another_run_or_scan_is_not_mixed_into_a_plate(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.cli.app import app
 from plsctl.process.building.builder import build_dataset
@@ -88,6 +88,53 @@ def test_without_a_100x_pass_the_target_is_20x(scan_copy: Path, tmp_path: Path) 
     dataset = Dataset.open(result.path)
     assert dataset.targets == ("20x",)
     assert "no_100x_image" not in result.dropped
+
+
+def _shard(scan: Path, frame: str) -> Path:
+    return scan / f"{frame}/0/0/0/0"
+
+
+def _flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 8
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, _flip], ids=["deleted", "a bit flipped"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "unstained.ome.zarr/A/1/0/0/c/2",
+        "unstained.ome.zarr/A/1/0/0/c/0",
+        "stained.ome.zarr/A/1/0/0/c/0",
+    ],
+)
+def test_damage_in_a_scan_is_named_and_nothing_is_built(
+    scan_copy: Path, tmp_path: Path, frame: str, damage: Callable[[Path], None]
+) -> None:
+    shutil.rmtree(scan_copy / "highres.ome.zarr")
+    damage(_shard(scan_copy, frame))
+    with pytest.raises(DamagedData, match=r"of position A/1 (is missing|cannot be read)") as found:
+        build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
+    assert found.value.file == str(_shard(scan_copy, frame))
+    assert not list(tmp_path.glob("x.zarr*"))
+
+
+def test_the_rest_goes_on_where_it_is_asked_for(scan_copy: Path, tmp_path: Path) -> None:
+    whole = build_dataset([scan_copy], tmp_path / "whole.zarr", split=UNDIVIDED)
+    table = Dataset.open(whole.path).table
+    _flip(_shard(scan_copy, "unstained.ome.zarr/A/1/0/0/c/3"))
+    said: list[str] = []
+    result = build_dataset(
+        [scan_copy], tmp_path / "x.zarr", split=UNDIVIDED, skip_damaged=True, notify=said.append
+    )
+    assert len(result.damaged) == 1 and said[0] == f"Left out: {result.damaged[0]}"
+    assert "unstained.ome.zarr/A/1/0/0/c/3/0/0/0/0" in result.damaged[0]
+    rest = Dataset.open(result.path).table
+    assert set(rest["position"]) == set(table["position"]) - {"A/1"}
+    cells = pd.read_csv(scan_copy / "cells.csv")
+    lost = (cells["position"] == "A/1").sum()
+    assert (cells["fate"] == "damaged").sum() == result.dropped["damaged"] == lost > 0
 
 
 def test_nothing_is_left_that_looks_whole_when_a_build_fails(
