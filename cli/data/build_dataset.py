@@ -10,13 +10,12 @@ from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
-    SHORT_TRAINING,
     JsonFlag,
     VerboseFlag,
     emit,
     location,
     print_message,
-    print_next_command,
+    print_training,
     progress,
 )
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, SplitOption, parse_split
@@ -136,5 +135,4 @@ def build_dataset(
     )
     if not is_remote(result.path):
         print_message(f"To look at the worst first: {command_line('review', result.path)}")
-    runs = Path("runs") / result.path.stem
-    print_next_command("train", "fast", "--data", result.path, "--out", runs, *SHORT_TRAINING)
+    print_training(result.path)
