@@ -16,7 +16,7 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PACKAGES := acquire cli models process sim hardware_configs package
+PACKAGES := acquire cli models process sim examples hardware_configs package
 
 .PHONY: demo test check lint types contract unit bench-quick format clean
 .DEFAULT_GOAL := test

@@ -27,6 +27,7 @@ from plsctl.cli.shared.output import emit, print_message
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("simulate.demo", "demo"),
+    "init": ("scanning.init", "init"),
     "devices": ("scanning.devices", "devices"),
     "led": ("scanning.led", "app"),
     "recipes": ("scanning.recipes", "recipes"),
@@ -71,10 +72,7 @@ MEANT = {
     "info": "plsctl report PATH shows what a scan, a data set or a run holds.",
     "view": "plsctl report PATH shows what a scan, a data set or a run holds.",
     "version": "plsctl --version prints it.",
-    "init": "Copy a hardware file and a slide file to begin with: docs/scanning.md; hardware files "
-    "lie in {configs}.",
-    "new": "Copy a hardware file and a slide file to begin with: docs/scanning.md; hardware files "
-    "lie in {configs}.",
+    "new": "plsctl init writes a slide file and a hardware file to begin with.",
 }
 """Words that are tried where there is no such command, and what leads on."""
 
@@ -109,7 +107,7 @@ class PlsctlGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command; load all before an unknown one is refused, to offer the nearest."""
         if args[0] in MEANT:
-            raise UserError(f"there is no command '{args[0]}'.", hint=_meant(args[0]))
+            raise UserError(f"there is no command '{args[0]}'.", hint=MEANT[args[0]])
         if args[0] not in COMMANDS:
             self.list_commands(ctx)
         return super().resolve_command(ctx, args)
@@ -193,12 +191,6 @@ def _reword(error: typer.BadParameter) -> None:
     detail = details()[0]
     reason, hint = reason_of(detail, None, str(detail["input"]))
     error.message = f"'{detail['input']}': {reason}.{f' {hint}' if hint else ''}"
-
-
-def _meant(word: str) -> str:
-    from importlib.resources import files
-
-    return MEANT[word].format(configs=files("plsctl.hardware_configs"))
 
 
 def _add_line(error: PlsctlError) -> None:

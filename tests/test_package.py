@@ -16,7 +16,7 @@ import plsctl.cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LAYERS = ("acquire", "cli", "hardware_configs", "models", "process", "sim")
+LAYERS = ("acquire", "cli", "examples", "hardware_configs", "models", "process", "sim")
 
 
 def test_the_code_under_test_is_this_checkout() -> None:
@@ -43,6 +43,7 @@ def test_every_folder_with_an_init_is_packaged() -> None:
     ("package", "folder"),
     [
         ("plsctl.hardware_configs", "hardware_configs"),
+        ("plsctl.examples", "examples"),
         ("plsctl.process.pages", "process/pages/page_files"),
     ],
 )

@@ -10,14 +10,13 @@ from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import command_line, counted, duration
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
-    SHORT_TRAINING,
     JsonFlag,
     SkipDamaged,
     VerboseFlag,
     emit,
     location,
     print_message,
-    print_next_command,
+    print_training,
     progress,
 )
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, SplitOption, parse_split
@@ -145,5 +144,4 @@ def build_dataset(
         print_message(f"{counted(len(result.damaged), 'damaged position')} left out.")
     if not is_remote(result.path):
         print_message(f"To look at the worst first: {command_line('review', result.path)}")
-    runs = Path("runs") / result.path.stem
-    print_next_command("train", "fast", "--data", result.path, "--out", runs, *SHORT_TRAINING)
+    print_training(result.path)

@@ -8,7 +8,16 @@ import typer
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
 from plsctl.cli.shared import completion
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, location, print_message, progress
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    location,
+    print_message,
+    print_next_command,
+    print_training,
+    progress,
+)
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, parse_split
 
 if TYPE_CHECKING:
@@ -163,6 +172,7 @@ def label(
     rewrite_table(data, joined.table)
     emit({"samples": len(data), "labelled": joined.matched, "unused": joined.unused}, json)
     print_message(joined.sentence)
+    print_training(data.path)
 
 
 @app.command()
@@ -238,3 +248,7 @@ def _report(data: "Dataset", json: bool) -> None:
     splits = count_splits(data.table)
     emit({"dataset": data.path, "samples": len(data), "splits": splits}, json)
     print_message(f"{data.path}: {counted(len(data), 'sample')} ({say_splits(splits)}).")
+    if splits.get("train"):
+        print_training(data.path)
+    else:
+        print_next_command("dataset", "split", data.path)

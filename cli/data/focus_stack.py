@@ -8,7 +8,14 @@ import typer
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
 from plsctl.cli.shared import completion
-from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    print_message,
+    print_next_command,
+    progress,
+)
 
 METHODS = ("wavelet", "harris")
 
@@ -76,3 +83,4 @@ def focus_stack(
         json,
     )
     print_message(f"{out}: {counted(len(images), 'image')} joined by the method {method}.")
+    print_next_command("segment", out)

@@ -15,6 +15,7 @@ from plsctl.cli.shared.output import (
     emit,
     one_of,
     print_message,
+    print_next_command,
     progress,
 )
 
@@ -147,6 +148,7 @@ def ablate(
     )
     print_message(f"The table: {out / 'ablation.csv'}")
     emit({"model": model, "table": table, **result.as_dict()}, as_json)
+    print_next_command("report", *(out / run for run in runs[:4]), "-o", out / "ablation.html")
 
 
 def _show(rows: list[dict[str, Any]], title: str, difference: str) -> None:

@@ -66,9 +66,10 @@ def devices(
         raise typer.Exit(3)
     if described.core == "simulator":
         slide = Path("examples") / "small.yaml"
-        print_next_command(
-            "scan", slide if slide.is_file() else "SLIDE.yaml", "--pass", "unstained"
-        )
+        if slide.is_file():
+            print_next_command("scan", slide, "--pass", "unstained")
+        else:
+            print_next_command("init")
     else:
         name = f"exposures_{described.low_power}.csv"
         print_next_command("calibrate", "exposures", "--hardware", hardware, "-o", name)

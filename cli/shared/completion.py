@@ -31,10 +31,15 @@ PRECISIONS = values("auto", "float32", "bfloat16")
 
 def hardware(incomplete: str) -> list[str]:
     """Offer the hardware files that come with plsctl, and the YAML files that lie here."""
+    return shipped_hardware(incomplete) + yaml_files(incomplete)
+
+
+def shipped_hardware(incomplete: str) -> list[str]:
+    """Offer the hardware files that come with plsctl."""
     from plsctl.acquire.files.shipped import shipped_names
 
     shipped = [name.removesuffix(".yaml") for name in shipped_names(".yaml")]
-    return values(*shipped)(incomplete) + yaml_files(incomplete)
+    return values(*shipped)(incomplete)
 
 
 def recipes(incomplete: str) -> list[str]:

@@ -122,6 +122,12 @@ SHORT_TRAINING = (
 """Options of a first training, which takes two minutes on a CPU."""
 
 
+def print_training(data: Path) -> None:
+    """Print the command of a first training on a data set."""
+    run = Path("runs") / data.name.removesuffix(".zarr")
+    print_next_command("train", "fast", "--data", data, "--out", run, *SHORT_TRAINING)
+
+
 def scan_of(data: "Dataset | Path") -> str:
     """The scan from which a data set was cut, if it is in its usual place; else SCAN."""
     from plsctl.acquire.errors import PlsctlError

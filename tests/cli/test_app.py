@@ -126,7 +126,7 @@ def test_a_mistyped_command_gets_an_offer() -> None:
         ("help", 0, "Usage: "),
         ("help led on", 0, "Usage: .* led on"),
         ("doctor", 2, "plsctl devices --hardware FILE"),
-        ("init", 2, "docs/scanning.md"),
+        ("new", 2, "plsctl init"),
         ("view", 2, "plsctl report"),
         ("devices", 2, "--hardware FILE .* --hardware simulator"),
         ("led off", 2, "--hardware FILE .* --hardware simulator"),

@@ -143,6 +143,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
     tiny = ["--width", 4, "--blocks", 1, "--epochs", 1, "--batch", 4]
     return {
         "demo": [p(f"{new}demo")],
+        "init": [p(f"{new}lab")],
         "devices": own,
         "led on": [3, *own],
         "led pattern": ["brightfield", *own],

@@ -1,0 +1,91 @@
+"""`plsctl init`: commented files to begin with, for the simulated microscope or one's own."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plsctl.acquire.errors import UserError, disk_errors
+from plsctl.cli.shared import completion
+from plsctl.cli.shared.output import (
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    print_message,
+    print_next_command,
+)
+
+TABLE = "leds_43.csv"
+"""The LED table that the shipped hardware files name as the user's own."""
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where the files go; made if it is not there.")
+    ] = Path(),
+    hardware: Annotated[
+        str,
+        typer.Option(
+            "--hardware",
+            "-H",
+            help="The microscope most like yours: simulator_small, arduino_43_leds, "
+            "micromanager_demo, illuminate_board, openuc2.",
+            autocompletion=completion.shipped_hardware,
+        ),
+    ] = "simulator_small",
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Write a slide file, and for a microscope of your own a hardware file, to change.
+
+    Example: plsctl init lab --hardware arduino_43_leds
+    """
+    from plsctl.acquire.files.settings import suggest
+    from plsctl.acquire.files.shipped import shipped_names
+
+    known = [name.removesuffix(".yaml") for name in shipped_names(".yaml")]
+    if hardware not in known:
+        raise UserError(
+            f"there is no hardware file '{hardware}' to begin with.",
+            field="--hardware",
+            hint=suggest(hardware, known),
+        )
+    files = _files(hardware)
+    there = next((folder / name for name in files if (folder / name).exists()), None)
+    if there is not None:
+        raise UserError(
+            "this file is there already, and is left as it is.",
+            file=there,
+            hint="Give another folder, such as plsctl init lab.",
+        )
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, "utf-8")
+    emit({"files": [folder / name for name in files]}, json)
+    print_message(f"Written: {', '.join(str(folder / name) for name in files)}.")
+    if TABLE in files:
+        print_message(f"{TABLE} is the array of the paper: put the places of your LEDs there.")
+    if "microscope.yaml" in files:
+        print_message("Give microscope.yaml your devices' names and numbers.")
+        print_next_command("devices", "--hardware", folder / "microscope.yaml")
+    else:
+        print_next_command("scan", folder / "slide.yaml", "--dry-run")
+
+
+def _files(hardware: str) -> dict[str, str]:
+    """The files by name, and what stands in them."""
+    from importlib.resources import files
+
+    configurations, examples = files("plsctl.hardware_configs"), files("plsctl.examples")
+    if hardware.startswith("simulator"):
+        text = (examples / "small.yaml").read_text("utf-8")
+        return {"slide.yaml": text.replace("simulator_small", hardware)}
+    described = (configurations / f"{hardware}.yaml").read_text("utf-8")
+    found = {
+        "slide.yaml": (examples / "own_microscope.yaml").read_text("utf-8"),
+        "microscope.yaml": described,
+    }
+    if f"geometry: {TABLE}" in described:
+        found[TABLE] = (configurations / TABLE).read_text("utf-8")
+    return found

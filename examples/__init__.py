@@ -1,0 +1,1 @@
+"""Slide files to begin with; `plsctl init` copies them."""
