@@ -64,7 +64,8 @@ def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
     """The emulated controller; prints to standard error which LEDs are lit."""
     from plsctl.acquire.clock import WallClock
     from plsctl.acquire.errors import UserError
-    from plsctl.acquire.leds.geometry import standard_array
+    from plsctl.acquire.files.shipped import shipped_file
+    from plsctl.acquire.leds.geometry import load_geometry, standard_array
     from plsctl.sim.firmware.arduino import ArduinoFirmware
     from plsctl.sim.firmware.board import LedBoard, ring_positions
     from plsctl.sim.firmware.illuminate import IlluminateFirmware
@@ -72,8 +73,13 @@ def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
     from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
     from plsctl.sim.firmware.squid import SquidFirmware, matrix_positions
 
-    standard = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
-    places = standard if leds in (None, len(standard)) else ring_positions(leds or 0)
+    tables = {257: "leds_257.csv", 64: "leds_64.csv"}
+    places = ring_positions(leds or 0)
+    if leds in (None, 43):
+        places = [(led.x_mm, led.y_mm, led.z_mm) for led in standard_array().leds]
+    elif leds in tables:
+        shipped = load_geometry(shipped_file(tables[leds]))
+        places = [(led.x_mm, led.y_mm, led.z_mm) for led in shipped.leds]
     if protocol is Protocol.squid:
         places = matrix_positions()
         if leds not in (None, len(places)):

@@ -12,9 +12,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.plans.recipes import BRIGHTFIELD
 from plsctl.acquire.store.records import FrameRecord
 
 Matrix = NDArray[np.float64]
+
+Kind = tuple[str, int, str]
+"""Pattern (empty for one LED), ring, and variant and colour."""
 
 SAME_ANGLE_DEG = 1.5
 LEAST_RING = 3
@@ -45,7 +49,7 @@ def shared_correlation(correlation: Matrix, frames: Sequence[FrameRecord]) -> Ma
     count = len(frames)
     towards, kinds = _geometry(frames)
     along = (correlation[:count, count:] * towards).sum(axis=1)
-    for kind in set(kinds):
+    for kind in {kind for kind in kinds if not _is_lopsided(kind)}:
         same_kind = np.array([other == kind for other in kinds])
         # Shading follows the LED: as strong for all of a ring, along each one's direction.
         slopes = np.median(along[same_kind]) * towards[same_kind]
@@ -100,16 +104,21 @@ def _pair_classes(frames: Sequence[FrameRecord]) -> list[NDArray[np.int64]]:
     for one in range(len(frames)):
         for other in range(one + 1, len(frames)):
             apart = abs((azimuths[one] - azimuths[other] + 180) % 360 - 180)
-            if kinds[one][0] or kinds[other][0]:  # a pattern has no azimuth
+            if BRIGHTFIELD in (kinds[one][0], kinds[other][0]):  # it has no azimuth
                 apart = 0.0
             key = (*sorted((kinds[one], kinds[other])), round(apart / AZIMUTH_STEP_DEG))
+            if _is_lopsided(kinds[one]) or _is_lopsided(kinds[other]):
+                key = (one, other)
             classes[key].append((one, other))
     return [np.array(pairs, dtype=np.int64) for pairs in classes.values()]
 
 
-def _geometry(
-    frames: Sequence[FrameRecord],
-) -> tuple[Matrix, list[tuple[bool, int, str]]]:
+def _is_lopsided(kind: Kind) -> bool:
+    """Whether a frame is lit by a pattern that may lie to one side: it is like no other frame."""
+    return kind[0] not in ("", BRIGHTFIELD)
+
+
+def _geometry(frames: Sequence[FrameRecord]) -> tuple[Matrix, list[Kind]]:
     """Unit vectors towards the LEDs (frame, xy), and the kinds of the frames.
 
     Frames of one kind are taken alike under LEDs at one angle. A pattern has no direction: (0, 0).
@@ -118,7 +127,11 @@ def _geometry(
     sines = np.hypot(*directions.T)
     ring = _rings(np.degrees(np.arcsin(np.clip(sines, 0, 1))))
     kinds = [
-        (frame.direction is None, int(ring[index]), frame.variant + frame.colour)
+        (
+            frame.led if frame.direction is None else "",
+            int(ring[index]),
+            frame.variant + frame.colour,
+        )
         for index, frame in enumerate(frames)
     ]
     return directions / np.maximum(sines, 1e-9)[:, None], kinds
