@@ -93,11 +93,16 @@ def test_dense_blocks_by_tiles_are_timed_where_they_are_possible(
 
 @pytest.mark.parametrize("changes", [{"model": "fast"}, {"precision": "bfloat16"}])
 def test_dense_blocks_by_tiles_are_refused_where_there_are_none(changes: dict[str, str]) -> None:
-    config = _config(Path(), Path(), **({"model": "maenet", "memory_format": "winograd"} | changes))
+    config = _config(
+        Path(),
+        Path(),
+        **({"model": "maenet", "precision": "float32", "memory_format": "winograd"} | changes),
+    )
     with pytest.raises(UserError, match="winograd is for RRDB networks in float32"):
         choice.choose_compute(config, 12, 24, CPU)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_by_tiles_learns_the_same_and_goes_on(
     make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
