@@ -153,7 +153,8 @@ def _turret(microscope: Microscope) -> str:
         return f"turned by hand, a person is asked where it stands: {limits}"
     if hardware.turret.device is None:
         return f"none; the objective is {limits}"
-    return f"at {name} of {limits}"
+    by_hand = ", turned by hand," if hardware.turret.manual else ""
+    return f"at {name}{by_hand} of {limits}"
 
 
 def _camera(microscope: Microscope) -> str:

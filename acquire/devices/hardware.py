@@ -135,7 +135,8 @@ class TurretSettings(Settings):
 
     device: str | None = "Turret"
     manual: bool = False
-    """A person turns it: asked to whenever another objective is needed."""
+    """A person turns it, asked to whenever another objective is needed; a `device` that is written
+    too only tells where it stands."""
     objectives: dict[str, Objective] = Field(min_length=1)
     retract_z_um: float = Field(default=500.0, ge=0)
     """How far z withdraws from focus before the turret turns, before the stage travels far or out
@@ -154,10 +155,6 @@ class TurretSettings(Settings):
 
     @model_validator(mode="after")
     def _one_when_fixed(self) -> TurretSettings:
-        if self.manual and self.device is not None:
-            raise ValueError(
-                "a turret turned by hand (manual: true) has no device. Leave one of them out"
-            )
         if self.device is None and not self.manual and len(self.objectives) > 1:
             raise ValueError(
                 "without a turret device there can be only one objective. Write manual: true where "

@@ -35,6 +35,7 @@ class Turret:
         self._device = hardware.turret.device
         self._by_hand = hardware.turret.manual and len(self._objectives) > 1
         self._name: str | None = None if self._by_hand else next(iter(self._objectives))
+        # The device of a turret that is turned by hand only tells where it stands.
         if self._device is not None:
             self._check_labels(self._device)
             self.recognise()
@@ -86,7 +87,14 @@ class Turret:
                     hint="Set `lens.turner` of the microscope to what asks a person.",
                 )
             turner(name)
-        if device is not None:
+            if device is not None and self.recognise() != name:
+                raise UserError(
+                    f"the turret was to be turned to {name} and stands at {self._name}.",
+                    file=self._hardware.file,
+                    field=f"turret.objectives.{name}.label",
+                    hint="Turn it, then run the same command again; or correct the labels.",
+                )
+        elif device is not None:
             attempt(f"turn the turret to '{name}'", lambda: self._core.setStateLabel(device, label))
             self._wait(device)
             if (stands := self._label(device)) != label:

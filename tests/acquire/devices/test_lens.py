@@ -101,7 +101,6 @@ def lens(name: str, **changes: Any) -> Callable[[dict[str, Any]], object]:
         (stage(loading_um=[0, math.nan]), "stage.loading_um.1", "a number"),
         (lens("20x", z_um=[0]), "turret.objectives.20x.z_um", r"\[3000, 5100\]"),
         (stage(homing="yes"), "stage.homing", "ask"),
-        (turret(manual=True), "turret", "has no device"),
         (turret(device=None), "turret", "manual: true"),
     ],
 )
@@ -344,6 +343,20 @@ def test_a_turret_that_was_not_turned_is_not_taken_for_turned(tmp_path: Path) ->
             microscope.set_objective("100x")
         # Nobody knows where it stands: what counts is the strictest.
         assert microscope.z_limits_um == (0, 5250)
+
+
+def test_a_turret_that_reports_its_place_is_compared_with_what_a_person_did(
+    tmp_path: Path,
+) -> None:
+    with open_microscope(describe(tmp_path, turret(manual=True))) as microscope:
+        assert microscope.objective_name == "20x"
+        microscope.set_objective("20x")  # nobody is asked
+        microscope.lens.turner = lambda name: None
+        with pytest.raises(UserError, match="to be turned to 100x and stands at 20x"):
+            microscope.set_objective("100x")
+        microscope.lens.turner = microscope._backend.operator.turn_turret  # type: ignore[union-attr]
+        microscope.set_objective("100x")
+        assert microscope.objective_name == "100x"
 
 
 def _fail(objective: str) -> None:
