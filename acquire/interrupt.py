@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from plsctl.acquire.errors import InterruptedScan
 
-# Windows has no SIGHUP; SIGBREAK is its Ctrl-Break, and a console that is closed.
+# Windows has neither SIGHUP nor SIGQUIT (Ctrl-\); SIGBREAK is its Ctrl-Break, and a console that
+# is closed.
 _SIGNALS = [
     getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
     if hasattr(signal, name)
 ]
 
 # Windows has neither.
 _PAUSE, _GO_ON = getattr(signal, "SIGTSTP", None), getattr(signal, "SIGCONT", None)
+
+GIVE_UP_S = 10.0
+"""After a second Ctrl-C the program may take so long to go dark and close its files: a disk that
+hangs gives no answer."""
+
+LATE_S = 2.0
+"""A Ctrl-C that comes so soon after the work has been stopped meant the work."""
+
+INTERRUPTED = 130
+"""Exit code."""
 
 LOOK_S = 0.05
 """Polling interval of everything that waits, for a stop or the end of a pause."""
@@ -105,6 +119,8 @@ class StopRequest:
 def stop_on_signals(outcome: str = POSITIONS_KEPT) -> Iterator[StopRequest]:
     """Turn signals into a `StopRequest` while the block runs; a second Ctrl-C ends the program.
 
+    It is a `KeyboardInterrupt`, and further ones change nothing: the LEDs must be switched off.
+    What hangs then is left behind.
     SIGTSTP (Ctrl-Z) pauses instead of freezing the process with an LED lit; SIGCONT goes on.
     `outcome` as for `StopRequest`.
     """
@@ -114,12 +130,21 @@ def stop_on_signals(outcome: str = POSITIONS_KEPT) -> Iterator[StopRequest]:
         yield request
         return
 
+    giving_up = threading.Timer(GIVE_UP_S, _give_up)
+    giving_up.daemon = True
+    is_ending = False
+
     def handle(number: int, _frame: FrameType | None) -> None:
+        nonlocal is_ending
+        if is_ending:
+            return
         if number == _PAUSE:
             request.pause()
         elif number == _GO_ON:
             request.go_on()
         elif request.is_set and number == signal.SIGINT:
+            is_ending = True
+            giving_up.start()
             raise KeyboardInterrupt
         else:
             request.hear(signal.Signals(number).name)
@@ -129,5 +154,30 @@ def stop_on_signals(outcome: str = POSITIONS_KEPT) -> Iterator[StopRequest]:
     try:
         yield request
     finally:
+        giving_up.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+        if request.is_set and signal.SIGINT in before:
+            _ignore_late(before[signal.SIGINT])
+
+
+def _give_up() -> None:
+    """End although something hangs; nothing that could hang as well."""
+    text = "error: Interrupted; a disk or a device gave no answer and was not waited for.\n"
+    with contextlib.suppress(OSError):
+        os.write(2, text.encode())
+    os._exit(INTERRUPTED)
+
+
+def _ignore_late(handler: Callable[[int, FrameType | None], Any] | int | None) -> None:
+    """Let SIGINT do nothing for a moment: the program says why it stopped, and ends."""
+    until_s = time.monotonic() + LATE_S
+
+    def late(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() < until_s:
+            return
+        signal.signal(signal.SIGINT, handler)
+        if callable(handler):
+            handler(number, frame)
+
+    signal.signal(signal.SIGINT, late)

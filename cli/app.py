@@ -5,9 +5,11 @@ Command modules are imported when they are named, and import what is heavy insid
 """
 
 import atexit
+import contextlib
 import errno
 import gc
 import importlib
+import os
 import sys
 import tempfile
 import traceback
@@ -22,6 +24,7 @@ from typer.core import TyperGroup
 
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.locations import location
+from plsctl.acquire.interrupt import INTERRUPTED
 from plsctl.cli.shared.output import emit, print_message
 
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
@@ -80,6 +83,10 @@ STORE_LIBRARIES = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google")
 """Packages through which object stores are reached."""
 
 
+_ends_at_once = False
+"""Whether a Ctrl-C was the second, or came where nothing listens for the first."""
+
+
 class PlsctlGroup(TyperGroup):
     """The commands of `COMMANDS`, loaded by name; every failure becomes one line and a code.
 
@@ -121,6 +128,8 @@ class PlsctlGroup(TyperGroup):
             _add_line(error)
             _fail(error.as_dict(), str(error), error.exit_code, as_json)
         except KeyboardInterrupt:
+            global _ends_at_once
+            _ends_at_once = True
             text = "Interrupted; what was finished is kept."
             _fail(_error("interrupted", text), text, 130, as_json)
         except typer.TyperException as error:
@@ -296,4 +305,13 @@ def main() -> None:
     # At the end Python would look through every object of torch and SciPy for cycles, for seconds
     # on a busy machine, after the last line was printed; nothing is left to be done for them.
     atexit.register(gc.freeze)
-    app()
+    try:
+        app()
+    except SystemExit:
+        if _ends_at_once:
+            # Python would wait for the threads; one that writes to a disk that hangs never ends.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(INTERRUPTED)
+        raise

@@ -72,6 +72,8 @@ class Camera:
         self._clock = clock
         self._armed = False
         self._sequenced = False
+        self._gains: tuple[str, ...] | None = None
+        """What the gain's property takes, where it has a list."""
 
     def prepare(self) -> None:
         """Make this the core's camera and set the hardware file's properties."""
@@ -124,8 +126,7 @@ class Camera:
     def _set_gain(self, gain: float) -> None:
         name, device = self._settings.gain_property, self._settings.device
         if name is not None:
-            # As short a text as may be: some properties take only what stands in their list.
-            self._set(name, f"{gain:g}")
+            self._set(name, self._gain_text(name, gain))
             attempt("read the gain back", lambda: check_gain(self._core, device, name, gain))
         elif gain != 1.0:
             raise UserError(
@@ -135,6 +136,26 @@ class Camera:
                 field="camera.gain_property",
                 hint="Name the camera's gain property, or use gain 1.",
             )
+
+    def _gain_text(self, name: str, gain: float) -> str:
+        """A gain as its property takes it: some take only what stands in their list."""
+        if self._gains is None:
+            device = self._settings.device
+            self._gains = attempt(
+                f"read what the camera's property '{name}' takes",
+                lambda: tuple(self._core.getAllowedPropertyValues(device, name)),
+            )
+        listed = self._gains
+        numbers = {text: _as_number(text) for text in listed}
+        matching = [text for text, number in numbers.items() if number == gain]
+        if listed and not matching:
+            raise UserError(
+                f"the exposure table asks for gain {gain:g}, and the camera's property '{name}' "
+                f"takes only {', '.join(listed)}.",
+                field="gain",
+                hint="Correct the exposure table, or `camera.gain_property` in the hardware file.",
+            )
+        return matching[0] if matching else f"{gain:g}"
 
     # Triggered series -------------------------------------------------------------------------
 
@@ -251,6 +272,13 @@ def _number(tags: Mapping[str, str], name: str | None) -> float | None:
             hint="Correct `frame_number_tag` and `timestamp_tag` in the hardware file; the camera "
             f"gives {', '.join(sorted(tags))}.",
         ) from None
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def checked_image(image: NDArray[Any]) -> RawImage:

@@ -33,6 +33,7 @@ def check_core_camera(core: CMMCorePlus, hardware: Hardware, objective: str | No
     _check_binning(core, hardware)
     _check_region(core, hardware)
     _check_mirror(core, hardware)
+    _check_bit_depth(core, hardware)
     if objective is not None:
         _check_pixel(core, hardware, objective)
 
@@ -83,6 +84,21 @@ def _check_mirror(core: CMMCorePlus, hardware: Hardware) -> None:
         field="camera.mirrored",
         hint=f"Write mirrored: {str(not camera.mirrored).lower()}, or {set_ones[0]}: 0 under "
         "camera.properties; the core hands images over as they come, whatever it says there.",
+    )
+
+
+def _check_bit_depth(core: CMMCorePlus, hardware: Hardware) -> None:
+    # Python devices give the size of a value, which may have room to spare.
+    said = int(core.getImageBitDepth()) if hardware.core.endswith(".cfg") else 0
+    camera = hardware.camera
+    if said <= 0 or said == camera.bit_depth:
+        return
+    raise UserError(
+        f"the camera gives values of {said} bits, the hardware file says {camera.bit_depth}: full "
+        "scale would be another.",
+        file=hardware.file,
+        field="camera.bit_depth",
+        hint=f"Write bit_depth: {said}, or set the camera's pixel type under camera.properties.",
     )
 
 

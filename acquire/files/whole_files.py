@@ -21,6 +21,9 @@ RENAMING_S = 10.0
 """For so long a rename that is refused is tried again: on Windows, and on the network disks of
 Windows machines, a virus scanner or indexer may hold a new file or folder for a moment."""
 
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+"""What file systems without locks answer: some network shares."""
+
 ELSEWHERE = "Wait until it has finished, or choose another folder with --out."
 
 
@@ -118,14 +121,22 @@ def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
     Raises
     ------
     UserError
-        Another process holds it, or nothing can be written there.
+        Another process holds it, nothing can be written there, or its disk has no locks.
     """
     with disk_errors(folder / ".lock"):
         lock = (folder / ".lock").open("w")
     with lock as file:
         try:
             _lock(file.fileno())
-        except OSError:
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                raise UserError(
+                    f"the file system of this folder gives no locks ({error.strerror}), so that "
+                    "two programs could write into it at once.",
+                    file=folder,
+                    hint="Choose a folder on a local disk (a scan takes --out) and copy it "
+                    "afterwards, or mount the network disk with locks.",
+                ) from None
             raise UserError(
                 "another plsctl is writing into this folder.",
                 file=folder,

@@ -65,6 +65,22 @@ def check_image(image: RawImage, hardware: Hardware) -> None:
             field="camera.bit_depth",
             hint="Correct the hardware file, or the camera's pixel type.",
         )
+    if image.max(initial=0) >= 2**camera.bit_depth:
+        raise UserError(
+            f"the camera gives values up to {image.max()}, and {camera.bit_depth} bits end at "
+            f"{2**camera.bit_depth - 1}.",
+            file=hardware.file,
+            field="camera.bit_depth",
+            hint="Correct the hardware file: full scale counts from there.",
+        )
+    if image.ndim == 3 and camera.bayer is not None:
+        raise UserError(
+            f"the camera gives colour images, the hardware file says that they are mosaics "
+            f"({camera.bayer}).",
+            file=hardware.file,
+            field="camera.bayer",
+            hint="Write bayer: null, or set the camera to its raw pixel type.",
+        )
     if image.shape[:2] != (height, width):
         raise UserError(
             f"the camera gives images of {image.shape[1]} x {image.shape[0]} pixels, the "

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.files import whole_files
+from plsctl.acquire.files.whole_files import locked, write_whole
 
 
 @pytest.mark.parametrize("content", ["a,b\r\nµ,1\n", b"\x00\xff\r\n"])
@@ -27,3 +28,22 @@ def test_a_file_is_replaced_whole_or_stays(
     assert error.value.file == str(path)
     assert path.read_bytes() == data
     assert [entry.name for entry in tmp_path.iterdir()] == ["x.csv"]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOLCK, "gives no locks .*local disk"),
+        (errno.EOPNOTSUPP, "gives no locks"),
+        (errno.EWOULDBLOCK, "another plsctl is writing"),
+    ],
+)
+def test_a_file_system_without_locks_is_no_other_program(
+    number: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(whole_files, "_lock", refuse)
+    with pytest.raises(UserError, match=told), locked(tmp_path):
+        pass
