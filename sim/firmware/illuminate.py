@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 
-from plsctl.sim.firmware.board import LedBoard, atoi, c_number
+from plsctl.sim.firmware.board import WHITE, LedBoard, Tint, atoi, c_number, tint_of
 from plsctl.sim.firmware.illuminate_pages import na_xy, positions_page, properties_page, values_page
 from plsctl.sim.firmware.sequence import TIMED_OUT, TOO_SHORT, SequencePlan, TriggerSettings
 
@@ -19,6 +19,7 @@ ERRORS = {
     1: "Command not implemented.",
     2: "Wrong number of arguments.",
     8: "Invalid argument.",
+    9: "Command not supported by this device.",
     10: "Invalid argument range.",
     13: "Sequence period was shorter than LED update rate.",
     14: "Trigger timeout.",
@@ -29,7 +30,7 @@ ERRORS = {
 }
 # fmt: off
 NOT_EMULATED = frozenset([
-    "license", "store", "recall", "autoload", "sc", "ssc", "cos", "scf", "scb", "scd", "sseq",
+    "license", "store", "recall", "autoload", "ssc", "cos", "scf", "scb", "scd", "sseq",
     "ch", "debug", "spo", "delay", "mc", "mce", "disco", "demo", "water", "sbr", "sgs", "pwrs",
     "pwrv", "ha", "dq", "cdf", "cdpc", "dpc", "an", "rdpc", "trt", "trinputmode",
     "troutputmode",
@@ -55,6 +56,7 @@ class IlluminateFirmware(LedBoard):
 
     version = "2.32"
     device_name = "plsctl-sim"
+    colour_channels = 1
 
     def restart(self) -> None:
         """Power-on state."""
@@ -64,6 +66,7 @@ class IlluminateFirmware(LedBoard):
         self._speaks_short = True
         self._clears_first = True
         self._brightness = 255
+        self._colour = [255 // self.colour_channels] * self.colour_channels
         self._na, self._inner_na = 0.25, 0.0
         self._capacity = 0
         self._patterns: list[tuple[int, ...]] = []
@@ -78,6 +81,7 @@ class IlluminateFirmware(LedBoard):
             "na": self._set_na,
             "nai": self._set_inner_na,
             "sb": self._set_brightness,
+            "sc": self._set_colour,
             "l": self._light,
             "x": lambda _: self._draw(lambda na: False),
             "ff": lambda _: self._draw(lambda na: True),
@@ -91,7 +95,9 @@ class IlluminateFirmware(LedBoard):
             "tr": self._pulse_once,
             "trs": self._set_triggers,
             "trinputtimeout": self._set_input_timeout,
-            "pprops": lambda _: properties_page(self.device_name, self.led_count, self.version),
+            "pprops": lambda _: properties_page(
+                self.device_name, self.led_count, self.version, self.colour_channels
+            ),
             "pledpos": lambda _: positions_page("cartesian", self.positions_mm, 2),
             "pledposna": lambda _: positions_page("na", [na_xy(p) for p in self.positions_mm], 3),
             "pvals": lambda _: values_page(self._values),
@@ -177,10 +183,10 @@ class IlluminateFirmware(LedBoard):
             self.clear()
             self.update()
         if len(words) == 1:  # LED 0 is written and not shown
-            self.set_led(0, self._brightness)
+            self.set_led(0, self._value, self._tint)
             return ""
         for word in words[1:]:
-            self.set_led(c_number(word), self._brightness)
+            self.set_led(c_number(word), self._value, self._tint)
         self.update()
         return ""
 
@@ -188,9 +194,31 @@ class IlluminateFirmware(LedBoard):
         self.clear()
         for led in range(self.led_count):
             if inside(math.hypot(*self._na_xy(led))):
-                self.set_led(led, self._brightness)
+                self.set_led(led, self._value, self._tint)
         self.update()
         return ""
+
+    @property
+    def _value(self) -> int:
+        """What is written to the strongest colour of an LED."""
+        if self.colour_channels == 1:
+            return self._brightness
+        return math.ceil(max(self._colour) / 255 * self._brightness)
+
+    @property
+    def _tint(self) -> Tint:
+        return tint_of(*self._colour) if self.colour_channels == 3 else WHITE
+
+    def _set_colour(self, words: list[str]) -> str:
+        if self.colour_channels == 1:
+            raise Refusal(9)
+        if len(words) not in (1, 1 + self.colour_channels):
+            raise Refusal(8)
+        if len(words) > 1:
+            drives = [c_number(word) % 256 for word in words[1:]]
+            self._colour = [round(255 * drive / max(1, *drives)) for drive in drives]
+        listed = ".".join(str(drive) for drive in self._colour)
+        return self._reply(f"CO.{listed}", f"Current color balance values are {listed}")
 
     def _set_brightness(self, words: list[str]) -> str:
         named = {"max": 255, "min": 1, "half": 127, "quarter": 63}
@@ -259,7 +287,8 @@ class IlluminateFirmware(LedBoard):
         if delay_ms > DELAY_MAX_MS:
             bound = f"greater than MAX_SEQUENCE_DELAY ({DELAY_MAX_MS}ms)"
             raise Refusal(13, f"ERROR: Sequance delay ({delay_ms}ms) was {bound}.\n")
-        patterns = [[(led, self._brightness) for led in leds] for leds in self._patterns]
+        self.sequence_tint = self._tint
+        patterns = [[(led, self._value) for led in leds] for leds in self._patterns]
         self.start(SequencePlan(patterns, delay_ms / 1000, repeats, self.update_s), self._triggers)
         return ""
 

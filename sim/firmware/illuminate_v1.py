@@ -100,6 +100,7 @@ class IlluminateV1Firmware(IlluminateFirmware):
             self._triggers.start_delay_s,
             self._triggers.input_timeout_s,
         )
+        self.sequence_tint = self._tint
         self.start(SequencePlan(self._valued, delay_ms / 1000, repeats, self.update_s), triggers)
         return ""
 
