@@ -14,6 +14,7 @@ from plsctl.acquire.files.settings import validate_section
 from plsctl.sim.firmware.arduino import ArduinoFirmware
 from plsctl.sim.firmware.board import LedBoard
 from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.light_link import LightReader
 from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
 from plsctl.sim.firmware.squid import SquidFirmware
 from plsctl.sim.world.settings import SimulatorSettings
@@ -101,14 +102,23 @@ def open_simulator(hardware: Hardware) -> Backend:
                 f"the simulated device '{label}' did not start.",
                 hint="The reason stands above; correct the hardware file's options.",
             )
-    port = hardware.led_array.port
+    port, elsewhere = hardware.led_array.port, None
+    if world.settings.light_from is not None:
+        elsewhere = LightReader(world.settings.light_from)
+        world.read_light = elsewhere.read
     if port.startswith("simled://"):
         register(port.removeprefix("simled://"), firmware)
+
+    def close() -> None:
+        close_core(core)
+        if elsewhere is not None:
+            elsewhere.close()
+
     return Backend(
         core=core,
         clock=world.clock,
         operator=SimulatedOperator(world),
-        close=lambda: close_core(core),
+        close=close,
     )
 
 

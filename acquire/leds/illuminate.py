@@ -7,6 +7,7 @@ alone. Between the versions differ identity, refusals and sequences: `illuminate
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 from collections.abc import Callable, Sequence
@@ -19,18 +20,20 @@ from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.array import (
     Capabilities,
+    Colour,
     Identity,
     LedArraySettings,
     SequenceTiming,
     driver_options,
 )
-from plsctl.acquire.leds.base import SerialArray
+from plsctl.acquire.leds.base import SerialArray, check_colour, colour_drive
 from plsctl.acquire.leds.illuminate_dialects import (
     DIALECTS,
     Dialect,
     Reply,
     ended,
     light_commands,
+    parse_colours,
     parse_properties,
     parse_reply,
 )
@@ -74,26 +77,35 @@ class IlluminateArray(SerialArray):
         self._level: int | None = None  # brightness the array is known to have
         # Whether `l` replaces what was lit before; None where that is not known.
         self._clears_itself: bool | None = None
+        self._colour: Colour | None = None  # colour the array is known to have
         self._sequence: tuple[int, int] | None = None  # patterns loaded, their brightness
+        self._sequence_colour: Colour = "white"
         self._running = False
         super().__init__(settings)
 
     # What the rest of the package calls -------------------------------------------------------
 
-    def light(self, leds: Sequence[int], brightness: float = 1.0) -> None:
+    def light(self, leds: Sequence[int], brightness: float = 1.0, colour: Colour = "white") -> None:
         """Light exactly these LEDs (see `LedArray.light`)."""
+        check_colour(self.capabilities, colour)
         chosen, level = self.checked_pattern(leds, brightness)
         if not chosen or level == 0:
             self.off()
         else:
-            self._perform(lambda: self._light(chosen, level))
+            self._perform(lambda: self._light(chosen, level, colour))
 
     def off(self) -> None:
         """All LEDs off; a running sequence is ended."""
         self._perform(lambda: self._ask("x"))
 
-    def load_sequence(self, patterns: Sequence[Sequence[int]], brightness: float = 1.0) -> None:
+    def load_sequence(
+        self,
+        patterns: Sequence[Sequence[int]],
+        brightness: float = 1.0,
+        colour: Colour = "white",
+    ) -> None:
         """Store patterns in the array (see `LedArray.load_sequence`)."""
+        check_colour(self.capabilities, colour)
         if not patterns:
             raise UserError("a sequence needs at least one pattern.")
         both = [self.checked_pattern(leds, brightness) for leds in patterns]
@@ -101,7 +113,7 @@ class IlluminateArray(SerialArray):
         lines = self._language.sequence(checked, level, self.identity.led_count)
         self._sequence = None
         self._perform(lambda: self._ask_all(lines))
-        self._sequence = (len(checked), level)
+        self._sequence, self._sequence_colour = (len(checked), level), colour
 
     def start_sequence(self, timing: SequenceTiming | None = None) -> None:
         """Start the stored sequence (see `LedArray.start_sequence`)."""
@@ -140,7 +152,17 @@ class IlluminateArray(SerialArray):
 
     # Commands ---------------------------------------------------------------------------------
 
-    def _light(self, leds: tuple[int, ...], level: int) -> None:
+    def _shine_in(self, colour: Colour) -> None:
+        """Set the colour of what is lit from now on, on boards that have three."""
+        if not self.capabilities.colour or colour == self._colour:
+            return
+        red, green, blue = colour_drive(self._options.colour, colour)
+        self._colour = None  # a lost reply does not tell whether it was done
+        self._ask(f"sc.{red}.{green}.{blue}", r"CO\.\d+\.\d+\.\d+")
+        self._colour = colour
+
+    def _light(self, leds: tuple[int, ...], level: int, colour: Colour) -> None:
+        self._shine_in(colour)
         if level != self._level:
             self._ask(f"sb.{level}", f"SB.{level}")
             self._level = level
@@ -173,6 +195,7 @@ class IlluminateArray(SerialArray):
         level = self._language.sequence_level(self._sequence[1])
         self._ask(f"sb.{level}", f"SB.{level}")
         self._level = level
+        self._shine_in(self._sequence_colour)
         set_up, run = self._language.start(timing)
         self._ask_all(set_up)
         # The array is silent from here until the sequence ends: no reply is waited for.
@@ -228,7 +251,7 @@ class IlluminateArray(SerialArray):
     # Getting in step --------------------------------------------------------------------------
 
     def _forget(self) -> None:
-        self._level = self._clears_itself = None
+        self._level = self._clears_itself = self._colour = None
 
     def _perform(self, operation: Callable[[], None]) -> None:
         def step() -> None:
@@ -321,6 +344,8 @@ class IlluminateArray(SerialArray):
         found = None if reply.refusal else parse_properties(reply.text)
         if found is None:
             raise Garbled(dialect.ask_properties, raw)
+        has_colours = parse_colours(reply.text) == len("rgb")
+        self.capabilities = dataclasses.replace(self.capabilities, colour=has_colours)
         return found
 
 

@@ -177,6 +177,12 @@ def parse_properties(text: str) -> tuple[str, int] | None:
     return (str(name), count) if isinstance(count, int) and count > 0 else None
 
 
+def parse_colours(text: str) -> int:
+    """How many colours the LEDs have, out of the JSON of `pprops` or `pp`; 1 where it is silent."""
+    count = json.loads(text).get("color_channel_count", 1)
+    return count if isinstance(count, int) else 1
+
+
 def light_commands(leds: tuple[int, ...]) -> list[str]:
     """A list of LEDs as commands that each fit into one packet."""
     commands: list[str] = []

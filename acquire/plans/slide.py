@@ -300,7 +300,8 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
     }
     moves = {"stage", "focus_z_um", "checks", "timing"}
     # Of the simulated microscope: how fast and how well it works, not what it sees.
-    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb", "led_log", "lamp"}
+    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb"}
+    play |= {"led_log", "lamp", "light_from"}
     leds = hardware.led_array
     passes = {name: settings.objective for name, settings in slide.passes.items()}
     tables = {name: slide.load_exposures(name) for name in slide.passes}

@@ -33,6 +33,14 @@ def led_array(
     pty: Annotated[
         bool, typer.Option("--pty", help="Answer on a pseudo-terminal instead (not on Windows).")
     ] = False,
+    light_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Tell a simulated camera here what shines (`light_from` of its hardware file).",
+        ),
+    ] = None,
     leds: Annotated[
         int | None,
         typer.Option(min=1, max=2000, help="Number of LEDs: 43, and 128 on a Squid controller."),
@@ -47,13 +55,20 @@ def led_array(
     import time
 
     from plsctl.acquire.errors import UserError
+    from plsctl.sim.firmware.light_link import LightServer
     from plsctl.sim.firmware.ports import serve_pty, serve_tcp
 
     if pty and port is not None:
         raise UserError("--pty and --port exclude each other.", hint="Give one of them.")
     board = _board(protocol, leds)
-    with serve_pty(board) if pty else serve_tcp(board, port or 0) as server:
-        emit({"protocol": protocol.value, "port": server.url, "leds": board.led_count}, json)
+    with contextlib.ExitStack() as open_ports:
+        server = open_ports.enter_context(serve_pty(board) if pty else serve_tcp(board, port or 0))
+        told = {"protocol": protocol.value, "port": server.url, "leds": board.led_count}
+        if light_port is not None:
+            light = open_ports.enter_context(LightServer(board, light_port))
+            told["light_from"] = light.place
+            print_message(f"Its light is told at {light.place} (options.light_from).")
+        emit(told, json)
         print_message(f"{board.led_count} LEDs answer at {server.url}; stop with Ctrl-C.")
         with contextlib.suppress(KeyboardInterrupt):  # the way to end it
             while True:

@@ -67,6 +67,7 @@ class LedBoard:
         self._lock = threading.RLock()
         self._values = [0] * self.led_count  # what commands wrote
         self._shown = [0] * self.led_count  # what the LEDs show
+        self.sequence_tint: Tint = WHITE  # of the patterns of a sequence
         self._tints = [WHITE] * self.led_count  # in which colour
         self._shown_tints = list(self._tints)
         self._run: SequenceRun | None = None
@@ -223,7 +224,7 @@ class LedBoard:
         def show(time: float, pattern: Pattern) -> None:
             self.clear()
             for led, value in pattern:
-                self.set_led(led, value)
+                self.set_led(led, value, self.sequence_tint)
             self._show(time)
 
         self.clear()

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 
-from plsctl.sim.firmware.board import LedBoard, atoi, c_number
+from plsctl.sim.firmware.board import WHITE, LedBoard, Tint, atoi, c_number, tint_of
 from plsctl.sim.firmware.illuminate_pages import na_xy, positions_page, properties_page, values_page
 from plsctl.sim.firmware.sequence import TIMED_OUT, TOO_SHORT, SequencePlan, TriggerSettings
 
@@ -106,7 +106,9 @@ class IlluminateFirmware(LedBoard):
             "tr": self._pulse_once,
             "trs": self._set_triggers,
             "trinputtimeout": self._set_input_timeout,
-            "pprops": lambda _: properties_page(self.device_name, self.led_count, self.version),
+            "pprops": lambda _: properties_page(
+                self.device_name, self.led_count, self.version, self.colour_channels
+            ),
             "pledpos": lambda _: positions_page("cartesian", self.positions_mm, 2),
             "pledposna": lambda _: positions_page("na", [na_xy(p) for p in self.positions_mm], 3),
             "pvals": lambda _: values_page(self._values),
@@ -192,10 +194,10 @@ class IlluminateFirmware(LedBoard):
             self.clear()
             self.update()
         if len(words) == 1:  # LED 0 is written and not shown
-            self.set_led(0, self._value)
+            self.set_led(0, self._value, self._tint)
             return ""
         for word in words[1:]:
-            self.set_led(c_number(word), self._value)
+            self.set_led(c_number(word), self._value, self._tint)
         self.update()
         return ""
 
@@ -203,7 +205,7 @@ class IlluminateFirmware(LedBoard):
         self.clear()
         for led in range(self.led_count):
             if inside(math.hypot(*self._na_xy(led))):
-                self.set_led(led, self._value)
+                self.set_led(led, self._value, self._tint)
         self.update()
         return ""
 
@@ -214,7 +216,13 @@ class IlluminateFirmware(LedBoard):
     @property
     def _value(self) -> int:
         """What is written to the strongest colour of an LED."""
+        if self.colour_channels == 1:
+            return self._brightness
         return math.ceil(max(self._colour) / 255 * self._brightness)
+
+    @property
+    def _tint(self) -> Tint:
+        return tint_of(*self._colour) if self.colour_channels == 3 else WHITE
 
     def _set_colour(self, words: list[str]) -> str:
         if self.colour_channels == 1:
@@ -323,6 +331,7 @@ class IlluminateFirmware(LedBoard):
         if delay_ms > DELAY_MAX_MS:
             bound = f"greater than MAX_SEQUENCE_DELAY ({DELAY_MAX_MS}ms)"
             raise Refusal(13, f"ERROR: Sequance delay ({delay_ms}ms) was {bound}.\n")
+        self.sequence_tint = self._tint
         patterns = [[(led, self._value) for led in leds] for leds in self._patterns]
         self.start(SequencePlan(patterns, delay_ms / 1000, repeats, self.update_s), self._triggers)
         return ""

@@ -7,17 +7,17 @@ import math
 from collections.abc import Sequence
 
 
-def properties_page(device_name: str, led_count: int, version: str) -> str:
+def properties_page(device_name: str, led_count: int, version: str, channels: int = 1) -> str:
     """Identity and properties; without a newline, so that the end mark follows the brace."""
     properties = {
         "device_name": device_name,
         "led_count": led_count,
-        "color_channels": ["w"],
+        "color_channels": ["r", "g", "b"] if channels == 3 else ["w"],
         "trigger_input_count": 1,
         "trigger_output_count": 1,
         "bit_depth": 8,
         "serial_number": 1,
-        "color_channel_count": 1,
+        "color_channel_count": channels,
         "part_number": 43,
         "mac_address": "04:e9:e5:00:00:01",
         "interface_version": float(version),

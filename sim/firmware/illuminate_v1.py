@@ -102,6 +102,7 @@ class IlluminateV1Firmware(IlluminateFirmware):
         )
         # The value of the sequence, times that of `sb` and `sc`.
         shown = [[(led, value * self._value // 255) for led, value in p] for p in self._valued]
+        self.sequence_tint = self._tint
         self.start(SequencePlan(shown, delay_ms / 1000, repeats, self.update_s), triggers)
         return ""
 

@@ -95,6 +95,9 @@ class SimulatorSettings(Settings):
     made once and kept there."""
     wiring: Literal["handshake", "none"] = "handshake"
     """Trigger cables between camera and LED array."""
+    light_from: str | None = None
+    """Where an emulated array in another process tells what it shines (`host:port`, as `plsctl
+    simulate led-array --light-port` gives it); its serial port is the hardware file's."""
     led_log: Path | None = None
     """File to which the array adds a line (JSON: time and lit LEDs) whenever what shines changes:
     it tells what was left lit when the process that held the array has died."""

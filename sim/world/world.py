@@ -19,6 +19,7 @@ from plsctl.acquire.devices.hardware import Hardware, Objective
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.sim.faults import FaultCounter
+from plsctl.sim.firmware.board import Lit, Tint
 from plsctl.sim.smear.smear import Smear
 from plsctl.sim.smear.view import View
 from plsctl.sim.world.clock import RealClock, SimulatedClock, WorldClock
@@ -60,11 +61,13 @@ class World:
         self.geometry = hardware.geometry()
         self.on_trigger: Callable[[float], None] = lambda time_s: None
         """Told when a pulse reaches the camera's trigger input."""
-        self.lit: dict[int, float] = {}
+        self.lit: Lit = {}
         self.light_factor = 1.0
         """What a step has made of all light."""
-        self.tints: dict[int, tuple[float, float, float]] = {}
+        self.tints: dict[int, Tint] = {}
         """Shares of red, green and blue, of LEDs that do not shine white."""
+        self.read_light: Callable[[], tuple[Lit, dict[int, Tint]]] | None = None
+        """Asks an array in another process what it shines."""
         self.stained = False
         self.oil = False
         self.transform = SlideTransform(0.0, 0.0, 0.0, 0.0, 0.0)
@@ -224,6 +227,9 @@ class World:
 
     def image(self, exposure_ms: float, gain: float) -> NDArray[np.uint8 | np.uint16]:
         """The same without the time: the clock stands still while the image is made."""
+        if self.read_light is not None:
+            lit_there, self.tints = self.read_light()
+            self.lit = {led: level for led, level in lit_there.items() if led in self._brightness}
         x, y = self.commanded_um
         state = 2 * self.stained + self.oil
         # The array may change while the image is made; what counts is what shone at its beginning.
@@ -354,7 +360,8 @@ def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedI
     if settings.prepared is None:
         return None
     # What decides images and is not in the scene that they are filed under.
-    play = {"clock", "prepared", "faults", "image_cache_mb", "led_log", "wiring", "lamp"}
+    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb"}
+    play |= {"led_log", "lamp", "light_from"}
     told = settings.model_dump_json(exclude=play)
     device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
     return PreparedImages(settings.prepared, told + device)

@@ -88,3 +88,30 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_2(
 def test_every_command_of_models_is_registered() -> None:
     commands = typer.main.get_command(app).list_commands(None)  # type: ignore[attr-defined]
     assert {"train", "evaluate", "stain"} <= set(commands)
+
+
+def test_a_run_keeps_the_recipe_of_a_file(dataset: Path, tmp_path: Path) -> None:
+    own, run = tmp_path / "own.yaml", tmp_path / "run"
+    own.write_text(
+        "name: two\nframes:\n  - {pattern: brightfield}\n  - {each: {leds: [plate-2]}}\n"
+    )
+    asked = (
+        "train", "maenet", "--data", dataset, "--out", run, "--blocks", 1, "--width", 6,
+        "--device", "cpu", "--recipe",
+    )  # fmt: skip
+    said = _json("train", "maenet", "--recipe", own, "--dry-run")
+    assert (said["images"], said["recipe"], said["channels"]) == (2, "two", 6)
+    _json(*asked, own, "--epochs", 1)
+    (tmp_path / "elsewhere").mkdir()
+    moved = own.rename(tmp_path / "elsewhere" / "own.yaml")
+    assert _json(*asked, moved, "--epochs", 2)["epochs"] == 2
+    moved.write_text(moved.read_text().replace("plate-2", "plate-3"))
+    refused = _json(*asked, moved, "--epochs", 3, exit_code=2)["error"]
+    assert refused["field"] == "recipe"
+    moved.unlink()
+    scores = _json("evaluate", run, "--split", "validation")
+    assert scores["samples"] == 6
+    again = _json("train", "maenet", "--from", run, "--dry-run")
+    assert (again["images"], again["recipe"]) == (2, "two")
+    np.save(tmp_path / "stack.npy", np.zeros((2, 40, 40, 3), np.uint8))
+    assert _json("stain", run, tmp_path / "stack.npy", "-o", tmp_path / "out")["positions"] == 1

@@ -12,13 +12,20 @@ import yaml
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.leds.array import Colour, LedArraySettings, open_led_array
+from plsctl.acquire.leds.array import (
+    Colour,
+    LedArraySettings,
+    SequenceTiming,
+    open_led_array,
+)
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.leds.squid import LOW_NA
 from plsctl.acquire.scanning.preflight import check_array
 from plsctl.acquire.store.records import FrameRecord
 from plsctl.sim.firmware.arduino import ArduinoFirmware
 from plsctl.sim.firmware.board import LedBoard
+from plsctl.sim.firmware.illuminate import IlluminateFirmware
+from plsctl.sim.firmware.illuminate_v1 import IlluminateV1Firmware
 from plsctl.sim.firmware.openuc2 import OpenUc2Firmware
 from plsctl.sim.firmware.ports import register, unregister
 from plsctl.sim.firmware.squid import SquidFirmware, matrix_positions
@@ -44,6 +51,18 @@ class CarriedColours(ArduinoFirmware):
         return f"OK P{len(leds.split(','))}"
 
 
+class Coloured(IlluminateFirmware):
+    """A board of three colours, which it drives with a third each after power-on."""
+
+    colour_channels = 3
+
+
+class ColouredV1(IlluminateV1Firmware):
+    """The same with the older firmware."""
+
+    colour_channels = 3
+
+
 CARRIED = {
     **{k: v for k, v in ARDUINO.items() if k not in ("single", "all", "brightness", "several")},
     "several": {
@@ -65,12 +84,14 @@ def board_and_settings(
 @pytest.mark.parametrize(
     ("firmware", "driver", "options", "leds"),
     [
+        (Coloured, "illuminate", {}, (3, 5)),
+        (ColouredV1, "illuminate", {}, (3, 5)),
         (OpenUc2Firmware, "openuc2", {}, (3, 5)),
         (SquidFirmware, "squid", {}, LOW_NA),
         (ArduinoFirmware, "template", ARDUINO | OWN_COMMAND, (3, 5)),
         (CarriedColours, "template", CARRIED, (3, 5)),
     ],
-    ids=["openuc2", "squid", "template", "template, carried"],
+    ids=["illuminate", "illuminate-v1", "openuc2", "squid", "template", "template, carried"],
 )
 def test_a_colour_shines_and_white_follows_it(
     firmware: type[LedBoard], driver: str, options: dict[str, object], leds: tuple[int, ...]
@@ -87,6 +108,24 @@ def test_a_colour_shines_and_white_follows_it(
         array.light(leds, 0.6)
         assert set(board.lit) == set(leds) and board.tints == {}
     assert board.lit == {} and board.violations == []
+    unregister("colours")
+
+
+@pytest.mark.parametrize("firmware", [Coloured, ColouredV1])
+def test_a_sequence_shines_in_its_colour(firmware: type[LedBoard]) -> None:
+    board, settings = board_and_settings(firmware, "illuminate", {})
+    seen: list[tuple[dict[int, float], dict[int, tuple[float, float, float]]]] = []
+    with open_led_array(settings) as array:
+        array.load_sequence([[3], [4, 5]], 1.0, "green")
+        board.on_change = lambda _, lit: seen.append((lit, board.tints))
+        timing = SequenceTiming(delay_ms=20, wait_for_camera=False, pulse_camera=False)
+        array.start_sequence(timing)
+        array.finish_sequence(5)
+        green = PURE["green"]
+        assert ({3: 1.0}, {3: green}) in seen
+        assert ({4: 1.0, 5: 1.0}, {4: green, 5: green}) in seen
+        array.light([7])
+        assert board.lit == {7: 1.0} and board.tints == {}
     unregister("colours")
 
 
