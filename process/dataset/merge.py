@@ -14,7 +14,7 @@ from plsctl.acquire.words import counted
 from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.records import DatasetFrame
-from plsctl.process.dataset.splits import part_overlaps, whole_split, with_split
+from plsctl.process.dataset.splits import is_damaged, part_overlaps, whole_split, with_split
 from plsctl.process.dataset.writer import DatasetWriter
 
 BATCH = 64
@@ -54,6 +54,10 @@ def merge_datasets(
         Images, pixel size, crop, targets, camera or LEDs differ, or a cell is in two of them.
     """
     sets = [Dataset.open(source) for source in sources]
+    for data in sets:
+        damaged = int(is_damaged(data.table).sum())
+        if damaged:
+            notify(f"{data.path}: {counted(damaged, 'damaged sample')} left out.")
     first = sets[0]
     images = [data.channels_for(recipe) for data in sets]
     frames = [
@@ -87,8 +91,9 @@ def merge_datasets(
         overwrite=overwrite,
     ) as writer:
         for data, mine in zip(sets, images, strict=True):
-            for start in range(0, len(data), BATCH):
-                _copy(data, range(start, min(start + BATCH, len(data))), mine, writer)
+            whole = data.table[~is_damaged(data.table)]
+            for start in range(0, len(whole), BATCH):
+                _copy(data, whole.iloc[start : start + BATCH], mine, writer)
                 progress(len(writer), len(table))
         joined = writer.table
         if divide is not None:
@@ -112,9 +117,8 @@ def _parted(table: pd.DataFrame, reach_um: float, notify: Callable[[str], None])
     return with_split(table, split)
 
 
-def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetWriter) -> None:
+def _copy(data: Dataset, rows: pd.DataFrame, images: Sequence[int], writer: DatasetWriter) -> None:
     """Samples with the same targets go together: a missing target is written as such."""
-    rows = data.table.iloc[numbers.start : numbers.stop]
     present = (
         rows["targets"] if "targets" in rows else pd.Series(";".join(data.targets), rows.index)
     )
@@ -171,7 +175,7 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
     """All rows; UserError where two sets hold the same cell."""
     table = pd.concat(
         [
-            data.table.assign(source=data.path.name, order=number)
+            data.table[~is_damaged(data.table)].assign(source=data.path.name, order=number)
             for number, data in enumerate(sets)
         ],
         ignore_index=True,
