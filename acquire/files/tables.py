@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.shipped import shipped_hint
@@ -34,11 +35,12 @@ def read_table(
     if not text.strip():
         needed = f"Needed: {', '.join(wanted)}." if wanted else "Write a line of names first."
         raise UserError("the table is empty.", file=path, line=1, hint=needed)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    names = [name.strip() for name in next(reader)]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    lines = _lines(reader, path)
+    names = [name.strip() for name in next(lines)]
     _check_names(names, wanted, path)
     rows = []
-    for values in reader:
+    for values in lines:
         cells = [value.strip() for value in values]
         if not any(cells):
             continue
@@ -56,6 +58,19 @@ def read_table(
             "the table has no rows.", file=path, line=2, hint="Write a row below the names."
         )
     return rows
+
+
+def _lines(reader: Any, path: Path) -> Iterator[list[str]]:
+    """The values of each line; `UserError` where quotes do not fit."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise UserError(
+            f"this row cannot be read ({error}).",
+            file=path,
+            line=reader.line_num,
+            hint='Close every quote ("), and write two of them for one inside a value.',
+        ) from None
 
 
 def _check_names(names: list[str], wanted: list[str], path: Path) -> None:
@@ -92,7 +107,7 @@ def _refuse_other_separator(names: list[str], missing: str | None, path: Path) -
 def number(row: dict[str, str], column: str, path: Path, line: int) -> float:
     """A finite number from a table's row; `UserError` with the place if it is none."""
     try:
-        value = float(row[column])
+        value = math.nan if "_" in row[column] else float(row[column])
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

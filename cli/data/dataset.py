@@ -21,6 +21,8 @@ from plsctl.cli.shared.output import (
 from plsctl.cli.shared.splits import SeedOption, SplitByOption, parse_split
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from plsctl.process.dataset.reader import Dataset
@@ -195,6 +197,65 @@ def table(
         _write_table(data, out)
         print_message(f"{counted(len(data), 'row')} in {out}.")
     _report(data, json)
+
+
+@app.command()
+def verify(
+    dataset: DatasetArgument,
+    leave_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out",
+            help="Note the damaged samples in the table: every command goes on without them.",
+        ),
+    ] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Read every sample of a data set, and name files that are missing or damaged.
+
+    Example: plsctl dataset verify wbc.zarr --leave-out
+    """
+    from plsctl.process.dataset.reader import Dataset
+    from plsctl.process.dataset.splits import is_damaged
+    from plsctl.process.dataset.verify import find_damage
+    from plsctl.process.dataset.verify import leave_out as note_damage
+
+    data = Dataset.open(dataset)
+    with progress(f"reading {dataset}", unit="sample") as advance:
+        found = find_damage(data, lambda done, total: advance(completed=done, total=total))
+    gone = {number for damage in found for number in damage.samples}
+    noted = set(data.table.loc[is_damaged(data.table), "sample"])
+    if leave_out and gone != noted:
+        data = note_damage(data, found)
+    emit(
+        {
+            "dataset": data.path,
+            "samples": len(data),
+            "checksums": data.has_checksums,
+            "damaged": sorted(gone),
+            "files": [damage.as_dict() for damage in found],
+            "left_out": leave_out or not gone,
+        },
+        json and (leave_out or not gone),
+    )
+    for damage in found:
+        print_message(f"  {damage.file} {damage.problem}: {_numbers(damage.samples)}.")
+    if gone and not leave_out:
+        raise UserError(
+            f"{counted(len(gone), 'sample')} of {len(data)} cannot be read; the first file is "
+            f"{found[0].file}, which {found[0].problem}.",
+            file=data.path,
+            hint="Take the files from a copy, or leave the samples out: --leave-out.",
+        )
+    said = f"{len(gone)} of them damaged and left out" if gone else "none of them damaged"
+    print_message(f"{data.path}: {counted(len(data), 'sample')}, {said}.")
+
+
+def _numbers(samples: "Sequence[int]") -> str:
+    shown = ", ".join(str(number) for number in samples[:8])
+    more = f" and {len(samples) - 8} more" if len(samples) > 8 else ""
+    return f"{'sample' if len(samples) == 1 else 'samples'} {shown}{more}"
 
 
 def _write_table(data: "Dataset", out: Path) -> None:

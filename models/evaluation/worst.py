@@ -6,7 +6,6 @@ the data. The flags of quality control say most of it already; a person may corr
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.tables import read_table
 from plsctl.models.figures.crop_axes import bar_text, draw_bar
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.process.dataset.reader import Dataset
@@ -76,16 +76,18 @@ def keep_corrections(worst: pd.DataFrame, file: Path) -> pd.DataFrame:
     if not file.is_file():
         return worst
     try:
-        earlier = pd.read_csv(io.StringIO(file.read_text("utf-8")), dtype=str).fillna("")
-        by_flags = earlier.get("flags", pd.Series("", index=earlier.index)).map(category)
-        corrected = earlier[earlier["category"] != by_flags]
-        known = dict(zip(_cells(corrected), corrected["category"], strict=True))
-    except (ValueError, KeyError) as error:
+        rows = read_table(file, ("sample", "category"))
+    except UserError as error:
         raise UserError(
-            f"the corrected list cannot be read ({error}).",
+            f"the corrected list cannot be read: {error.message.rstrip('.')}.",
             file=file,
-            hint="Save it as CSV with commas and its headings, or delete it.",
+            line=error.line,
+            hint=f"{error.hint or ''} Or delete it.".strip(),
         ) from None
+    earlier = pd.DataFrame([row for _, row in rows], dtype=str)
+    by_flags = earlier.get("flags", pd.Series("", index=earlier.index)).map(category)
+    corrected = earlier[earlier["category"] != by_flags]
+    known = dict(zip(_cells(corrected), corrected["category"], strict=True))
     found = zip(_cells(worst), worst["category"], strict=True)
     return worst.assign(category=[known.get(cell, name) for cell, name in found])
 

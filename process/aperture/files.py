@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import is_remote
+from plsctl.acquire.files.tables import number, read_table
 from plsctl.process.aperture.field import ApertureField
 from plsctl.process.aperture.led_check import LedPlace
 from plsctl.process.aperture.led_stack import LedStack
@@ -144,20 +145,13 @@ def _images(folder: Path, entry: Mapping[str, Any], optics: Mapping[str, Any]) -
 
 def _table(folder: Path, colour: str) -> pd.DataFrame:
     path = folder / LEDS
-    try:
-        table = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error}).", file=path) from None
-    missing = {"channel", "index0", "u_sin", "v_sin"} - set(table.columns)
-    if missing:
-        raise UserError(f"lacks the column {sorted(missing)[0]}.", file=path, line=1)
-    chosen = table[table["channel"] == colour].copy()
-    for name in ("index0", "u_sin", "v_sin"):
-        chosen[name] = pd.to_numeric(chosen[name], errors="coerce")
-        if bool(chosen[name].isna().any()):
-            line = int(chosen.index[chosen[name].isna()][0]) + 2
-            raise UserError(f"{name} is not a number.", file=path, line=line, field=name)
-    return chosen
+    numbers = ("index0", "u_sin", "v_sin")
+    rows = [
+        {name: number(row, name, path, line) for name in numbers}
+        for line, row in read_table(path, ("channel", *numbers))
+        if row["channel"] == colour
+    ]
+    return pd.DataFrame(rows, columns=list(numbers)).astype({"index0": int})
 
 
 def check_names(image: Path | None, picture: Path | None, table: Path | None) -> None:

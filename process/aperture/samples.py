@@ -20,11 +20,13 @@ from scipy.ndimage import convolve1d
 
 from plsctl.acquire.arrays import ComplexArray
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.words import counted
 from plsctl.process.aperture.image import SyntheticAperture
 from plsctl.process.aperture.led_stack import Counts, SampleOptics, stack_from_sample
 from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.records import DatasetFrame
+from plsctl.process.dataset.splits import is_damaged
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.workers.local import local_workers
 
@@ -80,6 +82,13 @@ def add_synthetic_aperture(
     """
     if set(LABELS) & set(data.labels):
         raise UserError(f"the data set {data.path} holds the synthetic aperture already.")
+    damaged = int(is_damaged(data.table).sum())
+    if damaged:
+        raise UserError(
+            f"{counted(damaged, 'sample')} of it cannot be read.",
+            file=data.path,
+            hint=f"Write it anew without them: plsctl dataset merge {data.path} -o NEW.zarr.",
+        )
     optics = _optics(data, na, wavelengths_um)
     with DatasetWriter(
         out,
@@ -104,7 +113,7 @@ def add_synthetic_aperture(
                     _copy(data, jobs[following].numbers, ready.pop(following), writer)
                     following += 1
                     progress(len(writer), len(data))
-        writer.finish(data.table.get("split"))
+        writer.finish()
     return Dataset.open(out)
 
 

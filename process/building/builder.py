@@ -311,7 +311,7 @@ class _Build:
             if state.changed:
                 changed = " and ".join(state.changed)
                 self.notify(f"{changed} changed since the build that was stopped: it starts over.")
-            resumed = len(state.finished)
+            resumed = state.finished
             if resumed:
                 were = "was" if resumed == 1 else "were"
                 self.notify(f"{counted(resumed, 'position')} {were} finished before, and kept.")

@@ -30,8 +30,8 @@ def cut_positions(
     progress
         Called with what is being done, the number of finished positions and of all positions.
     """
-    todo = [number for number in range(len(jobs)) if number not in state.finished]
-    progress(CUTTING, len(state.finished), len(jobs))
+    todo = [number for number in range(len(jobs)) if not state.is_finished(number)]
+    progress(CUTTING, state.finished, len(jobs))
     results: Iterator[tuple[int, Path | PositionSamples]]
     if workers.by_file:
         files = [FileJob(jobs[number], state.file(number)) for number in todo]
@@ -47,7 +47,7 @@ def cut_positions(
             if number == len(state.done):
                 state.hand_over(writer, number, found)
         _hand_over_kept(state, writer)
-        progress(CUTTING, len(state.finished), len(jobs))
+        progress(CUTTING, state.finished, len(jobs))
     _hand_over_kept(state, writer)
 
 

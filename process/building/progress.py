@@ -92,9 +92,13 @@ class BuildProgress:
             self.written = int(str(event["written"]))
 
     @property
-    def finished(self) -> set[int]:
-        """Positions that need not be cut again."""
-        return set(range(len(self.done))) | self.kept
+    def finished(self) -> int:
+        """The number of positions that need not be cut again."""
+        return len(self.done) + len(self.kept)
+
+    def is_finished(self, number: int) -> bool:
+        """Whether a position need not be cut again."""
+        return number < len(self.done) or number in self.kept
 
     def note_prepared(self, values: object) -> None:
         """Keep what was measured before the first position, as JSON."""

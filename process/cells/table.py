@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import pandas as pd
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.acquire.store.folder import ScanFolder
 
@@ -42,18 +41,16 @@ def write_cells(folder: ScanFolder, table: pd.DataFrame, decimals: int = 3) -> N
 
 
 def read_cells(folder: ScanFolder) -> pd.DataFrame:
-    """`cells.csv` of a scan.
+    """`cells.csv` of a scan; what is not among `NUMBERS` is text, as it stands there.
 
     Raises
     ------
     UserError
         When a column is missing, a value is not a number, or two cells have one number.
     """
-    try:
-        text = folder.cells.read_text(encoding="utf-8")
-        table = pd.read_csv(io.StringIO(text), dtype={"position": str})
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read ({error}).", file=folder.cells) from None
+    path = folder.cells
+    rows = read_table(path, ())
+    table = pd.DataFrame([row for _, row in rows], dtype=str)
     missing = [name for name in [*NUMBERS, "position"] if name not in table.columns]
     if missing:
         raise UserError(
@@ -62,24 +59,16 @@ def read_cells(folder: ScanFolder) -> pd.DataFrame:
             hint="Delete the file and run plsctl find-cells.",
         )
     for name in NUMBERS:
-        values = pd.to_numeric(table[name], errors="coerce")
-        if bool(values.isna().any()):
-            line = int(values.isna().to_numpy().argmax()) + 2
-            raise UserError(
-                f"'{table[name].iloc[line - 2]}' is not a number.",
-                file=folder.cells,
-                line=line,
-                field=name,
-                hint="Delete the file and run plsctl find-cells.",
-            )
-        table[name] = values
+        for line, row in rows:
+            number(row, name, path, line)
+        table[name] = pd.to_numeric(table[name])
     twice = table["cell"].duplicated()
     if bool(twice.any()):
-        line = int(twice.to_numpy().argmax()) + 2
+        place = int(twice.to_numpy().argmax())
         raise UserError(
-            f"the number {table['cell'].iloc[line - 2]} stands there twice.",
-            file=folder.cells,
-            line=line,
+            f"the number {table['cell'].iloc[place]} stands there twice.",
+            file=path,
+            line=rows[place][0],
             field="cell",
             hint="Number the cells anew, or delete the file and run plsctl find-cells.",
         )

@@ -10,12 +10,15 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.tables import read_table
+from plsctl.acquire.files.tables import number, read_table, whole_number
 from plsctl.acquire.words import counted
 from plsctl.process.dataset.format import LAST_COLUMN, TEXT_COLUMNS
 
 KEYS = ("sample", "slide", "position", "cell")
 """Columns by which rows are found; those of them that a file has must name its rows uniquely."""
+
+NUMBERED = ("sample", "cell")
+"""Those of them that are whole numbers."""
 
 PLACE = ("x_um", "y_um")
 SAME_PLACE_UM = 5.0
@@ -47,13 +50,33 @@ class Labelled:
 def read_labels(path: Path) -> pd.DataFrame:
     """A table of labels: CSV, tab-separated where the name ends in .tsv; text stays text.
 
+    Its index are the lines of the file. Numbers of samples and cells may end in `.0`, as a
+    spreadsheet or pandas writes them.
+
     Raises
     ------
     UserError
-        If the file cannot be read.
+        If the file cannot be read, a number or a place is none, or `keep` is neither yes nor no.
     """
     rows = read_table(path, (), "\t" if path.suffix == ".tsv" else ",")
-    table = pd.DataFrame([row for _, row in rows], dtype=str)
+    for line, row in rows:
+        for name in (*NUMBERED, *PLACE):
+            if not row.get(name) and name not in PLACE:
+                continue
+            if name in NUMBERED:
+                row[name] = str(whole_number(row, name, path, line))
+            elif set(PLACE) <= set(row) and not set(NUMBERED) & set(row):
+                number(row, name, path, line)
+        if row.get("keep", "") not in ("", "yes", "no"):
+            raise UserError(
+                f"keep = '{row['keep']}' is no decision.",
+                file=path,
+                line=line,
+                field="keep",
+                hint="Write yes, no, or nothing.",
+            )
+    lines = pd.Index([line for line, _ in rows], name="line")
+    table = pd.DataFrame([row for _, row in rows], dtype=str, index=lines)
     return table.drop(columns="", errors="ignore")
 
 
@@ -95,8 +118,10 @@ def join_labels(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> Labell
             if own
             else "Add one, such as type.",
         )
+    _refuse_nameless(labels, keys, file)
     _refuse_twice(labels, keys, file)
-    rows = _by_place(table, labels, file) if by_place else _by_keys(table, labels, keys)
+    _refuse_counted_from_one(table, labels, keys, file)
+    rows = _by_place(table, labels) if by_place else _by_keys(table, labels, keys)
     found = rows >= 0
     if not found.any():
         raise UserError(
@@ -125,26 +150,61 @@ def _as_text(column: pd.Series) -> pd.Series[str]:
     return column.convert_dtypes().astype("string").fillna("").astype(object)
 
 
+def _refuse_nameless(labels: pd.DataFrame, keys: list[str], file: Path) -> None:
+    """UserError where a row does not say which samples it is of."""
+    for key in keys:
+        empty = (labels[key] == "").to_numpy()
+        if empty.any():
+            raise UserError(
+                f"{key} is empty.",
+                file=file,
+                line=int(labels.index[int(empty.argmax())]),
+                field=key,
+                hint="Fill it in, or delete the row.",
+            )
+
+
 def _refuse_twice(labels: pd.DataFrame, keys: list[str], file: Path) -> None:
     twice = labels.duplicated(keys)
     if bool(twice.any()):
-        line = int(twice.to_numpy().argmax())
-        named = ", ".join(f"{key} {labels[key].iloc[line]}" for key in keys)
-        raise UserError(f"{named} is named twice.", file=file, line=line + 2)
+        place = int(twice.to_numpy().argmax())
+        named = ", ".join(f"{key} {labels[key].iloc[place]}" for key in keys)
+        raise UserError(
+            f"{named} is named twice.",
+            file=file,
+            line=int(labels.index[place]),
+            hint="Keep one row of it.",
+        )
+
+
+def _refuse_counted_from_one(
+    table: pd.DataFrame, labels: pd.DataFrame, keys: list[str], file: Path
+) -> None:
+    """UserError where sample numbers go from 1 to the number of samples."""
+    if "sample" not in keys:
+        return
+    numbers = [int(text) for text in labels["sample"] if text]
+    if numbers and min(numbers) > 0 and max(numbers) == len(table):
+        line = int(labels.index[labels["sample"] == str(len(table))][0])
+        raise UserError(
+            f"there is no sample {len(table)}: {counted(len(table), 'sample')} are numbered from "
+            f"0 to {len(table) - 1}.",
+            file=file,
+            line=line,
+            field="sample",
+            hint="Count from 0, as plsctl dataset table does.",
+        )
 
 
 def _by_keys(table: pd.DataFrame, labels: pd.DataFrame, keys: list[str]) -> np.ndarray:
     """Row of the labels for each sample, -1 where there is none; shape (sample,)."""
-    wanted = pd.MultiIndex.from_frame(labels[keys].apply(lambda column: column.str.strip()))
+    wanted = pd.MultiIndex.from_frame(labels[keys])
     return np.asarray(wanted.get_indexer(pd.MultiIndex.from_frame(table[keys].apply(_as_text))))
 
 
-def _by_place(table: pd.DataFrame, labels: pd.DataFrame, file: Path) -> np.ndarray:
+def _by_place(table: pd.DataFrame, labels: pd.DataFrame) -> np.ndarray:
     """Row of the labels for each sample, the nearest pairs first."""
-    try:
-        places = labels[list(PLACE)].astype(float).to_numpy()
-    except ValueError as error:
-        raise UserError(f"a place is not a number ({error}).", file=file) from None
+    places = labels[list(PLACE)].astype(float).to_numpy()
     rows = np.full(len(table), -1)
     for slide, mine in labels.groupby("slide"):
         samples = np.flatnonzero(table["slide"].astype(str) == str(slide))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.errors import UserError
@@ -15,7 +17,8 @@ from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, r
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.recipe_images import recipe_name
 from plsctl.process.dataset.records import DatasetFrame
-from plsctl.process.dataset.splits import part_overlaps, whole_split, with_split
+from plsctl.process.dataset.same_cells import Looks, equal_pairs, looks_of, moved_pairs
+from plsctl.process.dataset.splits import is_damaged, part_overlaps, whole_split, with_split
 from plsctl.process.dataset.writer import DatasetWriter
 
 BATCH = 64
@@ -53,9 +56,14 @@ def merge_datasets(
     Raises
     ------
     UserError
-        Images, pixel size, crop, targets, camera or LEDs differ, or a cell is in two of them.
+        Images, pixel size, crop, targets, camera or LEDs differ, or a cell is in two of them, also
+        under the name of another slide or with another origin of the stage.
     """
     sets = [Dataset.open(source) for source in sources]
+    for data in sets:
+        damaged = int(is_damaged(data.table).sum())
+        if damaged:
+            notify(f"{data.path}: {counted(damaged, 'damaged sample')} left out.")
     first = sets[0]
     images = [data.channels_for(recipe) for data in sets]
     frames = [
@@ -65,6 +73,7 @@ def merge_datasets(
     for data, how in zip(sets[1:], taken[1:], strict=True):
         _check_fit(first, taken[0], data, how)
     table = _joined_table(sets)
+    _refuse_same_cells(sets)
     for text in exposures_that_differ(taken[0], taken[1:]):
         notify(text)
     with DatasetWriter(
@@ -89,8 +98,9 @@ def merge_datasets(
         overwrite=overwrite,
     ) as writer:
         for data, mine in zip(sets, images, strict=True):
-            for start in range(0, len(data), BATCH):
-                _copy(data, range(start, min(start + BATCH, len(data))), mine, writer)
+            whole = data.table[~is_damaged(data.table)]
+            for start in range(0, len(whole), BATCH):
+                _copy(data, whole.iloc[start : start + BATCH], mine, writer)
                 progress(len(writer), len(table))
         joined = writer.table
         if divide is not None:
@@ -114,9 +124,8 @@ def _parted(table: pd.DataFrame, reach_um: float, notify: Callable[[str], None])
     return with_split(table, split)
 
 
-def _copy(data: Dataset, numbers: range, images: Sequence[int], writer: DatasetWriter) -> None:
+def _copy(data: Dataset, rows: pd.DataFrame, images: Sequence[int], writer: DatasetWriter) -> None:
     """Samples with the same targets go together: a missing target is written as such."""
-    rows = data.table.iloc[numbers.start : numbers.stop]
     present = (
         rows["targets"] if "targets" in rows else pd.Series(";".join(data.targets), rows.index)
     )
@@ -173,7 +182,7 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
     """All rows; UserError where two sets hold the same cell."""
     table = pd.concat(
         [
-            data.table.assign(source=data.path.name, order=number)
+            data.table[~is_damaged(data.table)].assign(source=data.path.name, order=number)
             for number, data in enumerate(sets)
         ],
         ignore_index=True,
@@ -197,6 +206,59 @@ def _joined_table(sets: Sequence[Dataset]) -> pd.DataFrame:
                 hint="Name each data set once; a slide that was scanned twice may enter once.",
             )
     return table
+
+
+def _refuse_same_cells(sets: Sequence[Dataset]) -> None:
+    """UserError where two sets hold the same cells, whatever slides and places they name."""
+    looks: list[tuple[pd.DataFrame, Looks]] = []
+    for data in sets:
+        rows = data.table[~is_damaged(data.table)].reset_index(drop=True)
+        looks.append((rows, looks_of(_stained_crops(data, rows["sample"].to_numpy(np.int64)))))
+    for first, second in combinations(range(len(sets)), 2):
+        (one, its_looks), (other, other_looks) = looks[first], looks[second]
+        pairs = equal_pairs(its_looks, other_looks)
+        how = "are the same images"
+        if not pairs and {"slide", "x_um", "y_um"} <= set(one.columns) & set(other.columns):
+            pairs = _moved(one, its_looks, other, other_looks)
+            how = "look alike and lie alike, but for one motion of the slide"
+        if pairs:
+            here, there = one.iloc[pairs[0][0]], other.iloc[pairs[0][1]]
+            raise UserError(
+                f"{counted(len(pairs), 'cell')} of {sets[second].path} and of {sets[first].path} "
+                f"{how}: such as sample {there['sample']} (slide {there.get('slide', '')}) and "
+                f"sample {here['sample']} (slide {here.get('slide', '')}).",
+                hint="A slide that was scanned twice, or under two names, may enter once.",
+            )
+
+
+def _stained_crops(data: Dataset, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.generic]]:
+    """The 20x target of samples in batches, or their first image where there is none."""
+    for start in range(0, len(numbers), BATCH):
+        part = numbers[start : start + BATCH]
+        if "20x" in data.targets:
+            yield data.read_target("20x", part)
+        else:
+            yield data.read_images(part, [0])[:, 0]
+
+
+def _moved(
+    one: pd.DataFrame, its_looks: Looks, other: pd.DataFrame, other_looks: Looks
+) -> list[tuple[int, int]]:
+    """The pairs of `moved_pairs` for every slide of the one with every slide of the other."""
+    found: list[tuple[int, int]] = []
+    for here, there in product(*(_by_slide(rows) for rows in (one, other))):
+        pairs = moved_pairs(
+            its_looks.of(here),
+            one[["x_um", "y_um"]].to_numpy(float)[here],
+            other_looks.of(there),
+            other[["x_um", "y_um"]].to_numpy(float)[there],
+        )
+        found += [(int(here[a]), int(there[b])) for a, b in pairs]
+    return found
+
+
+def _by_slide(rows: pd.DataFrame) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(rows["slide"] == slide) for slide in pd.unique(rows["slide"])]
 
 
 def _sources(data: Dataset, images: Sequence[int]) -> list[object]:

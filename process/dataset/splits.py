@@ -146,7 +146,13 @@ def left_out(table: pd.DataFrame) -> pd.Series[bool]:
 
 def is_damaged(table: pd.DataFrame) -> pd.Series[bool]:
     """Samples whose images were found damaged (`plsctl dataset verify --leave-out`)."""
-    return _column(table, "excluded").str.split(";").map(lambda reasons: DAMAGED in reasons)
+    found = [DAMAGED in reasons for reasons in excluded_reasons(table)]
+    return pd.Series(found, index=table.index, dtype=bool)
+
+
+def excluded_reasons(table: pd.DataFrame) -> list[list[str]]:
+    """Why each sample is excluded; empty where it is not."""
+    return [text.split(";") if text else [] for text in _column(table, "excluded")]
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.dataset.reader import Dataset
-from plsctl.process.dataset.splits import left_out
+from plsctl.process.dataset.splits import is_damaged, left_out
 from plsctl.process.pages.pictures import tile_sets, tiles
 from plsctl.process.pages.scale_bar import bar_length_um
 from plsctl.process.report.page import Section
@@ -48,7 +48,7 @@ def used_samples(data: Dataset, count: int) -> list[int]:
     """Samples with every target, spread over those that are used (over all where none is)."""
     used = ~left_out(data.table)
     if not used.any():
-        used[:] = True
+        used = ~is_damaged(data.table)
     if "targets" in data.table.columns:
         lists = data.table["targets"].str.split(";")
         whole = lists.map(lambda names: set(data.targets) <= set(names))

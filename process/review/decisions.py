@@ -30,7 +30,7 @@ def read_decisions(path: Path, table: pd.DataFrame) -> dict[int, Decision]:
     decisions: dict[int, Decision] = {}
     for line, row in read_table(path, ("sample", "keep")):
         number, keep = row["sample"], row["keep"]
-        if not number.isdigit() or int(number) >= len(table):
+        if not number.isdecimal() or int(number) >= len(table):
             raise UserError(
                 f"the data set has no sample '{number}'.", file=path, line=line, field="sample"
             )
@@ -41,6 +41,14 @@ def read_decisions(path: Path, table: pd.DataFrame) -> dict[int, Decision]:
                 line=line,
                 field="keep",
                 hint="Give yes, no, or nothing.",
+            )
+        if int(number) in decisions:
+            raise UserError(
+                f"sample {int(number)} stands there twice.",
+                file=path,
+                line=line,
+                field="sample",
+                hint="Keep one decision about it.",
             )
         _refuse_other(row, table.iloc[int(number)], path, line)
         decisions[int(number)] = keep

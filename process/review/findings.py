@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plsctl.acquire.errors import DamagedData
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.quality.checks import CHECKS, Check, Measures
 from plsctl.process.quality.content import content_masks
@@ -131,8 +132,11 @@ class Findings:
         data = self._data
         if "brightfield" not in data.labels or "20x" not in data.targets:
             return {}
-        stack = data.read_images([sample], data.channels_of(["brightfield"]))[0, 0]
-        target = as_image(data.read_target("20x", [sample])[0])
+        try:
+            stack = data.read_images([sample], data.channels_of(["brightfield"]))[0, 0]
+            target = as_image(data.read_target("20x", [sample])[0])
+        except DamagedData:  # whoever shows the sample says so
+            return {}
         return content_masks(as_image(stack), target, data.attributes.black)
 
     def _place(

@@ -22,7 +22,7 @@ from plsctl.acquire.files.whole_files import write_whole
 from plsctl.process.dataset.files import read_table, write_table
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.reader import Dataset
-from plsctl.process.dataset.splits import settled
+from plsctl.process.dataset.splits import is_damaged, settled
 from plsctl.process.report.dataset import as_image, brightened
 from plsctl.process.review.decisions import NAMING, Decision, read_decisions
 from plsctl.process.review.findings import Findings
@@ -157,11 +157,18 @@ class Review:
         return row | {"findings": [one.as_dict() for one in self._findings.of(sample)]}
 
     def picture(self, sample: int, *, lossless: bool = True) -> bytes:
-        """The sample's images side by side in the order of `captions`, as WebP."""
-        stack = self.data.read_images([sample], self._places)[0]
-        tiles = [brightened(as_image(image)) for image in stack]
-        tiles += [as_image(self.data.read_target(name, [sample])[0]) for name in self.data.targets]
-        strip = np.hstack(tiles)
+        """The sample's images side by side in the order of `captions`, as WebP.
+
+        Of samples that were left out as damaged, a grey strip.
+        """
+        if bool(is_damaged(self._table.iloc[[sample]]).iloc[0]):
+            side = self.data.crop_px
+            strip = np.full((side, side * len(self.images), 3), 128, np.uint8)
+        else:
+            stack = self.data.read_images([sample], self._places)[0]
+            crops = [self.data.read_target(name, [sample])[0] for name in self.data.targets]
+            tiles = [brightened(as_image(image)) for image in stack]
+            strip = np.hstack([*tiles, *(as_image(crop) for crop in crops)])
         quality = _LOSSLESS if lossless else _QUALITY
         colours = cv2.cvtColor(strip, cv2.COLOR_RGB2BGR)
         _, content = cv2.imencode(".webp", colours, [cv2.IMWRITE_WEBP_QUALITY, quality])

@@ -51,7 +51,9 @@ def test_an_evaluation_keeps_what_a_person_has_corrected(tmp_path: Path) -> None
     other = again.assign(slide="002")  # cells of another data set with the same numbers
     assert keep_corrections(other, file).equals(other)
     file.write_text(file.read_text().replace(",", ";"))
-    with pytest.raises(UserError, match=r"worst_test\.csv: the corrected list cannot be read"):
+    with pytest.raises(
+        UserError, match=r"worst_test\.csv, line 1: the corrected list cannot be read"
+    ):
         keep_corrections(again, file)
 
 

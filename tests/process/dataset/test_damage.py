@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,13 @@ import pandas as pd
 import pytest
 
 from plsctl.acquire.errors import DamagedData, UserError
+from plsctl.cli.app import app
+from plsctl.process.dataset.files import write_table
 from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.rewrite import redivide
+from plsctl.process.dataset.splits import count_splits
 from plsctl.process.dataset.writer import DatasetWriter
+from plsctl.process.review.session import Review
 
 SHARD = 8
 
@@ -111,3 +117,55 @@ def test_of_data_sets_of_before_missing_files_are_noticed(
     (tmp_path / "a.zarr/input/c/1/0/0/0/0").unlink()
     with pytest.raises(DamagedData, match=r"input of sample 8 is missing"):
         Dataset.open(tmp_path / "a.zarr").read_input(range(20))
+
+
+def test_the_rest_of_a_data_set_is_used_where_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> tuple[int, dict[str, object]]:
+        with pytest.raises(SystemExit) as stopped:
+            app(["dataset", *arguments, "--json"])
+        return int(str(stopped.value.code or 0)), json.loads(capsys.readouterr().out)
+
+    stacks = _write(tmp_path / "a.zarr")
+    path = str(tmp_path / "a.zarr")
+    assert run("verify", path)[1]["damaged"] == []
+    file = tmp_path / "a.zarr/input/c/1/0/0/0/0"
+    content = file.read_bytes()
+    file.unlink()
+    code, found = run("verify", path)
+    assert code == 2 and str(file) in str(found["error"])
+    assert list(Dataset.open(path).split("train")) == list(range(16))
+    code, found = run("verify", path, "--leave-out")
+    assert (code, found["damaged"], found["left_out"]) == (0, list(range(8, 16)), True)
+    data = Dataset.open(path)
+    assert list(data.split("train")) == list(range(8))
+    assert count_splits(data.table) == {"train": 8, "test": 4, "left_out": 8}
+    assert run("merge", path, "-o", str(tmp_path / "rest.zarr"))[1]["samples"] == 12
+    rest = Dataset.open(tmp_path / "rest.zarr")
+    assert np.array_equal(rest.read_input(range(12)), stacks[[*range(8), *range(16, 20)]])
+    file.write_bytes(content)
+    assert run("verify", path, "--leave-out")[1]["damaged"] == []
+    assert list(Dataset.open(path).split("train")) == list(range(16))
+
+
+def test_what_is_left_out_is_in_no_split_and_comes_back(tmp_path: Path) -> None:
+    _write(tmp_path / "a.zarr")
+    data = Dataset.open(tmp_path / "a.zarr")
+    excluded = ["dirt"] * 3 + [""] * 14 + ["dirt"] * 3
+    write_table(data.path, data.table.assign(excluded=excluded, keep=["", "yes"] + [""] * 18))
+    written = pd.read_csv(data.path / "samples.csv", keep_default_na=False)
+    assert (written["split"] == "train").sum() == 14  # what plain pandas counts is true
+    assert list(written["left_out_of"][[0, 1, 19]]) == ["train", "", "test"]
+    data = Dataset.open(data.path)
+    assert list(data.split("test")) == [16]
+    assert count_splits(data.table) == {"train": 14, "test": 1, "left_out": 5}
+    Review(data).decide(19, "yes", "")
+    assert list(Dataset.open(data.path).split("test")) == [16, 19]
+    # In data sets of before the split stood there all the same.
+    old = written.drop(columns="left_out_of").assign(split=["train"] * 16 + ["test"] * 4)
+    (data.path / "samples.csv").write_text(old.to_csv(index=False))
+    assert count_splits(Dataset.open(data.path).table)["left_out"] == 5
+    # A new division is not undone by an old one.
+    redivide(Dataset.open(data.path), lambda table: pd.Series(["train"] * 20))
+    assert set(pd.read_csv(data.path / "samples.csv")["left_out_of"].dropna()) == {"train"}

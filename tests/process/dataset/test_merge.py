@@ -200,7 +200,17 @@ def test_commands_merge_divide_and_label(
         ("sample,type\n1,x\n1,y\n", "line 3: sample 1 is named twice"),
         ("sample,score_20x\n1,0.5\n", "the column score_20x says how"),
         ("sample,type\n99,x\n", "none of its 1 rows names a sample"),
-        ("slide,x_um,y_um,type\nS1,here,1,x\n", "a place is not a number"),
+        ("slide,x_um,y_um,type\nS1,here,1,x\n", "line 2: x_um = 'here' is not a number"),
+        ("slide,x_um,y_um,type\nS1,1,nan,x\n", "line 2: y_um = 'nan' is not a number"),
+        ("slide,x_um,y_um,type\nS1,1,5,2,x\n", "line 2: this row has 5 values"),
+        ("sample,type\n0,x\n 0,y\n", "line 3: sample 0 is named twice"),
+        ("sample,type\n\n0,x\n\n0.0,y\n", "line 5: sample 0 is named twice"),
+        ("sample,type\n1,x\n2,y\n", "line 3: there is no sample 2: 2 samples are numbered from 0"),
+        ("sample,type\n0.5,x\n", "line 2: sample = '0.5' is not a whole number"),
+        ("sample,type\n,x\n", "line 2: sample is empty"),
+        ("sample;type\n0;x\n", "line 1: the columns are parted by semicolons"),
+        ('sample,type\n0,"x\n1,y\n', "line 3: this row cannot be read"),
+        ("sample,keep\n0,maybe\n", "line 2: keep = 'maybe' is no decision"),
     ],
 )
 def test_labels_that_cannot_be_joined_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -211,6 +221,26 @@ def test_labels_that_cannot_be_joined_are_refused(tmp_path: Path, text: str, mes
     file.write_text(text)
     with pytest.raises(UserError, match=message):
         join_labels(table, read_labels(file), file)
+
+
+def test_labels_keep_their_text_on_every_rewrite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = _write(tmp_path / "a.zarr", "S1")
+    file = tmp_path / "labels.csv"
+    texts = ["007", "1e5", "0x1F", "NA", "3.10", "1_000", "true", "2024-01-05"]
+    rows = "".join(f" {number}.0 , {text} ,7\n" for number, text in enumerate(texts))
+    file.write_text(f"sample, tube ,age\n{rows}")
+    assert _run(capsys, "label", str(data.path), str(file))[0] == 0
+    assert _run(capsys, "split", str(data.path), "--split", "none")[0] == 0
+    merged = merge_datasets(
+        [data.path, _write(tmp_path / "b.zarr", "S2").path], tmp_path / "c.zarr"
+    )
+    rewrite_table(merged, merged.table)
+    table = Dataset.open(tmp_path / "c.zarr").table
+    assert table["tube"].tolist()[:9] == [*texts, ""]
+    assert table["age"].tolist()[:9] == ["7"] * 8 + [""]
+    assert pd.api.types.is_float_dtype(table["x_um"])
 
 
 def test_labels_by_place_go_to_the_nearest_sample(tmp_path: Path) -> None:
