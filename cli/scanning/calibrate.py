@@ -54,7 +54,9 @@ def exposures(
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Find exposure and gain of every LED from histograms (papers/002 section 3.1.1).
+    """Find exposure and gain of every LED from histograms.
+
+    As in section 3.1.1 of papers/002, which docs/references.md names.
 
     Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
     """
