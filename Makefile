@@ -3,6 +3,7 @@
 #   make demo     the whole chain on the simulated microscope, then a report to look at
 #   make test     every check: lint, format, types, import contract, tests
 #   make bench-quick   every benchmark in its quick form, within a minute each; see docs/figures.md
+#   make reference     docs/reference anew, after a field or its docstring has changed
 #   make lint | types | contract | check | format | clean
 
 TORCH := 2.13.0
@@ -18,11 +19,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES := acquire cli models process sim examples hardware_configs package
 
-.PHONY: demo test check lint types contract unit bench-quick format clean
+.PHONY: demo reference test check lint types contract unit bench-quick format clean
 .DEFAULT_GOAL := test
 
 demo: $(READY)
 	$(BIN)/plsctl demo $(DEMO_DIR)
+
+# The pages of docs/reference, made from the models of the files that people write.
+reference: $(READY)
+	$(BIN)/plsctl schema --pages docs/reference
 
 test: check unit
 

@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "synthetic-aperture": ("data.synthetic_aperture", "synthetic_aperture"),
     "review": ("pages.review", "review"),
     "report": ("pages.report", "report"),
+    "schema": ("scanning.schema", "schema"),
     "simulate": ("simulate.simulate", "app"),
 }
 

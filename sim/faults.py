@@ -51,8 +51,11 @@ class Fault(Settings):
     """One fault, with which occasion it begins and how many occasions it lasts."""
 
     kind: FaultKind
+    """What happens."""
     at: int = Field(default=0, ge=0)
+    """The occasion of its kind, counted from 0, at which it begins."""
     times: int = Field(default=1, ge=1)
+    """How many occasions it lasts."""
     led: int | None = None
     """The LED that stays dark (`dark_led`)."""
     seconds: float = Field(default=2.0, ge=0)

@@ -25,6 +25,15 @@ class TriggerSettings(Settings):
 
     Only for a camera whose trigger input and exposure output are wired to the array
     (docs/timing.md).
+
+    Parameters
+    ----------
+    property
+        The camera's property that switches its trigger.
+    external
+        Its value where the array begins every exposure.
+    internal
+        Its value where the computer does.
     """
 
     property: str = "TriggerMode"
@@ -33,7 +42,29 @@ class TriggerSettings(Settings):
 
 
 class CameraSettings(Settings):
-    """The camera: its device in the core and what its pixels mean."""
+    """The camera: its device in the core and what its pixels mean.
+
+    Parameters
+    ----------
+    device
+        The camera's label in the core.
+    bit_depth
+        Bits of a value; 9 to 16 come in two bytes.
+    bayer
+        Order of the colours in a raw mosaic, from the top left; null for a camera that gives RGB.
+    black_level
+        Mean value without light.
+    readout_ms
+        Time to read out an image; by it a pass is forecast.
+    gain_property
+        The camera's property that holds its gain; null where it has none.
+    gain_range
+        Smallest and largest gain, as a factor.
+    exposure_range_ms
+        Shortest and longest exposure.
+    properties
+        Properties of the camera that are set when it is opened, such as `PixelType`.
+    """
 
     device: str = "Camera"
     shutter: str | None = None
@@ -72,7 +103,32 @@ class CameraSettings(Settings):
 
 
 class StageSettings(Settings):
-    """XY and Z stage: devices, hard limits, and how they move."""
+    """XY and Z stage: devices, hard limits, and how they move.
+
+    Parameters
+    ----------
+    xy_device
+        Label of the xy stage in the core.
+    z_device
+        Label of the focus drive in the core.
+    x_um
+        Limits that x never leaves, as [low, high].
+    y_um
+        Limits that y never leaves.
+    z_um
+        Limits that z never leaves.
+    speed_um_per_s
+        Speed of the stage; by it a pass is forecast.
+    settle_ms
+        Wait after every move until nothing trembles.
+    tolerance_um
+        How far the stage may stand from where it was sent.
+    backlash_um
+        The last stretch of a move in x and y is so long and always in the same direction; 0: no
+        such stretch.
+    timeout_s
+        Longest time that a move may take.
+    """
 
     xy_device: str = "XY"
     z_device: str = "Z"
@@ -103,7 +159,25 @@ class StageSettings(Settings):
 
 
 class Objective(Settings):
-    """An objective: what it does to the image and where it sits relative to the first one."""
+    """An objective: what it does to the image and where it sits relative to the first one.
+
+    Parameters
+    ----------
+    label
+        Place of the turret as Micro-Manager labels it; without a turret any word.
+    magnification
+        As engraved; with the pixel pitch it gives the pixel size.
+    na
+        Numerical aperture: LEDs inside of it give bright field.
+    immersion
+        What is between lens and slide.
+    offset_x_um
+        How far the stage must go in x for the same point as under the first objective.
+    offset_y_um
+        The same in y.
+    offset_z_um
+        The same in z: the difference of the heights of focus.
+    """
 
     label: str | int
     magnification: float = Field(gt=0)
@@ -131,7 +205,15 @@ class Objective(Settings):
 
 
 class TurretSettings(Settings):
-    """The objective turret; without a device the one objective is fixed, or turned by hand."""
+    """The objective turret; without a device the one objective is fixed, or turned by hand.
+
+    Parameters
+    ----------
+    device
+        Label of the turret in the core; null where there is none.
+    objectives
+        The objectives by the names that slide files use.
+    """
 
     device: str | None = "Turret"
     manual: bool = False
@@ -177,7 +259,26 @@ class ChecksSettings(Settings):
 
 
 class Hardware(Settings):
-    """A microscope as its hardware file describes it."""
+    """A microscope as its hardware file describes it.
+
+    Parameters
+    ----------
+    name
+        Name of the microscope; the name of the file without one.
+    core
+        A Micro-Manager configuration (`.cfg`, from the folder of this file), or a backend:
+        `simulator`.
+    camera
+        The camera.
+    stage
+        The stage and its limits.
+    turret
+        The objectives.
+    led_array
+        The LED array.
+    checks
+        What is checked on every frame.
+    """
 
     name: str = ""
     core: str

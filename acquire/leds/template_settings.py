@@ -50,7 +50,15 @@ class Framing(Settings):
 
 
 class Exchange(Settings):
-    """A command without placeholders, and its reply."""
+    """A command without placeholders, and its reply.
+
+    Parameters
+    ----------
+    send
+        The command, without what ends it.
+    reply
+        What a whole line of the reply must match, as a regular expression.
+    """
 
     allowed: ClassVar[frozenset[str]] = frozenset()
     needed: ClassVar[frozenset[str]] = frozenset()
@@ -109,7 +117,13 @@ class Identify(Exchange):
 
 
 class Single(Exchange):
-    """Light one LED. `clears`: whether that puts out what was lit before."""
+    """Light one LED. `clears`: whether that puts out what was lit before.
+
+    Parameters
+    ----------
+    clears
+        Whether that puts out what was lit before.
+    """
 
     allowed = frozenset({"led", "level"}) | COLOURS
     needed = frozenset({"led"})
@@ -117,7 +131,17 @@ class Single(Exchange):
 
 
 class Several(Exchange):
-    """Light a list of LEDs, at most `max_leds` in one command; the reply may echo its `count`."""
+    """Light a list of LEDs, at most `max_leds` in one command; the reply may echo its `count`.
+
+    Parameters
+    ----------
+    separator
+        What stands between two numbers.
+    max_leds
+        Most LEDs of one command; null: any number.
+    clears
+        Whether that puts out what was lit before.
+    """
 
     allowed = frozenset({"leds", "level"}) | COLOURS
     needed = frozenset({"leds"})

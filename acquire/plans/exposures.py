@@ -12,9 +12,11 @@ from dataclasses import field as dataclass_field
 from pathlib import Path
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.shipped import SHIPPED, shipped_names
 from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.acquire.plans.recipes import Frame, Recipe
+from plsctl.acquire.words import command_line
 
 COLUMNS = ("led", "variant", "exposure_ms", "gain", "brightness")
 
@@ -58,6 +60,16 @@ class ExposureTable:
 
 def load_exposures(path: Path) -> ExposureTable:
     """Read an exposure table (CSV: led, variant, exposure_ms, gain, brightness)."""
+    if not path.is_file():
+        measure = command_line("calibrate", "exposures", "--hardware", "FILE", "-o", path)
+        theirs = (
+            f" The simulated microscope's comes with plsctl and is named {SHIPPED}{path.name}."
+            if path.name in shipped_names(".csv")
+            else ""
+        )
+        raise UserError(
+            "there is no such exposure table.", file=path, hint=f"Measure it: {measure}.{theirs}"
+        )
     rows: dict[Frame, Exposure] = {}
     lines: dict[str, int] = {}
     for line, row in read_table(path, COLUMNS):

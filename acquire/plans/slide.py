@@ -35,7 +35,17 @@ _DEVICES = {
 
 
 class Region(Settings):
-    """The rectangle of the slide that is scanned, in stage micrometres."""
+    """The rectangle of the slide that is scanned, in stage micrometres.
+
+    Parameters
+    ----------
+    x_um
+        First and last stage position, as [low, high].
+    y_um
+        First and last stage position, as [low, high].
+    overlap
+        Share of a field's side that it has in common with the next field.
+    """
 
     x_um: Range
     y_um: Range
@@ -56,7 +66,20 @@ class Region(Settings):
 
 
 class FocusSettings(Settings):
-    """How focus is found: a plane through z sweeps at a few points, or one fixed height."""
+    """How focus is found: a plane through z sweeps at a few points, or one fixed height.
+
+    Parameters
+    ----------
+    mode
+        `surface`: a plane through the heights found at some points; `fixed`: the hardware file's
+        `focus_z_um` everywhere.
+    points
+        Places at which focus is searched, spread over the region.
+    range_um
+        How far above, and how far below, a search goes from where focus is expected.
+    step_um
+        Distance between the heights that a search tries.
+    """
 
     mode: Literal["surface", "fixed"] = "surface"
     points: int = Field(default=5, ge=1, le=49)
@@ -69,14 +92,32 @@ class FocusSettings(Settings):
 
 
 class PassSettings(Settings):
-    """One pass: the objective it is taken with, and its own exposure table where it has one."""
+    """One pass: the objective it is taken with, and its own exposure table where it has one.
+
+    Parameters
+    ----------
+    objective
+        Name of an objective under `turret.objectives` in the hardware file.
+    exposures
+        Exposure table (CSV) of this pass; null: the slide's, or `exposures_OBJECTIVE.csv` beside
+        it where the objective is not that of the first pass.
+    """
 
     objective: str
     exposures: str | None = None
 
 
 class ReturnSettings(Settings):
-    """How the slide is found again after staining."""
+    """How the slide is found again after staining.
+
+    Parameters
+    ----------
+    search
+        `edges`: by the edges that the images share; `none`: the slide is taken to lie where it
+        lay.
+    fields
+        Fields that must confirm the place that was found.
+    """
 
     search: Literal["edges", "none"] = "edges"
     fields: int = Field(default=5, ge=2, le=25)
@@ -85,7 +126,13 @@ class ReturnSettings(Settings):
 
 
 class StopSettings(Settings):
-    """When a pass may end early."""
+    """When a pass may end early.
+
+    Parameters
+    ----------
+    white_cells
+        The pass ends once so many white cells have been seen; null: never early.
+    """
 
     white_cells: int | None = Field(default=None, gt=0)
 
@@ -99,7 +146,34 @@ def _default_passes() -> dict[PassName, PassSettings]:
 
 
 class Slide(Settings):
-    """A slide and how it is scanned, as `slide.yaml` says."""
+    """A slide and how it is scanned, as `slide.yaml` says.
+
+    Parameters
+    ----------
+    slide
+        Name of the slide, and of the scan's folder: letters, digits, dots, hyphens.
+    patient
+        Name of the patient; data sets can be divided by it.
+    stain
+        What the slide will be stained with; noted with the data.
+    hardware
+        The microscope: path of its hardware file, or the name of one that comes with plsctl.
+    region
+        What is scanned.
+    recipe
+        The images of one position in the unstained pass; the other passes take bright field.
+    exposures
+        Exposure table (CSV): a path, or `shipped:exposures_20x.csv` for the simulator.
+    focus
+        How focus is found and kept.
+    passes
+        The passes `unstained`, `stained` and `highres`, those that are taken, with their
+        objectives; by default 20x, 20x and 100x.
+    slide_return
+        How the stained slide is found again.
+    stop
+        When a pass ends before all positions are taken.
+    """
 
     slide: str = Field(examples=["S001"])
     patient: str | None = None

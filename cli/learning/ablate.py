@@ -44,7 +44,8 @@ def ablate(
     table: Annotated[
         str | None,
         typer.Option(
-            help="Rows of papers/002: 4.1, 4.2, 4.4, 4.5 or A.1, instead of --recipes.",
+            help="Rows of papers/002 (docs/references.md), instead of --recipes: 4.1, 4.2, 4.4, "
+            "4.5 or A.1.",
             autocompletion=completion.values("4.1", "4.2", "4.4", "4.5", "A.1"),
         ),
     ] = None,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.words import command_line, counted
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
@@ -65,7 +65,9 @@ def exposures(
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Find exposure and gain of every LED from histograms (papers/002 section 3.1.1).
+    """Find exposure and gain of every LED from histograms.
+
+    As in section 3.1.1 of papers/002, which docs/references.md names.
 
     Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
     """
@@ -100,7 +102,15 @@ def exposures(
         search = FocusSearch(microscope, GradientFocusMeasure(), settings, stop)
         guess_um = described.focus_z_um + microscope.objective.offset_z_um
         advance(description="finding focus")
-        z_um, _ = search.find(guess_um, settings.range_um)
+        try:
+            z_um, _ = search.find(guess_um, settings.range_um)
+        except HardwareError as error:
+            # Here no slide file says how far is searched.
+            error.hint = (
+                f"Name a place with cells by --at X Y (now {at_um[0]:g} {at_um[1]:g}), and set "
+                f"focus_z_um in {described.file} to where they are sharp."
+            )
+            raise
         microscope.move_z(z_um)
         calibration = ExposureCalibration(microscope, stop, longest_ms)
         advance(description="measuring exposures", total=len(frames), unit="image")

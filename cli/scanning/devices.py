@@ -72,4 +72,5 @@ def devices(
             print_next_command("init")
     else:
         name = f"exposures_{described.low_power}.csv"
-        print_next_command("calibrate", "exposures", "--hardware", hardware, "-o", name)
+        beside = Path(hardware).with_name(name) if Path(hardware).is_file() else Path(name)
+        print_next_command("calibrate", "exposures", "--hardware", hardware, "-o", beside)

@@ -40,13 +40,18 @@ class TrainingConfig(TrainingSettings):
     leading = ("model", "data", "out")
 
     model: str
+    """The network: `maenet`, `maepnet`, `maepfnet`, `maepf-rpgan-sn`, `unet` or `fast`."""
     data: Path
+    """The data set, NAME.zarr; a path from the folder of this file."""
     out: Path
     recipe: str | None = None
     """Images to use, by the name or the file of a recipe; None takes all of the data set."""
     target: Literal["20x", "100x"] = "20x"
+    """What is learnt: the stained image at 20x, or the one at 100x brought to its size."""
     blocks: int | None = Field(default=None, ge=1, le=64)
+    """Depth of the network, in its own blocks; null: the model's own."""
     growth: int | None = Field(default=None, ge=1)
+    """Channels that each growing convolution adds; null: the model's own."""
     width: int | None = Field(default=None, ge=2)
     """Channels inside the network; None takes the model's own (those of the input for RRDB)."""
     from_run: Path | None = None
@@ -71,6 +76,7 @@ class TrainingConfig(TrainingSettings):
     train_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training samples that is used, drawn at random: papers/002 table 4.5."""
     schedule: Literal["constant", "cosine"] = "constant"
+    """Whether the learning rate stays or falls to 0 along a cosine."""
 
     @field_validator("data", "out", "from_run")
     @classmethod

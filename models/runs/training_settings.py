@@ -50,12 +50,17 @@ class TrainingSettings(Settings):
     out: Path | None = None
     """The run folder; None trains in memory."""
     batch: int | None = Field(default=None, ge=1)
+    """Samples in a batch; null: what suits the network."""
     learning_rate: float = Field(default=2e-4, gt=0)
+    """Adam's learning rate at the beginning."""
     betas: Betas = (0.5, 0.9)
+    """Decays of Adam's running means, of the gradient and of its square."""
     schedule: Literal["constant", "cosine", "one_cycle"] = "constant"
+    """How the learning rate falls."""
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of the running mean of the weights that is validated and kept; 0 switches it off."""
     epochs: int = Field(default=200, ge=1)
+    """At most so many times through the training samples."""
     steps: int | None = Field(default=None, ge=1)
     """Stop after so many batches, whatever the size of the data set; the cosine schedule ends with
     them."""
@@ -64,12 +69,16 @@ class TrainingSettings(Settings):
     patience: int = Field(default=20, ge=1)
     """Stop after this many epochs without a better validation loss."""
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    """Of the first weights and the order of the samples."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where is trained; `auto` takes a graphics card where there is one."""
     precision: Precision = "auto"
+    """Number format of the convolutions; `auto` takes the faster one."""
     memory_format: MemoryFormat = "auto"
     """Order of the network's memory; "auto" takes what a short timing finds faster. "winograd" is
     by tiles, with fewer multiplications: RRDB networks in float32 on CPUs."""
     threads: int | None = Field(default=None, ge=1)
+    """Threads of the CPU; null: one for each core."""
     compile: bool = False
     """Let torch.compile translate the network first."""
     tensorboard: bool = False

@@ -65,31 +65,58 @@ class SampleLimits(Settings):
     """
 
     frame_shift_px: float = Field(default=0.5, gt=0)
+    """`frame_shift`: most pixels that a frame may lie beside the others."""
     frame_exchange: float = Field(default=0.1, gt=-1)
+    """`frame_swap`: how much better two frames may fit when exchanged; about -1 is right, 1
+    exchanged."""
     frame_misfit: float = Field(default=12.0, gt=1)
+    """`frame_misfit`: how many times as far as usual a frame may depart from the others."""
     frame_light: float = Field(default=1.6, gt=1)
+    """`frame_light`: largest factor of brightness between a frame and what the others make it."""
     input_blur: float = Field(default=0.22, gt=0)
+    """`blurred_input`: how far the 20x target may be sharper than the input lets expect."""
     dark_field_blur: float = Field(default=0.25, gt=0)
+    """`blurred_input`: how far the dark field's sharpness may fall."""
     target_20x_blur: float = Field(default=0.22, gt=0)
+    """`blurred_20x`: how far the sharpness of the 20x target may fall."""
     target_100x_blur: float = Field(default=0.28, gt=0)
+    """`blurred_100x`: the same of the 100x target."""
     saturated: float = Field(default=0.05, ge=0, le=1)
+    """`saturated`: largest share of saturated values in a bright-field frame or target."""
     dirt_px: int = Field(default=50, ge=0)
+    """`dirt`: most pixels of something in the input that the target has not."""
     spot_20x: float = Field(default=1.35, gt=1)
+    """`artefact`: densest spot of the 20x target, over its nuclei."""
     spot_100x: float = Field(default=1.42, gt=1)
+    """`artefact`: the same of the 100x target."""
     peak_20x_share: float = Field(default=1.55, gt=1)
+    """`artefact`: strongest stain of the 20x target."""
     peak_100x_share: float = Field(default=1.5, gt=1)
+    """`artefact`: the same of the 100x target."""
     specks_100x: float = Field(default=2.5, ge=0)
+    """`artefact`: specks beside the nuclei of the 100x target."""
     stray_px: int = Field(default=50, ge=0)
+    """`artefact`: most pixels of stain where the input shows glass."""
     unexplained_share: float = Field(default=2.4, gt=1)
+    """`artefact`: stain that the input's texture does not account for."""
     lost_chromatin: float = Field(default=0.12, ge=0)
+    """`lost_cell`: least absorbance of the nucleus in green."""
     lost_chromatin_share: float = Field(default=0.4, ge=0, lt=1)
+    """`lost_cell`: the same over the usual."""
     smudge_chromatin_share: float = Field(default=0.65, ge=0, lt=1)
+    """`smudge`: absorbance of the nucleus over the usual, above that of `lost_cell`."""
     missing_px: int = Field(default=100, ge=0)
+    """`missing_neighbour`: most pixels of rims in the input that the target has not."""
     leak_px: int = Field(default=35, ge=0)
+    """`leak`: most pixels of stain on glass around the cells."""
     border_px: float = 0.0
+    """`border`: least distance of the crop from the image's border."""
     same_cell_um: float = Field(default=5.0, ge=0)
+    """`duplicate`: cells nearer than this are one; 0: never."""
     least_score: float = 0.4
+    """`weak_match`: least similarity of a match."""
     most_second_ratio: float = 0.85
+    """`weak_match`: how good another place may be, over the best one."""
 
 
 class SlideLimits(Settings):
@@ -100,14 +127,23 @@ class SlideLimits(Settings):
     """
 
     nucleus: tuple[float, float] = (0.35, 2.6)
+    """Median absorbance of the nuclei in green, as [low, high]."""
     nucleus_red_to_green: tuple[float, float] = (0.2, 0.85)
+    """Their absorbance in red over that in green."""
     glass: float = Field(default=0.15, gt=0)
+    """Most that glass may absorb after staining."""
     stain_against_others: float = Field(default=2.0, gt=1)
+    """Largest factor between the nuclei of this slide and of the others."""
     light_spread: float = Field(default=0.3, gt=0)
+    """Largest variation of the bright field over the scan, as a share."""
     bad_light: float = Field(default=0.2, gt=0, le=1)
+    """Largest share of samples with `frame_light` or `saturated`."""
     bad_frames: float = Field(default=0.2, gt=0, le=1)
+    """Largest share of samples with `frame_shift`, `frame_swap` or `frame_misfit`."""
     blurred: float = Field(default=0.3, gt=0, le=1)
+    """Largest share of blurred samples."""
     mismatched: float = Field(default=0.3, gt=0, le=1)
+    """Largest share of cells not found again in another pass."""
 
 
 class QualitySettings(Settings):
@@ -119,9 +155,13 @@ class QualitySettings(Settings):
     """
 
     samples: SampleLimits = SampleLimits()
+    """Limits of the measures of each sample."""
     slides: SlideLimits = SlideLimits()
+    """Limits of whole slides."""
     exclude: tuple[Flag, ...] = EXCLUDING
+    """Flags that leave a sample out; the others only mark it."""
     keep_rejected_slides: bool = False
+    """Use rejected slides all the same."""
 
 
 def load_quality(path: Path | None, keep_rejected_slides: bool = False) -> QualitySettings:

@@ -31,15 +31,19 @@ class SensorSettings(Settings):
     seed: int = Field(default=1, ge=0)
     """Seed of what is fixed to the sensor: dust and dead pixels."""
     full_well_electrons: float = Field(default=32_500.0, gt=0)
+    """Electrons at full scale."""
     electrons_per_ms: float = Field(default=8_125.0, gt=0)
     """Per pixel at intensity 1, an empty field under one LED at brightness 1: 75 % in 3 ms."""
     read_noise_electrons: float = Field(default=7.0, ge=0)
+    """Noise of reading out, in electrons."""
     vignette: float = Field(default=0.06, ge=0, lt=1)
     """Share of the light lost in the corners; falls off with the square of the radius."""
     dust_specks: int = Field(default=6, ge=0)
+    """Specks of dust on the sensor."""
     dust_shade: float = Field(default=0.08, ge=0, lt=1)
     """Largest share of the light that a speck takes."""
     dead_pixels: int = Field(default=5, ge=0)
+    """Pixels without signal."""
 
 
 class Sensor:

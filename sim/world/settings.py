@@ -19,14 +19,23 @@ class MountSettings(Settings):
     reference_um: tuple[float, float] = (10_000.0, 5_000.0)
     """The place where focus is at the hardware file's `focus_z_um` plus `focus_error_um`."""
     focus_error_um: float = 6.0
+    """How far focus lies from the hardware file's `focus_z_um`."""
     tilt_um_per_mm: float = 2.0
+    """Slope of the slide."""
     tilt_azimuth_deg: float = 30.0
+    """Direction in which it rises."""
     bow_um: float = 3.0
+    """How far the slide bulges from a plane."""
     bow_length_um: float = 25_000.0
+    """Distance over which it bulges."""
     drift_um_per_min: float = 0.2
+    """How fast focus drifts."""
     return_centre_um: tuple[float, float] = (11_000.0, 5_600.0)
+    """Point about which the returned slide is turned."""
     return_shift_um: tuple[float, float] = (24.0, -18.0)
+    """Shift of the slide when it comes back stained."""
     return_rotation_deg: float = 0.1
+    """Rotation of the slide when it comes back."""
 
 
 class ObjectiveTruth(Settings):
@@ -35,16 +44,22 @@ class ObjectiveTruth(Settings):
     scale: float = Field(default=1.0, gt=0)
     """True magnification over the nominal one."""
     rotation_deg: float = 0.0
+    """Rotation of the image against that of the first objective."""
     offset_x_um: float = 0.0
+    """True offset less the one in the hardware file."""
     offset_y_um: float = 0.0
+    """The same in y."""
     offset_z_um: float = 0.0
+    """The same in z."""
 
 
 class StageTruth(Settings):
     """How the simulated stage departs from a perfect one."""
 
     repeatability_um: float = Field(default=0.3, ge=0)
+    """Scatter of the place at which a move ends."""
     backlash_um: float = Field(default=2.0, ge=0)
+    """Play of the drive when it reverses."""
 
 
 class CameraTruth(Settings):
@@ -74,19 +89,28 @@ class SimulatorSettings(Settings):
     """The simulated microscope; every number of physics.md that is not in the hardware file."""
 
     seed: int = 1
+    """Of everything that is drawn at random and not said elsewhere."""
     smear: SmearSettings = Field(default_factory=SmearSettings)
+    """What the blood smear is like."""
     sensor: SensorSettings = Field(default_factory=SensorSettings)
+    """What the sensor is like."""
     mount: MountSettings = Field(default_factory=MountSettings)
+    """How the slide lies."""
     stage: StageTruth = Field(default_factory=StageTruth)
+    """How the stage errs."""
     camera: CameraTruth = Field(default_factory=CameraTruth)
+    """How the camera errs."""
     objectives: dict[str, ObjectiveTruth] = Field(default_factory=dict)
     """Departures from the hardware file, by the objective's name."""
     wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460)
+    """Of red, green and blue light."""
     lamp: LampSettings = Field(default_factory=LampSettings)
     led_spread: float = Field(default=0.4, ge=0, lt=1)
     """LEDs differ in brightness by up to this share either way."""
     operator: Literal["careful", "forgets to stain"] = "careful"
+    """Whether the simulated person stains the slide when asked to."""
     image_cache_mb: int = Field(default=400, ge=0)
+    """Memory for images that were made before."""
     clock: Literal["jumping", "real"] = "jumping"
     """`jumping`: nothing waits; `real`: exposure, readout, travel and serial line take their time,
     and the clock stands still only while an image is made that was not prepared."""
@@ -102,3 +126,4 @@ class SimulatorSettings(Settings):
     """File to which the array adds a line (JSON: time and lit LEDs) whenever what shines changes:
     it tells what was left lit when the process that held the array has died."""
     faults: tuple[Fault, ...] = ()
+    """Faults that happen, for trials."""

@@ -165,6 +165,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
                    "--recipes", "le8deg,brightfield"],
         "stain": [run, scan, "-o", p(f"{new}stained.ome.zarr")],
         "export": [run, "-o", p(f"{new}model.onnx")],
+        "schema": ["--pages", p(f"{new}pages")],
         "segment": [p("z0.png"), "--masks", p(f"{new}masks"), "--pixel-um", 0.293],
         "match": [p("z0.png"), p("z1.png")],
         "focus-stack": [p("z0.png"), p("z1.png"), "--no-align",
