@@ -258,7 +258,7 @@ def test_commands_for_opening_bring_the_controller_into_a_known_state(opened: Op
     assert sent.count(b"lamp 001 0;") == 1
     array.set_up()
     assert sent.count(b"lamp 001 0;") == 2
-    with pytest.raises(UserError, match=r"open\.0\.send.*placeholder"):
+    with pytest.raises(UserError, match=r"open = .lamp \{led\}.*placeholder"):
         opened(board, "template", ODD | {"open": [{"send": "lamp {led}", "reply": "yes"}]})
 
 
