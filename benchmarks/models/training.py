@@ -150,7 +150,10 @@ def peak(dtype: torch.dtype, device: torch.device, clock: Clock) -> float:
 
 
 def training_flop(trainer: Trainer[StainBatch], side: int) -> float:
-    """Operations for a sample of the RRDB generator: forward, and twice as many backward."""
+    """Operations for a sample of the RRDB generator: forward, and twice as many backward.
+
+    Those of direct convolutions: by tiles fewer are done, and more than the peak may come out.
+    """
     weights = sum(p.numel() for p in trainer.network.parameters() if p.ndim == 4)
     return 6.0 * weights * side**2
 
