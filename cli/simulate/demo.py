@@ -160,7 +160,7 @@ def _take(scan: "Scan", name: "PassName") -> None:
     positions = counted(result.totals.positions, "position")
     print_message(f"Pass {name}: {positions}, {counted(result.totals.frames, 'image')}.")
     if result.verdict is not None:
-        print_message(f"Safe to stain: {'yes' if result.verdict.safe else 'no'}.")
+        print_message(f"Safe to stain: {result.verdict.in_words}.")
 
 
 def _build(scan: Path, dataset: Path) -> int:
