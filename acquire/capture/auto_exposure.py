@@ -115,6 +115,8 @@ class ExposureCalibration:
 
         `bright` says whether their light enters the objective; `name` is for the error.
         """
+        # A controller that has restarted meanwhile has another level.
+        self._microscope.leds.forget_state()
         self._microscope.light(leds, brightness, colour)
         light = self._split(5.0 if bright else 50.0)
         for _ in range(TRIALS):

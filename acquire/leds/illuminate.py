@@ -64,6 +64,10 @@ class IlluminateOptions(Settings):
         return colour
 
 
+class CommandRefused(HardwareError):
+    """The firmware understood a command and does not do it."""
+
+
 class IlluminateArray(SerialArray):
     """An opened array. Made by `open_illuminate`."""
 
@@ -112,7 +116,15 @@ class IlluminateArray(SerialArray):
         checked, level = [chosen for chosen, _ in both], both[0][1]
         lines = self._language.sequence(checked, level, self.identity.led_count)
         self._sequence = None
-        self._perform(lambda: self._ask_all(lines))
+        try:
+            self._perform(lambda: self._ask_all(lines))
+        except CommandRefused as refusal:
+            # A controller that has restarted meanwhile has forgotten the sequence's length.
+            log.warning("%s; loading the sequence once more", refusal.message)
+            try:
+                self._perform(lambda: self._ask_all(lines))
+            except CommandRefused:
+                raise refusal from None
         self._sequence, self._sequence_colour = (len(checked), level), colour
 
     def start_sequence(self, timing: SequenceTiming | None = None) -> None:
@@ -242,8 +254,8 @@ class IlluminateArray(SerialArray):
             raise PlsctlError("the array was asked before it was greeted.")
         return self._dialect
 
-    def _refused(self, command: str, reply: Reply) -> HardwareError:
-        return HardwareError(
+    def _refused(self, command: str, reply: Reply) -> CommandRefused:
+        return CommandRefused(
             f"{self._line} refused `{command}`: {reply.refusal}.",
             hint="Check that the firmware is one this driver knows (Illuminate 1.x or 2.x).",
         )

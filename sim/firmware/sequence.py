@@ -107,7 +107,7 @@ class SequenceRun:
         try:
             self._wait = self._steps.send(met)
         except StopIteration as end:
-            self.outcome = end.value
+            self.outcome = end.value or ""  # None of a run without patterns
         return True
 
     def _run(self) -> Generator[Wait, bool, str]:

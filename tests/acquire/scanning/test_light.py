@@ -93,8 +93,16 @@ def test_a_passing_step_costs_its_position_once_and_nothing_of_it_is_kept(
     assert result.light.change < 0.05
 
 
-@pytest.mark.parametrize("factor", [0.87, 1.15])
-@pytest.mark.parametrize("timing", ["software", "hardware"])
+@pytest.mark.parametrize("at", [24, 34])
+def test_a_restart_amid_a_series_costs_that_series_at_most(bench: Bench, at: int) -> None:
+    scan = bench.scan({"kind": "controller_restarts", "at": at, "level": 100}, "hardware")
+    result = take(scan)
+    assert result.totals.positions == 4
+    assert result.totals.retaken <= 14
+    assert light_factors(scan) == pytest.approx([1, 1, 1, 1], abs=0.04)
+
+
+@pytest.mark.parametrize(("factor", "timing"), [(0.87, "software"), (1.15, "hardware")])
 def test_a_lasting_step_stops_the_scan_and_the_next_run_says_how_much_it_was(
     bench: Bench, factor: float, timing: str
 ) -> None:
