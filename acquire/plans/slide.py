@@ -332,7 +332,11 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
     if not recipe.is_shipped:
         na = hardware.objective(hardware.low_power).na
         content["recipe"] = {
-            lit.frame.label: [[led.led for led in lit.leds], lit.weight, lit.colour]
+            lit.frame.label: {
+                "leds": [led.led for led in lit.leds],
+                "weight": lit.weight,
+                "colour": lit.colour,
+            }
             for lit in recipe.light(hardware.geometry(), na)
         }
     if not hardware.camera.mirrored:
