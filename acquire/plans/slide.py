@@ -177,7 +177,8 @@ class Slide(Settings):
                 file=self.file,
                 line=read_yaml(self.file)[1].get(("recipe",)),
                 field="recipe",
-                hint=error.hint,
+                hint=f"{error.hint} A scan that has begun keeps its recipe: plsctl scan FOLDER "
+                "goes on without the file.",
             ) from None
 
     def load_exposures(self, pass_name: PassName = "unstained") -> ExposureTable:
