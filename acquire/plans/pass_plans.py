@@ -52,12 +52,17 @@ class PassPlanner:
         """The frames of a pass; `UserError` when an LED lacks an exposure or an objective lacks."""
         hardware = self.hardware
         hardware.objective(self.slide.pass_settings(name).objective)
-        frames = frame_records(
-            self.slide.load_recipe() if name == "unstained" else BRIGHTFIELD,
-            self.slide.load_exposures(name),
-            hardware.geometry(),
-            hardware.objective(hardware.low_power).na,
-        )
+        try:
+            frames = frame_records(
+                self.slide.load_recipe() if name == "unstained" else BRIGHTFIELD,
+                self.slide.load_exposures(name),
+                hardware.geometry(),
+                hardware.objective(hardware.low_power).na,
+            )
+        except UserError as error:
+            if error.file is None:  # of a recipe that comes with the package
+                error.file, error.field = str(self.slide.file), "recipe"
+            raise
         check_camera(frames, hardware, self.slide.exposures_file(name))
         return frames
 

@@ -35,6 +35,10 @@ ENDINGS = (".yaml", ".yml")
 
 MOST_NAMES_IN_LABEL = 4
 
+FOR_ANOTHER_ARRAY = (
+    "This recipe is for the 43 LEDs of the paper: write one for yours (docs/recipes.md)."
+)
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -145,11 +149,20 @@ def _coloured(name: str, colour: Colour) -> str:
 class Recipe(Settings):
     """A recipe as its file describes it."""
 
-    name: str = Field(pattern=r"^[\w.-]+$", examples=["ring-and-halves"])
-    frames: tuple[FrameSettings, ...] = Field(min_length=1)
+    name: str = Field(examples=["ring-and-halves"])
+    frames: tuple[FrameSettings, ...] = Field(
+        min_length=1, examples=["[{pattern: brightfield}, {each: {na: [0, 0.4]}}]"]
+    )
 
     _file: Path | None = PrivateAttr(default=None)
     _lines: dict[YamlPath, int] = PrivateAttr(default_factory=dict)
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_called(cls, name: str) -> str:
+        if not name or not all(sign.isalnum() or sign in "-_." for sign in name):
+            raise ValueError("give a name of letters, digits, dots and hyphens, without blanks")
+        return name
 
     @field_validator("frames")
     @classmethod
@@ -265,7 +278,8 @@ class Recipe(Settings):
             raise self._problem(
                 number,
                 f"the array has no LED '{missing[0]}'",
-                suggest(missing[0], _shortened(geometry.names, missing[0])),
+                suggest(missing[0], _shortened(geometry.names, missing[0]))
+                + (f" {FOR_ANOTHER_ARRAY}" if self.is_shipped else ""),
             )
         leds = selection.choose(geometry)
         if not leds:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 from pydantic import Field, field_validator
 
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.geometry import Led, LedGeometry
 
-Range = Annotated[tuple[float, float], Field(examples=["[0, 0.4]"])]
+Range = tuple[float, float]
 
 ROUNDED_DEG = 0.02
 """Tables give places in tenths of a micrometre: an LED this far beyond an end still counts."""
@@ -41,9 +40,9 @@ class Selection(Settings):
         default=None, min_length=1, examples=["[arm1-24, arm2-24]"]
     )
     group: str | None = Field(default=None, min_length=1)
-    na: Range | None = None
-    angle_deg: Range | None = None
-    azimuth_deg: Range | None = None
+    na: Range | None = Field(default=None, examples=["[0, 0.4]"])
+    angle_deg: Range | None = Field(default=None, examples=["[20, 60]"])
+    azimuth_deg: Range | None = Field(default=None, examples=["[0, 180]"])
 
     @field_validator("leds")
     @classmethod

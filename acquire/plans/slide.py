@@ -251,7 +251,8 @@ class Slide(Settings):
                 file=self.file,
                 line=read_yaml(self.file)[1].get(("recipe",)),
                 field="recipe",
-                hint=error.hint,
+                hint=f"{error.hint} A scan that has begun keeps its recipe: plsctl scan FOLDER "
+                "goes on without the file.",
             ) from None
 
     def load_exposures(self, pass_name: PassName = "unstained") -> ExposureTable:
@@ -407,7 +408,11 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
     if not recipe.is_shipped:
         na = hardware.objective(hardware.low_power).na
         content["recipe"] = {
-            lit.frame.label: [[led.led for led in lit.leds], lit.weight, lit.colour]
+            lit.frame.label: {
+                "leds": [led.led for led in lit.leds],
+                "weight": lit.weight,
+                "colour": lit.colour,
+            }
             for lit in recipe.light(hardware.geometry(), na)
         }
     if not hardware.camera.mirrored:

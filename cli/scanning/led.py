@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plsctl.cli.shared.output import HardwareOption, JsonFlag, VerboseFlag, emit, print_message
+from plsctl.cli.shared.output import (
+    HardwareOption,
+    JsonFlag,
+    VerboseFlag,
+    emit,
+    one_of,
+    print_message,
+)
 
 if TYPE_CHECKING:
     from plsctl.acquire.devices.hardware import Hardware
@@ -14,6 +21,10 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Brightness = Annotated[float, typer.Option(help="0 to 1, of full drive.")]
+ColourOption = Annotated[
+    str, typer.Option("--colour", help="white, red, green or blue, where the LEDs have colours.")
+]
+COLOURS = ("white", "red", "green", "blue")
 
 
 @app.callback()
@@ -28,6 +39,7 @@ def led() -> None:
 def on(
     leds: Annotated[list[str], typer.Argument(metavar="LED...", help="LED numbers or names.")],
     brightness: Brightness = 1.0,
+    colour: ColourOption = "white",
     hardware: HardwareOption = "",
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -36,7 +48,13 @@ def on(
 
     Example: plsctl led on 0 1 arm1-24 --brightness 0.5 --hardware simulator
     """
-    _light(hardware, lambda _, geometry: [_number(led, geometry) for led in leds], brightness, json)
+    _light(
+        hardware,
+        lambda _, geometry: [_number(led, geometry) for led in leds],
+        brightness,
+        json,
+        colour,
+    )
 
 
 @app.command()
@@ -45,6 +63,7 @@ def pattern(
         str, typer.Argument(help="brightfield, darkfield, all, a group or an LED's name.")
     ],
     brightness: Brightness = 1.0,
+    colour: ColourOption = "white",
     hardware: HardwareOption = "",
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -58,7 +77,7 @@ def pattern(
         objective = described.objective(described.low_power)
         return [led.led for led in geometry.pattern(name, objective.na)]
 
-    _light(hardware, choose, brightness, json)
+    _light(hardware, choose, brightness, json, colour)
 
 
 @app.command()
@@ -79,10 +98,13 @@ def _light(
     choose: "Callable[[Hardware, LedGeometry], Iterable[int]]",
     brightness: float,
     json: bool,
+    colour: str = "white",
 ) -> None:
+    one_of("colour", colour, COLOURS)
     from plsctl.acquire.devices.backend import open_backend
     from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.leds.array import open_led_array
+    from plsctl.acquire.leds.base import check_colour
 
     described = load_hardware(hardware)
     leds = sorted(set(choose(described, described.geometry())))
@@ -91,7 +113,11 @@ def _light(
     try:
         array = open_led_array(described.led_array)
         try:
-            array.light(leds, brightness)
+            if colour == "white":  # as drivers know it that have no colours
+                array.light(leds, brightness)
+            else:
+                check_colour(array.capabilities, colour)  # type: ignore[arg-type]
+                array.light(leds, brightness, colour)  # type: ignore[arg-type]
         except BaseException:
             array.close()
             raise
@@ -108,6 +134,7 @@ def _light(
             "port": described.led_array.port,
             "lit": leds,
             "brightness": brightness if leds else 0.0,
+            "colour": colour,
         },
         json,
     )

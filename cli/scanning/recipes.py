@@ -119,8 +119,8 @@ def _print_list(entries: Sequence[dict[str, Any]], array: "Hardware | None") -> 
     if missing and array is not None:
         names = ", ".join(entry["name"] for entry in missing)
         print_message(
-            f"{names}: not for this array. {missing[0]['problem']} Write a recipe for its "
-            f"{counted(len(array.geometry().leds), 'LED')}: docs/recipes.md."
+            f"{names}: not for this array, which has "
+            f"{counted(len(array.geometry().leds), 'LED')}. {missing[0]['problem']}"
         )
     elif array is None:
         print_message("What they light on an array: plsctl recipes NAME --hardware FILE.")

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from plsctl.sim.firmware.board import LedBoard
 
 
+PURE = {(1.0, 0.0, 0.0): "red", (0.0, 1.0, 0.0): "green", (0.0, 0.0, 1.0): "blue"}
+"""Names of colours, by their shares of red, green and blue."""
+
+
 class Protocol(StrEnum):
     """Languages the simulated controller speaks."""
 
@@ -105,7 +109,10 @@ def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
             )
 
     def tell(_time_s: float, lit: dict[int, float]) -> None:
-        shown = ", ".join(f"{led} ({level:.0%})" for led, level in lit.items())
+        colours = {led: f", {PURE.get(tint, 'mixed')}" for led, tint in board.tints.items()}
+        shown = ", ".join(
+            f"{led} ({level:.0%}{colours.get(led, '')})" for led, level in lit.items()
+        )
         print_message(f"lit: {shown or 'none'}")
 
     kinds: dict[Protocol, type[LedBoard]] = {
@@ -115,4 +122,6 @@ def _board(protocol: Protocol, leds: int | None) -> "LedBoard":
         Protocol.openuc2: OpenUc2Firmware,
         Protocol.squid: SquidFirmware,
     }
-    return kinds[protocol](places, WallClock(), on_change=tell)
+    board = kinds[protocol](places, WallClock())
+    board.on_change = tell
+    return board

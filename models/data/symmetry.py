@@ -24,7 +24,10 @@ Directions = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Light:
-    """One image of the stack: the directions lit together, shape (LED, 2), and its exposure."""
+    """One image of the stack: the directions lit together, shape (LED, 2), and its exposure.
+
+    Images of one `variant` were exposed alike, and in one colour.
+    """
 
     label: str
     variant: str
@@ -121,7 +124,8 @@ def lights_of(
                 hint="Build it again from scans with all single-LED images, or use --augment none.",
             )
         turned = [orientation.to_image(*direction) for direction in known]
-        lights.append(Light(frame.label, frame.variant, np.array(turned)))
+        kind = frame.variant if frame.colour == "white" else f"{frame.variant} {frame.colour}"
+        lights.append(Light(frame.label, kind, np.array(turned)))
     return tuple(lights)
 
 

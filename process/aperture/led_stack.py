@@ -208,7 +208,7 @@ def _frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
     """Frames under each single LED, shortest exposure first."""
     groups: dict[str, list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
-        if frame.direction is not None:
+        if frame.direction is not None and frame.colour == "white":
             groups[frame.led].append(index)
     for indices in groups.values():
         indices.sort(key=lambda index: frames[index].light)

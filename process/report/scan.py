@@ -181,8 +181,10 @@ def _exposure_section(reader: PassReader) -> Section:
         direction = frame.direction or (0.0, 0.0)
         light = frame.exposure_ms * frame.gain
         angle = math.degrees(math.asin(min(1.0, math.hypot(*direction))))
-        name = {"": "bright field", "low": "dark field, short", "high": "dark field, long"}
-        groups.setdefault(name[frame.variant], []).append((angle, light))
+        name = {"low": "dark field, short", "high": "dark field, long"}.get(
+            frame.variant, "bright field" if frame.bright_field else "dark field"
+        )
+        groups.setdefault(name, []).append((angle, light))
         shortest.setdefault(frame.led, (frame.led, *direction, light))
     rows = [(f.label, f.led, f.variant or "-", f.exposure_ms, f.gain, f.brightness) for f in frames]
     columns = ("frame", "LED", "variant", "exposure (ms)", "gain", "brightness")

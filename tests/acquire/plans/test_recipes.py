@@ -7,14 +7,17 @@ import math
 from pathlib import Path
 
 import pytest
+import yaml
 
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.leds.geometry import LedGeometry, standard_array
+from plsctl.acquire.leds.geometry import LedGeometry, load_geometry, standard_array
 from plsctl.acquire.plans.exposures import Exposure, ExposureTable
-from plsctl.acquire.plans.plan import frame_records
+from plsctl.acquire.plans.pass_plans import PassPlanner
+from plsctl.acquire.plans.plan import check_region, frame_records
 from plsctl.acquire.plans.recipes import Frame, Recipe, load_recipe, recipe_names
 from plsctl.acquire.plans.slide import load_slide, settings_hash, write_settings
+from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.records import FrameRecord
 
 NA = 0.4
@@ -143,6 +146,11 @@ def test_dark_field_without_variants_is_dark_field(tmp_path: Path) -> None:
         ("[20, 40]", "[70, 80]", 6, "8.0 to 57.0 deg (NA 0.14 to 0.84)"),
         ("name: ring-and-halves", "name: full", 1, "comes with plsctl"),
         ("name: ring-and-halves\n", "", None, "'name' is missing"),
+        ("name: ring-and-halves", "name: ring and halves", 1, "without blanks"),
+        ("na: [0.0, 0.4]", "na: 0.4", 5, "Such as [0, 0.4]"),
+        ("[plate-1, plate-2]", "[1, 2]", 4, "Put it in quotes: '1'"),
+        ("{leds: [plate-1, plate-2]}", "{colour: red}", 4, "say in one way which LEDs"),
+        ("{na: [0.0, 0.4]}", "{na: [0.0, 0.4], colour: red}", 5, "no field 'frames.2.each.colour'"),
     ],
 )
 def test_a_mistake_in_a_recipe_names_line_and_remedy(
@@ -200,6 +208,57 @@ def test_a_scan_keeps_the_recipe_and_not_its_path(tmp_path: Path) -> None:
     assert again.load_recipe().frames == load_recipe(write(tmp_path, OWN)).frames
     with pytest.raises(UserError, match=r"slide.yaml, line 4: .*no recipe at .*own.yaml"):
         slide.load_recipe()
+
+
+def test_a_papers_recipe_on_another_array_is_refused_by_the_slide_file(tmp_path: Path) -> None:
+    text = SLIDE.replace("recipes/own.yaml", "le8deg").replace("simulator_small", "scope.yaml")
+    described = yaml.safe_load(load_hardware("simulator_small").file.read_text())
+    described["led_array"]["geometry"] = "shipped:leds_64.csv"
+    write(tmp_path, yaml.safe_dump(described), "scope.yaml")
+    write(
+        tmp_path, "led,variant,exposure_ms,gain,brightness\nbrightfield,,2,1,1\n", "exposures.csv"
+    )
+    slide = load_slide(write(tmp_path, text, "slide.yaml"))
+    planner = PassPlanner(slide, slide.load_hardware(), ScanFolder(tmp_path / "scan"))
+    with pytest.raises(UserError) as caught:
+        planner.frames("unstained")
+    for words in ("slide.yaml", "no LED 'plate-1'", "LED0, LED1", "write one for yours"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("region", "field"),
+    [
+        ("{x_um: [10, 12], y_um: [5, 6.2]}", "region.y_um"),
+        ("{x_um: [10, 12], y_um: [5000, 5300]}", "region.x_um"),
+        ("{x_um: [10000, 10200], y_um: [5000, 5100]}", "region.y_um"),
+        ("{x_um: [10000, 10400], y_um: [5000, 5100]}", None),  # a strip of one row
+    ],
+)
+def test_a_region_smaller_than_a_field_is_refused(
+    tmp_path: Path, region: str, field: str | None
+) -> None:
+    text = SLIDE.replace("{x_um: [10000, 10400], y_um: [5000, 5300]}", region)
+    slide = load_slide(write(tmp_path, text.replace("recipes/own.yaml", "le8deg"), "slide.yaml"))
+    if field is None:
+        check_region(slide, (234, 176))
+        return
+    with pytest.raises(UserError, match=r"slide.yaml, line 3: .*micrometres, not mill") as caught:
+        check_region(slide, (234, 176))
+    assert (caught.value.field, caught.value.line) == (field, 3)
+
+
+def test_light_from_the_wrong_side_and_an_impossible_aperture_are_refused(tmp_path: Path) -> None:
+    table = "led,name,x_mm,y_mm,z_mm,group\n0,a,0,0,-80,\n1,b,5,0,{z},\n"
+    for z in ("80", "0"):
+        path = write(tmp_path, table.replace("{z}", z), "leds.csv")
+        with pytest.raises(UserError, match=r"leds.csv, line 3: z_mm = .*z_mm is negative"):
+            load_geometry(path)
+    described = load_hardware("simulator_small").file.read_text()
+    for wrong in ("na: 4.0", "na: 1.0"):
+        path = write(tmp_path, described.replace("na: 0.40", wrong), "scope.yaml")
+        with pytest.raises(UserError, match=r"scope.yaml, line \d+: .*impossible in air"):
+            load_hardware(path)
 
 
 def test_the_hash_of_scans_with_the_papers_recipes_is_that_of_before(tmp_path: Path) -> None:
