@@ -133,7 +133,7 @@ def read(scans: list[Path]) -> dict[str, float]:
         for name in ("unstained", "stained", "highres"):
             reader = ScanFolder(scan).open_pass(name)
             for position in reader.names:
-                array = open_array(reader.path / position / "0" / "0", one_core())
+                array = open_array(reader.path / position / "0" / "0", one_core()).array
                 for index in range(len(reader.labels)):
                     array[index].read().result()
                     frames += 1

@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, combinations
 from pathlib import Path
+
+import numpy as np
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import is_remote, location, written_at
@@ -42,6 +44,7 @@ from plsctl.process.cells.table import read_cells
 from plsctl.process.dataset.files import read_table, refuse_existing, unfinished_folder
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.labels import read_labels
+from plsctl.process.dataset.same_cells import looks_of, shared_cells
 from plsctl.process.dataset.splits import SplitSettings, count_splits
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.quality.flags import QualitySettings, count_flags
@@ -285,6 +288,7 @@ class _Build:
         writer.add_attributes({"quality": checked.attributes(self._quality)})
         for sentence in checked.sentences(self._quality):
             self.notify(sentence)
+        self._say_shared(writer)
         side = self._settings.crop_px
         if not 48 < side < 80:
             self.notify(
@@ -298,6 +302,24 @@ class _Build:
         )
         table = with_splits(table, self._split, reach_um, self.notify)
         writer.seal(table)
+
+    def _say_shared(self, writer: DatasetWriter) -> None:
+        """Say which slides show the same cells: a slide may have been scanned twice."""
+        slides = [reader.attributes.slide for reader in self._readers]
+        if len(slides) < 2:
+            return
+        table, looks = writer.table, looks_of(writer.stored("target_20x"))
+        rows = {slide: np.flatnonzero(table["slide"] == slide) for slide in slides}
+        for one, other in combinations(slides, 2):
+            here, there = rows[one], rows[other]
+            pairs, how = shared_cells(
+                table.iloc[here], looks.of(here), table.iloc[there], looks.of(there)
+            )
+            if pairs:
+                self.notify(
+                    f"{counted(len(pairs), 'cell')} of slide {other} and of slide {one} {how}. If "
+                    "it is one slide, build it once: its cells may be learnt from and tested on."
+                )
 
     def _identity(self) -> dict[str, str]:
         """Hashes of everything that the samples depend on; the cells must have been found."""

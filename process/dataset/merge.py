@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, r
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.recipe_images import recipe_name
 from plsctl.process.dataset.records import DatasetFrame
-from plsctl.process.dataset.same_cells import Looks, equal_pairs, looks_of, moved_pairs
+from plsctl.process.dataset.same_cells import Looks, looks_of, shared_cells
 from plsctl.process.dataset.splits import is_damaged, part_overlaps, whole_split, with_split
 from plsctl.process.dataset.writer import DatasetWriter
 
@@ -216,11 +216,7 @@ def _refuse_same_cells(sets: Sequence[Dataset]) -> None:
         looks.append((rows, looks_of(_stained_crops(data, rows["sample"].to_numpy(np.int64)))))
     for first, second in combinations(range(len(sets)), 2):
         (one, its_looks), (other, other_looks) = looks[first], looks[second]
-        pairs = equal_pairs(its_looks, other_looks)
-        how = "are the same images"
-        if not pairs and {"slide", "x_um", "y_um"} <= set(one.columns) & set(other.columns):
-            pairs = _moved(one, its_looks, other, other_looks)
-            how = "look alike and lie alike, but for one motion of the slide"
+        pairs, how = shared_cells(one, its_looks, other, other_looks)
         if pairs:
             here, there = one.iloc[pairs[0][0]], other.iloc[pairs[0][1]]
             raise UserError(
@@ -239,26 +235,6 @@ def _stained_crops(data: Dataset, numbers: NDArray[np.int64]) -> Iterator[NDArra
             yield data.read_target("20x", part)
         else:
             yield data.read_images(part, [0])[:, 0]
-
-
-def _moved(
-    one: pd.DataFrame, its_looks: Looks, other: pd.DataFrame, other_looks: Looks
-) -> list[tuple[int, int]]:
-    """The pairs of `moved_pairs` for every slide of the one with every slide of the other."""
-    found: list[tuple[int, int]] = []
-    for here, there in product(*(_by_slide(rows) for rows in (one, other))):
-        pairs = moved_pairs(
-            its_looks.of(here),
-            one[["x_um", "y_um"]].to_numpy(float)[here],
-            other_looks.of(there),
-            other[["x_um", "y_um"]].to_numpy(float)[there],
-        )
-        found += [(int(here[a]), int(there[b])) for a, b in pairs]
-    return found
-
-
-def _by_slide(rows: pd.DataFrame) -> list[NDArray[np.int64]]:
-    return [np.flatnonzero(rows["slide"] == slide) for slide in pd.unique(rows["slide"])]
 
 
 def _sources(data: Dataset, images: Sequence[int]) -> list[object]:

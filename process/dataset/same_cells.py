@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Crops = NDArray[np.generic]
@@ -136,6 +138,39 @@ def moved_pairs(
     found = {int(a): int(b) for a, b in pairs[best]}  # each cell once
     least = max(LEAST_PAIRS, LEAST_SHARE * len(pairs))
     return list(found.items()) if len(set(found.values())) >= least else []
+
+
+def shared_cells(
+    one: pd.DataFrame, its_looks: Looks, other: pd.DataFrame, other_looks: Looks
+) -> tuple[list[tuple[int, int]], str]:
+    """Rows of two tables that are the same cells, whatever slides and places they name.
+
+    Parameters
+    ----------
+    one, other
+        Rows with `slide`, `x_um` and `y_um`, in the order of the looks; where a column is missing,
+        only equal crops are found.
+
+    Returns
+    -------
+    The pairs of rows, and how that is told, in words.
+    """
+    pairs = equal_pairs(its_looks, other_looks)
+    if pairs or not {"slide", "x_um", "y_um"} <= set(one.columns) & set(other.columns):
+        return pairs, "are the same images"
+    for here, there in product(_by_slide(one), _by_slide(other)):
+        found = moved_pairs(
+            its_looks.of(here),
+            one[["x_um", "y_um"]].to_numpy(float)[here],
+            other_looks.of(there),
+            other[["x_um", "y_um"]].to_numpy(float)[there],
+        )
+        pairs += [(int(here[a]), int(there[b])) for a, b in found]
+    return pairs, "look alike and lie alike, but for one motion of the slide"
+
+
+def _by_slide(rows: pd.DataFrame) -> list[NDArray[np.int64]]:
+    return [np.flatnonzero(rows["slide"] == slide) for slide in pd.unique(rows["slide"])]
 
 
 def _alike(first: Looks, second: Looks) -> list[tuple[int, int]]:

@@ -204,6 +204,13 @@ class DatasetWriter:
                 self._flush(waiting)
                 waiting = 0
 
+    def stored(self, name: str) -> Iterator[NDArray[np.generic]]:
+        """An array's samples so far, in batches: those in files, then those that wait."""
+        for start in range(0, self.written, self._shard):
+            part = self._stores[name][start : min(start + self._shard, self.written)]
+            yield np.asarray(part.read().result())
+        yield self._waiting[name][: self._count - self.written]
+
     def _add_rows(self, rows: pd.DataFrame) -> None:
         count = len(rows)
         numbers = range(self._count, self._count + count)

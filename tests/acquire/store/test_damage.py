@@ -108,3 +108,18 @@ def test_a_frame_in_the_place_of_another_is_noticed(tmp_path: Path) -> None:
     shutil.copy(frames / "1" / "0/0/0/0", frames / "0" / "0/0/0/0")
     with pytest.raises(DamagedData, match="'brightfield' of position A/1 is not what was taken"):
         PassReader(tmp_path / "p.ome.zarr").brightfield("A/1")
+
+
+def test_no_flipped_bit_reaches_a_frame(tmp_path: Path) -> None:
+    images = _write(tmp_path / "p.ome.zarr")
+    file = tmp_path / "p.ome.zarr" / "A" / "1" / "0" / "0" / "c" / "0" / "0" / "0" / "0" / "0"
+    kept = file.read_bytes()
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        changed = bytearray(kept)
+        changed[int(rng.integers(len(kept)))] ^= 1 << int(rng.integers(8))
+        file.write_bytes(changed)
+        with pytest.raises(DamagedData):
+            PassReader(tmp_path / "p.ome.zarr").planes("A/1", 0, [(0, 0, 480, 480)])
+    file.write_bytes(kept)
+    np.testing.assert_array_equal(PassReader(tmp_path / "p.ome.zarr").frame("A/1", 0), images[0])

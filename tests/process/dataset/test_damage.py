@@ -169,3 +169,23 @@ def test_what_is_left_out_is_in_no_split_and_comes_back(tmp_path: Path) -> None:
     # A new division is not undone by an old one.
     redivide(Dataset.open(data.path), lambda table: pd.Series(["train"] * 20))
     assert set(pd.read_csv(data.path / "samples.csv")["left_out_of"].dropna()) == {"train"}
+
+
+def test_no_flipped_bit_reaches_a_sample(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    stacks = _write(path)
+    files = [file for file in sorted(path.rglob("c/*/*/*/*/*")) if file.is_file()]
+    rng = np.random.default_rng(5)
+    named = 0
+    for _ in range(60):
+        file = files[int(rng.integers(len(files)))]
+        kept = file.read_bytes()
+        changed = bytearray(kept)
+        changed[int(rng.integers(len(kept)))] ^= 1 << int(rng.integers(8))
+        file.write_bytes(changed)
+        try:
+            assert np.array_equal(Dataset.open(path).read_input(range(20)), stacks)
+        except DamagedData as error:
+            named += error.file == str(file)
+        file.write_bytes(kept)
+    assert named == 60
