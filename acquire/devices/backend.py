@@ -8,7 +8,11 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from plsctl.acquire.clock import Clock, WallClock
-from plsctl.acquire.devices.micromanager import check_configuration, load_configuration
+from plsctl.acquire.devices.micromanager import (
+    check_configuration,
+    load_configuration,
+    searching_quietly,
+)
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import suggest
 from plsctl.acquire.roles import Operator
@@ -78,7 +82,8 @@ def _opener(hardware: Hardware) -> Any:
 def _open_micromanager(hardware: Hardware) -> Backend:
     from pymmcore_plus import CMMCorePlus
 
-    core = CMMCorePlus()
+    with searching_quietly():
+        core = CMMCorePlus()
     try:
         load_configuration(core, hardware)
     except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.devices.heights import check_heights
@@ -17,6 +17,15 @@ from plsctl.acquire.leds.array import LedArraySettings
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
 
 Range = Annotated[tuple[float, float], Field(examples=["[0, 1000]"])]
+
+
+def _rises(span: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < span[0] <= span[1]:
+        raise ValueError("the smallest comes first, above 0, then the largest")
+    return span
+
+
+Span = Annotated[tuple[float, float], AfterValidator(_rises), Field(examples=["[1, 32]"])]
 PropertyValue = str | int | float
 
 
@@ -84,8 +93,8 @@ class CameraSettings(Settings):
     mirrored: bool = False
     """The camera shows the sample mirrored left to right."""
     gain_property: str | None = None
-    gain_range: Range = (1.0, 1.0)
-    exposure_range_ms: Range = (0.01, 10_000.0)
+    gain_range: Span = (1.0, 1.0)
+    exposure_range_ms: Span = (0.01, 10_000.0)
     properties: dict[str, PropertyValue] = Field(default_factory=dict)
     trigger: TriggerSettings | None = None
     """Set if the trigger cables to the LED array are connected."""

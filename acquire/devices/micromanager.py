@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import ctypes
 import io
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,21 @@ if TYPE_CHECKING:
 
 _ADAPTER = re.compile(r"adapter|module|interface version", re.IGNORECASE)
 """In what the core says when it lacks a library, or has one that does not fit."""
+
+
+@contextmanager
+def searching_quietly() -> Iterator[None]:
+    """Keep pymmcore-plus from logging that it finds no adapters: Python devices need none.
+
+    Where they are needed, `adapters_hint` says so.
+    """
+    log = logging.getLogger("pymmcore-plus")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def load_configuration(core: CMMCorePlus, hardware: Hardware) -> None:
@@ -160,7 +177,8 @@ def _place(hardware: Hardware) -> Path:
 def _shipped_with_adapters(name: Path) -> Path:
     from pymmcore_plus import find_micromanager
 
-    folder = find_micromanager()
+    with searching_quietly():
+        folder = find_micromanager()
     return Path(folder) / name if folder else name
 
 

@@ -156,9 +156,15 @@ def add_line(error: PlsctlError) -> None:
     error.line = next((by_name[name] for name in names if name in by_name), None)
 
 
+MANY = 20
+"""So many names are listed in a hint."""
+
+
 def suggest(name: str, known: typing.Iterable[str]) -> str:
     """A hint that lists the known names, the most similar one first."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f"Did you mean '{close[0]}'? " if close else ""
-    return f"{guess}Known: {', '.join(names)}."
+    shown = ", ".join(names[:MANY])
+    more = f", and {len(names) - MANY} more" if names[MANY:] else ""
+    return f"{guess}Known: {shown}{more}."

@@ -38,10 +38,24 @@ class LineFault(Exception):
     """Something went wrong on the wire while a command was under way; it may be tried again."""
 
 
+_SIGNS = (
+    (b"-==-", "illuminate"),
+    (b"ERROR[", "illuminate"),
+    (b'"qid"', "openuc2"),
+    (b"++\n{", "openuc2"),
+    (b"++\r\n{", "openuc2"),
+)
+"""What firmwares say, by which a wrong driver is told from a fault."""
+
+
 class NoAnswer(LineFault):
     """The reply did not come, or only a part of it."""
 
+    got = b""
+    """What came."""
+
     def __init__(self, command: str, got: bytes, waited_s: float) -> None:
+        self.got = got
         shown = f"only {shorten(got)}" if got else "nothing"
         super().__init__(f"`{command}` was sent and {shown} came back within {waited_s:g} s")
 
@@ -253,10 +267,19 @@ class SerialLine:
                 f"{self} does not do as it is told: {fault}.",
                 hint="Check that its firmware is the one this driver is for.",
             )
+        if isinstance(fault, NoAnswer) and fault.got:
+            looks_like = next((name for sign, name in _SIGNS if sign in fault.got), None)
+            driver = f"That looks like `driver: {looks_like}`. " if looks_like else ""
+            return HardwareError(
+                f"{self} answers, but not as its driver expects: {fault}.",
+                hint=f"{driver}Check the driver and the baud rate ({self._baud_rate}); with "
+                "`driver: template` also `reply` and `reply_terminator`.",
+            )
         return HardwareError(
             f"{self} is {reason}.",
             hint="Check its power and cable, that this is its port "
-            f"({ports_in_words()}), the baud rate ({self._baud_rate}) and the driver.",
+            f"({ports_in_words()}), the baud rate ({self._baud_rate}) and the driver. "
+            "A slow controller needs a larger `timeout_s`.",
         )
 
     def close(self) -> None:

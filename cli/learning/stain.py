@@ -59,7 +59,9 @@ def stain(
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option(min=32, help="Side of the tiles in pixels: 512 on CPUs, 2048 on GPUs."),
+        typer.Option(
+            min=32, help="Side of the tiles in px; by default 384 x 1536 on CPUs, 2048 on GPUs."
+        ),
     ] = None,
     halo: Annotated[
         int | None,

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from plsctl.acquire.errors import UserError
 from plsctl.cli.shared.output import (
     HardwareOption,
     JsonFlag,
@@ -35,7 +36,8 @@ def led() -> None:
     """
 
 
-@app.command()
+# A number below 0 would be taken for an option.
+@app.command(context_settings={"ignore_unknown_options": True})
 def on(
     leds: Annotated[list[str], typer.Argument(metavar="LED...", help="LED numbers or names.")],
     brightness: Brightness = 1.0,
@@ -144,4 +146,11 @@ def _light(
 
 
 def _number(led: str, geometry: "LedGeometry") -> int:
+    if led.startswith("-"):
+        numbers = [one.led for one in geometry.leds]
+        raise UserError(
+            f"'{led}' is no LED.",
+            field="LED",
+            hint=f"LEDs are numbered {min(numbers)} to {max(numbers)}; options: plsctl led on -h.",
+        )
     return geometry.numbered(int(led)).led if led.isdecimal() else geometry.named(led).led

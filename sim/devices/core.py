@@ -6,6 +6,7 @@ from typing import Any
 
 from pymmcore_plus.experimental.unicore import UniMMCore
 
+from plsctl.acquire.devices.micromanager import searching_quietly
 from plsctl.sim.devices.camera import SimulatedCamera
 
 
@@ -16,7 +17,8 @@ class SimulatedCore(UniMMCore):
     """
 
     def __init__(self, camera: SimulatedCamera) -> None:
-        super().__init__()
+        with searching_quietly():
+            super().__init__()
         self._camera = camera
 
     def getImage(self, *args: Any, **options: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -414,7 +415,9 @@ def test_an_array_that_no_longer_answers_is_told(wired: Bench, fault: str) -> No
     array = open_led_array(wired.settings())
     start = wired.board.clock.now()
     setattr(wired.board.faults, fault, 1_000_000)
-    with pytest.raises(HardwareError, match=r"is (silent|not understood): .* power and cable"):
+    with pytest.raises(
+        HardwareError, match=r"(silent|not understood): .* power and cable|as its driver expects"
+    ):
         array.light(wired.kind.together[0])
     assert wired.board.clock.now() - start < 4.0
     array.close()
@@ -424,8 +427,8 @@ def test_an_array_that_no_longer_answers_is_told(wired: Bench, fault: str) -> No
     ("fault", "told"),
     [
         ("lost_commands", "silent: `x` was sent and nothing came back within 0.1 s"),
-        ("garbled_replies", "sent and '.+' (came back|only)|silent: `x` was sent and only"),
-        ("half_replies", "silent: `x` was sent and only '-=' came back"),
+        ("garbled_replies", "sent and '.+' (came back|only)|expects: `x` was sent and only"),
+        ("half_replies", "not as its driver expects: `x` was sent and only '-=' came back"),
     ],
 )
 def test_the_error_says_what_was_sent_and_what_came_back(
@@ -461,9 +464,13 @@ def test_another_firmware_at_the_port_is_no_array(kind: str) -> None:
     for other in KINDS.values():
         if other.driver == KINDS[kind].driver:
             continue
-        with _bench("in process", kind) as bench, pytest.raises(HardwareError):
+        with _bench("in process", kind) as bench, pytest.raises(HardwareError) as caught:
             quick = {"timeout_s": 0.02, "boot_timeout_s": 0.02, "options": dict(other.options)}
             open_led_array(bench.settings(driver=other.driver, **quick))
+        guess = re.search(r"looks like `driver: (\w+)`", str(caught.value))
+        assert guess is None or guess[1] == KINDS[kind].driver
+        if kind == "v2" and other.driver == "template":
+            assert guess is not None
 
 
 def test_something_else_at_the_port_is_told(wire: Bench) -> None:

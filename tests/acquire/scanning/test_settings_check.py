@@ -68,6 +68,8 @@ def test_good_files_pass(tmp_path: Path) -> None:
         ("scope.yaml", "core: simulator", "core: simulater", "core", "Did you mean 'simulator'"),
         ("scope.yaml", "core: simulator", "core: nowhere.cfg", "core", "nowhere.cfg"),
         ("scope.yaml", "  seed: 1", "  seeds: 1", "options.seeds", "Did you mean 'seed'"),
+        ("scope.yaml", "gain_range: [1, 32]", "gain_range: [32, 1]", "camera.gain_range",
+         "smallest comes first"),
         ("scope.yaml", "na: 0.40", "na: 0.01", "turret.objectives.20x.na", "lights no LED"),
         ("exposures.csv", "plate-2,,", "plate-2,,1", "exposure_ms", "the camera offers"),
         ("exposures.csv", "plate-2,", "plate-9,", "led", "no row for the LED 'plate-2'"),
