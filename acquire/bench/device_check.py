@@ -9,7 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from plsctl.acquire.capture.stack import HardwareStack, lacks_for_hardware
+from plsctl.acquire.capture.hardware_stack import HardwareStack
+from plsctl.acquire.capture.stack_timing import lacks_for_hardware
 from plsctl.acquire.devices.backend import Backend, open_backend
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.devices.hardware_check import check_hardware

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.arrays import Images
-from plsctl.acquire.capture.stack import TakenFrame, open_stack
+from plsctl.acquire.capture.stack import TakenFrame
+from plsctl.acquire.capture.stack_timing import open_stack
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.files.locations import location

@@ -22,7 +22,7 @@ from plsctl.acquire.capture.collector import FrameCollector
 from plsctl.acquire.capture.frame_checks import FrameInspector, FrameMetadata
 from plsctl.acquire.capture.light import bright_levels
 from plsctl.acquire.capture.series import Wanted
-from plsctl.acquire.capture.stack import open_stack
+from plsctl.acquire.capture.stack_timing import open_stack
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.interrupt import StopRequest

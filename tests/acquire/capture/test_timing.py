@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from plsctl.acquire.bench.device_check import DeviceCheck
+from plsctl.acquire.capture.hardware_stack import HardwareStack
 from plsctl.acquire.capture.series import group_frames
 from plsctl.acquire.capture.shading import blocks, wrong_shading
-from plsctl.acquire.capture.stack import HardwareStack, TakenFrame, open_stack
+from plsctl.acquire.capture.stack import TakenFrame
+from plsctl.acquire.capture.stack_timing import open_stack
 from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.devices.hardware import Hardware, load_hardware
 from plsctl.acquire.devices.microscope import open_microscope
