@@ -30,7 +30,7 @@ FACES = {
     "plsctl.acquire.leds": (
         "Capabilities Garbled HardwareError Identity LedArray LedArraySettings LineFault "
         "NoAnswer PlainArray Refused SequenceTiming SerialArray SerialLine Settings UserError "
-        "brightness_level checked_leds driver_options open_led_array"
+        "brightness_level checked_by checked_leds driver_options open_led_array"
     ),
     "plsctl.process": (
         "Dataset FocusStackSettings QualitySettings SegmentationSettings build_dataset "
@@ -189,7 +189,7 @@ def test_a_stack_is_taken_in_two_lines() -> None:
 
 DRIVER = """
 from plsctl.acquire.leds import Capabilities, Identity, LedArraySettings, Settings
-from plsctl.acquire.leds import checked_leds, driver_options
+from plsctl.acquire.leds import checked_by, checked_leds, driver_options
 
 
 class Options(Settings):
@@ -207,6 +207,12 @@ class Ours:
         self.lit = checked_leds(leds, self.identity.led_count)
 
 
+def check(settings):
+    driver_options(settings, Options)
+    return Capabilities(several=True)
+
+
+@checked_by(check)
 def open_ours(settings):
     return Ours(settings)
 """
@@ -229,6 +235,12 @@ def test_a_laboratorys_own_driver_needs_one_place_to_import_from(
     assert (array.identity.led_count, array.lit) == (32, (1, 3))  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="no LED 32"):
         array.light([32])
-    with pytest.raises(UserError, match="no field 'colour'") as caught:
-        open_led_array(settings.model_copy(update={"options": {"rows": 4, "colour": 1}}))
-    assert caught.value.field == "led_array.options.colour"
+    wrong = settings.model_copy(update={"options": {"rows": 4, "colour": 1}})
+    # As `plsctl scan --dry-run` does, without opening it.
+    from plsctl.acquire.leds.array import check_led_array
+
+    assert check_led_array(settings) == array.capabilities
+    for use in (open_led_array, check_led_array):
+        with pytest.raises(UserError, match="no field 'colour'") as caught:
+            use(wrong)
+        assert caught.value.field == "led_array.options.colour"

@@ -134,6 +134,7 @@ _WORDS = {
     "list_type": "a list in brackets is expected, such as [1, 2]",
     "tuple_type": "values in brackets with a comma between are expected",
     "string_too_short": "it is empty",
+    "string_pattern_mismatch": "it has characters that are not allowed here",
     "none_required": "nothing may stand here",
 }
 """What mistakes of the kinds that pydantic tells apart mean for who wrote the file."""
@@ -170,6 +171,8 @@ def reason_of(
         reason = f"it must be {context['expected']}"
     elif reason is None:
         reason = "this value is none that fits here"
+    if kind == "string_pattern_mismatch" and known is not None and known.examples:
+        return reason, f"Such as {known.examples[0]}."
     if kind == "string_type" and written is not None:
         return f"{reason}, and without quotes this is none", f"Put it in quotes: '{written}'."
     if kind == "float_parsing" and written is not None and _COMMA.match(written):

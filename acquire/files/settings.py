@@ -144,7 +144,11 @@ _NUMBER = re.compile(r"^\d+$")
 
 def add_line(error: PlsctlError) -> None:
     """Let an error about a field of a YAML file name the field's line, where it does not yet."""
-    if error.line is not None or not error.field or not (error.file or "").endswith(".yaml"):
+    if (
+        error.line is not None
+        or not error.field
+        or not (error.file or "").endswith((".yaml", ".yml"))
+    ):
         return
     try:
         _, lines = read_yaml(Path(str(error.file)))

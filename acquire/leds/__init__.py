@@ -9,6 +9,7 @@ from plsctl.acquire.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from plsctl.acquire.errors import HardwareError, UserError
+    from plsctl.acquire.files.openers import checked_by
     from plsctl.acquire.files.settings import Settings
     from plsctl.acquire.leds.array import (
         Capabilities,
@@ -26,6 +27,7 @@ else:
         __name__,
         {
             "plsctl.acquire.errors": ("HardwareError", "UserError"),
+            "plsctl.acquire.files.openers": ("checked_by",),
             "plsctl.acquire.files.settings": ("Settings",),
             "plsctl.acquire.leds.array": (
                 "Capabilities",
@@ -69,6 +71,7 @@ __all__ = [
     "Settings",
     "UserError",
     "brightness_level",
+    "checked_by",
     "checked_leds",
     "driver_options",
     "open_led_array",

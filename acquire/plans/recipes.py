@@ -147,7 +147,15 @@ def _coloured(name: str, colour: Colour) -> str:
 
 
 class Recipe(Settings):
-    """A recipe as its file describes it."""
+    """A recipe as its file describes it.
+
+    Parameters
+    ----------
+    name
+        What scans, data sets and runs call it; letters, digits, dots and hyphens.
+    frames
+        The images of a stack, in this order.
+    """
 
     name: str = Field(examples=["ring-and-halves"])
     frames: tuple[FrameSettings, ...] = Field(

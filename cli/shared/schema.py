@@ -32,9 +32,11 @@ class WrittenFile:
 def written_files() -> dict[str, WrittenFile]:
     """The YAML files that people write, by the names that `plsctl schema` takes."""
     from plsctl.acquire.devices.hardware import Hardware
+    from plsctl.acquire.leds.illuminate import IlluminateOptions
     from plsctl.acquire.leds.openuc2 import OpenUc2Options
     from plsctl.acquire.leds.squid import SquidOptions
     from plsctl.acquire.leds.template_settings import TemplateOptions
+    from plsctl.acquire.plans.recipes import Recipe
     from plsctl.acquire.plans.slide import Slide
     from plsctl.models.runs.config import TrainingConfig
     from plsctl.process.quality.flags import QualitySettings
@@ -55,10 +57,17 @@ def written_files() -> dict[str, WrittenFile]:
             Hardware,
             {
                 "led_array.options (driver: template)": TemplateOptions,
+                "led_array.options (driver: illuminate)": IlluminateOptions,
                 "led_array.options (driver: openuc2)": OpenUc2Options,
                 "led_array.options (driver: squid)": SquidOptions,
                 "options (core: simulator)": SimulatorSettings,
             },
+        ),
+        "recipe": WrittenFile(
+            "Recipe file",
+            "Which images a stack has: `recipe` in a slide file ([recipes](../recipes.md)).",
+            Recipe,
+            {},
         ),
         "training": WrittenFile(
             "Training file",

@@ -105,6 +105,7 @@ class SimulatorSettings(Settings):
     wavelengths_um: tuple[float, float, float] = (0.630, 0.530, 0.460)
     """Of red, green and blue light."""
     lamp: LampSettings = Field(default_factory=LampSettings)
+    """How the light of all LEDs drifts."""
     led_spread: float = Field(default=0.4, ge=0, lt=1)
     """LEDs differ in brightness by up to this share either way."""
     operator: Literal["careful", "forgets to stain"] = "careful"
