@@ -106,6 +106,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "smear": {"white_cells_per_mm2": 600},
     }
     (base / "tiny.yaml").write_text(yaml.safe_dump(hardware), encoding="utf-8")
+    (base / "own.yaml").write_text(
+        "name: own\nframes:\n  - {pattern: brightfield}\n  - {leds: [plate-2]}\n", encoding="utf-8"
+    )
     (base / "slide.yaml").write_text(SLIDE, encoding="utf-8")
     for name in ("unstained", "stained"):
         done("scan", base / "slide.yaml", "--pass", name, "--out", base / "scans", "--force")
@@ -145,24 +148,26 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "demo": [p(f"{new}demo")],
         "init": [p(f"{new}lab")],
         "devices": own,
+        "recipes": [p("own.yaml"), *own],
         "led on": [3, *own],
         "led pattern": ["brightfield", *own],
         "led off": own,
-        "calibrate exposures": [*own, "--brightfield-only", "-o", p(f"{new}exposures.csv")],
+        "calibrate exposures": [*own, "--recipe", p("own.yaml"), "-o", p(f"{new}exposures.csv")],
         "calibrate levels": [p("exposures_20x.csv"), "-o", p(f"{new}levels.csv")],
         "scan": [scan, "--verify"],
         "find-cells": [scan],
         "build-dataset": [scan, "-o", p(f"{new}built.zarr"), "--labels", p("labels.csv")],
-        "dataset merge": [one, two, "-o", p(f"{new}merged.zarr")],
+        "dataset merge": [one, two, "-o", p(f"{new}merged.zarr"), "--recipe", p("own.yaml")],
         "dataset append": [p(f"{new}copy.zarr"), two],
         "dataset split": [one, "--half", "-o", p(f"{new}half.zarr")],
         "dataset label": [one, p("labels.csv")],
         "dataset table": [one, "-o", p(f"{new}table.csv")],
-        "train": ["fast", "--data", one, "--out", p(f"{new}run"), *tiny],
+        "train": ["fast", "--data", one, "--out", p(f"{new}run"), *tiny,
+                  "--recipe", p("own.yaml")],
         "evaluate": [run, "--data", one],
         "uncertainty": [run, "--data", one, "--steps", 1],
         "ablate": [one, "--out", p(f"{new}ablation"), "--model", "fast", *tiny,
-                   "--recipes", "le8deg,brightfield"],
+                   "--recipes", p("own.yaml") + ",brightfield"],
         "stain": [run, scan, "-o", p(f"{new}stained.ome.zarr")],
         "export": [run, "-o", p(f"{new}model.onnx")],
         "schema": ["--pages", p(f"{new}pages")],
@@ -176,7 +181,8 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "report": [scan, one, run, "-o", p(f"{new}report.html")],
         "simulate led-array": [],
         "simulate truth": [p("slide.yaml")],
-        "simulate dataset": ["--cells", 2, "--recipe", "le8deg", *own, "-o", p(f"{new}sim.zarr")],
+        "simulate dataset": ["--cells", 2, "--recipe", p("own.yaml"), *own,
+                             "-o", p(f"{new}sim.zarr")],
     }  # fmt: skip
 
 
