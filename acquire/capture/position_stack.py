@@ -75,6 +75,7 @@ def take_stack(
         images[frame.index] = develop_mosaic(frame.image, camera.bayer, full_scale)
 
     problems = dict.fromkeys(range(len(frames)), "")
+    microscope.leds.forget_state()
     try:
         for _ in range(TAKES):
             wanted = [(index, frames[index]) for index in sorted(problems)]
