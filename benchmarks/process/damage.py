@@ -195,7 +195,7 @@ def trials(
                 print(f"  {kind} {found}: {file.relative_to(folder)}")
     for (kind, what), found in sorted(counts.items()):
         listed = ", ".join(f"{n} {name}" for name, n in found.most_common())
-        print(f"{kind}, {what}: {found.total()} of {len(files)} files: {listed}")
+        print(f"{kind}, {what}: {found.total()} in {len(files)} files: {listed}")
 
 
 def print_builds(

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchData
 
 from plsctl.acquire.errors import DamagedData
-from plsctl.process.dataset.reader import Dataset, remedy
+from plsctl.process.dataset.reader import Dataset
+from plsctl.process.dataset.stored_samples import remedy
 
 
 class TorchDataset(TorchData[tuple[Tensor, Tensor]]):

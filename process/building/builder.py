@@ -8,22 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from itertools import accumulate, combinations
+from itertools import accumulate
 from pathlib import Path
-
-import numpy as np
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import is_remote, location, written_at
 from plsctl.acquire.files.whole_files import locked
-from plsctl.acquire.store.damage import leave_out_damaged
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.journal import read_journal
-from plsctl.acquire.store.records import PASSES
 from plsctl.acquire.words import counted
 from plsctl.process.building.cutting import cut_positions
 from plsctl.process.building.finishing import (
     check_quality,
+    shared_by,
     with_labels,
     with_splits,
     write_outcomes,
@@ -35,6 +32,7 @@ from plsctl.process.building.inputs import (
     position_jobs,
     text_hash,
     unfinished_passes,
+    without_damaged,
 )
 from plsctl.process.building.kept_samples import SUFFIX, CutPosition
 from plsctl.process.building.preparation import prepare
@@ -44,7 +42,7 @@ from plsctl.process.cells.table import read_cells
 from plsctl.process.dataset.files import read_table, refuse_existing, unfinished_folder
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.labels import read_labels
-from plsctl.process.dataset.same_cells import looks_of, shared_cells
+from plsctl.process.dataset.same_cells import looks_of
 from plsctl.process.dataset.splits import SplitSettings, count_splits
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.quality.flags import QualitySettings, count_flags
@@ -58,7 +56,6 @@ Progress = Callable[[str, int, int], None]
 
 
 FINDING = "finding white cells in scans"
-CHECKING = "looking for damaged frames"
 
 SHARD = 128
 """Samples to a file of the data set."""
@@ -141,7 +138,7 @@ def build_dataset(
     folders, out = [location(scan) for scan in scans], written_at(location(out))
     labels = None if labels is None else location(labels)
     opened = [open_scan(folder) for folder in folders]
-    damaged = _without_damaged(opened, progress, notify) if skip_damaged else ()
+    damaged = without_damaged(opened, progress, notify) if skip_damaged else ()
     build = _Build(
         opened, out, settings, split, labels, quality or QualitySettings(), shard, notify, damaged
     )
@@ -165,20 +162,6 @@ def build_dataset(
         raise
     writer.publish()
     return build.conclude(began, resumed)
-
-
-def _without_damaged(
-    folders: Sequence[ScanFolder], progress: Progress, notify: Callable[[str], None]
-) -> tuple[str, ...]:
-    """Leave damaged positions out of the scans, and say so of each; what is wrong with them."""
-    said = []
-    for folder in folders:
-        for damage in leave_out_damaged(
-            folder, PASSES, progress=lambda done, total: progress(CHECKING, done, total)
-        ):
-            said.append(f"{damage.file}: {damage.message}")
-            notify(f"Left out: {said[-1]}")
-    return tuple(said)
 
 
 class NoSample(UserError):
@@ -288,7 +271,8 @@ class _Build:
         writer.add_attributes({"quality": checked.attributes(self._quality)})
         for sentence in checked.sentences(self._quality):
             self.notify(sentence)
-        self._say_shared(writer)
+        if len(slides) > 1:
+            shared_by(slides, table, looks_of(writer.stored("target_20x")), self.notify)
         side = self._settings.crop_px
         if not 48 < side < 80:
             self.notify(
@@ -302,24 +286,6 @@ class _Build:
         )
         table = with_splits(table, self._split, reach_um, self.notify)
         writer.seal(table)
-
-    def _say_shared(self, writer: DatasetWriter) -> None:
-        """Say which slides show the same cells: a slide may have been scanned twice."""
-        slides = [reader.attributes.slide for reader in self._readers]
-        if len(slides) < 2:
-            return
-        table, looks = writer.table, looks_of(writer.stored("target_20x"))
-        rows = {slide: np.flatnonzero(table["slide"] == slide) for slide in slides}
-        for one, other in combinations(slides, 2):
-            here, there = rows[one], rows[other]
-            pairs, how = shared_cells(
-                table.iloc[here], looks.of(here), table.iloc[there], looks.of(there)
-            )
-            if pairs:
-                self.notify(
-                    f"{counted(len(pairs), 'cell')} of slide {other} and of slide {one} {how}. If "
-                    "it is one slide, build it once: its cells may be learnt from and tested on."
-                )
 
     def _identity(self) -> dict[str, str]:
         """Hashes of everything that the samples depend on; the cells must have been found."""

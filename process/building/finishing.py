@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from plsctl.acquire.store.folder import ScanFolder
@@ -14,6 +16,7 @@ from plsctl.acquire.words import counted
 from plsctl.process.building.kept_samples import CutPosition
 from plsctl.process.cells.table import read_cells, write_cells
 from plsctl.process.dataset.labels import join_labels, read_labels
+from plsctl.process.dataset.same_cells import Looks, shared_cells
 from plsctl.process.dataset.splits import SplitSettings, count_splits, with_split
 from plsctl.process.quality.flags import QualitySettings, flag_samples
 from plsctl.process.quality.frames import FrameReference
@@ -81,6 +84,29 @@ def check_quality(
     flagged = flag_samples(table, settings)
     verdicts = slide_verdicts(flagged, dropped, doubts, settings)
     return QualityResult(exclude_rejected(flagged, verdicts, settings), tuple(verdicts))
+
+
+def shared_by(slides: Sequence[str], table: pd.DataFrame, looks: Looks, notify: Notify) -> None:
+    """Report which slides show the same cells: one may have been scanned twice.
+
+    Parameters
+    ----------
+    table
+        Rows of all samples.
+    looks
+        How they look, in their order.
+    """
+    rows = {slide: np.flatnonzero(table["slide"] == slide) for slide in slides}
+    for one, other in combinations(slides, 2):
+        here, there = rows[one], rows[other]
+        pairs, how = shared_cells(
+            table.iloc[here], looks.of(here), table.iloc[there], looks.of(there)
+        )
+        if pairs:
+            notify(
+                f"{counted(len(pairs), 'cell')} of slide {other} and of slide {one} {how}. If it "
+                "is one slide, build it once: its cells may be learnt from and tested on."
+            )
 
 
 def with_labels(table: pd.DataFrame, labels: Path, notify: Notify) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,8 +12,10 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import is_remote
+from plsctl.acquire.store.damage import leave_out_damaged
 from plsctl.acquire.store.folder import ScanFolder, load_transform
 from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PASSES
 from plsctl.acquire.words import counted
 from plsctl.process.cells.table import NUMBERS, read_cells
 from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, refuse_other_optics
@@ -22,6 +24,8 @@ from plsctl.process.samples.highres_scale import HighresScale
 from plsctl.process.samples.highres_targets import HighresPlaces
 from plsctl.process.samples.position import PositionJob
 from plsctl.process.samples.settings import BuildSettings
+
+CHECKING = "looking for damaged frames"
 
 
 def open_scan(path: Path) -> ScanFolder:
@@ -44,6 +48,22 @@ def open_scan(path: Path) -> ScanFolder:
         folder.open_pass(name)
     load_transform(folder)
     return folder
+
+
+def without_damaged(
+    folders: Sequence[ScanFolder],
+    progress: Callable[[str, int, int], None],
+    notify: Callable[[str], None],
+) -> tuple[str, ...]:
+    """Leave damaged positions out of the scans, and say so of each; what is wrong with them."""
+    said = []
+    for folder in folders:
+        for damage in leave_out_damaged(
+            folder, PASSES, progress=lambda done, total: progress(CHECKING, done, total)
+        ):
+            said.append(f"{damage.file}: {damage.message}")
+            notify(f"Left out: {said[-1]}")
+    return tuple(said)
 
 
 def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:

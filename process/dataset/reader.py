@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import tensorstore as ts
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.files.locations import location, open_group
 from plsctl.process.dataset.files import read_table
-from plsctl.process.dataset.format import TABLE_NAME, array_spec, carries_checksums, read_attributes
+from plsctl.process.dataset.format import carries_checksums, read_attributes
 from plsctl.process.dataset.recipe_images import recipe_labels
 from plsctl.process.dataset.records import DatasetAttributes
 from plsctl.process.dataset.splits import SPLITS, left_out
+from plsctl.process.dataset.stored_samples import StoredSamples
 
 if TYPE_CHECKING:
     import zarr
@@ -35,14 +35,6 @@ log = logging.getLogger(__name__)
 
 _SAID: set[str] = set()
 """Data sets of which it was said that they carry no checksums."""
-
-
-def remedy(path: Path) -> str:
-    """What to do about damaged samples of a data set."""
-    return (
-        "Take the file from a copy, or go on without its samples: plsctl dataset verify "
-        f"{path} --leave-out."
-    )
 
 
 class Dataset:
@@ -59,11 +51,7 @@ class Dataset:
         self.crop_px = attributes.crop_px
         """Side of the targets, and of the stacks without their margin."""
         self.margin_px = attributes.margin_px
-        self._stores: dict[str, ts.TensorStore] = {}
-        self._unchecked: set[str] = set()
-        """Arrays that carry no checksums."""
-        self._there: set[Path] = set()
-        """Files of theirs that are there."""
+        self._stored = StoredSamples(path, len(table))
 
     @classmethod
     def open(cls, path: str | Path) -> Dataset:
@@ -105,7 +93,7 @@ class Dataset:
     @property
     def dtype(self) -> str:
         """Type of the pixels, "uint8" or "uint16"."""
-        return str(self._array("input").dtype.name)
+        return str(self._stored.array("input").dtype.name)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -167,7 +155,7 @@ class Dataset:
             If files are missing or damaged; it names them and the samples.
         """
         self.require_margin(margin_px)
-        store = self._array("input")
+        store = self._stored.array("input")
         every = list(images) == list(range(len(self.frames)))
         numbers = np.asarray(indices, dtype=np.int64)
         side, first = self.crop_px + 2 * margin_px, self.margin_px - margin_px
@@ -176,7 +164,7 @@ class Dataset:
         stacks = np.empty(shape, dtype=store.dtype.numpy_dtype)
         # Whole samples are decoded whatever is asked, so read few at a time and keep the slice.
         for start in range(0, len(numbers), 64):
-            block = self._read("input", numbers[start : start + 64])
+            block = self._stored.read("input", numbers[start : start + 64])
             block = block[..., inner, inner]
             stacks[start : start + 64] = block if every else block[:, list(images)]
         return stacks
@@ -198,11 +186,11 @@ class Dataset:
         name = f"target_{target}"
         held = self.has_target(target)[numbers]
         if held.all():
-            return self._read(name, numbers)
-        store = self._array(name)
+            return self._stored.read(name, numbers)
+        store = self._stored.array(name)
         crops = np.zeros((len(numbers), *store.shape[1:]), dtype=store.dtype.numpy_dtype)
         if held.any():
-            crops[held] = self._read(name, numbers[held])
+            crops[held] = self._stored.read(name, numbers[held])
         return crops
 
     def has_target(self, target: str) -> NDArray[np.bool_]:
@@ -275,10 +263,6 @@ class Dataset:
         """Samples that quality control excludes or a review has dropped (`plsctl review`)."""
         return int(left_out(self.table).sum())
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A process that is started with it opens its own.
-        return {**vars(self), "_stores": {}}
-
     @property
     def arrays(self) -> tuple[str, ...]:
         """Names of the arrays: `input`, and `target_20x` and the like."""
@@ -291,87 +275,7 @@ class Dataset:
 
     def damaged_samples(self, name: str, numbers: Sequence[int]) -> dict[int, DamagedData]:
         """Those of the samples that cannot be read from an array, each with what is wrong."""
-        found: dict[int, DamagedData] = {}
-        for number in numbers:
-            try:
-                self._read(name, np.array([number]))
-            except DamagedData as error:
-                found[int(number)] = error
-        return found
-
-    def file_of(self, name: str, number: int) -> Path:
-        """The file that holds a sample of an array."""
-        store = self._array(name)
-        shard = int((store.chunk_layout.write_chunk.shape or (1,))[0] or 1)
-        rest = "/".join("0" * (store.rank - 1))
-        return self.path / name / "c" / str(number // shard) / rest
-
-    def damage(self, name: str, numbers: Sequence[int], error: Exception) -> DamagedData:
-        """The error about samples of an array that could not be read for another one."""
-        first = int(numbers[0])
-        if len(numbers) > 1:
-            found = self.damaged_samples(name, numbers)
-            if found:
-                first, only = next(iter(found.items()))
-                count = f" ({len(found)} of the {len(numbers)} asked for)" if len(found) > 1 else ""
-                return DamagedData(
-                    f"{name} of sample {first}{count}", only.problem, file=only.file, hint=only.hint
-                )
-        missing = not (file := self.file_of(name, first)).exists()
-        reason = (str(error).splitlines() or [""])[0].rpartition(": ")[2][:100]
-        return DamagedData(
-            f"{name} of sample {first}",
-            "is missing" if missing else f"cannot be read: its file is damaged ({reason})",
-            file=file,
-            hint=remedy(self.path),
-        )
-
-    def _read(self, name: str, numbers: NDArray[np.int64]) -> NDArray[np.generic]:
-        store = self._array(name)
-        if name in self._unchecked:
-            self._refuse_missing(name, numbers)
-        try:
-            return np.asarray(store[numbers].read().result())
-        except (ValueError, OSError) as error:
-            if "OUT_OF_RANGE" in str(error):  # no file is to blame
-                raise
-            raise self.damage(name, numbers.tolist(), error) from None
-
-    def _refuse_missing(self, name: str, numbers: NDArray[np.int64]) -> None:
-        """Of arrays of before, which leave out black samples, whole files must be there."""
-        for number in numbers:
-            file = self.file_of(name, int(number))
-            if file not in self._there and not file.exists():
-                raise self.damage(name, [int(number)], FileNotFoundError())
-            self._there.add(file)
-
-    def _array(self, name: str) -> ts.TensorStore:
-        # Opened on first use, so that a worker process opens its own.
-        if name not in self._stores:
-            try:
-                spec = array_spec(self.path / name)
-                if not carries_checksums(self.path / name):
-                    self._unchecked.add(name)
-                    spec["fill_missing_data_reads"] = True
-                store = ts.open(spec, read=True).result()
-            except (ValueError, OSError) as error:
-                reason = (str(error).splitlines() or [""])[0].rpartition(": ")[2][:100]
-                raise DamagedData(
-                    f"the array {name}",
-                    f"cannot be opened: its file is missing or damaged ({reason})",
-                    file=self.path / name / "zarr.json",
-                    hint="Take it from a copy, or build the data set again.",
-                ) from None
-            if store.shape[0] != len(self.table):
-                raise DamagedData(
-                    f"the table of {len(self.table)} rows",
-                    f"does not fit {name}, which holds {store.shape[0]} samples",
-                    file=self.path / TABLE_NAME,
-                    hint="Take both from one copy; samples are left out by plsctl review, and not "
-                    "by deleting their rows.",
-                )
-            self._stores[name] = store
-        return self._stores[name]
+        return self._stored.damaged(name, numbers)
 
 
 def _shortened(names: Sequence[str], most: int = 6) -> str:

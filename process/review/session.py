@@ -19,13 +19,14 @@ import pandas as pd
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.process.dataset.files import read_table, write_table
+from plsctl.process.dataset.files import read_table
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.reader import Dataset
-from plsctl.process.dataset.splits import is_damaged, settled
+from plsctl.process.dataset.splits import LEFT_OUT_OF, is_damaged, settled
 from plsctl.process.report.dataset import as_image, brightened
 from plsctl.process.review.decisions import NAMING, Decision, read_decisions
 from plsctl.process.review.findings import Findings
+from plsctl.process.review.table_lines import TableLines
 
 Row = dict[str, object]
 
@@ -75,6 +76,7 @@ class Review:
         self._findings = Findings(data)
         self._lock = Lock()
         self._seen = _stamp(data.path)
+        self._lines = TableLines(data.path)
         self._table = _with_keep(data.table)
 
     @property
@@ -196,7 +198,7 @@ class Review:
             if table["keep"].iloc[sample] != was:
                 self._table = table
                 raise Changed
-            self._store(_decided(table, {sample: keep}))
+            self._store(table, {sample: keep})
         return self.counts()
 
     def adopt(self, path: Path) -> int:
@@ -210,7 +212,7 @@ class Review:
         with self._lock:
             table = self._fresh()
             decisions = read_decisions(path, table)
-            self._store(_decided(table, decisions))
+            self._store(table, decisions)
         return len(decisions)
 
     def export(self, path: Path) -> int:
@@ -232,11 +234,12 @@ class Review:
         stamp = _stamp(self.data.path)
         if stamp != self._seen:
             self._table, self._seen = _with_keep(read_table(self.data.path)), stamp
+            self._lines.forget()
         return self._table
 
-    def _store(self, table: pd.DataFrame) -> None:
-        table = settled(table)
-        write_table(self.data.path, table)
+    def _store(self, table: pd.DataFrame, decisions: dict[int, Decision]) -> None:
+        table = _decided(table, decisions)
+        self._lines.write(table, list(decisions))
         self._table, self._seen = table, _stamp(self.data.path)
 
 
@@ -273,7 +276,13 @@ def _with_keep(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _decided(table: pd.DataFrame, decisions: dict[int, Decision]) -> pd.DataFrame:
-    keep = table["keep"].to_numpy(dtype=object, copy=True)
-    for sample, decision in decisions.items():
-        keep[sample] = decision
-    return table.assign(keep=keep)
+    """The table with decisions, and with the splits of what they leave out or take back."""
+    numbers = list(decisions)
+    rows = settled(table.iloc[numbers].assign(keep=list(decisions.values())))
+    columns = {}
+    for name in ("keep", "split", LEFT_OUT_OF):
+        if name in rows.columns and name in table.columns:
+            values = table[name].to_numpy(dtype=object, copy=True)
+            values[numbers] = rows[name]
+            columns[name] = values
+    return table.assign(**columns)
