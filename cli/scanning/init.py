@@ -15,8 +15,8 @@ from plsctl.cli.shared.output import (
     print_next_command,
 )
 
-TABLE = "leds_43.csv"
-"""The LED table that the shipped hardware files name as the user's own."""
+TABLES = ("leds_43.csv", "leds_64.csv", "leds_257.csv")
+"""The LED tables that the shipped hardware files name as the user's own."""
 
 
 def init(
@@ -64,8 +64,9 @@ def init(
             (folder / name).write_text(text, "utf-8")
     emit({"files": [folder / name for name in files]}, json)
     print_message(f"Written: {', '.join(str(folder / name) for name in files)}.")
-    if TABLE in files:
-        print_message(f"{TABLE} is the array of the paper: put the places of your LEDs there.")
+    for table in files:
+        if table in TABLES:
+            print_message(f"{table} is an example: put the places of your LEDs there.")
     if "microscope.yaml" in files:
         print_message("Give microscope.yaml your devices' names and numbers.")
         print_next_command("devices", "--hardware", folder / "microscope.yaml")
@@ -79,13 +80,16 @@ def _files(hardware: str) -> dict[str, str]:
 
     configurations, examples = files("plsctl.hardware_configs"), files("plsctl.examples")
     if hardware.startswith("simulator"):
-        text = (examples / "small.yaml").read_text("utf-8")
-        return {"slide.yaml": text.replace("simulator_small", hardware)}
+        if hardware == "simulator_small":
+            return {"slide.yaml": (examples / "small.yaml").read_text("utf-8")}
+        text = (examples / "slide.yaml").read_text("utf-8")
+        return {"slide.yaml": text.replace("hardware: simulator", f"hardware: {hardware}")}
     described = (configurations / f"{hardware}.yaml").read_text("utf-8")
     found = {
         "slide.yaml": (examples / "own_microscope.yaml").read_text("utf-8"),
         "microscope.yaml": described,
     }
-    if f"geometry: {TABLE}" in described:
-        found[TABLE] = (configurations / TABLE).read_text("utf-8")
+    for table in TABLES:
+        if f"geometry: {table}" in described:
+            found[table] = (configurations / table).read_text("utf-8")
     return found

@@ -161,6 +161,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "dataset append": [p(f"{new}copy.zarr"), two],
         "dataset split": [one, "--half", "-o", p(f"{new}half.zarr")],
         "dataset label": [one, p("labels.csv")],
+        "dataset verify": [one],
         "dataset table": [one, "-o", p(f"{new}table.csv")],
         "train": ["fast", "--data", one, "--out", p(f"{new}run"), *tiny,
                   "--recipe", p("own.yaml")],

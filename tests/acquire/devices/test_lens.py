@@ -98,7 +98,7 @@ def lens(name: str, **changes: Any) -> Callable[[dict[str, Any]], object]:
         (stage(loading_um=[0, 99e3]), "stage.loading_um", "y = 99000 µm, outside"),
         (stage(loading_um=[0, 0, 4800]), "stage.loading_um", "is not drawn back by 500"),
         (stage(loading_um=[0]), "stage.loading_um", r"\[2000, 12000\]"),
-        (stage(loading_um=[0, math.nan]), "stage.loading_um.1", "a number"),
+        (stage(loading_um=[0, math.nan]), "stage.loading_um.1", "a finite number"),
         (lens("20x", z_um=[0]), "turret.objectives.20x.z_um", r"\[3000, 5100\]"),
         (stage(homing="yes"), "stage.homing", "ask"),
         (turret(device=None), "turret", "manual: true"),

@@ -162,7 +162,7 @@ def test_a_forecast_touches_nothing(tmp_path: Path) -> None:
         ({"recipie": "full"}, "Did you mean 'recipe'", 2, "recipie"),
         ({"recipe": "fulll"}, "Did you mean 'full'", 2, "recipe"),
         ({"region": {"x_um": [74000, 76000], "y_um": [0, 500]}}, "limits", 2, "region.x_um"),
-        ({"exposures": "nowhere.csv"}, "no such table", 2, None),
+        ({"exposures": "nowhere.csv"}, "no such exposure table", 2, None),
         ({"hardware": "simulater"}, "Did you mean 'simulator'", 2, "hardware"),
     ],
 )

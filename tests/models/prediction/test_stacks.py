@@ -13,7 +13,10 @@ import zarr
 from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.models.prediction.stacks import read_stack
 
-RUN: Any = SimpleNamespace(labels=("brightfield", "plate-1"), recipe="mine")
+LABELS = ("brightfield", "plate-1")
+RUN: Any = SimpleNamespace(
+    labels=LABELS, recipe="mine", frames=[SimpleNamespace(label=label) for label in LABELS]
+)
 
 
 @pytest.mark.parametrize(
