@@ -241,6 +241,16 @@ def open_array(folder: Path, context: tensorstore.Context | None = None) -> Stor
         ) from None
 
 
+def damage_in_words(error: Exception) -> str:
+    """What tensorstore found wrong with a file, in few words."""
+    text = (str(error).splitlines() or [""])[0]
+    if "Digest mismatch" in text:
+        return "a checksum differs"
+    if "byte range" in text or "has size of" in text:
+        return "it is cut off or empty"
+    return text.rpartition(": ")[2][:100]
+
+
 def carries_checksums(codec: tensorstore.CodecSpec | None) -> bool:
     """Whether the chunks of a zarr v3 array hold a checksum (CRC-32C) of their bytes."""
     codecs = [] if codec is None else codec.to_json()["codecs"]

@@ -16,7 +16,13 @@ from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.files.locations import location, open_group
 from plsctl.acquire.store.images import checksum, develop, halved
-from plsctl.acquire.store.ome_zarr import StoredImages, open_array, read_group, row_number
+from plsctl.acquire.store.ome_zarr import (
+    StoredImages,
+    damage_in_words,
+    open_array,
+    read_group,
+    row_number,
+)
 from plsctl.acquire.store.ome_zarr import one_core as one_core_context
 from plsctl.acquire.store.records import Box, PositionRecord, parse_pass
 
@@ -177,7 +183,7 @@ class PassReader:
     def _unreadable(self, name: str, index: int, error: Exception, level: int = 0) -> DamagedData:
         if "NOT_FOUND" in str(error):
             return self._damaged(name, index, "is missing", level)
-        reason = str(error).splitlines()[0].rpartition(": ")[2][:100]
+        reason = damage_in_words(error)
         return self._damaged(name, index, f"cannot be read: its file is damaged ({reason})", level)
 
     def _damaged(self, name: str, index: int, problem: str, level: int = 0) -> DamagedData:

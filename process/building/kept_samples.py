@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError, disk_error
 from plsctl.process.samples.position import PositionJob, PositionSamples, cut_position
@@ -52,12 +55,14 @@ def write_samples(path: Path, samples: PositionSamples) -> None:
     """Write a file of samples.
 
     It holds the text of `samples_text`, the stacks and the targets in the order that the text
-    names, each in NumPy's own format and not compressed: it is read once and deleted.
+    names, each in NumPy's own format and not compressed, and the checksums of all: it is read once
+    and deleted.
     """
     text = np.frombuffer(samples_text(samples).encode(), np.uint8)
+    arrays: list[NDArray[np.generic]] = [text, samples.stacks, *samples.targets.values()]
     try:
         with path.open("wb") as file:
-            for array in (text, samples.stacks, *samples.targets.values()):
+            for array in [*arrays, _checksums(arrays)]:
                 np.save(file, array)
     except OSError as error:
         raise disk_error(error, path.parent) from None
@@ -77,7 +82,11 @@ def read_samples(path: Path) -> PositionSamples:
             names = json.loads(text)["targets"]
             stacks = np.load(file)
             targets = {name: np.load(file) for name in names}
-    except (OSError, ValueError, EOFError) as error:
+            noted = np.load(file)
+        arrays = [np.frombuffer(text.encode(), np.uint8), stacks, *targets.values()]
+        if not np.array_equal(noted, _checksums(arrays)):
+            raise ValueError("a checksum differs")
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(
             f"what was kept of a position is damaged ({error}).",
             file=path,
@@ -85,6 +94,11 @@ def read_samples(path: Path) -> PositionSamples:
         ) from None
     found = position_of(text)
     return PositionSamples(stacks, targets, found.rows, found.outcomes)
+
+
+def _checksums(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.uint32]:
+    found = [zlib.crc32(np.ascontiguousarray(array).data) for array in arrays]
+    return np.array(found, np.uint32)
 
 
 def samples_text(samples: PositionSamples) -> str:

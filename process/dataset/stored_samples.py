@@ -11,6 +11,7 @@ import tensorstore as ts
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import DamagedData
+from plsctl.acquire.store.ome_zarr import damage_in_words
 from plsctl.process.dataset.format import TABLE_NAME, array_spec, carries_checksums
 
 
@@ -71,7 +72,7 @@ class StoredSamples:
         except (ValueError, OSError) as error:
             raise DamagedData(
                 f"the array {name}",
-                f"cannot be opened: its file is missing or damaged ({_reason(error)})",
+                f"cannot be opened: its file is missing or damaged ({damage_in_words(error)})",
                 file=self._path / name / "zarr.json",
                 hint="Take it from a copy, or build the data set again.",
             ) from None
@@ -108,7 +109,7 @@ class StoredSamples:
             what = f"{name} of sample {first}{count}"
             return DamagedData(what, only.problem, file=only.file, hint=only.hint)
         file = self._file(name, first)
-        damaged = f"cannot be read: its file is damaged ({_reason(error)})"
+        damaged = f"cannot be read: its file is damaged ({damage_in_words(error)})"
         return DamagedData(
             f"{name} of sample {first}",
             damaged if file.exists() else "is missing",
@@ -130,8 +131,3 @@ class StoredSamples:
         together = int((store.chunk_layout.write_chunk.shape or (1,))[0] or 1)
         rest = "/".join("0" * (store.rank - 1))
         return self._path / name / "c" / str(number // together) / rest
-
-
-def _reason(error: Exception) -> str:
-    """The last part of what tensorstore says, which is long."""
-    return (str(error).splitlines() or [""])[0].rpartition(": ")[2][:100]

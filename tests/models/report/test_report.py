@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plsctl.acquire.errors import UserError
+from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.plans.recipes import recipe
 from plsctl.acquire.store.folder import ScanFolder
@@ -123,6 +124,25 @@ def test_a_report_shows_the_result_first_and_then_what_it_was_made_from(
         assert known in origin
     with pytest.raises(UserError, match="slide S1, whose scan is not among the folders"):
         write_report(tmp_path / "r.html", [run, plate])
+
+
+def test_a_damaged_field_is_named_or_left_out(scan: Path, tmp_path: Path) -> None:
+    plate = virtual_stain(tmp_path)
+    files = [place / "A/2/0/0/c/0/0/0/0/0" for place in (scan / "stained.ome.zarr", plate)]
+    for file in files:
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(DamagedData, match="of position A/2 is missing") as found:
+            write_report(tmp_path / "r.html", [scan, plate])
+        assert found.value.file == str(file)
+        file.write_bytes(content)
+    for file in files:
+        os.truncate(file, 100)
+    said: list[str] = []
+    page = write_report(tmp_path / "r.html", [scan, plate], skip_damaged=True, notify=said.append)
+    assert len(said) == 2 and str(files[0]) in said[0] and str(files[1]) in said[1]
+    text = page.read_text(encoding="utf-8")
+    assert "<h2>Damaged" in text and "stained.ome.zarr/A/2/0/0/c/0/0/0/0/0" in text
 
 
 def virtual_stain(folder: Path) -> Path:

@@ -137,6 +137,23 @@ def test_the_rest_goes_on_where_it_is_asked_for(scan_copy: Path, tmp_path: Path)
     assert (cells["fate"] == "damaged").sum() == result.dropped["damaged"] == lost > 0
 
 
+def test_cells_are_found_in_the_fields_that_are_whole(
+    scan_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> tuple[int, dict[str, object]]:
+        with pytest.raises(SystemExit) as stopped:
+            app(["find-cells", str(scan_copy), *arguments, "--json"])
+        return int(str(stopped.value.code or 0)), json.loads(capsys.readouterr().out)
+
+    file = _shard(scan_copy, "stained.ome.zarr/A/2/0/0/c/0")
+    _flip(file)
+    code, found = run()
+    assert code == 2 and found["error"]["file"] == str(file)  # type: ignore[index]
+    code, found = run("--skip-damaged")
+    assert code == 0 and str(file) in str(found["damaged"])
+    assert set(pd.read_csv(scan_copy / "cells.csv")["position"]) == {"A/1"}
+
+
 def test_nothing_is_left_that_looks_whole_when_a_build_fails(
     scan_copy: Path, tmp_path: Path
 ) -> None:
