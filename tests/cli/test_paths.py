@@ -157,6 +157,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "dataset split": [one, "--half", "-o", p(f"{new}half.zarr")],
         "dataset label": [one, p("labels.csv")],
         "dataset table": [one, "-o", p(f"{new}table.csv")],
+        "dataset verify": [one],
         "train": ["fast", "--data", one, "--out", p(f"{new}run"), *tiny],
         "evaluate": [run, "--data", one],
         "uncertainty": [run, "--data", one, "--steps", 1],
