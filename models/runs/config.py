@@ -193,7 +193,13 @@ class TrainingConfig(TrainingSettings):
             found["recipe"] = self.recipe
         return found
 
-    def with_recipe_in(self, folder: Path) -> TrainingConfig:
+    def recipe_file(self) -> str | None:
+        """The content of its recipe's file; None of a recipe that has a name only."""
+        if self.recipe is None or not is_recipe_file(self.recipe):
+            return None
+        return load_recipe(self.recipe).to_yaml()
+
+    def with_recipe_in(self, folder: Path, content: str | None) -> TrainingConfig:
         """The same with a copy of its recipe's file in the run's folder, which then needs no other.
 
         Raises
@@ -201,10 +207,10 @@ class TrainingConfig(TrainingSettings):
         OSError
             The disk does not take it.
         """
-        if self.recipe is None or not is_recipe_file(self.recipe):
+        if content is None:
             return self
         copy = folder / "recipe.yaml"
-        write_whole(copy, load_recipe(self.recipe).to_yaml())
+        write_whole(copy, content)
         return self.model_copy(update={"recipe": str(copy)})
 
     def differences(self, other: Self) -> list[str]:

@@ -11,7 +11,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.mistakes import mistake_in_data
 from plsctl.acquire.files.settings import load_settings
-from plsctl.models.runs.config import TrainingConfig, read_config
+from plsctl.models.runs.anew import entries, holds_old_run, lies_in, refuse_loss
+from plsctl.models.runs.config import BUILT_IN_PERCEPTUAL, TrainingConfig, read_config
 from plsctl.models.runs.metadata import VERSION, RunMetadata
 from plsctl.process.dataset.reader import Dataset
 
@@ -28,6 +29,11 @@ def read_run(folder: Path) -> tuple[TrainingConfig, RunMetadata]:
     """
     file = folder / "facts.json"
     if not file.is_file():
+        if holds_old_run(folder):
+            raise UserError(
+                f"the run {folder} was being begun anew when that was stopped.",
+                hint="Run the same `plsctl train` again; without --fresh the old run goes on.",
+            )
         missing = "" if folder.exists() else ": it does not exist"
         raise UserError(
             f"{folder} is not a run folder{missing}.",
@@ -106,8 +112,10 @@ def check_request(config: TrainingConfig, data: Dataset, fresh: bool) -> None:
     Raises
     ------
     UserError
-        If the data set lacks the target, images, margin or splits, or a folder is no run.
+        If the data set lacks the target, images, margin or splits, a folder is no run, or what the
+        run reads would be written over or thrown away.
     """
+    _refuse_own_inputs(config, fresh)
     data.require_target(config.target)
     data.channels_for(config.recipe)
     data.require_margin(config.margin or 0)
@@ -123,6 +131,32 @@ def check_request(config: TrainingConfig, data: Dataset, fresh: bool) -> None:
         read_trained(config.from_run)
 
 
+def _refuse_own_inputs(config: TrainingConfig, fresh: bool) -> None:
+    folder, start = config.out, config.from_run
+    if start is not None and lies_in(start, folder) and lies_in(folder, start):
+        raise UserError(
+            f"the run {folder} cannot start from itself: --from and --out name the same folder.",
+            field="from",
+            hint="Choose another --out.",
+        )
+    if lies_in(folder, config.data):
+        raise UserError(
+            f"--out {folder} lies in the data set {config.data}.",
+            field="out",
+            hint="Choose a folder outside of it.",
+        )
+    if fresh:
+        inputs = {"--data": config.data}
+        if start is not None:
+            inputs["--from"] = start
+        if config.losses.perceptual and config.perceptual not in BUILT_IN_PERCEPTUAL:
+            inputs["--perceptual"] = Path(config.perceptual)
+        refuse_loss(folder, inputs)
+
+
 def _is_free(folder: Path) -> bool:
     """Whether a folder is empty, or was left before its run began."""
-    return folder.is_dir() and (not any(folder.iterdir()) or (folder / "config.yaml").is_file())
+    if not folder.is_dir():
+        return False
+    own = (folder / "config.yaml").is_file() or holds_old_run(folder)
+    return own or not entries(folder)

@@ -76,6 +76,8 @@ class RunMetadata(Settings):
     """Surroundings of the crops that the network saw in training, and the loss did not."""
     black_level: float
     data: str
+    data_sha256: str | None = None
+    """Digest of the cells and their images; None in runs that were made before it was recorded."""
     samples: dict[str, int]
     slides: tuple[str, ...]
     perceptual: dict[str, str] | None

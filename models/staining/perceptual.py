@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plsctl.acquire.errors import UserError
 from plsctl.models.classification.cell_types import CellTypeReader
 from plsctl.models.classification.labelled_cells import learnable_types
 from plsctl.models.compute.device import choose_device
@@ -94,6 +95,38 @@ def run_features(run: Run) -> Features | None:
     made = StainFeatures() if config.perceptual == "targets" else ClassifierFeatures()
     made.load_state_dict(read_tensors(run.path / FILE)[0])
     return made.eval()
+
+
+def require_same_features(run: Run) -> None:
+    """Raise UserError where a run's loss would go on with another network than it began with.
+
+    Raises
+    ------
+    UserError
+        If the file of weights is missing, or has another SHA-256 than the run has noted.
+    """
+    noted = run.metadata.perceptual
+    if noted is None or "sha256" not in noted:
+        return
+    made = run.config.perceptual in BUILT_IN_PERCEPTUAL
+    file = run.path / FILE if made else Path(run.config.perceptual)
+    hint = "Take it from a copy, or begin the run anew with --fresh."
+    if not file.is_file():
+        raise UserError(
+            "the network of the run's perceptual loss is missing.",
+            file=file,
+            field="perceptual",
+            hint=hint,
+        )
+    found = file_digest(file)
+    if found != noted["sha256"]:
+        raise UserError(
+            f"the run {run.path} was begun with another network of the perceptual loss: SHA-256 "
+            f"{noted['sha256'][:12]}..., that of this file is {found[:12]}....",
+            file=file,
+            field="perceptual",
+            hint=hint,
+        )
 
 
 def _numbers(config: TrainingConfig, data: Dataset) -> NDArray[np.int64]:

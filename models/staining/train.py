@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 
@@ -13,9 +14,10 @@ from plsctl.models.compute.device import (
     memory_errors,
 )
 from plsctl.models.compute.processes import launched_processes
+from plsctl.models.runs.anew import only_training
 from plsctl.models.runs.config import TrainingConfig
 from plsctl.models.runs.run import Run
-from plsctl.models.staining.preparation import prepare_run
+from plsctl.models.staining.preparation import check_training, prepare_run
 from plsctl.models.staining.task import open_stain_task
 from plsctl.models.training.checkpoint import Row, StepReport, TrainingResult
 from plsctl.models.training.curves import require_tensorboard
@@ -55,8 +57,9 @@ def train(
     Raises
     ------
     UserError
-        If the data do not fit the request, the folder holds a run with other settings, the loss
-        becomes NaN, memory runs out, or torch.compile fails. The last good checkpoint stays.
+        If the data do not fit the request, the folder holds a run with other settings or data, or
+        another process trains in it; the loss becomes NaN, memory runs out, or torch.compile
+        fails. The last good checkpoint stays.
     """
     if config.tensorboard:
         require_tensorboard()
@@ -74,10 +77,13 @@ def train(
         launched_processes(device) as processes,
         compiler_errors(config.compile),
         memory_errors(advice),
+        ExitStack() as held,
     ):
         with processes.first_goes_ahead():
             # One writes; the others would tear each other's files apart.
             if processes.first:
+                check_training(config, data, fresh)
+                held.enter_context(only_training(config.out))
                 on_phase("measuring the scale of the images")
                 run = prepare_run(config, data, fresh)
             else:

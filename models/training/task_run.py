@@ -10,8 +10,8 @@ curve.csv, curves.png  one row an epoch
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -28,11 +28,21 @@ from plsctl.models.compute.device import (
 )
 from plsctl.models.compute.placement import LAYOUTS, Compute
 from plsctl.models.compute.processes import Processes, launched_processes
+from plsctl.models.runs.anew import (
+    begun_anew,
+    entries,
+    holds_old_run,
+    only_training,
+    refuse_loss,
+)
 from plsctl.models.runs.training_settings import TrainingSettings
 from plsctl.models.training.checkpoint import Row, StepReport, TrainingResult
 from plsctl.models.training.curves import require_tensorboard
 from plsctl.models.training.task import Batches, Task
 from plsctl.models.training.trainer import Trainer
+
+MARK = "task.json"
+"""The file that makes a folder a run."""
 
 
 def train_task(
@@ -75,6 +85,7 @@ def train_task(
         launched_processes(device) as processes,
         compiler_errors(config.compile),
         memory_errors(advice),
+        ExitStack() as held,
     ):
         compute = Compute(
             processes.device(device),
@@ -85,6 +96,8 @@ def train_task(
         with processes.first_goes_ahead():
             task = open_task(compute, processes)
             if processes.first:
+                check_folder(config.out, fresh)
+                held.enter_context(only_training(config.out, MARK))
                 open_folder(config.out, config, task.metadata, fresh)
             else:
                 on_epoch = on_step = None
@@ -104,9 +117,11 @@ def open_folder(
     UserError
         If it holds a run with other settings or data, or something else.
     """
-    file = folder / "task.json"
+    check_folder(folder, fresh)
+    file = folder / MARK
     text = json.dumps(metadata, indent=1)
-    if file.is_file() and not fresh:
+    begun = file.is_file()
+    if begun and not fresh:
         config.require_same(load_settings(folder / "config.yaml", type(config)), folder)
         if file.read_text(encoding="utf-8") != text:
             raise UserError(
@@ -114,17 +129,25 @@ def open_folder(
                 field="data",
                 hint="Give the same data set to continue it, another folder, or begin it anew.",
             )
-    elif file.is_file():
-        shutil.rmtree(folder)
-    elif folder.exists() and not _is_free(folder):
-        raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another one.")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "config.yaml", config.to_yaml(folder))
-    # Last: a folder with this file is a run that can be continued.
-    write_whole(file, text)
+    with begun_anew(folder, MARK) if begun and fresh else nullcontext():
+        write_whole(folder / "config.yaml", config.to_yaml(folder))
+        # Last: a folder with this file is a run that can be continued.
+        write_whole(file, text)
+
+
+def check_folder(folder: Path, fresh: bool) -> None:
+    """Raise UserError where a run cannot lie in a folder, or cannot be begun anew there."""
+    if fresh:
+        refuse_loss(folder, {})
+    if not (folder / MARK).is_file() and folder.exists() and not _is_free(folder):
+        raise UserError(f"{folder} exists and is not a run folder.", hint="Choose another one.")
 
 
 def _is_free(folder: Path) -> bool:
     """Whether a folder is empty, or was left before its run began."""
-    return folder.is_dir() and [path.name for path in folder.iterdir()] in ([], ["config.yaml"])
+    if not folder.is_dir():
+        return False
+    names = [path.name for path in entries(folder)]
+    return holds_old_run(folder) or names in ([], ["config.yaml"])

@@ -235,11 +235,9 @@ class Dataset:
             raise UserError(
                 f"the data set {self.path} has no splits.", hint="Build it again with splits."
             )
-        chosen = self.table["split"] == name
         if target is not None:
             self.require_target(target)
-            chosen &= self.has_target(target)
-        numbers: NDArray[np.int64] = self.table.loc[chosen, "sample"].to_numpy(dtype=np.int64)
+        numbers = self._numbers(name, target)
         if not len(numbers):
             wanted = "" if target is None else f" with the target {target}"
             if self.dropped:
@@ -251,6 +249,17 @@ class Dataset:
                 f"the data set {self.path} has no {name} samples{wanted}.",
                 hint="Scan more positions, or split with other ratios.",
             )
+        return numbers
+
+    def has_split(self, name: str, target: str | None = None) -> bool:
+        """Whether `split` would find samples."""
+        return "split" in self.table.columns and len(self._numbers(name, target)) > 0
+
+    def _numbers(self, split: str, target: str | None) -> NDArray[np.int64]:
+        chosen = self.table["split"] == split
+        if target is not None:
+            chosen &= self.has_target(target)
+        numbers: NDArray[np.int64] = self.table.loc[chosen, "sample"].to_numpy(dtype=np.int64)
         return numbers
 
     @property

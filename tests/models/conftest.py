@@ -35,17 +35,19 @@ def synthetic_samples(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.n
 def make_dataset() -> Callable[..., Path]:
     """Writes a data set of blobs; the options are those of `DatasetWriter`."""
 
-    def make(path: Path, count: int = 60, **options: Any) -> Path:
+    def make(
+        path: Path, count: int = 60, *, seed: int = 1, slide: str = "S1", **options: Any
+    ) -> Path:
         frames = [
             {"label": f.label, "led": f.led, "exposure_ms": 2.0, "gain": 1.0, "brightness": 1.0}
             for f in recipe("le8deg")
         ]
-        stacks, targets = synthetic_samples(count, seed=1)
+        stacks, targets = synthetic_samples(count, seed)
         rows = pd.DataFrame(
             {
-                "slide": "S1",
+                "slide": slide,
                 "position": "A/1",
-                "x_um": 0.0,
+                "x_um": 40.0 * np.arange(count),
                 "y_um": 0.0,
                 "split": (["train"] * 8 + ["validation", "test"]) * (count // 10),
             }
