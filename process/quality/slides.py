@@ -32,7 +32,8 @@ DETAIL = -0.35
 class SlideVerdict:
     """One slide of a data set: accepted or not, and the reasons why not, one sentence each.
 
-    `excluded` of its samples are left out for their own flags; `flags` counts all that were raised.
+    `excluded` of its samples are left out for their own flags; `flags` counts all that were raised;
+    `notes` say what else a user should know, without being a reason.
     """
 
     slide: str
@@ -41,10 +42,12 @@ class SlideVerdict:
     samples: int
     excluded: int
     flags: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The verdict for the attributes of a data set and for JSON."""
-        return asdict(self) | {"reasons": list(self.reasons), "flags": dict(self.flags)}
+        lists = {"reasons": list(self.reasons), "notes": list(self.notes)}
+        return asdict(self) | lists | {"flags": dict(self.flags)}
 
 
 def slide_verdicts(
@@ -52,6 +55,7 @@ def slide_verdicts(
     dropped: Mapping[str, Mapping[str, int]],
     doubts: Mapping[str, Sequence[str]],
     settings: QualitySettings,
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[SlideVerdict]:
     """Verdicts on the slides of a table with flags, and on slides that gave no sample.
 
@@ -63,6 +67,8 @@ def slide_verdicts(
         Cells of each slide that were dropped, by reason.
     doubts
         What was found of each slide's frames as a whole (`FrameReference.doubts`).
+    notes
+        What else is said of each slide.
     """
     slides = table["slide"].astype(str)
     others = table.groupby(slides)["nucleus_green"].median() if "nucleus_green" in table else None
@@ -87,6 +93,7 @@ def slide_verdicts(
                 len(rows),
                 int((rows["excluded"] != "").sum()),
                 count_flags(rows["flags"]),
+                tuple((notes or {}).get(name, ())),
             )
         )
     return verdicts
