@@ -89,6 +89,7 @@ def synthetic_aperture(
     )
     from plsctl.process.aperture.grid import make_grid
     from plsctl.process.aperture.led_check import check_geometry
+    from plsctl.process.aperture.orientation_check import check_orientation, residual_note
     from plsctl.process.aperture.reconstruction import ApertureSettings
 
     if (source / "samples.csv").exists():
@@ -101,6 +102,7 @@ def synthetic_aperture(
     }
     settings = ApertureSettings(rounds=rounds)
     tiles = TileSettings(side_px=tile, overlap_px=min(32, tile // 4))
+    notes: list[str] = []
     result: dict[str, object] = {"out": out, "picture": picture, "geometry": geometry}
     if geometry is not None:
         with progress("checking the LED table", unit="LED") as advance:
@@ -141,12 +143,22 @@ def synthetic_aperture(
             "seconds": round(seconds, 2),
             "residual": {name: round(field.residual, 5) for name, field in fields.items()},
         }
+        notes = [
+            f"{name}: {note}"
+            for name, field in fields.items()
+            if (note := residual_note(field.residual))
+        ]
         residuals = ", ".join(f"{name} {field.residual:.4f}" for name, field in fields.items())
         print_message(
             f"{out or picture}: {made.field.shape[1]} x {made.field.shape[0]} pixels of "
             f"{made.pixel_um:.3f} µm from {len(stacks[colours[0]])} LEDs in {seconds:.0f} s; "
             f"relative residual {residuals}."
         )
+    fit = check_orientation([next(iter(stacks.values()))])
+    said = [*notes, *([fit.sentence] if fit is not None and fit.best else [])]
+    result["notes"] = said
+    for note in said:
+        print_message(note)
     emit(result, json)
 
 
@@ -163,6 +175,7 @@ def _extend(
         raise UserError(
             "a data set goes into another one.", field="--out", hint="Name it NAME.zarr."
         )
+    notes: list[str] = []
     red_um, green_um, blue_um = _wavelengths_um(wavelengths)
     data = Dataset.open(source)
     began = time.perf_counter()
@@ -174,9 +187,12 @@ def _extend(
             wavelengths_um=(red_um, green_um, blue_um),
             workers=workers,
             overwrite=overwrite,
+            notify=notes.append,
             progress=lambda done, total: advance(completed=done, total=total),
         )
     seconds = time.perf_counter() - began
+    for note in notes:
+        print_message(note)
     print_message(
         f"{counted(len(made), 'sample')} with {counted(len(made.frames), 'image')} each in {out} "
         f"({duration(seconds)})."
@@ -187,6 +203,7 @@ def _extend(
         "images": len(made.frames),
         "recipe": made.recipe,
         "seconds": round(seconds, 2),
+        "notes": notes,
     }
 
 

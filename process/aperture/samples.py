@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
 from plsctl.process.aperture.image import SyntheticAperture
 from plsctl.process.aperture.led_stack import Counts, SampleOptics, stack_from_sample
+from plsctl.process.aperture.orientation_check import check_orientation, residual_note
 from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.records import DatasetFrame
@@ -65,6 +65,7 @@ def add_synthetic_aperture(
     workers: int = 1,
     overwrite: bool = False,
     progress: Progress = lambda done, total: None,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Dataset:
     """Write a data set with the synthetic aperture as two more images of every sample.
 
@@ -74,6 +75,8 @@ def add_synthetic_aperture(
     ----------
     na, wavelengths_um
         Of the objective the stacks were taken with, and of the light (red, green, blue).
+    notify
+        Called with what speaks against the LED table of a slide.
 
     Raises
     ------
@@ -102,7 +105,7 @@ def add_synthetic_aperture(
         dtype=data.dtype,
         overwrite=overwrite,
     ) as writer:
-        jobs = _jobs(data, optics)
+        jobs = _jobs(data, optics, notify)
         with local_workers(workers) as pool:
             ready: dict[int, Counts] = {}
             following = 0
@@ -153,7 +156,7 @@ def _new_frames(optics: SampleOptics) -> list[DatasetFrame]:
     ]
 
 
-def _jobs(data: Dataset, optics: SampleOptics) -> list[_Job]:
+def _jobs(data: Dataset, optics: SampleOptics, notify: Callable[[str], None]) -> list[_Job]:
     """Consecutive samples of one slide, and the lens as its first sample shows it."""
     starts: dict[str, Starts] = {}
     jobs = []
@@ -164,17 +167,23 @@ def _jobs(data: Dataset, optics: SampleOptics) -> list[_Job]:
         while last < min(len(slides), first + BATCH) and slides[last] == slides[first]:
             last += 1
         if slides[first] not in starts:
-            starts[slides[first]] = _begin(data, first, optics)
+            starts[slides[first]], notes = _begin(data, first, optics)
+            for note in notes:
+                notify(f"Slide {slides[first]}: {note}")
         jobs.append(_Job(str(data.path), tuple(range(first, last)), optics, starts[slides[first]]))
         first = last
     return jobs
 
 
-def _begin(data: Dataset, number: int, optics: SampleOptics) -> Starts:
+def _begin(data: Dataset, number: int, optics: SampleOptics) -> tuple[Starts, list[str]]:
+    """The lens as a slide's first sample shows it, and what speaks against the LED table."""
     images = _images(data, [number])[0]
-    made = partial(reconstruct, settings=ApertureSettings())
-    red, green, blue = (made(stack_from_sample(images, colour, optics)) for colour in range(3))
-    return red, green, blue
+    stacks = [stack_from_sample(images, colour, optics) for colour in range(3)]
+    red, green, blue = (reconstruct(stack, ApertureSettings()) for stack in stacks)
+    fit = check_orientation(stacks[1:2])
+    notes = [residual_note(green.total_residual(stacks[1].lit_from(green.directions)))]
+    notes += [fit.sentence] if fit is not None else []
+    return (red, green, blue), [note for note in notes if note]
 
 
 def _images(data: Dataset, numbers: Sequence[int]) -> Counts:

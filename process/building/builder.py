@@ -21,6 +21,7 @@ from plsctl.process.building.cutting import cut_positions
 from plsctl.process.building.finishing import (
     check_quality,
     shared_by,
+    slide_notes,
     with_labels,
     with_splits,
     write_outcomes,
@@ -252,6 +253,7 @@ class _Build:
         writer: DatasetWriter,
         positions: Sequence[CutPosition],
         references: Sequence[FrameReference | None],
+        notes: Sequence[tuple[str, ...]],
     ) -> None:
         """Add flags, labels and splits; afterwards only the rename is missing."""
         table = writer.table
@@ -266,7 +268,8 @@ class _Build:
         slides = [reader.attributes.slide for reader in self._readers]
         by_slide = dict(zip(slides, self._by_scan(positions), strict=True))
         of_slide = dict(zip(slides, references, strict=True))
-        checked = check_quality(table, by_slide, of_slide, self._quality)
+        said = dict(zip(slides, notes, strict=True))
+        checked = check_quality(table, by_slide, of_slide, self._quality, said)
         table = checked.table
         writer.add_attributes({"quality": checked.attributes(self._quality)})
         for sentence in checked.sentences(self._quality):
@@ -304,7 +307,8 @@ class _Build:
                 were = "was" if resumed == 1 else "were"
                 self.notify(f"{counted(resumed, 'position')} {were} finished before, and kept.")
             highres = "100x" in self._targets
-            scales, references = prepare(self._folders, workers, state, highres, progress)
+            scales, references, fits = prepare(self._folders, workers, state, highres, progress)
+            notes = [slide_notes(*one) for one in zip(scales, fits, strict=True)]
             jobs = [
                 job
                 for folder, scale, frames in zip(self._folders, scales, references, strict=True)
@@ -314,7 +318,7 @@ class _Build:
                 state.go_on(writer)
                 cut_positions(workers, jobs, state, writer, progress)
                 progress("judging the samples", 0, 0)
-                self._seal(writer, state.done, references)
+                self._seal(writer, state.done, references, notes)
             state.note_sealed(self._closing)
         finally:
             state.close()

@@ -13,6 +13,7 @@ import pandas as pd
 
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.words import counted
+from plsctl.process.aperture.orientation_check import TableFit
 from plsctl.process.building.kept_samples import CutPosition
 from plsctl.process.cells.table import read_cells, write_cells
 from plsctl.process.dataset.labels import join_labels, read_labels
@@ -21,6 +22,7 @@ from plsctl.process.dataset.splits import SplitSettings, count_splits, with_spli
 from plsctl.process.quality.flags import QualitySettings, flag_samples
 from plsctl.process.quality.frames import FrameReference
 from plsctl.process.quality.slides import SlideVerdict, exclude_rejected, slide_verdicts
+from plsctl.process.samples.highres_scale import HighresScale
 
 Notify = Callable[[str], None]
 
@@ -48,6 +50,9 @@ class QualityResult:
             for verdict in self.slides
             if not verdict.accepted
         ]
+        said += [
+            f"Slide {verdict.slide}: {note}" for verdict in self.slides for note in verdict.notes
+        ]
         excluded = int((self.table["excluded"] != "").sum())
         if excluded:
             said.append(
@@ -57,11 +62,26 @@ class QualityResult:
         return said
 
 
+def slide_notes(scale: HighresScale | None, fit: TableFit | None) -> tuple[str, ...]:
+    """What a user should know of a slide besides its samples' quality, a sentence each."""
+    notes = []
+    if scale is not None and not scale.fields:
+        notes.append(
+            f"too few 100x fields were found in the stained images to measure the 100x scale: the "
+            f"nominal one is used, {scale.ratio:.3f} to 1 and not turned. At an error of 1 % "
+            "targets are off by 0.3 px at the crop's edge."
+        )
+    if fit is not None and fit.best:
+        notes.append(fit.sentence)
+    return tuple(notes)
+
+
 def check_quality(
     table: pd.DataFrame,
     positions: Mapping[str, Sequence[CutPosition]],
     references: Mapping[str, FrameReference | None],
     settings: QualitySettings,
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> QualityResult:
     """Flag the samples of a build and accept or reject its slides.
 
@@ -73,6 +93,8 @@ def check_quality(
         The positions cut of each slide.
     references
         The reference for each slide's frames.
+    notes
+        What else is said of each slide (`slide_notes`).
     """
     dropped = {
         slide: Counter(fate for done in cut for fate in done.outcomes.values() if fate != "sample")
@@ -82,7 +104,7 @@ def check_quality(
         slide: found.doubts if found is not None else () for slide, found in references.items()
     }
     flagged = flag_samples(table, settings)
-    verdicts = slide_verdicts(flagged, dropped, doubts, settings)
+    verdicts = slide_verdicts(flagged, dropped, doubts, settings, notes)
     return QualityResult(exclude_rejected(flagged, verdicts, settings), tuple(verdicts))
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from plsctl.acquire.store.folder import ScanFolder
+from plsctl.process.aperture.orientation_check import TableFit, check_pass
 from plsctl.process.matching.highres import NOMINAL_RATIO
 from plsctl.process.quality.frame_samples import frames_of_pass
 from plsctl.process.quality.frames import FrameReference
@@ -28,6 +29,7 @@ MEASURING = "measuring light and scale"
 
 Scales = list[HighresScale | None]
 References = list[FrameReference | None]
+TableFits = list[TableFit | None]
 
 
 def prepare(
@@ -36,8 +38,8 @@ def prepare(
     state: BuildProgress,
     highres: bool,
     progress: Callable[[str, int, int], None],
-) -> tuple[Scales, References]:
-    """The scale of each scan's 100x pass, and the reference for its unstained frames.
+) -> tuple[Scales, References, TableFits]:
+    """The scale of each scan's 100x pass, the reference for its frames, and how its LEDs fit.
 
     Parameters
     ----------
@@ -62,7 +64,8 @@ def prepare(
         found[number] = result
         progress(MEASURING, len(found), len(jobs))
     results = [found[number] for number in range(len(jobs))]
-    references, located = results[: len(fields)], iter(results[len(fields) :])
+    pairs, located = results[: len(fields)], iter(results[len(fields) :])
+    references, fits = ([pair[which] for pair in pairs] for which in (0, 1))
     if not measured:
         scales = [
             _scale(folder, list(islice(located, len(some))))
@@ -70,14 +73,16 @@ def prepare(
         ]
         state.note_prepared([asdict(scale) for scale in scales])
     if not highres:
-        return [None] * len(folders), references
-    return [HighresScale(**fields) for fields in state.prepared], references  # type: ignore[attr-defined]
+        return [None] * len(folders), references, fits
+    kept = cast("list[dict[str, Any]]", state.prepared)
+    return [HighresScale(**one) for one in kept], references, fits
 
 
 def _prepared(job: ScanFolder | ScaleField) -> Any:
     if isinstance(job, ScaleField):
         return locate_field(job)
-    return frames_of_pass(job.open_pass("unstained", one_core=True))
+    reader = job.open_pass("unstained", one_core=True)
+    return frames_of_pass(reader), check_pass(reader)
 
 
 def _scale(folder: ScanFolder, located: Sequence[FieldScale | None]) -> HighresScale:

@@ -47,10 +47,18 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
     # The sharpness of the 20x target is counted against that of the input.
     "blurred_input": (
         Check("focus_20x", "risen", "input_blur"),
+        Check("focus_20x", "above", "most_focus_20x"),
         Check("focus_dark", "fallen", "dark_field_blur"),
     ),
-    "blurred_20x": (Check("focus_20x", "fallen", "target_20x_blur"),),
-    "blurred_100x": (Check("focus_100x", "fallen", "target_100x_blur"),),
+    "blurred_20x": (
+        Check("focus_20x", "fallen", "target_20x_blur"),
+        Check("focus_20x", "below", "least_focus_20x"),
+        Check("focus_100x", "above", "most_focus_100x"),
+    ),
+    "blurred_100x": (
+        Check("focus_100x", "fallen", "target_100x_blur"),
+        Check("focus_100x", "below", "least_focus_100x"),
+    ),
     "saturated": (Check("saturated", "above", "saturated"),),
     "dirt": (Check("dirt_px", "above", "dirt_px"),),
     "artefact": (

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from plsctl.acquire.arrays import FloatArray, Image, Mask
+from plsctl.process.quality.glass import glass_level
 
-BACKGROUND_PERCENTILE = 90
 MOVED_PX = 3
 """Staining moves cells by up to this much: objects this near are taken as the same."""
 
@@ -76,15 +76,17 @@ class Grain:
     specks: float
 
 
-def absorbance(image: Image, black_level: float) -> FloatArray:
-    """Natural absorbance against the crop's own background, (y, x, rgb)."""
+def absorbance(image: Image, black_level: float, glass: FloatArray | None = None) -> FloatArray:
+    """Natural absorbance against the glass around a crop, (y, x, rgb); see `glass_level`."""
     light = image.astype(np.float32) - np.float32(black_level)
-    background = np.percentile(light[::2, ::2].reshape(-1, 3), BACKGROUND_PERCENTILE, axis=0)
+    background = glass_level(image, black_level, glass)
     share = np.maximum(light, 2) / np.maximum(background, 2).astype(np.float32)
     return np.asarray(-np.log(share), dtype=np.float32)
 
 
-def measure_content(bright: Image, target: Image, black_level: float) -> Content:
+def measure_content(
+    bright: Image, target: Image, black_level: float, glass: FloatArray | None = None
+) -> Content:
     """Compare a sample's input with its 20x target.
 
     Parameters
@@ -96,8 +98,11 @@ def measure_content(bright: Image, target: Image, black_level: float) -> Content
         The stained crop, (y, x, rgb), uint8.
     black_level
         Grey value without light.
+    glass
+        Grey values (input and target, rgb) of the glass of their whole fields there; where it is
+        not given, the brightest parts of the crops are taken for it.
     """
-    before, after = (_smooth_absorbance(image, black_level) for image in (bright[0], target))
+    before, after = _both(bright[0], target, black_level, glass)
     stain = after - before
     nucleus = nucleus_absorbance(stain)
     # All of it is smooth: every second pixel is enough.
@@ -133,19 +138,32 @@ def content_masks(bright_field: Image, target: Image, black_level: float) -> dic
     -------
     Masks (y, x) of `dirt_px`, `vanished_px`, `leak_px` and `stray_px`.
     """
-    before, after = (_smooth_absorbance(image, black_level) for image in (bright_field, target))
+    before, after = _both(bright_field, target, black_level, None)
     dirt, vanished = _only_in_input(before, after)
     leaked, stray = _on_glass(before, after - before)
     return {"dirt_px": dirt, "vanished_px": vanished, "leak_px": leaked, "stray_px": stray}
 
 
-def _smooth_absorbance(image: Image, black_level: float) -> FloatArray:
-    return np.asarray(
-        cv2.GaussianBlur(absorbance(image, black_level), (0, 0), 1.0), dtype=np.float32
+def _both(
+    bright_field: Image, target: Image, black_level: float, glass: FloatArray | None
+) -> tuple[FloatArray, FloatArray]:
+    """Smooth absorbances of input and target."""
+    levels = (None, None) if glass is None else (glass[0], glass[1])
+    before, after = (
+        np.asarray(
+            cv2.GaussianBlur(absorbance(image, black_level, level), (0, 0), 1.0), dtype=np.float32
+        )
+        for image, level in zip((bright_field, target), levels, strict=True)
     )
+    return before, after
 
 
-def measure_grain(bright_field: Image, target: Image, black_level: float) -> Grain:
+def measure_grain(
+    bright_field: Image,
+    target: Image,
+    black_level: float,
+    glass: FloatArray | None = None,
+) -> Grain:
     """Look for precipitate in a 100x target, which has no rims: its absorbance is the stain's.
 
     Parameters
@@ -154,9 +172,12 @@ def measure_grain(bright_field: Image, target: Image, black_level: float) -> Gra
         Unstained and stained image, (y, x, rgb), uint8.
     black_level
         Grey value without light.
+    glass
+        As for `measure_content`, of the unstained image and of the 100x target.
     """
-    raw = absorbance(target, black_level)
-    before = cv2.GaussianBlur(absorbance(bright_field, black_level), (0, 0), 1.0)
+    levels = (None, None) if glass is None else (glass[0], glass[1])
+    raw = absorbance(target, black_level, levels[1])
+    before = cv2.GaussianBlur(absorbance(bright_field, black_level, levels[0]), (0, 0), 1.0)
     smooth = np.abs(before).max(axis=2) < RIM
     stain = np.asarray(cv2.GaussianBlur(raw, (0, 0), 1.0), np.float32)
     red = np.asarray(cv2.GaussianBlur(raw[..., 0], (0, 0), 0.5), np.float32)

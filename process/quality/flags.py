@@ -62,6 +62,7 @@ class SampleLimits(Settings):
     """Limits at which measures raise flags; docs/quality.md says how they were found.
 
     Limits called `..._share` are multiples of the slide's median, `..._blur` distances from it.
+    Pixels are of 0.293 um (`REFERENCE_UM`), whatever the camera's are.
     """
 
     frame_shift_px: float = Field(default=0.5, gt=0)
@@ -81,6 +82,15 @@ class SampleLimits(Settings):
     """`blurred_20x`: how far the sharpness of the 20x target may fall."""
     target_100x_blur: float = Field(default=0.28, gt=0)
     """`blurred_100x`: the same of the 100x target."""
+    least_focus_20x: float = -0.45
+    """`blurred_20x`: least sharpness of the 20x target over that of the input (log ratio), however
+    blurred the other samples of the slide are."""
+    most_focus_20x: float = 0.15
+    """`blurred_input`: the most of the same."""
+    least_focus_100x: float = -0.35
+    """`blurred_100x`: least sharpness of the 100x target over that of the 20x target."""
+    most_focus_100x: float = 0.4
+    """`blurred_20x`: the most of the same."""
     saturated: float = Field(default=0.05, ge=0, le=1)
     """`saturated`: largest share of saturated values in a bright-field frame or target."""
     dirt_px: int = Field(default=50, ge=0)
@@ -130,8 +140,8 @@ class SlideLimits(Settings):
     """Median absorbance of the nuclei in green, as [low, high]."""
     nucleus_red_to_green: tuple[float, float] = (0.2, 0.85)
     """Their absorbance in red over that in green."""
-    glass: float = Field(default=0.15, gt=0)
-    """Most that glass may absorb after staining."""
+    glass: float = Field(default=0.12, gt=0)
+    """Most that glass may absorb in green beyond red and blue after staining."""
     stain_against_others: float = Field(default=2.0, gt=1)
     """Largest factor between the nuclei of this slide and of the others."""
     light_spread: float = Field(default=0.3, gt=0)
@@ -142,6 +152,9 @@ class SlideLimits(Settings):
     """Largest share of samples with `frame_shift`, `frame_swap` or `frame_misfit`."""
     blurred: float = Field(default=0.3, gt=0, le=1)
     """Largest share of blurred samples."""
+    focus_input: float = -0.75
+    """Least sharpness of the input, its median (log ratio of the contrast of fine to coarse
+    detail): where both 20x passes are out of focus, neither tells it of the other."""
     mismatched: float = Field(default=0.3, gt=0, le=1)
     """Largest share of cells not found again in another pass."""
 

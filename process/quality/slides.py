@@ -21,12 +21,19 @@ MISMATCHES = ("match_20x", "match_100x", "position_unmatched")
 FRAME_FLAGS = ("frame_shift", "frame_swap", "frame_misfit")
 BLUR_FLAGS = ("blurred_input", "blurred_20x", "blurred_100x")
 
+LEAST = 3
+"""A pass is called out of focus as a whole from so many samples on."""
+
+DETAIL = -0.35
+"""Usual sharpness of the unstained image of a cell (`focus_input`)."""
+
 
 @dataclass(frozen=True)
 class SlideVerdict:
     """One slide of a data set: accepted or not, and the reasons why not, one sentence each.
 
-    `excluded` of its samples are left out for their own flags; `flags` counts all that were raised.
+    `excluded` of its samples are left out for their own flags; `flags` counts all that were raised;
+    `notes` say what else a user should know, without being a reason.
     """
 
     slide: str
@@ -35,10 +42,12 @@ class SlideVerdict:
     samples: int
     excluded: int
     flags: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, object]:
         """The verdict for the attributes of a data set and for JSON."""
-        return asdict(self) | {"reasons": list(self.reasons), "flags": dict(self.flags)}
+        lists = {"reasons": list(self.reasons), "notes": list(self.notes)}
+        return asdict(self) | lists | {"flags": dict(self.flags)}
 
 
 def slide_verdicts(
@@ -46,6 +55,7 @@ def slide_verdicts(
     dropped: Mapping[str, Mapping[str, int]],
     doubts: Mapping[str, Sequence[str]],
     settings: QualitySettings,
+    notes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[SlideVerdict]:
     """Verdicts on the slides of a table with flags, and on slides that gave no sample.
 
@@ -57,6 +67,8 @@ def slide_verdicts(
         Cells of each slide that were dropped, by reason.
     doubts
         What was found of each slide's frames as a whole (`FrameReference.doubts`).
+    notes
+        What else is said of each slide.
     """
     slides = table["slide"].astype(str)
     others = table.groupby(slides)["nucleus_green"].median() if "nucleus_green" in table else None
@@ -67,8 +79,9 @@ def slide_verdicts(
         reasons += _mismatch(len(rows), dropped.get(name, {}), settings.slides)
         if not len(rows):
             reasons += _empty(dropped[name])
+        reasons += _focus(rows, settings)
         if len(rows) >= FEW:
-            reasons += _frames(rows, settings.slides) + _focus(rows, settings.slides)
+            reasons += _frames(rows, settings.slides)
             if others is not None:
                 reasons += _stain(rows, others.drop(name), settings.slides)
                 reasons += _light(rows, settings.slides)
@@ -80,6 +93,7 @@ def slide_verdicts(
                 len(rows),
                 int((rows["excluded"] != "").sum()),
                 count_flags(rows["flags"]),
+                tuple((notes or {}).get(name, ())),
             )
         )
     return verdicts
@@ -127,16 +141,45 @@ def _frames(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:
     return [f"frames: in {_percent(share)} of the samples the frames do not show one scene"]
 
 
-def _focus(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:
+def _focus(rows: pd.DataFrame, limits: QualitySettings) -> list[str]:
+    """Passes that are out of focus as a whole, else too many samples that are.
+
+    A pass that is blurred all over is its own standard; the other passes show it.
+    """
+    least = limits.samples
+    low, high = _median(rows, "focus_20x"), _median(rows, "focus_100x")
+    own = _median(rows, "focus_input")
+    found = []
+    # Sharp at 100x and not at 20x, or sharp unstained and not stained.
+    if low < least.least_focus_20x:
+        found.append(("stained", low, "the unstained ones"))
+    elif low > least.most_focus_20x:
+        found.append(("unstained", -low, "the stained ones"))
+    elif high > least.most_focus_100x:
+        found.append(("unstained and the stained", -high, "the 100x ones"))
+    elif own < limits.slides.focus_input:
+        found.append(("unstained", own - DETAIL, "images in focus usually"))
+    if high < least.least_focus_100x:
+        found.append(("100x", high, "the stained 20x ones"))
+    reasons = [
+        f"focus: the {name} images are out of focus: their fine detail is {np.exp(ratio):.1f} "
+        f"times as strong as {others} show it"
+        for name, ratio, others in found
+    ]
     share = _share(rows, BLUR_FLAGS)
-    if share <= limits.blurred:
-        return []
-    return [f"focus: {_percent(share)} of the samples are blurred"]
+    if not reasons and len(rows) >= FEW and share > limits.slides.blurred:
+        reasons.append(f"focus: {_percent(share)} of the samples are blurred")
+    return reasons
+
+
+def _median(rows: pd.DataFrame, name: str) -> float:
+    """The median of a measure; not a number, and within no limits, where too few have it."""
+    values = pd.to_numeric(rows[name], errors="coerce") if name in rows else pd.Series(dtype=float)
+    return float(values.median()) if values.count() >= LEAST else np.nan
 
 
 def _stain(rows: pd.DataFrame, others: pd.Series[float], limits: SlideLimits) -> list[str]:
     red, green = float(rows["nucleus_red"].median()), float(rows["nucleus_green"].median())
-    glass = float(rows["glass_green"].median())
     low, high = limits.nucleus
     reasons = []
     if not low <= green <= high:
@@ -149,8 +192,12 @@ def _stain(rows: pd.DataFrame, others: pd.Series[float], limits: SlideLimits) ->
             f"misstained: nuclei absorb {red / green:.2f} times as much red as green, "
             f"{low:g} to {high:g} is usual"
         )
-    if glass > limits.glass:
-        reasons.append(f"misstained: glass absorbs {glass:.2f} in green, at most {limits.glass:g}")
+    tint = _tint(rows)
+    if tint > limits.glass:
+        reasons.append(
+            f"misstained: glass is tinted, it absorbs {tint:.2f} more in green than in red and "
+            f"blue, at most {limits.glass:g}"
+        )
     usual = float(others.median()) if len(others) >= 2 else green
     factor = max(green, usual) / max(min(green, usual), 1e-3)
     if factor > limits.stain_against_others:
@@ -158,6 +205,19 @@ def _stain(rows: pd.DataFrame, others: pd.Series[float], limits: SlideLimits) ->
             f"misstained: nuclei absorb {green:.2f} in green, those of the other slides {usual:.2f}"
         )
     return reasons
+
+
+def _tint(rows: pd.DataFrame) -> float:
+    """What glass absorbs in green beyond red and blue, since staining; 0 where it is not known.
+
+    LEDs that lost light make the stained images darker in all colours: that is no stain.
+    """
+    names = ["glass_red", "glass_green", "glass_blue"]
+    if not set(names) <= set(rows):
+        return 0.0
+    red, green, blue = (rows[name] for name in names)
+    found = float((green - (red + blue) / 2).median())
+    return 0.0 if np.isnan(found) else found
 
 
 def _light(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:

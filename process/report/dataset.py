@@ -89,6 +89,12 @@ def _matched_section(data: Dataset) -> Section:
     )
     if "100x" in data.targets:
         note += " The 100x image was brought to the grid of the 20x camera."
+    for verdict in data.verdicts:
+        said = [*verdict.get("reasons", ()), *verdict.get("notes", ())]
+        if said:
+            fate = "accepted" if verdict.get("accepted") else "rejected"
+            note += f" Slide {verdict.get('slide')}, {fate}: {'; '.join(map(str, said))}"
+            note += "" if note.endswith(".") else "."
     columns = max(1, 12 // len(crops))
     return Section("Matched cells", note, tile_sets(sets, columns, um_per_px=data.pixel_um))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from plsctl.acquire.arrays import Image
+from plsctl.acquire.arrays import FloatArray, Image
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.matching.fields import FieldAligner, match_position, turned_crop
 from plsctl.process.matching.fine_alignment import FineMatch
 from plsctl.process.matching.highres import HighresPlace
+from plsctl.process.quality.glass import FieldGlass
 from plsctl.process.samples.settings import BuildSettings
 
 Reasons = dict[int, str]
@@ -23,7 +25,8 @@ class MatchedCell:
     """A cell on its way into the data set; pixels are those of the crop's middle.
 
     The stained image is turned by `rotation_deg` against the unstained one. `field_px` is the
-    (height, width) of the position's images.
+    (height, width) of the position's images, `glass` the grey values (unstained and stained, rgb)
+    that their glass has around the cell.
     """
 
     cell: pd.Series
@@ -34,6 +37,7 @@ class MatchedCell:
     target_20x: Image
     stained_image: Image
     field_px: tuple[int, int]
+    glass: FloatArray
     highres_name: str = ""
     highres: HighresPlace | None = None
     target_100x: Image | None = None
@@ -64,10 +68,11 @@ def match_cells(
     if not field.trusted:
         return [], {int(cell): "position_unmatched" for cell in cells["cell"]}
     aligner = FieldAligner(before, after, field)
+    glass = FieldGlass(before), FieldGlass(after)
     samples: list[MatchedCell] = []
     dropped: Reasons = {}
     for _, cell in cells.iterrows():
-        sample = _align_cell(cell, aligner, after, settings)
+        sample = _align_cell(cell, aligner, after, glass, settings)
         if isinstance(sample, str):
             dropped[int(cell["cell"])] = sample
         else:
@@ -76,7 +81,11 @@ def match_cells(
 
 
 def _align_cell(
-    cell: pd.Series, aligner: FieldAligner, after: Image, settings: BuildSettings
+    cell: pd.Series,
+    aligner: FieldAligner,
+    after: Image,
+    glass: tuple[FieldGlass, FieldGlass],
+    settings: BuildSettings,
 ) -> MatchedCell | str:
     """Find the cell's crop in the unstained image to a fraction of a pixel, or say why not."""
     place = float(cell["pixel_x"]), float(cell["pixel_y"])
@@ -88,6 +97,7 @@ def _align_cell(
         return "match_20x"
     if found.fine.second_ratio > settings.most_second_ratio:
         return "match_20x"
+    places = (found.unstained, found.stained)
     return MatchedCell(
         cell=cell,
         unstained=found.unstained,
@@ -97,4 +107,5 @@ def _align_cell(
         target_20x=turned_crop(after, found.stained, settings.crop_px, found.rotation_deg),
         stained_image=after,
         field_px=(after.shape[0], after.shape[1]),
+        glass=np.stack([level.at(*at) for level, at in zip(glass, places, strict=True)]),
     )

@@ -17,7 +17,7 @@ from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.quality.frame_samples import random_stacks
 from plsctl.process.quality.frames import FrameReference
-from plsctl.process.quality.measures import measure_position
+from plsctl.process.quality.measures import Lighting, measure_position
 from plsctl.process.samples.highres_scale import HighresScale
 from plsctl.process.samples.highres_targets import add_highres_targets
 from plsctl.process.samples.matched_cells import MatchedCell, match_cells
@@ -86,14 +86,28 @@ def cut_position(job: PositionJob) -> PositionSamples:
     rows = pd.DataFrame([sample_row(each, unstained, place, axes, transform) for each in samples])
     targets = _targets(samples, job)
     if samples:
-        measures = _measure(unstained, job, stacks, targets)
+        lighting = _lighting(folder, samples)
+        measures = _measure(unstained, job, stacks, targets, lighting)
         rows = pd.concat([rows, room_around(samples, settings.crop_px), measures], axis=1)
         rows = rows.assign(flags="", excluded="", type="")
     return PositionSamples(stacks, targets, rows, outcomes)
 
 
+def _lighting(folder: ScanFolder, samples: Sequence[MatchedCell]) -> Lighting:
+    """What light the two bright-field images of the samples had."""
+    exposed = [
+        taken.attributes.frames[taken.labels.index("brightfield")].light
+        for taken in (folder.open_pass(name, one_core=True) for name in ("unstained", "stained"))
+    ]
+    return Lighting(np.stack([sample.glass for sample in samples]), (exposed[0], exposed[1]))
+
+
 def _measure(
-    reader: PassReader, job: PositionJob, stacks: Image, targets: dict[str, Image]
+    reader: PassReader,
+    job: PositionJob,
+    stacks: Image,
+    targets: dict[str, Image],
+    lighting: Lighting,
 ) -> pd.DataFrame:
     """The measures of quality of a position's samples."""
     settings, attributes = job.settings, reader.attributes
@@ -110,6 +124,8 @@ def _measure(
         black,
         job.frames,
         further,
+        lighting,
+        attributes.pixel_um,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from plsctl.acquire.files.settings import Settings
 from plsctl.sim.faults import Fault
 from plsctl.sim.smear.settings import SmearSettings
 from plsctl.sim.world.sensor import SensorSettings
+
+Share = Annotated[float, Field(gt=0)]
 
 
 class MountSettings(Settings):
@@ -36,6 +38,8 @@ class MountSettings(Settings):
     """Shift of the slide when it comes back stained."""
     return_rotation_deg: float = 0.1
     """Rotation of the slide when it comes back."""
+    return_z_um: float = 0.0
+    """How much farther up focus lies when it comes back: with the same z all is out of focus."""
 
 
 class ObjectiveTruth(Settings):
@@ -82,7 +86,9 @@ class LampSettings(Settings):
     """Slow change of what is left: LEDs that warm up, a supply that sags. Steps are a fault
     (`light_steps`)."""
     drifts_from_s: float = Field(default=0.0, ge=0)
-    """When that begins, by the microscope's clock."""
+    """When that begins, by the microscope's clock, which begins anew with every pass."""
+    when_stained: tuple[Share, Share, Share] = (1.0, 1.0, 1.0)
+    """Red, green and blue light of the passes after staining over that of the one before."""
 
 
 class SimulatorSettings(Settings):

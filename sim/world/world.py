@@ -42,6 +42,12 @@ REFERENCE_MAGNIFICATION = 20.0
 """The sensor's light level is defined at this magnification; a higher one spreads the light."""
 
 
+NO_CHANGE: Tint = (1.0, 1.0, 1.0)
+
+LAMP = 2**31 - 1
+"""Stands for all LEDs, in what tells one image from another."""
+
+
 class World:
     """Everything the simulated devices have in common."""
 
@@ -214,6 +220,7 @@ class World:
             + mount.tilt_um_per_mm * along / 1000
             + mount.bow_um * (dx**2 + dy**2) / mount.bow_length_um**2
             + mount.drift_um_per_min * self.clock.now() / 60
+            + (mount.return_z_um if self.stained else 0.0)
             + self.objective.offset_z_um
             + self.objective_truth.offset_z_um
         )
@@ -242,6 +249,8 @@ class World:
             for led, tint in sorted(self.tints.items())
             if led in shining
         )
+        if self._lamp_colours() != NO_CHANGE:
+            lit += ((LAMP, *(round(1000 * share) for share in self._lamp_colours())),)
         settings = (round(self.z_um * 1000), round(exposure_ms * 1000), round(gain * 1000))
         what = (lit, settings)
         repeat = self._repeats[what]
@@ -283,8 +292,14 @@ class World:
                 total += np.multiply(planes, light * tint, out=part)
             else:
                 total += np.multiply(planes, light, out=part)
+        if self._lamp_colours() != NO_CHANGE:
+            total *= np.array(self._lamp_colours(), dtype=np.float32)[:, None, None]
         image = np.moveaxis(total, 0, -1)
         return image[:, ::-1] if self.camera_orientation.mirrored else image
+
+    def _lamp_colours(self) -> Tint:
+        """What the lamp gives in red, green and blue over what it gave before staining."""
+        return self.settings.lamp.when_stained if self.stained else NO_CHANGE
 
     def _shining(self) -> dict[int, float]:
         """The lit LEDs that do give light, with their brightness, in order of their numbers."""

@@ -27,6 +27,7 @@ from plsctl.process.aperture.field import TileSettings, reconstruct_field
 from plsctl.process.aperture.files import read_stack
 from plsctl.process.aperture.led_check import check_geometry
 from plsctl.process.aperture.led_stack import LedStack, stack_from_pass
+from plsctl.process.aperture.orientation_check import check_orientation, residual_note
 from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct
 from plsctl.process.aperture.samples import add_synthetic_aperture, decode
 from plsctl.process.dataset.reader import Dataset
@@ -224,6 +225,35 @@ def test_moved_and_exchanged_leds_are_found_and_no_others() -> None:
     np.testing.assert_allclose(places["arm2-18"].found, lit[moved], atol=0.01)
 
 
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        ((1, 0, 0, 1), ""),
+        ((-1, 0, 0, 1), "mirrored"),
+        ((1, 0, 0, -1), "mirrored"),
+        ((0, 1, 1, 0), "transposed (x and y exchanged)"),
+        ((0, -1, -1, 0), "transposed (x and y exchanged)"),
+        ((0, -1, 1, 0), "turned by 90 degrees"),
+        ((-1, 0, 0, -1), "turned by 180 degrees"),  # out of focus, it shows
+    ],
+)
+def test_a_mirrored_transposed_or_turned_table_is_told(
+    known: tuple[LedStack, NDArray[np.complex64]], turn: tuple[int, int, int, int], told: str
+) -> None:
+    stack, _ = known
+    wrong = stack.lit_from(stack.directions @ np.reshape(turn, (2, 2)).T)
+    fit = check_orientation([wrong])
+    assert fit is not None
+    assert fit.best == told
+    assert bool(fit.sentence) is bool(told)
+    assert check_orientation([wrong.take(np.arange(5))]) is None
+
+
+def test_a_residual_that_is_too_large_is_told() -> None:
+    assert residual_note(0.0027) == ""
+    assert "0.0123 is too large" in residual_note(0.0123)
+
+
 def test_tiles_join_to_what_one_piece_gives(
     known: tuple[LedStack, NDArray[np.complex64]],
 ) -> None:
@@ -269,6 +299,7 @@ def test_a_stack_folder_becomes_an_image_and_a_picture(
     assert made.exit_code == 0, made.output
     result = json.loads(made.stdout)
     assert result["leds"] == len(few) and result["residual"]["green"] < 0.02
+    assert not any("LED table mirrored" in note for note in result["notes"])
     with tifffile.TiffFile(out) as file:
         planes = file.asarray()
         assert file.ome_metadata is not None and "green phase" in file.ome_metadata

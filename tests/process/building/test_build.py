@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.reader import PassReader
 from plsctl.cli.app import app
 from plsctl.process.building.builder import build_dataset
 from plsctl.process.dataset.reader import Dataset
@@ -214,3 +217,32 @@ def test_a_damaged_cells_table_names_file_and_line(scan_copy: Path, tmp_path: Pa
     table.write_text("\n".join([*lines, lines[1]]), encoding="utf-8")
     with pytest.raises(UserError, match="number 1 stands there twice"):
         build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
+
+
+@pytest.mark.parametrize(
+    ("light", "blur_px", "reason"),
+    [(0.8, 0.0, ""), (0.8, 1.5, "focus: the stained images are out of focus")],
+)
+def test_less_light_after_staining_is_right_and_a_blurred_pass_is_not(
+    scan_copy: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    light: float,
+    blur_px: float,
+    reason: str,
+) -> None:
+    read = PassReader.brightfield
+
+    def changed(self: PassReader, position: str) -> Image:
+        image = read(self, position)
+        if self.attributes.pass_name != "stained":
+            return image
+        image = np.clip(4 + (image - 4.0) * light, 0, 255).astype(np.uint8)
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), blur_px) if blur_px else image)
+
+    monkeypatch.setattr(PassReader, "brightfield", changed)
+    result = build_dataset([scan_copy], tmp_path / "x.zarr", split=UNDIVIDED)
+    (slide,) = result.slides
+    assert len(slide["reasons"]) == bool(reason)
+    assert " ".join(slide["reasons"]).startswith(reason)
+    assert bool(slide["accepted"]) is not bool(reason)

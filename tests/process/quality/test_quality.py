@@ -23,6 +23,7 @@ from plsctl.process.quality.content import measure_content
 from plsctl.process.quality.flags import QualitySettings, flag_samples, load_quality
 from plsctl.process.quality.frame_statistics import exchange_gain
 from plsctl.process.quality.frames import frame_agreement, learn_frames
+from plsctl.process.quality.measures import Lighting, measure_position
 from plsctl.process.quality.slides import exclude_rejected, slide_verdicts
 from plsctl.sim.backend import open_world
 from plsctl.sim.world.world import World
@@ -246,10 +247,14 @@ def _table(count: int = 20, slide: str = "S1", nucleus: float = 1.3) -> pd.DataF
             "x_um": np.arange(count) * 40.0,
             "y_um": 0.0,
             "border_px": 50.0,
+            "focus_input": -0.35,
             "focus_20x": -0.2,
+            "focus_100x": 0.05,
             "nucleus_red": 0.4 * nucleus,
             "nucleus_green": nucleus,
+            "glass_red": 0.02,
             "glass_green": 0.03,
+            "glass_blue": 0.02,
             "light": 200.0,
             "unexplained": 0.3,
             "spot_20x": 1.1,
@@ -310,6 +315,84 @@ def test_slides_are_judged_with_reasons() -> None:
     assert again["excluded"].tolist() == left["excluded"].tolist()
     keeping = settings.model_copy(update={"keep_rejected_slides": True})
     assert (exclude_rejected(table, verdicts, keeping)["excluded"] == "").sum() >= 80
+
+
+@pytest.mark.parametrize(
+    ("measures", "reason", "flag"),
+    [
+        ({"focus_20x": -0.75}, "focus: the stained images are out of focus", "blurred_20x"),
+        ({"focus_20x": 0.4}, "focus: the unstained images are out of focus", "blurred_input"),
+        ({"focus_100x": -0.85}, "focus: the 100x images are out of focus", "blurred_100x"),
+        ({"focus_100x": 0.6}, "focus: the unstained and the stained images", "blurred_20x"),
+        ({"focus_input": -0.95}, "focus: the unstained images are out of focus", ""),
+        ({"glass_red": 0.22, "glass_green": 0.33, "glass_blue": 0.39}, "", ""),  # less light
+        ({"glass_red": -0.6, "glass_green": -0.6, "glass_blue": -0.6}, "", ""),  # more light
+        ({"glass_red": 0.02, "glass_green": 0.2, "glass_blue": 0.06}, "misstained: glass", ""),
+        ({"glass_green": 0.5, "glass_red": np.nan}, "", ""),
+    ],
+)
+@pytest.mark.parametrize("count", [5, 20])
+def test_a_whole_pass_is_not_its_own_standard(
+    measures: dict[str, float], reason: str, flag: str, count: int
+) -> None:
+    table = flag_samples(_table(count).assign(**measures))
+    assert set(table["flags"]) == {flag}
+    (verdict,) = slide_verdicts(table, {}, {}, QualitySettings())
+    if count < 8 and reason.startswith("misstained"):
+        reason = ""  # too few to judge stain by
+    assert len(verdict.reasons) == bool(reason)
+    assert " ".join(verdict.reasons).startswith(reason)
+
+
+def _measured(
+    stack: Image, target: Image, lighting: Lighting | None = None, pixel_um: float = 0.293
+) -> pd.Series:
+    frames = [FrameRecord(label="brightfield", led="", variant="", leds=(1,), exposure_ms=1, gain=1,
+                          brightness=1, direction=None, bright_field=True)]  # fmt: skip
+    images = np.ascontiguousarray(stack[:1])[None]
+    table = measure_position(
+        images, {"20x": target[None]}, frames, 4.0, None, None, lighting, pixel_um
+    )
+    return table.iloc[0]
+
+
+def test_light_of_another_exposure_is_no_stain(cells: Cells) -> None:
+    stack, target = cells.input[0], cells.targets[0]
+    less = _absorbed(target, np.full((SIDE, SIDE), -np.log(0.7)))
+    unknown = np.zeros((1, 2, 3), np.float32)
+    told = _measured(stack, less, Lighting(unknown, (1.0, 0.7)))
+    for name in ("glass_red", "glass_green", "glass_blue", "nucleus_green", "focus_20x"):
+        assert told[name] == pytest.approx(_measured(stack, target)[name], abs=0.03)
+
+
+def test_a_crop_without_glass_is_judged_by_the_field(cells: Cells) -> None:
+    glass = np.stack([np.percentile(image, 90, axis=(1, 2))
+                      for image in (cells.input[0, 0], cells.targets[0])])[None]  # fmt: skip
+    open_field = _measured(cells.input[0], cells.targets[0])
+    # Red cells all around: they take green and blue, stained a little more than before.
+    around = 1 - _discs([(31.5, 31.5)], 16)
+    before = _absorbed(cells.input[0], np.array([0.05, 0.2, 0.4])[:, None, None] * around)
+    after = _absorbed(cells.targets[0], np.array([0.1, 0.45, 0.45])[:, None, None] * around)
+    lighting = Lighting(glass.astype(np.float32))
+    known, alone = _measured(before, after, lighting), _measured(before, after)
+    assert known["nucleus_green"] == pytest.approx(open_field["nucleus_green"], abs=0.05)
+    assert abs(known["glass_green"]) < 0.1 < abs(alone["glass_green"])
+
+
+@pytest.mark.parametrize("zoom", [2, 3])
+def test_measures_are_those_of_the_slide_whatever_the_pixel(cells: Cells, zoom: int) -> None:
+    coarse = _measured(cells.input[1], cells.targets[1])
+    side = (zoom * SIDE,) * 2
+    stack, target = (
+        np.stack([cv2.resize(plane, side, interpolation=cv2.INTER_CUBIC) for plane in image])
+        for image in (cells.input[1, 0], cells.targets[1])
+    )
+    dust = _absorbed(stack, 1.5 * np.kron(_discs([(30, 24)], 7), np.ones((zoom, zoom))))
+    fine, dirty = (_measured(image[None], target, None, 0.293 / zoom) for image in (stack, dust))
+    for name in ("focus_20x", "focus_input", "nucleus_green", "unexplained"):
+        assert fine[name] == pytest.approx(coarse[name], abs=0.05)
+    assert fine["dirt_px"] == 0
+    assert 45 < dirty["dirt_px"] < 200
 
 
 def test_excluded_samples_are_in_no_split_until_a_review_takes_them_back(tmp_path: Path) -> None:
