@@ -221,5 +221,13 @@ def _empty(folder: Path, but: str) -> None:
 
 
 def forget(data: Path, all_of_it: bool = False) -> None:
-    """Delete what only a resumed build needs, or the whole folder."""
-    shutil.rmtree(data if all_of_it else data / FOLDER)
+    """Delete what only a resumed build needs, or the whole folder.
+
+    One rename takes it out of the data set: a kill amid the deletion leaves a whole data set, and
+    beside it what the next build of that name deletes.
+    """
+    unwanted = data if all_of_it else data / FOLDER
+    aside = data.with_name(f".{data.name}.forgotten")
+    shutil.rmtree(aside, ignore_errors=True)
+    rename(unwanted, aside)
+    shutil.rmtree(aside)
