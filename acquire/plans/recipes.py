@@ -176,7 +176,12 @@ class Recipe(Settings):
     @classmethod
     def _bright_field_first(cls, frames: tuple[FrameSettings, ...]) -> tuple[FrameSettings, ...]:
         first = frames[0]
-        if first.pattern != BRIGHTFIELD or first.own_label != BRIGHTFIELD or first.variants:
+        is_plain = (first.pattern, first.own_label, first.colour) == (
+            BRIGHTFIELD,
+            BRIGHTFIELD,
+            "white",
+        )
+        if not is_plain or first.variants:
             raise ValueError(
                 "the first image must be the plain bright field, by which the passes are matched "
                 "and cells are cut. Let the list begin with - {pattern: brightfield}"
