@@ -530,6 +530,17 @@ def test_a_lens_that_cannot_be_drawn_back_is_told(tmp_path: Path, objective_watc
     objective_watch.violations.clear()
 
 
+def test_a_lens_left_at_the_slide_is_told_after_a_second_ctrl_c_too(
+    tmp_path: Path, objective_watch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeyboardInterrupt), open_microscope(describe(tmp_path)) as microscope:
+        microscope.move_z(5000)
+        microscope.lens.stage.move_z = _stuck  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+    assert "could not be drawn back from the slide: z does not move. Draw it back" in caplog.text
+    objective_watch.violations.clear()
+
+
 def test_ctrl_c_again_and_again_does_not_leave_the_lens_at_the_slide(tmp_path: Path) -> None:
     with (
         pytest.raises(KeyboardInterrupt),
