@@ -67,9 +67,11 @@ class PassPlanner:
         return frames
 
     def check_region(self) -> None:
-        """`UserError` when the region's positions lie outside the stage's limits."""
-        first = next(iter(self.slide.passes.values())).objective
-        positions = grid_positions(self.slide.region, self.field_um(first))
+        """`UserError` when the region is smaller than a field or outside the stage's limits."""
+        field_um = self.field_um(next(iter(self.slide.passes.values())).objective)
+        if not is_begun(self.folder.pass_path("unstained")):
+            check_region(self.slide, field_um)
+        positions = grid_positions(self.slide.region, field_um)
         check_limits(positions, self.hardware, self.slide)
 
     def _positions(self, name: PassName) -> tuple[Position, ...]:
