@@ -244,7 +244,8 @@ class Slide(Settings):
         try:
             return load_recipe(self.recipe, self.file.parent)
         except UserError as error:
-            if error.field != "recipe":
+            # A field of that name in the recipe's file is another mistake.
+            if error.field != "recipe" or (error.file and Path(error.file).is_file()):
                 raise
             raise UserError(
                 f"there is no recipe at {error.file}.",

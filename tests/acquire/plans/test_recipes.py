@@ -208,6 +208,9 @@ def test_a_scan_keeps_the_recipe_and_not_its_path(tmp_path: Path) -> None:
     assert again.load_recipe().frames == load_recipe(write(tmp_path, OWN)).frames
     with pytest.raises(UserError, match=r"slide.yaml, line 4: .*no recipe at .*own.yaml"):
         slide.load_recipe()
+    write(tmp_path, f"recipe: full\n{OWN}", "recipes/own.yaml")
+    with pytest.raises(UserError, match=r"own.yaml, line 1: there is no field 'recipe'"):
+        slide.load_recipe()
 
 
 def test_a_papers_recipe_on_another_array_is_refused_by_the_slide_file(tmp_path: Path) -> None:
