@@ -11,7 +11,7 @@ from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.devices.heights import check_heights
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import beside, real_path, refuse_impossible
-from plsctl.acquire.files.settings import Settings, load_settings, read_yaml, suggest
+from plsctl.acquire.files.settings import Settings, add_line, load_settings, suggest
 from plsctl.acquire.files.shipped import SHIPPED, shipped_file, shipped_names
 from plsctl.acquire.leds.array import LedArraySettings
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
@@ -384,7 +384,7 @@ def load_hardware(name: str | Path, folder: Path = Path()) -> Hardware:
     try:
         check_heights(hardware)
     except UserError as error:
-        error.line = read_yaml(path)[1].get(tuple((error.field or "").split(".")))
+        add_line(error)
         raise
     leds = hardware.led_array.read_from(path, hardware.resolve)
     return hardware.model_copy(update={"led_array": leds})
