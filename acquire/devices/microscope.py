@@ -19,7 +19,8 @@ from plsctl.acquire.clock import Clock
 from plsctl.acquire.devices.backend import Backend, open_backend
 from plsctl.acquire.devices.camera import Camera, attempt
 from plsctl.acquire.devices.core_camera import check_core_camera
-from plsctl.acquire.devices.hardware import Hardware, Objective, load_hardware
+from plsctl.acquire.devices.hardware import Hardware, load_hardware
+from plsctl.acquire.devices.hardware_parts import Objective
 from plsctl.acquire.devices.lens import Lens
 from plsctl.acquire.devices.micromanager import check_labels
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
