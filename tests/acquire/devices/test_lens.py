@@ -21,7 +21,7 @@ from plsctl.acquire.devices.stage import Stage
 from plsctl.acquire.errors import HardwareError, InterruptedScan, PlsctlError, UserError
 from plsctl.acquire.focus.sweep import find_focus
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.slide import settings_hash
+from plsctl.acquire.plans.kept_settings import settings_hash
 from plsctl.acquire.roles import Operator
 from plsctl.acquire.scanning.engine import Engine
 from plsctl.acquire.scanning.pass_run import run_pass
