@@ -163,7 +163,10 @@ def stop_on_signals(outcome: str = POSITIONS_KEPT) -> Iterator[StopRequest]:
 
 def _give_up() -> None:
     """End although something hangs; nothing that could hang as well."""
-    text = "error: Interrupted; a disk or a device gave no answer and was not waited for.\n"
+    text = (
+        "error: Interrupted; a disk or a device gave no answer and was not waited for. At a "
+        "microscope: LEDs may still be lit and the lens stand at the slide; draw it back by hand.\n"
+    )
     with contextlib.suppress(OSError):
         os.write(2, text.encode())
     os._exit(INTERRUPTED)

@@ -79,6 +79,10 @@ def open_simulator(hardware: Hardware) -> Backend:
     if world.settings.clock == "real":
         # The camera's thread must wake in time; a real camera does not wait for an interpreter.
         sys.setswitchinterval(SWITCH_S)
+    elsewhere = None
+    if world.settings.light_from is not None:
+        elsewhere = LightReader(world.settings.light_from)
+        world.read_light = elsewhere.read
     firmware = _board(world)
     camera = SimulatedCamera(world, firmware)
     core = SimulatedCore(camera)
@@ -102,10 +106,7 @@ def open_simulator(hardware: Hardware) -> Backend:
                 f"the simulated device '{label}' did not start.",
                 hint="The reason stands above; correct the hardware file's options.",
             )
-    port, elsewhere = hardware.led_array.port, None
-    if world.settings.light_from is not None:
-        elsewhere = LightReader(world.settings.light_from)
-        world.read_light = elsewhere.read
+    port = hardware.led_array.port
     if port.startswith("simled://"):
         register(port.removeprefix("simled://"), firmware)
 

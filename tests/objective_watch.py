@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from plsctl.acquire.bench import handling
-from plsctl.acquire.devices.hardware import Hardware, Objective
+from plsctl.acquire.devices.hardware import Hardware
+from plsctl.acquire.devices.hardware_parts import Objective
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.roles import Operator, Roles
 from plsctl.acquire.scanning import pass_run

@@ -16,7 +16,7 @@ from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.plans.exposures import Exposure, ExposureTable
-from plsctl.acquire.plans.recipes import Frame, LitFrame
+from plsctl.acquire.plans.recipe_frames import Frame, LitFrame
 
 BRIGHT_TARGET = 0.75
 """Bright field: the background's level, as a share of full scale, ..."""

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.capture.frame_checks import FrameInspector, FrameMetadata, measure
-from plsctl.acquire.capture.light import level_of
+from plsctl.acquire.capture.light import level_of, lit_share, reference_index
 from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack import Boundary, StackTaker, TakenFrame
 from plsctl.acquire.interrupt import LOOK_S
@@ -90,11 +90,13 @@ class FrameCollector:
 
     def _look_at(self, taken: TakenFrame, take: int) -> None:
         index, image = taken.index, taken.image
+        frame = self._frames[reference_index(self._frames) if index is None else index]
+        share = lit_share(frame, self._attributes.bayer)
         if index is None:
-            self.closing = level_of(image, self._attributes.black_level)
+            self.closing = level_of(image, self._attributes.black_level, share)
             return
-        metadata = measure(image, self._attributes, take, taken.time_s, taken.camera_number)
-        problem = self._inspector.problem(index, self._frames[index], image, metadata)
+        metadata = measure(image, self._attributes, take, taken.time_s, taken.camera_number, share)
+        problem = self._inspector.problem(index, frame, image, metadata)
         if problem:
             self._problems[index] = problem
             return

@@ -64,8 +64,9 @@ def measure(
     takes: int,
     time_s: float,
     camera_number: int | None = None,
+    share: float = 1.0,
 ) -> FrameMetadata:
-    """Checksum and brightness of a frame, (y, x, rgb) or (y, x)."""
+    """Checksum and brightness of a frame, (y, x, rgb) or (y, x); `share` as for `level`."""
     counts = sampled_counts(image)
     below, total = np.cumsum(counts), counts.sum()
     # An even number of values has two middle ones.
@@ -78,7 +79,7 @@ def measure(
         takes=takes,
         time_s=time_s,
         camera_number=camera_number,
-        level=level(counts, attributes.black_level),
+        level=level(counts, attributes.black_level, share),
     )
 
 
@@ -138,12 +139,13 @@ class FrameInspector:
 
     def _light_problem(self, frame: FrameRecord, metadata: FrameMetadata) -> str:
         full_scale = self._attributes.full_scale
-        signal = metadata.median - self._attributes.black_level
+        signal, said = metadata.median - self._attributes.black_level, "median"
         if frame.colour != "white":
-            # Most values are dark then: the mean tells how bright the others are.
-            signal = 3 * (metadata.mean - self._attributes.black_level)
+            # Most values are dark then: the level is that of the others.
+            signal, said = metadata.level, "level"
         if self._checks.brightness and frame.bright_field and signal < DARK_SHARE * full_scale:
-            return f"was dark (median {metadata.median:.0f} of {full_scale})"
+            shown = signal + self._attributes.black_level
+            return f"was dark ({said} {shown:.0f} of {full_scale})"
         return ""
 
     def stack_problems(

@@ -25,7 +25,7 @@ from plsctl.acquire.capture.stack import (
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError
 from plsctl.acquire.leds.array import Colour, SequenceTiming
-from plsctl.acquire.plans.recipes import BRIGHTFIELD
+from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
 from plsctl.acquire.store.records import FrameRecord
 
 FEWEST_IN_SERIES = 4

@@ -47,16 +47,28 @@ def sampled_counts(image: RawImage) -> NDArray[np.intp]:
     return np.bincount(image[::5, ::5].ravel())
 
 
-def level_of(image: RawImage, black_level: float) -> float:
+def lit_share(frame: FrameRecord, bayer: str | None) -> float:
+    """The share of an image's values that the frame's light reaches: of colours, their own."""
+    if frame.colour == "white":
+        return 1.0
+    if bayer is None:
+        return 1 / 3
+    return 1 / 2 if frame.colour == "green" else 1 / 4
+
+
+def level_of(image: RawImage, black_level: float, share: float = 1.0) -> float:
     """The level of an image, (y, x, rgb) or (y, x)."""
-    return level(sampled_counts(image), black_level)
+    return level(sampled_counts(image), black_level, share)
 
 
-def level(counts: NDArray[np.intp], black_level: float) -> float:
-    """The upper quartile above black of an image with these counts of each value."""
+def level(counts: NDArray[np.intp], black_level: float, share: float = 1.0) -> float:
+    """The upper quartile above black of an image with these counts of each value.
+
+    `share` (`lit_share`): it is the quartile of the brightest values, so many of all.
+    """
     below = np.concatenate([[0], np.cumsum(counts)])
     edges = np.arange(len(below)) - 0.5
-    return float(np.interp(0.75 * below[-1], below, edges)) - black_level
+    return float(np.interp((1 - 0.25 * share) * below[-1], below, edges)) - black_level
 
 
 def differs(factor: float, share: float = STEP) -> bool:

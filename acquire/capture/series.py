@@ -10,7 +10,7 @@ import numpy as np
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.devices.camera import SeriesImage
-from plsctl.acquire.devices.hardware import CameraSettings
+from plsctl.acquire.devices.hardware_parts import CameraSettings
 from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.store.records import FrameRecord
 

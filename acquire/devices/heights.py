@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from plsctl.acquire.errors import UserError
 
 if TYPE_CHECKING:
-    from plsctl.acquire.devices.hardware import Hardware, Objective
+    from plsctl.acquire.devices.hardware import Hardware
+    from plsctl.acquire.devices.hardware_parts import Objective
 
 WAVELENGTH_UM = 0.53
 """Green, in the middle of what the LEDs shine and the camera sees."""

@@ -19,7 +19,8 @@ from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
-    from plsctl.acquire.devices.hardware import Hardware, Objective, Range
+    from plsctl.acquire.devices.hardware import Hardware
+    from plsctl.acquire.devices.hardware_parts import Objective, Range
 
 
 class Lens:

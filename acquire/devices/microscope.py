@@ -7,6 +7,7 @@ limits before every movement, arrival after it, the reply to every LED command, 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -18,11 +19,15 @@ from plsctl.acquire.clock import Clock
 from plsctl.acquire.devices.backend import Backend, open_backend
 from plsctl.acquire.devices.camera import Camera, attempt
 from plsctl.acquire.devices.core_camera import check_core_camera
-from plsctl.acquire.devices.hardware import Hardware, Objective, load_hardware
+from plsctl.acquire.devices.hardware import Hardware, load_hardware
+from plsctl.acquire.devices.hardware_parts import Objective
 from plsctl.acquire.devices.lens import Lens
+from plsctl.acquire.devices.micromanager import check_labels
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
 from plsctl.acquire.leds.array import Colour, LedArray, open_led_array
 from plsctl.acquire.roles import Operator
+
+log = logging.getLogger(__name__)
 
 
 class Microscope:
@@ -70,6 +75,8 @@ class Microscope:
                 raise
             if isinstance(error, PlsctlError):
                 error.hint = " ".join(filter(None, (error.hint, stands.message, stands.hint)))
+            else:  # such as a second Ctrl-C, which has no words of its own
+                log.warning("%s", stands)
 
     def close(self) -> None:
         """LEDs off, stage stopped, the lens drawn back, devices released.
@@ -103,25 +110,7 @@ class Microscope:
             )
 
     def _prepare_core(self) -> None:
-        stage = self.hardware.stage
-        labels = set(self._core.getLoadedDevices())
-        wanted = {
-            "camera.device": self.hardware.camera.device,
-            "stage.xy_device": stage.xy_device,
-            "stage.z_device": stage.z_device,
-        }
-        if self.hardware.camera.shutter is not None:
-            wanted["camera.shutter"] = self.hardware.camera.shutter
-        if self.hardware.turret.device is not None:
-            wanted["turret.device"] = self.hardware.turret.device
-        for field, label in wanted.items():
-            if label not in labels:
-                raise UserError(
-                    f"the core has no device '{label}'.",
-                    file=self.hardware.file,
-                    field=field,
-                    hint=f"Loaded: {', '.join(sorted(labels - {'Core'}))}.",
-                )
+        check_labels(self.hardware, self._core.getLoadedDevices())
         # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
         self._core.setAutoShutter(False)
         self.camera.prepare()

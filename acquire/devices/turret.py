@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from plsctl.acquire.devices.camera import attempt
+from plsctl.acquire.devices.micromanager import check_objective_labels
 from plsctl.acquire.errors import HardwareError, UserError
-from plsctl.acquire.files.settings import suggest
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -37,7 +37,8 @@ class Turret:
         self._name: str | None = None if self._by_hand else next(iter(self._objectives))
         # The device of a turret that is turned by hand only tells where it stands.
         if self._device is not None:
-            self._check_labels(self._device)
+            labels = core.getStateLabels(self._device)
+            check_objective_labels(hardware, [str(label) for label in labels])
             self.recognise()
 
     @property
@@ -106,14 +107,3 @@ class Turret:
 
     def _label(self, device: str) -> str:
         return str(attempt("read the turret", lambda: self._core.getStateLabel(device)))
-
-    def _check_labels(self, device: str) -> None:
-        labels = [str(label) for label in self._core.getStateLabels(device)]
-        for name, objective in self._objectives.items():
-            if str(objective.label) not in labels:
-                raise UserError(
-                    f"the turret '{device}' has no place labelled '{objective.label}'.",
-                    file=self._hardware.file,
-                    field=f"turret.objectives.{name}.label",
-                    hint=suggest(str(objective.label), labels),
-                )

@@ -73,7 +73,10 @@ class Focus:
                 self._plane = FocusPlane(event["z0_um"], event["slope_x"], event["slope_y"])
                 light = event["light"]
                 self._search.light = FocusLight(
-                    tuple(light["leds"]), light["exposure_ms"], light["gain"]
+                    tuple(light["leds"]),
+                    light["exposure_ms"],
+                    light["gain"],
+                    light.get("brightness", 1.0),
                 )
                 self._offsets = {}
                 found = True

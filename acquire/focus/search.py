@@ -23,6 +23,7 @@ class FocusLight:
     leds: tuple[int, ...]
     exposure_ms: float
     gain: float
+    brightness: float = 1.0
 
 
 class FocusSearch:
@@ -56,8 +57,9 @@ class FocusSearch:
             ring = geometry.inside_ring(hardware.objective(hardware.low_power).na)
         leds = tuple(led.led for led in ring)
         calibration = ExposureCalibration(self._microscope, self._stop)
-        found = calibration.search(leds, inside, "the LEDs for focus")
-        self.light = FocusLight(leds, found.exposure_ms, found.gain)
+        brightness = self._microscope.hardware.led_array.brightest(len(leds))
+        found = calibration.search(leds, inside, "the LEDs for focus", brightness)
+        self.light = FocusLight(leds, found.exposure_ms, found.gain, brightness)
         return self.light
 
     def find(self, centre_um: float, half_range_um: float) -> tuple[float, float]:
@@ -70,7 +72,7 @@ class FocusSearch:
         """
         self._microscope.move_z(centre_um)
         light = self.light or self.measure_light()
-        self._microscope.light(light.leds)
+        self._microscope.light(light.leds, light.brightness)
         found = find_focus(
             self._sharpness,
             centre_um,

@@ -95,6 +95,10 @@ class LedArraySettings(Settings):
             "that much.",
         )
 
+    def brightest(self, count: int) -> float:
+        """The brightness at which so many LEDs together stay within `max_light`."""
+        return min(1.0, self.max_light / count)
+
     def read_from(self, file: Path, resolve: Callable[[str], Path]) -> LedArraySettings:
         """These settings with the file they come from; options in a separate file are read.
 

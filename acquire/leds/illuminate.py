@@ -362,9 +362,12 @@ class IlluminateArray(SerialArray):
 
 
 def check_illuminate(settings: LedArraySettings) -> Capabilities:
-    """What the array will be able to do; `UserError` for an option that is wrong."""
+    """What the array may be able to do; `UserError` for an option that is wrong.
+
+    Whether a board has three colours it says itself, once it is opened.
+    """
     driver_options(settings, IlluminateOptions)
-    return IlluminateArray.capabilities
+    return dataclasses.replace(IlluminateArray.capabilities, colour=True)
 
 
 @checked_by(check_illuminate)

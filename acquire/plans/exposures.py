@@ -15,7 +15,8 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.shipped import SHIPPED, shipped_names
 from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.files.whole_files import write_whole
-from plsctl.acquire.plans.recipes import Frame, Recipe
+from plsctl.acquire.plans.recipe_frames import Frame
+from plsctl.acquire.plans.recipes import Recipe
 from plsctl.acquire.words import command_line
 
 COLUMNS = ("led", "variant", "exposure_ms", "gain", "brightness")

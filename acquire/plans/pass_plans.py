@@ -6,6 +6,7 @@ from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.plans.crops import CROP_PX, SLACK_UM
+from plsctl.acquire.plans.kept_settings import settings_hash
 from plsctl.acquire.plans.plan import (
     PassPlan,
     check_camera,
@@ -14,8 +15,8 @@ from plsctl.acquire.plans.plan import (
     frame_records,
 )
 from plsctl.acquire.plans.positions import Position, cell_positions, grid_positions
-from plsctl.acquire.plans.recipes import BRIGHTFIELD
-from plsctl.acquire.plans.slide import Slide, settings_hash
+from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
+from plsctl.acquire.plans.slide import Slide
 from plsctl.acquire.store.folder import ScanFolder, is_begun
 from plsctl.acquire.store.records import FrameRecord, PassAttributes, PassName
 
@@ -67,9 +68,11 @@ class PassPlanner:
         return frames
 
     def check_region(self) -> None:
-        """`UserError` when the region's positions lie outside the stage's limits."""
-        first = next(iter(self.slide.passes.values())).objective
-        positions = grid_positions(self.slide.region, self.field_um(first))
+        """`UserError` when the region is smaller than a field or outside the stage's limits."""
+        field_um = self.field_um(next(iter(self.slide.passes.values())).objective)
+        if not is_begun(self.folder.pass_path("unstained")):
+            check_region(self.slide, field_um)
+        positions = grid_positions(self.slide.region, field_um)
         check_limits(positions, self.hardware, self.slide)
 
     def _positions(self, name: PassName) -> tuple[Position, ...]:

@@ -13,7 +13,8 @@ from plsctl.acquire.files.settings import read_yaml
 from plsctl.acquire.leds.geometry import LedGeometry
 from plsctl.acquire.plans.exposures import Exposure, ExposureTable, load_exposures
 from plsctl.acquire.plans.positions import Position
-from plsctl.acquire.plans.recipes import BRIGHTFIELD, Frame, LitFrame, Recipe, load_recipe
+from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD, Frame, LitFrame
+from plsctl.acquire.plans.recipes import Recipe, load_recipe
 from plsctl.acquire.plans.slide import Slide
 from plsctl.acquire.store.records import FrameRecord, PassName
 from plsctl.acquire.store.writer import frame_bytes

@@ -49,7 +49,7 @@ class PassTotals:
     frames: int = 0
     retaken: int = 0
     light_steps: int = 0
-    """How often all frames were taken again because the light had changed."""
+    """How often all frames were taken again because the light had changed, or seemed to."""
     light_seconds: float = 0.0
     travel_seconds: float = 0.0
     stack_seconds: float = 0.0
@@ -195,9 +195,10 @@ class Engine:
         with ThreadPoolExecutor(1, "prepare") as other:
             ready = other.submit(self._stack.prepare, tuple(enumerate(plan.frames)))
             x, y = self._microscope.travel(*self._place(position))
-            z = self._height(position)
-            self._microscope.move_z(z)
+            # The height may have to be sought, under light of the same array.
             ready.result()
+        z = self._height(position)
+        self._microscope.move_z(z)
         self.totals.travel_seconds += clock.now() - before
         self._journal.append(
             "position_started",

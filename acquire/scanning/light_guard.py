@@ -19,6 +19,7 @@ from plsctl.acquire.capture.light import (
     common_factor,
     differs,
     level_of,
+    lit_share,
     reference_index,
 )
 from plsctl.acquire.devices.microscope import Microscope
@@ -228,10 +229,11 @@ class LightGuard:
             return None
         self._go_to(before.place_um)
         frame = self._frames[index]
-        self._microscope.light(frame.leds, frame.brightness)
+        self._microscope.light(frame.leds, frame.brightness, frame.colour)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
         self._microscope.leds_off()
-        level = level_of(image, self._black_level)
+        share = lit_share(frame, self._microscope.hardware.camera.bayer)
+        level = level_of(image, self._black_level, share)
         known = before.at(self._microscope.clock.now())
         return common_factor({index: level}, {index: known.levels[index]})
 

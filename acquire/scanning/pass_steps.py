@@ -266,11 +266,15 @@ class PassSteps:
         """Turn the turret, and take one image to know what the camera gives."""
         self._microscope.set_objective(self.plan.objective)
         self._microscope.check_camera()
+        image = self._snap_brightfield()
+        check_image(image, self._scan.hardware)
+        return image
+
+    def _snap_brightfield(self) -> RawImage:
         frame = self.plan.frames[0]
         self._microscope.light(frame.leds, frame.brightness, frame.colour)
         image = self._microscope.snap(frame.exposure_ms, frame.gain)
         self._microscope.leds_off()
-        check_image(image, self._scan.hardware)
         return image
 
     def _check_places(self) -> None:
@@ -336,11 +340,7 @@ class PassSteps:
 
     def _shows_cells(self) -> bool:
         """Whether there is something to focus on here: that shows out of focus as well."""
-        frame = self.plan.frames[0]
-        self._microscope.light(frame.leds, frame.brightness)
-        image = self._microscope.snap(frame.exposure_ms, frame.gain)
-        self._microscope.leds_off()
-        return shows_cells(develop(image, self._attributes))
+        return shows_cells(develop(self._snap_brightfield(), self._attributes))
 
     def _earlier_plane(self) -> FocusPlane | None:
         """The plane of an earlier pass, shifted by the parfocal offset between the objectives."""
@@ -395,13 +395,9 @@ class PassSteps:
 
     def _look_at(self, x_um: float, y_um: float, focus: Focus) -> Image:
         self._stop.check()
-        frame = self.plan.frames[0]
         x, y = self._microscope.travel(*self._microscope.to_stage(x_um, y_um))
         self._microscope.move_z(focus.plane.z_um(x, y))
-        self._microscope.light(frame.leds, frame.brightness, frame.colour)
-        image = self._microscope.snap(frame.exposure_ms, frame.gain)
-        self._microscope.leds_off()
-        return develop(image, self._attributes)
+        return develop(self._snap_brightfield(), self._attributes)
 
     def _check_stained(self, images: Sequence[Image]) -> None:
         if self._force:

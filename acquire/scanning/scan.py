@@ -10,14 +10,9 @@ from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.files.locations import location, real_path
 from plsctl.acquire.files.whole_files import rename, sync_folder
+from plsctl.acquire.plans.kept_settings import changed_settings, settings_hash, write_settings
 from plsctl.acquire.plans.pass_plans import PassPlanner
-from plsctl.acquire.plans.slide import (
-    Slide,
-    changed_settings,
-    load_slide,
-    settings_hash,
-    write_settings,
-)
+from plsctl.acquire.plans.slide import Slide, load_slide
 from plsctl.acquire.scanning.verdict import verify_pass
 from plsctl.acquire.store.folder import ScanFolder, is_begun, load_transform
 from plsctl.acquire.store.journal import read_journal

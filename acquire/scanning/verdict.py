@@ -16,7 +16,7 @@ from plsctl.acquire.capture.light import (
     bright_levels,
     light_course,
 )
-from plsctl.acquire.devices.hardware import ChecksSettings
+from plsctl.acquire.devices.hardware_parts import ChecksSettings
 from plsctl.acquire.errors import DamagedData, PlsctlError, UserError
 from plsctl.acquire.roles import FocusMeasure, ShiftFinder
 from plsctl.acquire.scanning.field_focus import check_focus

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from plsctl.acquire.arrays import RawImage
-from plsctl.acquire.devices.hardware import CameraSettings
+from plsctl.acquire.devices.hardware_parts import CameraSettings
 from plsctl.acquire.errors import disk_error
 from plsctl.acquire.plans.plan import Forecast
 from plsctl.acquire.store.images import checksum

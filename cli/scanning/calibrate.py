@@ -79,7 +79,8 @@ def exposures(
     from plsctl.acquire.focus.search import FocusSearch
     from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.plans.exposures import save_exposures
-    from plsctl.acquire.plans.recipes import BRIGHTFIELD, load_recipe
+    from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
+    from plsctl.acquire.plans.recipes import load_recipe
     from plsctl.acquire.plans.slide import FocusSettings
     from plsctl.cli.shared.roles import make_operator
     from plsctl.process.focus.sharpness import GradientFocusMeasure

@@ -13,7 +13,8 @@ from plsctl.cli.shared.output import JsonFlag, VerboseFlag, console, emit, print
 if TYPE_CHECKING:
     from plsctl.acquire.devices.hardware import Hardware
     from plsctl.acquire.leds.geometry import Led, LedGeometry
-    from plsctl.acquire.plans.recipes import LitFrame, Recipe
+    from plsctl.acquire.plans.recipe_frames import LitFrame
+    from plsctl.acquire.plans.recipes import Recipe
 
 ROWS = 21
 """Height of the picture of an array, in lines; a line is as high as two signs are wide."""

@@ -253,8 +253,8 @@ def _print_light(result: "PassResult") -> None:
 
     if steps := result.totals.light_steps:
         print_message(
-            f"The light changed at once at {counted(steps, 'position')}: all frames there were "
-            "taken again."
+            f"The light changed at once, or seemed to, at {counted(steps, 'position')}: all frames "
+            "there were taken again."
         )
     change = result.light.change
     if change <= WORTH_SAYING:

@@ -56,10 +56,10 @@ class BuildProgress:
         journal = self._folder / "journal.jsonl"
         events = list(read_journal(journal))
         self.changed = _changed(events, identity) if events else ()
+        """What differs from the stopped build; if anything does, the build starts over."""
         if damaged_lines(journal):
             # A position that is missing in the list would put all later ones in the wrong place.
             self.changed = ("the journal, now damaged,",)
-        """What differs from the stopped build; if anything does, the build starts over."""
         if self.changed or not events:
             _empty(part, but=FOLDER)
             _empty(self._folder, but=".lock")

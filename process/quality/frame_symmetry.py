@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.plans.recipes import BRIGHTFIELD
+from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
 from plsctl.acquire.store.records import FrameRecord
 
 Matrix = NDArray[np.float64]

@@ -15,7 +15,8 @@ import scipy
 from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransform
-from plsctl.acquire.devices.hardware import Hardware, Objective
+from plsctl.acquire.devices.hardware import Hardware
+from plsctl.acquire.devices.hardware_parts import Objective
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.sim.faults import FaultCounter

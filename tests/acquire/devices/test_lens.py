@@ -21,7 +21,7 @@ from plsctl.acquire.devices.stage import Stage
 from plsctl.acquire.errors import HardwareError, InterruptedScan, PlsctlError, UserError
 from plsctl.acquire.focus.sweep import find_focus
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.plans.slide import settings_hash
+from plsctl.acquire.plans.kept_settings import settings_hash
 from plsctl.acquire.roles import Operator
 from plsctl.acquire.scanning.engine import Engine
 from plsctl.acquire.scanning.pass_run import run_pass
@@ -527,6 +527,17 @@ def test_a_lens_that_cannot_be_drawn_back_is_told(tmp_path: Path, objective_watc
         microscope.lens.stage.move_z = _stuck  # type: ignore[method-assign]
         raise UserError("something is wrong.")
     assert any("was closed while the lens was at" in text for text in objective_watch.violations)
+    objective_watch.violations.clear()
+
+
+def test_a_lens_left_at_the_slide_is_told_after_a_second_ctrl_c_too(
+    tmp_path: Path, objective_watch: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeyboardInterrupt), open_microscope(describe(tmp_path)) as microscope:
+        microscope.move_z(5000)
+        microscope.lens.stage.move_z = _stuck  # type: ignore[method-assign]
+        raise KeyboardInterrupt
+    assert "could not be drawn back from the slide: z does not move. Draw it back" in caplog.text
     objective_watch.violations.clear()
 
 

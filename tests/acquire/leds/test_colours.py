@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.hardware_check import check_hardware
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.leds.array import (
@@ -20,7 +21,7 @@ from plsctl.acquire.leds.array import (
 )
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.leds.squid import LOW_NA
-from plsctl.acquire.scanning.preflight import check_array
+from plsctl.acquire.scanning.preflight import check_array, check_frames
 from plsctl.acquire.store.records import FrameRecord
 from plsctl.sim.firmware.arduino import ArduinoFirmware
 from plsctl.sim.firmware.board import LedBoard
@@ -187,13 +188,27 @@ def test_the_camera_sees_the_colour_in_its_channel(tmp_path: Path) -> None:
             white = white + means * (np.arange(3) == lit)
 
 
+HALF_LEFT = FrameRecord(
+    label="half-left", led="half-left", variant="", leds=(1, 2), exposure_ms=1, gain=1,
+    brightness=1, direction=None, bright_field=True, colour="green",
+)  # fmt: skip
+
+
 def test_a_scan_in_colour_on_an_array_without_is_refused_by_name() -> None:
-    frame = FrameRecord(
-        label="half-left", led="half-left", variant="", leds=(1, 2), exposure_ms=1, gain=1,
-        brightness=1, direction=None, bright_field=True, colour="green",
-    )  # fmt: skip
     with (
         open_microscope("simulator_small") as microscope,
         pytest.raises(UserError, match=r"'half-left' needs green light.*Leave `colour` out"),
     ):
-        check_array([frame], microscope)
+        check_array([HALF_LEFT], microscope)
+
+
+def test_a_scan_in_colour_goes_ahead_on_an_illuminate_board_of_three_colours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(IlluminateFirmware, "colour_channels", 3)
+    hardware = load_hardware("simulator_small")
+    able = check_hardware(hardware)  # of which nothing is known before it is opened
+    assert able is not None
+    check_frames([HALF_LEFT], able, hardware, "illuminate", 43)
+    with open_microscope(hardware) as microscope:
+        check_array([HALF_LEFT], microscope)

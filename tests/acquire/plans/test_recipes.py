@@ -13,10 +13,12 @@ from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry, standard_array
 from plsctl.acquire.plans.exposures import Exposure, ExposureTable
+from plsctl.acquire.plans.kept_settings import settings_hash, write_settings
 from plsctl.acquire.plans.pass_plans import PassPlanner
 from plsctl.acquire.plans.plan import check_region, frame_records
-from plsctl.acquire.plans.recipes import Frame, Recipe, load_recipe, recipe_names
-from plsctl.acquire.plans.slide import load_slide, settings_hash, write_settings
+from plsctl.acquire.plans.recipe_frames import Frame
+from plsctl.acquire.plans.recipes import Recipe, load_recipe, recipe_names
+from plsctl.acquire.plans.slide import load_slide
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.records import FrameRecord
 
@@ -207,6 +209,9 @@ def test_a_scan_keeps_the_recipe_and_not_its_path(tmp_path: Path) -> None:
     assert settings_hash(again, again.load_hardware()) == before
     assert again.load_recipe().frames == load_recipe(write(tmp_path, OWN)).frames
     with pytest.raises(UserError, match=r"slide.yaml, line 4: .*no recipe at .*own.yaml"):
+        slide.load_recipe()
+    write(tmp_path, f"recipe: full\n{OWN}", "recipes/own.yaml")
+    with pytest.raises(UserError, match=r"own.yaml, line 1: there is no field 'recipe'"):
         slide.load_recipe()
 
 

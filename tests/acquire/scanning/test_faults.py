@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from plsctl.acquire.capture.frame_checks import FrameInspector, measure
-from plsctl.acquire.devices.hardware import ChecksSettings, load_hardware
+from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.hardware_parts import ChecksSettings
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.leds.geometry import standard_array

@@ -6,16 +6,23 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
+from plsctl.acquire.capture.light import level_of, lit_share
 from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import HardwareError
+from plsctl.acquire.focus.search import FocusSearch
 from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.plans.slide import FocusSettings
 from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import Scan, open_scan
 from plsctl.acquire.store.journal import read_journal
+from plsctl.acquire.store.records import FrameRecord
 from plsctl.cli.shared.roles import make_roles
+from plsctl.process.focus.sharpness import GradientFocusMeasure
 
 LASTING = 10_000
 
@@ -139,3 +146,30 @@ def test_slow_drift_is_measured_and_held_up_to_its_limit(
     told = [problem for problem in result.verdict.problems if "the light fell by" in problem]
     assert bool(told) != is_held
     assert result.verdict.light.change == pytest.approx(share, abs=0.04)
+
+
+@pytest.mark.parametrize("bayer", [None, "RGGB"])
+def test_the_level_under_one_colour_is_that_of_the_pixels_it_reaches(bayer: str | None) -> None:
+    field = np.random.default_rng(1).normal(120, 2, (200, 300)).astype(np.uint8)
+    field[60:120] //= 2  # cells
+    image = np.zeros((200, 300, 3) if bayer is None else (200, 300), np.uint8)
+    if bayer is None:
+        image[..., 0] = field
+    else:
+        image[::2, ::2] = field[::2, ::2]
+    frame = FrameRecord(
+        label="red", led="red", variant="", leds=(1,), exposure_ms=1, gain=1, brightness=1,
+        direction=None, bright_field=True, colour="red",
+    )  # fmt: skip
+    share = lit_share(frame, bayer)
+    assert level_of(image, 0.0, share) == pytest.approx(level_of(field, 0.0), abs=1)
+
+
+def test_focus_is_sought_in_as_much_light_as_the_array_may_give(bench: Bench) -> None:
+    hardware = bench.scan().hardware
+    few = hardware.led_array.model_copy(update={"max_light": 2.0})
+    stop = StopRequest()
+    with open_microscope(hardware.model_copy(update={"led_array": few})) as microscope:
+        search = FocusSearch(microscope, GradientFocusMeasure(), FocusSettings(), stop)
+        light = search.measure_light()
+    assert len(light.leds) * light.brightness == pytest.approx(2)

@@ -459,7 +459,7 @@ def test_a_silent_port_and_a_missing_device_are_named(slide_file: Path) -> None:
     text = (slide_file.parent / "demo.yaml").read_text()
     broken = slide_file.parent / "broken.yaml"
     broken.write_text(text.replace("device: Camera", "device: Kamera"))
-    with pytest.raises(UserError, match="no device 'Kamera'"):
+    with pytest.raises(UserError, match="'Kamera': the core has no such device"):
         open_microscope(load_hardware(str(broken)))
     broken.write_text(text.replace("MMConfig_demo.cfg", "nowhere.cfg"))
     with pytest.raises(UserError, match=r"nowhere\.cfg"):

@@ -16,7 +16,7 @@ from plsctl.acquire.scanning.settings_check import check_room, check_settings
 SLIDE = """\
 slide: S001
 hardware: scope.yaml
-region: {x_um: [10000, 10400], y_um: [5000, 5300]}
+region: {x_um: [10000, 10600], y_um: [5000, 5400]}
 recipe: le18deg
 exposures: exposures.csv
 passes:
@@ -58,7 +58,8 @@ def test_good_files_pass(tmp_path: Path) -> None:
     [
         ("slide.yaml", "  stained: {objective: 20x}", "  stained: {objective: 40x}",
          "passes.stained.objective", "It has 20x, 100x"),
-        ("slide.yaml", "[10000, 10400]", "[74900, 75100]", "region.x_um", "limits are 0 to 75000"),
+        ("slide.yaml", "[10000, 10600]", "[74900, 75100]", "region.x_um", "limits are 0 to 75000"),
+        ("slide.yaml", "[10000, 10600]", "[10, 10.6]", "region.x_um", "not millimetres"),
         ("scope.yaml", "driver: illuminate", "driver: iluminate", "led_array.driver",
          "Did you mean 'illuminate'"),
         ("scope.yaml", "port: simled", "options: {speed: 3}\n  port: simled",
