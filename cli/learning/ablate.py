@@ -143,11 +143,12 @@ def ablate(
         )  # fmt: skip
     what = model if table is None else f"Table {table}"
     _show(
-        result.rows,
+        [*result.rows, *result.baselines],
         f"{what}, target {result.target}, {split}: mean and 95 % interval",
         f"less {asked.base}",
     )
     print_message(f"The table: {out / 'ablation.csv'}")
+    print_message(f"Some cells by all of them: {out / f'models_{split}.png'}")
     emit({"model": model, "table": table, **result.as_dict()}, as_json)
     print_next_command("report", *(out / run for run in runs[:4]), "-o", out / "ablation.html")
 
@@ -157,28 +158,40 @@ def _show(rows: list[dict[str, Any]], title: str, difference: str) -> None:
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD)
-    several = any(row["runs"] > 1 for row in rows)
-    over_runs = ("SSIM over runs",) if several else ()
-    headings = ("", "images", "SSIM", *over_runs, difference, "MAE", "nucleus Dice", "lost, new")
+    several = any(row.get("runs", 1) > 1 for row in rows)
+    typed = any(row["kappa"] is not None for row in rows)
+    headings = [
+        "", "images", "SSIM", *(["SSIM over runs"] if several else []), difference, "MAE",
+        "perceptual", "Fourier", "nucleus Dice", "lost, new", *(["kappa"] if typed else []), "ms",
+    ]  # fmt: skip
     for heading in headings:
         name = not heading
         table.add_column(heading, justify="left" if name else "right", no_wrap=name)
     for row in rows:
         table.add_row(
             row["name"],
-            str(row["images"]),
+            str(row.get("images", "-")),
             _cell(row["ssim"]),
-            *([_cell(row["ssim_of_runs"])] if several else []),
-            _cell(row["ssim_less_base"]),
+            *([_cell(row.get("ssim_of_runs"))] if several else []),
+            _cell(row.get("ssim_less_base")),
             _cell(row["mae"]),
+            _cell(row["perceptual_loss"]),
+            _cell(row["fourier_loss"]),
             _cell(row["nucleus_dice"]),
             f"{row['nuclei_lost']:g}, {row['nuclei_invented']:g}",
+            *([_number(row["kappa"])] if typed else []),
+            _number(row.get("ms_per_sample")),
         )
     console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _cell(value: dict[str, Any] | None) -> str:
     if value is None:
         return "-"
     low, high = value["ci95"]
-    return f"{value['mean']:.4f}\n{low:.3f}, {high:.3f}"
+    interval = "one only" if low is None else f"{low:.3f}, {high:.3f}"
+    return f"{value['mean']:.4f}\n{interval}"

@@ -63,11 +63,13 @@ def evaluate(
         "network library is loaded ..."
     )
     from plsctl.models.evaluation.evaluate import evaluate as evaluate_run
+    from plsctl.models.evaluation.scores import seen_text
     from plsctl.models.prediction.predictor import Predictor
     from plsctl.models.runs.run import Run
 
     opened = Run.open(run)
-    predictor = Predictor(opened, device=device)
+    # In bfloat16 colours are off by up to two counts, which no score should depend on.
+    predictor = Predictor(opened, device=device, precision="float32")
     types = None
     if cell_types:
         from plsctl.models.classification.cell_types import CellTypeReader
@@ -89,12 +91,14 @@ def evaluate(
             if done == total:
                 advance(description="drawing the best and the worst samples")
 
-        result = evaluate_run(
+        result: dict[str, Any] = evaluate_run(
             opened, chosen, split, predictor=predictor, types=types, on_samples=on_samples
         )
     _show(result)
-    _show_worst(result, run / f"worst_{split}.csv")
-    print_message(f"Best and worst samples: {run / f'gallery_{split}.png'}")
+    _show_worst(result, run / result["files"]["worst"])
+    print_message(f"Best and worst samples: {run / result['files']['gallery']}")
+    told = seen_text(split, result["samples"], result["seen"])
+    print_message(f"These are {counted(result['samples'], f'{split} sample')} {told}.")
     print_verdict(result)
     print_next_command("stain", run, scan_of(chosen), "-o", "stained.ome.zarr")
     emit(result, as_json)
@@ -113,14 +117,15 @@ def _show(result: dict[str, Any]) -> None:
     better = result["paired"]["unstained"]
     table.add_row("prediction less unstained", *(_cell(better[name]) for name in names))
     console.print(table)
+    console.print(_losses_table(result))
     if result["nuclei"]["prediction"]["dice"] is not None:
         console.print(_nuclei_table(result["nuclei"]))
     left = result.get("marks_left", {}).get("prediction")
     if left is not None:
-        low, high = (100 * end for end in left["ci95"])
+        ends = [f"{100 * end:.0f}" for end in left["ci95"] if end is not None]
         print_message(
             f"Of the darkness of rims and rings in {left['samples']} unstained images "
-            f"{100 * left['mean']:.0f} % is left ({low:.0f} to {high:.0f})."
+            f"{100 * left['mean']:.0f} % is left ({' to '.join(ends) or 'one image only'})."
         )
     if "cell_types" in result:
         console.print(_types_table(result["cell_types"]))
@@ -142,7 +147,29 @@ def _types_table(found: dict[str, Any]) -> Any:
     table.add_row("stained image", _cell(prediction["accuracy_on_stained"]), "")
     for row, values in found.items():
         table.add_row(row, _cell(values["accuracy_on_prediction"]), _cell(values["agreement"]))
-    table.caption = f"Types: {', '.join(prediction['types'])}."
+    kappas = ", ".join(
+        f"{row} {'-' if values['kappa'] is None else format(values['kappa'], '.2f')}"
+        for row, values in found.items()
+    )
+    table.caption = f"Types: {', '.join(prediction['types'])}. Cohen's kappa: {kappas}."
+    return table
+
+
+def _losses_table(result: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    losses, spent = result["losses"], result["ms_per_sample"]
+    table = Table(title=f"Losses; perceptual network: {losses['perceptual_network']}")
+    for heading in ("", "weighted, as trained", "perceptual", "Fourier"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for row, values in losses.items():
+        if isinstance(values, dict):
+            names = ("loss", "perceptual", "fourier")
+            table.add_row(row, *(_cell(values[name]) for name in names))
+    table.caption = (
+        f"{spent['mean']:.2f} ms a sample ({spent['device']}, {spent['precision']}, "
+        f"{spent['threads']} threads)"
+    )
     return table
 
 
@@ -167,4 +194,5 @@ def _cell(value: dict[str, Any] | None) -> str:
     if value is None:
         return "-"
     low, high = value["ci95"]
-    return f"{value['mean']:.4f}\n{low:.3f}, {high:.3f}"
+    interval = "one only" if low is None else f"{low:.3f}, {high:.3f}"
+    return f"{value['mean']:.4f}\n{interval}"

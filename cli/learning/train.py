@@ -240,13 +240,22 @@ def _train(config: Any, fresh: bool, as_json: bool) -> None:
         "epochs": "all epochs are done",
         "steps": "all steps are done",
         "time": "the time is used up",
-        "patience": "the validation loss no longer falls",
+        "patience": "the loss no longer falls",
     }
+    validated = SSIM.column in result.metrics
+    figure = (
+        f"{SSIM.label} {result.metrics[SSIM.column]:.4f}"
+        if validated
+        else f"training loss {result.metrics['train_loss']:.4f}"
+    )
     print_message(
         f"{config.out}: {counted(result.epochs, 'epoch')} in {duration(result.seconds)}, best "
-        f"{result.best_epoch} "
-        f"({SSIM.label} {result.metrics[SSIM.column]:.4f}); {reasons[result.stopped]}."
+        f"{result.best_epoch} ({figure}); {reasons[result.stopped]}."
     )
+    if not validated:
+        print_message(
+            "There is no validation split: the best epoch is that of the lowest training loss."
+        )
     print_next_command("evaluate", config.out)
     emit(
         {"model": config.model, "recipe": config.recipe, **result.as_dict()},

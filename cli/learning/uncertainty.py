@@ -88,10 +88,11 @@ def _show(result: dict[str, Any]) -> None:
         f"apart, {100 * result['calibration_error_share']:.0f} % of the mean error."
     )
     for share, found in result["coverage"].items():
-        low, high = (100 * end for end in found["ci95"])
+        ends = [f"{100 * end:.1f}" for end in found["ci95"] if end is not None]
         print_message(
             f"{100 * float(share):.0f} % of the errors should be below {found['limit']:.2f} times "
-            f"the predicted one: {100 * found['mean']:.1f} % are ({low:.1f} to {high:.1f})."
+            f"the predicted one: {100 * found['mean']:.1f} % are "
+            f"({' to '.join(ends) or 'one sample gives no interval'})."
         )
     print_message(
         f"The tenth of the pixels said to be worst holds {100 * result['worst_tenth_share']:.0f} % "

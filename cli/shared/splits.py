@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 SplitOption = Annotated[
     str,
-    typer.Option(help="Shares of train, validation and test (8:1:1), of train and test, or none."),
+    typer.Option(
+        help="Shares of train, validation and test (8:1:1; 9:1:0 without test), of train and test "
+        "(9:1), or none."
+    ),
 ]
 SplitByOption = Annotated[
     str,
@@ -26,7 +29,7 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the split.", min=0)]
 
 def parse_split(text: str, by: str, seed: int, train_share: float = 1.0) -> "SplitSettings":
     """The settings that `--split`, `--split-by` and `--seed` ask for."""
-    from plsctl.process.dataset.splits import SPLIT_BY, SplitSettings
+    from plsctl.process.dataset.splits import SPLIT_BY, SplitSettings, are_ratios
 
     if by not in SPLIT_BY:
         raise UserError(
@@ -38,8 +41,11 @@ def parse_split(text: str, by: str, seed: int, train_share: float = 1.0) -> "Spl
     if text == "none":
         return SplitSettings(ratios=None, by=chosen, seed=seed, train_share=train_share)
     parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(part.isdigit() and int(part) > 0 for part in parts):
+    ratios = tuple(int(part) for part in parts if part.isdecimal())
+    if len(ratios) != len(parts) or not are_ratios(ratios):
         raise UserError(
-            f"'{text}' is not a split.", field="--split", hint="Give 8:1:1, 9:1 or none."
+            f"'{text}' is not a split.",
+            field="--split",
+            hint="Give 8:1:1, 9:1 (train and test), 9:1:0 (train and validation) or none.",
         )
-    return SplitSettings(tuple(int(part) for part in parts), chosen, seed, train_share)
+    return SplitSettings(ratios, chosen, seed, train_share)

@@ -39,7 +39,8 @@ class TrainingProgress:
 
     def on_epoch(self, row: dict[str, float]) -> None:
         """Note the similarity that an epoch has reached."""
-        self._similarity = f"validation SSIM {row['validation_ssim']:.3f}, "
+        if "validation_ssim" in row:  # there may be no validation split
+            self._similarity = f"validation SSIM {row['validation_ssim']:.3f}, "
 
     def _foretell(self, report: "StepReport") -> None:
         """Print once how long the rest takes; the first step is a warm-up and is not counted."""

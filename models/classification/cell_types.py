@@ -46,7 +46,7 @@ class TypeAgreement:
     on_prediction: NDArray[np.int64]
 
     def summary(self) -> dict[str, object]:
-        """Agreement and accuracies with 95 % intervals, and the table of readings.
+        """Agreement and accuracies with 95 % intervals, `kappa`, and the table of readings.
 
         `readings[i][j]` counts cells read as type i in the stained image and j in the prediction.
         """
@@ -57,10 +57,25 @@ class TypeAgreement:
             "types": list(self.types),
             "cells": len(self.labelled),
             "agreement": _share(same),
+            "kappa": kappa(readings),
             "accuracy_on_stained": _share(self.on_stained == self.labelled),
             "accuracy_on_prediction": _share(self.on_prediction == self.labelled),
             "readings": readings.tolist(),
         }
+
+
+def kappa(readings: NDArray[np.int_]) -> float | None:
+    """Cohen's kappa of a table of readings: agreement beyond that of chance, 1 where it is whole.
+
+    None where no cell was read, or both always read the same one type, which tells nothing.
+    """
+    total = int(readings.sum())
+    if not total:
+        return None
+    by_chance = float(readings.sum(axis=0) @ readings.sum(axis=1)) / total**2
+    if by_chance == 1:
+        return None
+    return float((np.trace(readings) / total - by_chance) / (1 - by_chance))
 
 
 def _share(right: NDArray[np.bool_]) -> dict[str, object] | None:

@@ -140,9 +140,12 @@ def train_cell_types(
 
     def open_task(compute: Compute, processes: Processes) -> CellTypeTask:
         data = Dataset.open(config.data)
-        splits = [data.split(name, config.target) for name in ("train", "validation")]
-        types = learnable_types(data, splits[0])
-        train, validation = (labelled_cells(data, config.target, part, types) for part in splits)
+        numbers = data.split("train", config.target)
+        types = learnable_types(data, numbers)
+        train, validation = labelled_cells(data, config.target, numbers, types), NO_CELLS
+        if data.has_split("validation", config.target):
+            numbers = data.split("validation", config.target)
+            validation = labelled_cells(data, config.target, numbers, types)
         return CellTypeTask(config, compute, types, train, validation)
 
     return train_task(config, open_task, fresh=fresh, on_epoch=on_epoch)

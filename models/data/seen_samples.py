@@ -170,27 +170,7 @@ def require_unseen(run: Run, data: Dataset, split: str, numbers: NDArray[np.int6
         The samples that are to judge the run, as those of the split `split`. What is asked about
         the training split is told, and not refused.
     """
-    noted = read_seen_cells(run.path)
-    same = _is_same(location(run.metadata.data), data) or _is_same(run.config.data, data)
-    if noted is not None and "content" not in noted.columns and same:
-        # A run of before: its samples are known by their numbers.
-        marks = {
-            name: np.isin(numbers, noted.loc[noted["split"] == name, "sample"]) for name in SPLITS
-        }
-        known, how = True, ""
-    else:
-        cells = _known_cells(run)
-        known = cells is not None and not (cells["split"] == UNKNOWN).any()
-        if not known:
-            log.warning(
-                "whether the run %s has learned from these cells cannot be judged: it, or the run "
-                "it began with, is of an earlier version, and the data set of its training is not "
-                "at %s.",
-                run.path,
-                run.config.data,
-            )
-        judged = _cells(data, numbers, run.metadata.target)
-        marks, how = _met(cells, judged)
+    marks, known, how = _seen(run, data, numbers)
     others = np.zeros(len(numbers), dtype=bool)
     for name, mark in marks.items():
         if name != split:
@@ -200,13 +180,52 @@ def require_unseen(run: Run, data: Dataset, split: str, numbers: NDArray[np.int6
         told = f"it has learned from {count} of the {len(numbers)} {split} samples{how}."
         raise UserError(
             f"the data set was split anew since the run {run.path} was trained: {told}"
-            if same
+            if _is_own(run, data)
             else f"these cells cannot judge the run {run.path}: {told}",
             file=data.path,
             hint="Split it as it was before (plsctl dataset split), take cells of other slides, or "
             "train again.",
         )
+    return _count(marks, known)
+
+
+def count_seen(run: Run, data: Dataset, numbers: NDArray[np.int64]) -> Seen:
+    """How many of the samples a run has seen in the training."""
+    marks, known, _ = _seen(run, data, numbers)
+    return _count(marks, known)
+
+
+def _count(marks: dict[str, NDArray[np.bool_]], known: bool) -> Seen:
     return Seen(int(marks["train"].sum()), int(marks["validation"].sum()), known)
+
+
+def _seen(
+    run: Run, data: Dataset, numbers: NDArray[np.int64]
+) -> tuple[dict[str, NDArray[np.bool_]], bool, str]:
+    """Which samples each split of a run has seen, whether that is known, and how it is told."""
+    noted = read_seen_cells(run.path)
+    if noted is not None and "content" not in noted.columns and _is_own(run, data):
+        # A run of before: its samples are known by their numbers.
+        marks = {
+            name: np.isin(numbers, noted.loc[noted["split"] == name, "sample"]) for name in SPLITS
+        }
+        return marks, True, ""
+    cells = _known_cells(run)
+    known = cells is not None and not (cells["split"] == UNKNOWN).any()
+    if not known:
+        log.warning(
+            "whether the run %s has learned from these cells cannot be judged: it, or the run "
+            "it began with, is of an earlier version, and the data set of its training is not "
+            "at %s.",
+            run.path,
+            run.config.data,
+        )
+    marks, how = _met(cells, _cells(data, numbers, run.metadata.target))
+    return marks, known, how
+
+
+def _is_own(run: Run, data: Dataset) -> bool:
+    return any(_is_same(place, data) for place in (location(run.metadata.data), run.config.data))
 
 
 def _is_same(place: Path, data: Dataset) -> bool:

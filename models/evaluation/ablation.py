@@ -10,27 +10,48 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.whole_files import write_whole
+from plsctl.models.classification.cell_types import CellTypeReader
+from plsctl.models.classification.labelled_cells import learnable_types
+from plsctl.models.data.batches import spread
 from plsctl.models.evaluation.evaluate import evaluate
+from plsctl.models.evaluation.gallery import draw_side_by_side
 from plsctl.models.evaluation.paper_tables import BASE, Arm
-from plsctl.models.evaluation.scores import read_scores
-from plsctl.models.metrics.intervals import bootstrap_interval
+from plsctl.models.evaluation.scores import is_own, read_results
+from plsctl.models.metrics.intervals import SHARE, groups_of, measured_mean
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.config import config_from_options
 from plsctl.models.runs.registry import model_spec
 from plsctl.models.runs.run import Run
+from plsctl.models.runs.tensors import file_digest
 from plsctl.models.staining.preparation import check_crops
 from plsctl.models.staining.task import SSIM
 from plsctl.models.staining.train import train
 from plsctl.process.dataset.reader import Dataset
 
-MEASURES = ("ssim", "ssim_shifted", "mae", "nucleus_dice")
+LIMITS: dict[str, tuple[float, float]] = {
+    "ssim": (-1.0, 1.0),
+    "ssim_shifted": (-1.0, 1.0),
+    "mae": (0.0, 2.0),
+    "perceptual_loss": (0.0, np.inf),
+    "fourier_loss": (0.0, np.inf),
+    "nucleus_dice": SHARE,
+}
+"""What is compared, with the smallest and the largest mean that there can be."""
+
+MEASURES = tuple(LIMITS)
+
+SHOWN = 8
+"""Samples in the picture of all models."""
 
 Measure = dict[str, object]
 Row = dict[str, object]
@@ -38,12 +59,16 @@ Row = dict[str, object]
 
 @dataclass(frozen=True)
 class AblationResult:
-    """Rows of the table, in the order of the recipes, and where they are written."""
+    """Rows of the table, in the order of the recipes, and where they are written.
+
+    `baselines` are rows without a network: `mean_target` and `unstained`.
+    """
 
     out: Path
     target: str
     split: str
     rows: list[Row]
+    baselines: list[Row]
 
     def as_dict(self) -> dict[str, object]:
         """The fields that `plsctl ablate --json` prints."""
@@ -52,6 +77,7 @@ class AblationResult:
             "target": self.target,
             "split": self.split,
             "rows": self.rows,
+            "baselines": self.baselines,
         }
 
 
@@ -72,7 +98,8 @@ def ablate(
     Parameters
     ----------
     out
-        Folder of the run folders, `NAME-SEED`, and of `ablation.csv` and `ablation.json`.
+        Folder of the run folders, `NAME-SEED`, and of `ablation.csv` and `ablation.json`, and of
+        `models_SPLIT.png`: some samples by every row beside each other.
     arms
         The rows; one that starts from another comes after it.
     base
@@ -101,6 +128,9 @@ def ablate(
     rows: list[Row] = []
     scores: dict[str, pd.DataFrame] = {}
     means: dict[str, NDArray[np.float64]] = {}
+    found: dict[str, Any] = {}
+    shown: dict[str, Run] = {}
+    judge = _Judge(data, target)
     for arm in arms:
         runs = []
         for seed in range(seeds):
@@ -108,16 +138,88 @@ def ablate(
             asked |= {"data": data.path, "out": out / f"{arm.name}-{seed}", "seed": seed}
             if arm.starts_from is not None:
                 asked["from_run"] = out / f"{arm.starts_from}-{seed}"
-            runs.append(_finished_run(arm.model, asked, data, split, fresh, on_share))
+            runs.append(_finished_run(arm.model, asked, data, split, fresh, judge, on_share))
         tables = [pd.read_csv(run.path / f"samples_{split}.csv") for run in runs]
         scores[arm.name] = _mean_over_runs(tables)
         means[arm.name] = np.array([table["ssim"].mean() for table in tables])
+        results = [read_results(run.path / f"metrics_{split}.json", "evaluate") for run in runs]
+        found = found or (results[0] or {})
+        shown[arm.name] = runs[0]
         rows.append(_row(arm, runs, tables, scores[arm.name], means[arm.name]))
-    _compare(rows, scores, means, base)
-    result = AblationResult(out, target, split, rows)
+        rows[-1] |= _of_results(results)
+    _compare(rows, scores, means, base, _groups(data, split, target))
+    result = AblationResult(out, target, split, rows, _baselines(found))
     write_whole(out / "ablation.json", json.dumps(result.as_dict(), indent=1))
-    write_whole(out / "ablation.csv", _flat(rows).to_csv(index=False))
+    write_whole(out / "ablation.csv", _flat([*rows, *result.baselines]).to_csv(index=False))
+    numbers = spread(data.split(split, target), SHOWN)
+    predictors = {
+        name: Predictor(run, device=run.config.device, precision="float32")
+        for name, run in shown.items()
+    }
+    draw_side_by_side(out / f"models_{split}.png", predictors, data, numbers)
     return result
+
+
+class _Judge:
+    """The classifier of cell types that reads all predictions; made when the first is evaluated."""
+
+    def __init__(self, data: Dataset, target: str) -> None:
+        self._data, self._target = data, target
+        self._reader: CellTypeReader | None = None
+
+    def reader(self, device: torch.device) -> CellTypeReader | None:
+        """None where too few types of cells are known."""
+        numbers = self._data.split("train", self._target)
+        if self._reader is None:
+            try:
+                learnable_types(self._data, numbers)
+            except UserError:
+                return None
+            self._reader = CellTypeReader(self._data, self._target, device=device)
+        return self._reader
+
+
+def _groups(data: Dataset, split: str, target: str) -> pd.DataFrame:
+    """Slide and position of the samples, by their number."""
+    rows = data.table.set_index("sample").loc[data.split(split, target)]
+    return rows[[name for name in ("slide", "position") if name in rows.columns]]
+
+
+def _of_results(results: Sequence[Mapping[str, Any] | None]) -> Row:
+    """What the evaluations of a row's runs tell beyond their samples, on average."""
+    known = [result for result in results if result is not None]
+    kappas = [_kappa(result, "prediction") for result in known]
+    times = [float(result["ms_per_sample"]["mean"]) for result in known]
+    return {
+        "kappa": float(np.mean(kappas)) if kappas and None not in kappas else None,  # type: ignore[arg-type]
+        "ms_per_sample": float(np.mean(times)) if times else None,
+    }
+
+
+def _kappa(result: Mapping[str, Any], row: str) -> float | None:
+    found = result.get("cell_types", {}).get(row)
+    return None if found is None else found["kappa"]
+
+
+def _baselines(result: Mapping[str, Any]) -> list[Row]:
+    """Rows of what needs no network, from an evaluation of any of the runs."""
+    rows: list[Row] = []
+    for name in ("mean_target", "unstained") if result else ():
+        scores, nuclei = result["baselines"][name], result["nuclei"][name]
+        rows.append(
+            {
+                "name": name,
+                **{measure: scores[measure] for measure in ("ssim", "ssim_shifted", "mae")},
+                "perceptual_loss": result["losses"][name]["perceptual"],
+                "fourier_loss": result["losses"][name]["fourier"],
+                "nucleus_dice": nuclei["dice"],
+                "nuclei": nuclei["nuclei"],
+                "nuclei_lost": nuclei["lost"],
+                "nuclei_invented": nuclei["invented"],
+                "kappa": _kappa(result, name),
+            }
+        )
+    return rows
 
 
 def _finished_run(
@@ -126,6 +228,7 @@ def _finished_run(
     data: Dataset,
     split: str,
     fresh: bool,
+    judge: _Judge,
     on_share: Callable[[str, float], None] | None,
 ) -> Run:
     config = config_from_options(model, options)
@@ -138,17 +241,18 @@ def _finished_run(
     report(1.0)
     run = Run.open(config.out)
     if not _is_evaluated(run, data, split):
-        predictor = Predictor(run, device=config.device, precision=config.precision)
-        evaluate(run, data, split, predictor=predictor)
+        predictor = Predictor(run, device=config.device, precision="float32")
+        types = judge.reader(predictor.device)
+        evaluate(run, data, split, predictor=predictor, types=types)
     return run
 
 
 def _is_evaluated(run: Run, data: Dataset, split: str) -> bool:
-    scores, weights = run.path / f"samples_{split}.csv", run.path / "best.safetensors"
-    if not scores.is_file() or scores.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+    """Whether the split was measured with these weights; training refuses other data before."""
+    last = read_results(run.path / f"metrics_{split}.json", "evaluate")
+    if last is None or not (run.path / f"samples_{split}.csv").is_file() or not is_own(run, data):
         return False
-    last = read_scores(run.path)
-    return last is not None and (last["data"], last["split"]) == (str(data.path), split)
+    return bool(last.get("weights_sha256") == file_digest(run.path / "best.safetensors"))
 
 
 def _mean_over_runs(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -174,10 +278,14 @@ def _row(
         "runs": len(runs),
         "epochs": float(np.mean([len(curve) for curve in curves])),
         "seconds": float(np.mean([curve["seconds"].iloc[-1] for curve in curves])),
-        "validation_loss": float(np.mean([curve["validation_loss"].min() for curve in curves])),
-        SSIM.column: float(np.mean([curve[SSIM.column].max() for curve in curves])),
+        "validation_loss": _best(curves, "validation_loss", "min"),
+        SSIM.column: _best(curves, SSIM.column, "max"),
     }
-    row |= {measure: _measure(scores[measure].to_numpy(np.float64)) for measure in MEASURES}
+    groups = groups_of(tables[0].set_index("sample").loc[scores.index])
+    row |= {
+        measure: measured_mean(scores[measure].to_numpy(np.float64), groups, limits)
+        for measure, limits in LIMITS.items()
+    }
     row["ssim_of_runs"] = _over_runs(means)
     row["ssim_of_runs_sd"] = float(means.std(ddof=1)) if len(means) > 1 else None
     for measure in ("nuclei", "nuclei_lost", "nuclei_invented"):
@@ -185,11 +293,11 @@ def _row(
     return row
 
 
-def _measure(values: NDArray[np.float64]) -> Measure | None:
-    measured = values[np.isfinite(values)]
-    if not len(measured):
+def _best(curves: Sequence[pd.DataFrame], column: str, which: str) -> float | None:
+    """Of the curves, on average; None of runs without a validation split."""
+    if not all(column in curve for curve in curves):
         return None
-    return {"mean": float(measured.mean()), "ci95": list(bootstrap_interval(measured))}
+    return float(np.mean([getattr(curve[column], which)() for curve in curves]))
 
 
 def _over_runs(means: NDArray[np.float64]) -> Measure | None:
@@ -206,6 +314,7 @@ def _compare(
     scores: Mapping[str, pd.DataFrame],
     means: Mapping[str, NDArray[np.float64]],
     base: str | None,
+    groups: pd.DataFrame,
 ) -> None:
     """Add the differences in SSIM to the row that is compared with, where it is there.
 
@@ -216,7 +325,9 @@ def _compare(
         row["ssim_less_base"] = row["ssim_of_runs_less_base"] = None
         if base is not None and base in scores and name != base:
             differences = scores[name]["ssim"] - scores[base]["ssim"]
-            row["ssim_less_base"] = _measure(differences.to_numpy(np.float64))
+            row["ssim_less_base"] = measured_mean(
+                differences.to_numpy(np.float64), groups_of(groups.loc[differences.index])
+            )
             by_run: NDArray[np.float64] = np.subtract(means[name], means[base])
             row["ssim_of_runs_less_base"] = _over_runs(by_run)
 

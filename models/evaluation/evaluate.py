@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
+import torch
 from numpy.typing import NDArray
 
-from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.classification.cell_types import CellTypeReader
 from plsctl.models.classification.labelled_cells import types_of
 from plsctl.models.data.batches import spread
 from plsctl.models.data.seen_samples import require_unseen
+from plsctl.models.evaluation.gallery import draw_gallery
+from plsctl.models.evaluation.judged_losses import JudgedLosses
+from plsctl.models.evaluation.scores import ScoreFiles
 from plsctl.models.evaluation.verdict import compare_with_baselines
 from plsctl.models.evaluation.worst import (
     count_categories,
@@ -23,11 +26,11 @@ from plsctl.models.evaluation.worst import (
     worst_samples,
     write_worst,
 )
-from plsctl.models.figures.crop_axes import bar_text, draw_bar
 from plsctl.models.metrics.dark_rims import dark_rims_left
-from plsctl.models.metrics.intervals import bootstrap_interval
+from plsctl.models.metrics.intervals import EVERYWHERE, Groups, groups_of, measured_mean
 from plsctl.models.metrics.nuclei import NucleusFinder, NucleusScores, join_scores
 from plsctl.models.metrics.similarity import METRICS
+from plsctl.models.prediction.inputs import as_trained, read_stacks
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.folder import open_data
 from plsctl.models.runs.run import Run
@@ -44,7 +47,18 @@ RIMLESS_TARGET = "100x"
 
 Images = NDArray[np.uint8]
 Scores = dict[str, NDArray[np.float64]]
-Summary = dict[str, dict[str, object]]
+Summary = dict[str, dict[str, object] | None]
+
+LIMITS = {
+    "ssim": (-1.0, 1.0), "ssim_grey": (-1.0, 1.0), "ssim_shifted": (-1.0, 1.0), "mae": (0.0, 2.0),
+    "loss": (0.0, np.inf), "perceptual": (0.0, np.inf), "fourier": (0.0, np.inf),
+}  # fmt: skip
+"""Smallest and largest mean that there can be."""
+
+LOSS_COLUMNS = {
+    "loss": "loss", "perceptual": "perceptual_loss", "fourier": "fourier_loss",
+}  # fmt: skip
+"""In the table of samples."""
 
 
 def evaluate(
@@ -59,9 +73,7 @@ def evaluate(
     """Metrics of a run on a split, and of three baselines that need no network.
 
     `unstained` is the bright-field image, `mean_colour` the mean colour and `mean_target` the mean
-    image of the training targets. Writes `metrics.json`, `samples_SPLIT.csv`,
-    `worst_SPLIT.csv` and `worst_SPLIT.png` (papers/002 table 4.3) and `gallery_SPLIT.png` into the
-    run folder.
+    image of the training targets. Writes what `ScoreFiles` names into the run folder.
 
     Parameters
     ----------
@@ -75,16 +87,19 @@ def evaluate(
     Returns
     -------
     dict
-        `data`, `split`, `samples`, `metrics` {name: {mean, ci95}}, `baselines` {name: the same},
-        `paired` {baseline: the same, of the differences sample by sample} and `nuclei` {prediction
-        or baseline: agreement of nuclei, see `NucleusScores.summary`}; with a 100x target
-        `marks_left` {the same: share of dark rims and rings that is left, see
-        `plsctl.models.metrics.dark_rims`}; `verdict`, `baseline`, `difference` and `verdict_text`:
-        the run
-        beside the best row without a network, see `plsctl.models.evaluation.verdict`, with `true`,
-        `lost` and
-        `invented` among the `nuclei`; with `types` also `cell_types` {prediction or `unstained`:
-        see `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples}.
+        `data`, `own_data` (whether it is the run's own), `files` (their names), `split`,
+        `samples`, `groups` (how many `positions` and `slides` they are of), `seen` (how many of
+        them the run has seen in the training, see `Seen`); `metrics` {name: {mean, ci95}},
+        `baselines` {name: the same}, `paired` {baseline: the same, of the differences sample by
+        sample}, `losses` {prediction or baseline: the same, see `JudgedLosses`}, `ms_per_sample`
+        and `nuclei` {prediction or baseline: agreement of nuclei, see `NucleusScores.summary`};
+        with a 100x target `marks_left` {the same: share of dark rims and rings that is left, see
+        `plsctl.models.metrics.dark_rims`}; `verdict`, `baseline`, `difference` and
+        `verdict_text`: the run beside the best row without a network, see
+        `plsctl.models.evaluation.verdict`, with `true`, `lost` and `invented` among the `nuclei`;
+        with `types` also `cell_types` {prediction, `unstained` or `mean_target`: see
+        `TypeAgreement.summary`}; `worst` {category: how many of the 100 worst samples, by the
+        run's own loss}.
 
     Raises
     ------
@@ -93,75 +108,135 @@ def evaluate(
         learned from samples of the split.
     """
     data = data or open_data(run.path, run.config)
-    predictor = predictor or Predictor(run)
-    numbers = data.split(split, run.metadata.target)
-    require_unseen(run, data, split, numbers)
-    constants = mean_targets(data, run.metadata.target)
-    finder = nucleus_finder(data, run.metadata.target)
-    scores: dict[str, list[Scores]] = {}
-    nuclei: dict[str, list[NucleusScores]] = {}
-    dark_rims: dict[str, list[NDArray[np.float64]]] = {}
-    seen: dict[str, list[Images]] = {}
+    predictor = predictor or Predictor(run, precision="float32")
+    target_name = run.metadata.target
+    numbers = data.split(split, target_name)
+    seen = require_unseen(run, data, split, numbers)
+    constants = mean_targets(data, target_name)
+    finder, losses = nucleus_finder(data, target_name), JudgedLosses(run, data)
+    measured: dict[str, _Row] = {}
     for start in range(0, len(numbers), BLOCK):
         part = numbers[start : start + BLOCK]
-        target = data.read_target(run.metadata.target, part).astype(np.uint8)
+        target = data.read_target(target_name, part).astype(np.uint8)
         candidates = _candidates(predictor, data, part, constants)
-        unstained = candidates["unstained"]
         for name, images in candidates.items():
-            scores.setdefault(name, []).append({m: f(images, target) for m, f in METRICS.items()})
-            nuclei.setdefault(name, []).append(finder.compare(images, target))
-            if run.metadata.target == RIMLESS_TARGET:
-                dark_rims.setdefault(name, []).append(dark_rims_left(images, unstained, target))
-            if types is not None and name not in constants:
-                seen.setdefault(name, []).append(images)
+            row = measured.setdefault(name, _Row())
+            row.scores.append({m: f(images, target) for m, f in METRICS.items()})
+            row.losses.append(losses(images, target))
+            row.nuclei.append(finder.compare(images, target))
+            if target_name == RIMLESS_TARGET:
+                row.rims.append(dark_rims_left(images, candidates["unstained"], target))
+            if types is not None and name != "mean_colour":
+                row.images.append(images)
         if on_samples is not None:
             on_samples(len(part))
-    joined = {
-        name: {m: np.concatenate([block[m] for block in blocks]) for m in METRICS}
-        for name, blocks in scores.items()
-    }
-    counted = {name: join_scores(blocks) for name, blocks in nuclei.items()}
+    rows = data.table.set_index("sample").loc[numbers].reset_index()
+    groups = groups_of(rows)
+    joined = {name: _joined(row.scores) for name, row in measured.items()}
+    lost = {name: _joined(row.losses) for name, row in measured.items()}
+    counted = {name: join_scores(row.nuclei) for name, row in measured.items()}
     found = joined.pop("prediction")
     verdict = compare_with_baselines(
         found["ssim"],
         {name: values["ssim"] for name, values in joined.items()},
         counted["prediction"].counts(),
+        groups,
     )
+    files = ScoreFiles.of(run, data, split, numbers)
     result: dict[str, object] = {
         "data": str(data.path),
+        "own_data": files.own,
+        "files": files.names(),
         "split": split,
         "samples": len(numbers),
-        "metrics": _summary(found),
-        "baselines": {name: _summary(values) for name, values in joined.items()},
+        "groups": _count_groups(rows),
+        "seen": seen.as_dict(),
+        "weights_sha256": predictor.weights_sha256,
+        "metrics": _summary(found, groups),
+        "baselines": {name: _summary(values, groups) for name, values in joined.items()},
         "paired": {
-            name: _summary({m: found[m] - values[m] for m in METRICS})
+            name: _summary({m: found[m] - values[m] for m in METRICS}, groups, {})
             for name, values in joined.items()
         },
+        "losses": {"perceptual_network": losses.network}
+        | {name: _summary(values, groups) for name, values in lost.items()},
+        "ms_per_sample": _time_of_prediction(predictor, data, numbers),
         "nuclei": vars(verdict.nuclei)
-        | {name: values.summary() for name, values in counted.items()},
+        | {name: values.summary(groups) for name, values in counted.items()},
         **verdict.as_dict(),
     }
     columns = {**found, **counted["prediction"].columns()}
-    if dark_rims:
-        left = {name: np.concatenate(blocks) for name, blocks in dark_rims.items()}
-        result["marks_left"] = {name: _mean_of_measured(values) for name, values in left.items()}
+    columns |= {LOSS_COLUMNS[name]: values for name, values in lost["prediction"].items()}
+    if target_name == RIMLESS_TARGET:
+        left = {name: np.concatenate(row.rims) for name, row in measured.items()}
+        result["marks_left"] = {
+            name: _measured_rims(values, groups) for name, values in left.items()
+        }
         columns["marks_left"] = left["prediction"]
     if types is not None:
         names = types_of(data, numbers)
-        targets = data.read_target(run.metadata.target, numbers).astype(np.uint8)
+        targets = data.read_target(target_name, numbers).astype(np.uint8)
         result["cell_types"] = {
-            name: types.compare(names, np.concatenate(blocks), targets).summary()
-            for name, blocks in seen.items()
+            name: types.compare(names, np.concatenate(row.images), targets).summary()
+            for name, row in measured.items()
+            if row.images
         }
-    rows = data.table.set_index("sample").loc[numbers].reset_index()
-    worst_list = run.path / f"worst_{split}.csv"
-    worst = keep_corrections(worst_samples(rows, found["mae"]), worst_list)
-    write_worst(worst_list, worst)
-    draw_worst(run.path / f"worst_{split}.png", predictor, data, worst)
+    worst = keep_corrections(worst_samples(rows, lost["prediction"]["loss"]), files.worst)
+    write_worst(files.worst, worst)
+    draw_worst(files.worst.with_suffix(".png"), predictor, data, worst)
     result["worst"] = count_categories(worst)
-    _write(run.path, split, data, numbers, columns, result)
-    draw_gallery(run.path / f"gallery_{split}.png", predictor, data, numbers, found["ssim"])
+    rows.assign(**columns).to_csv(files.samples, index=False)
+    files.write(result)
+    by_loss = -lost["prediction"]["loss"]
+    draw_gallery(files.gallery, predictor, data, numbers, found["ssim_grey"], "SSIM of luminance")
+    draw_gallery(files.gallery_by_loss, predictor, data, numbers, by_loss, "loss")
     return result
+
+
+@dataclass
+class _Row:
+    """What was measured of the prediction, or of an image without a network, block by block."""
+
+    scores: list[Scores] = field(default_factory=list)
+    losses: list[Scores] = field(default_factory=list)
+    nuclei: list[NucleusScores] = field(default_factory=list)
+    rims: list[NDArray[np.float64]] = field(default_factory=list)
+    images: list[Images] = field(default_factory=list)
+
+
+def _joined(blocks: Sequence[Scores]) -> Scores:
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _measured_rims(values: NDArray[np.float64], groups: Groups) -> dict[str, object] | None:
+    found = measured_mean(values, groups, (0.0, np.inf))
+    return found and {"samples": int(np.isfinite(values).sum())} | found
+
+
+def _count_groups(rows: pd.DataFrame) -> dict[str, int]:
+    """Independent groups of the samples: cells of one slide are alike."""
+    names = ("positions", "slides")
+    return {
+        name: len(np.unique(level)) for name, level in zip(names, groups_of(rows), strict=False)
+    }
+
+
+def _time_of_prediction(
+    predictor: Predictor, data: Dataset, numbers: NDArray[np.int64]
+) -> dict[str, object]:
+    """Time that the network takes for a sample, and where; reading is not counted."""
+    run = predictor.run
+    stacks = read_stacks(run.metadata, data, numbers[: predictor.batch], run.metadata.margin_px)
+    stacks = as_trained(run.metadata, data, stacks)
+    began = time.perf_counter()
+    predictor.predict(stacks)
+    spent_ms = 1000 * (time.perf_counter() - began)
+    return {
+        "mean": spent_ms / len(stacks),
+        "device": predictor.device.type,
+        "precision": str(predictor.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def nucleus_finder(data: Dataset, target: str) -> NucleusFinder:
@@ -195,67 +270,10 @@ def _candidates(
     return {"prediction": prediction, "unstained": bright, **repeated}
 
 
-def _summary(scores: Scores) -> Summary:
+def _summary(
+    scores: Scores, groups: Groups, within: Mapping[str, tuple[float, float]] = LIMITS
+) -> Summary:
     return {
-        name: {"mean": float(values.mean()), "ci95": list(bootstrap_interval(values))}
+        name: measured_mean(values, groups, within.get(name, EVERYWHERE))
         for name, values in scores.items()
     }
-
-
-def _mean_of_measured(values: NDArray[np.float64]) -> dict[str, object] | None:
-    measured = values[np.isfinite(values)]
-    if not len(measured):
-        return None
-    return {
-        "samples": len(measured),
-        "mean": float(measured.mean()),
-        "ci95": list(bootstrap_interval(measured)),
-    }
-
-
-def _write(
-    folder: Path,
-    split: str,
-    data: Dataset,
-    numbers: NDArray[np.int64],
-    columns: Mapping[str, NDArray[np.generic]],
-    result: dict[str, object],
-) -> None:
-    write_whole(folder / "metrics.json", json.dumps(result, indent=1))
-    rows = data.table.set_index("sample").loc[numbers].reset_index()
-    rows.assign(**columns).to_csv(folder / f"samples_{split}.csv", index=False)
-
-
-def draw_gallery(
-    file: Path,
-    predictor: Predictor,
-    data: Dataset,
-    numbers: NDArray[np.int64],
-    similarity: NDArray[np.float64],
-    count: int = 8,
-) -> None:
-    """Best (left) and worst (right) samples by SSIM: bright field, prediction, stained target."""
-    order = np.argsort(-similarity)
-    half = min(count, -(-len(order) // 2))
-    chosen = np.concatenate([order[:half], order[half:][-half:]])
-    prediction, bright = predictor.predict_samples(data, numbers[chosen])
-    target = data.read_target(predictor.run.metadata.target, numbers[chosen])
-    rows = {"bright field": bright, "prediction": prediction, "stained": target}
-    figure = Figure(figsize=(1.1 * len(chosen) + 0.6, 3.9), layout="constrained")
-    axes = figure.subplots(3, len(chosen), squeeze=False)
-    for line, (name, crops) in zip(axes, rows.items(), strict=True):
-        for axis, crop in zip(line, crops, strict=True):
-            axis.imshow(np.moveaxis(crop, 0, -1))
-            axis.set(xticks=[], yticks=[])
-            draw_bar(axis, data.crop_px, data.pixel_um)
-        line[0].set_ylabel(name, fontsize=8)
-    for axis, place in zip(axes[0], chosen, strict=True):
-        axis.set_title(f"#{numbers[place]}: {similarity[place]:.3f}", fontsize=7)
-    run = predictor.run
-    figure.suptitle(
-        f"{run.path.name} ({run.metadata.model}, target {run.metadata.target}): "
-        "best to worst by SSIM; "
-        f"{bar_text(data.crop_px, data.pixel_um)}",
-        fontsize=8,
-    )
-    figure.savefig(file, dpi=110)

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.models.metrics.intervals import LEVEL, mean_interval
+from plsctl.models.metrics.intervals import LEVEL, Groups, mean_interval
 from plsctl.models.metrics.nuclei import NucleusCounts
 
 Decision = Literal["better", "not better", "undecided"]
@@ -90,6 +90,7 @@ def compare_with_baselines(
     similarity: NDArray[np.float64],
     baselines: Mapping[str, NDArray[np.float64]],
     nuclei: NucleusCounts,
+    groups: Groups = (),
 ) -> Verdict:
     """Compare a run with the baseline of the highest mean SSIM, cell by cell.
 
@@ -101,10 +102,12 @@ def compare_with_baselines(
         SSIM of the same cells for each row without a network, (n,).
     nuclei
         Counts of the same cells.
+    groups
+        Their positions and slides, as for `mean_interval`.
     """
     name = max(baselines, key=lambda each: float(baselines[each].mean()))
     differences = similarity - baselines[name]
-    interval = mean_interval(differences)
+    interval = mean_interval(differences, groups)
     decision: Decision = "undecided"
     if interval is not None and interval[0] > 0:
         decision = "better"

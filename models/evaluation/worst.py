@@ -1,7 +1,8 @@
 """The worst predictions and why they may be bad: papers/002 table 4.3, filled in beforehand.
 
-The paper looked at its 100 worst test samples one by one and sorted them by what was wrong with
-the data. The flags of quality control say most of it already; a person may correct the column.
+The paper looked at its 100 worst test samples, by the generator's loss without the adversary, one
+by one and sorted them by what was wrong with the data. The flags of quality control say most of it
+already; a person may correct the column.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def worst_samples(
     table
         One row a sample, in the order of `error`.
     error
-        Mean absolute error of each sample, (n,).
+        The run's own loss of each sample, (n,).
     """
     order = np.argsort(-error, kind="stable")[:count]
     flags = table["flags"] if "flags" in table.columns else pd.Series("", index=table.index)
@@ -138,7 +139,7 @@ def draw_worst(file: Path, predictor: Predictor, data: Dataset, worst: pd.DataFr
     run = predictor.run
     figure.suptitle(
         f"{run.path.name} ({run.metadata.model}, target {run.metadata.target}), worst first: "
-        "bright field, prediction, stained; sample: mean absolute error, category; "
+        "bright field, prediction, stained; sample: loss, category; "
         f"{bar_text(data.crop_px, data.pixel_um)}",
         fontsize=8,
     )

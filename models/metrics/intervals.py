@@ -1,18 +1,26 @@
 """Confidence intervals of counts and of means.
 
 Those of counts are exact, so that nothing seen in few cells does not pass for never: drawing
-samples again (the bootstrap) says that what was never seen never happens.
+samples again (the bootstrap) says that what was never seen never happens. Those of means are
+Student's, over cells, positions and slides.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import beta, chi2, t
 
 from plsctl.models.metrics.similarity import Values
 
 LEVEL = 0.95
+
+Groups = tuple[NDArray[np.int64], ...]
+"""The group of each value, at several levels."""
+
+EVERYWHERE = (-np.inf, np.inf)
+SHARE = (0.0, 1.0)
 
 
 def share_interval(count: int, of: int, level: float = LEVEL) -> tuple[float, float]:
@@ -37,17 +45,72 @@ def rate_interval(count: int, of: int, level: float = LEVEL) -> tuple[float, flo
     return float(low) / of, float(high) / of
 
 
-def mean_interval(values: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float] | None:
+def groups_of(rows: pd.DataFrame) -> Groups:
+    """The positions and slides of samples, as `mean_interval` takes them.
+
+    Parameters
+    ----------
+    rows
+        One a sample, with `slide` and `position` where they are known.
+    """
+    found = []
+    for names in (["slide", "position"], ["slide"]):
+        if set(names) <= set(rows.columns):
+            keys = pd.MultiIndex.from_frame(rows[names].astype(str))
+            found.append(np.asarray(pd.factorize(keys)[0], dtype=np.int64))
+    return tuple(found)
+
+
+def mean_interval(
+    values: Values, groups: Groups = (), within: tuple[float, float] = EVERYWHERE
+) -> tuple[float, float] | None:
     """Student's interval for the mean of values (n,); None for fewer than two.
 
-    Of a handful of values the bootstrap's percentiles are too narrow.
+    Cells of a position, and of a slide, are alike, so that there are fewer independent ones than
+    cells. So intervals are made over cells, over positions and over slides (of the means' sums,
+    robust against what is alike within), where there are two or more of them, and the widest
+    holds. Of a handful of values the bootstrap's percentiles are too narrow.
+
+    Parameters
+    ----------
+    groups
+        Which group each value is of, (n,) for each level, see `groups_of`.
+    within
+        Smallest and largest mean that there can be.
     """
-    count = len(values)
-    if count < 2:
+    return ratio_interval(values, np.ones_like(values), groups, within)
+
+
+def ratio_interval(
+    parts: Values, wholes: Values, groups: Groups = (), within: tuple[float, float] = EVERYWHERE
+) -> tuple[float, float] | None:
+    """The same for sum(parts) / sum(wholes) over samples, both (n,)."""
+    total = float(wholes.sum())
+    if len(parts) < 2 or not total:
         return None
-    half = float(t.ppf((1 + level) / 2, count - 1) * values.std(ddof=1) / np.sqrt(count))
-    mean = float(values.mean())
-    return mean - half, mean + half
+    ratio = float(parts.sum()) / total
+    off = parts - ratio * wholes
+    half = 0.0
+    for level in (np.arange(len(parts)), *groups):
+        count = len(np.unique(level))
+        if count < 2:
+            continue
+        sums = np.bincount(level, off)
+        error = np.sqrt(count / (count - 1) * float(sums @ sums)) / total
+        half = max(half, float(t.ppf((1 + LEVEL) / 2, count - 1)) * float(error))
+    return max(ratio - half, within[0]), min(ratio + half, within[1])
+
+
+def measured_mean(
+    values: Values, groups: Groups = (), within: tuple[float, float] = EVERYWHERE
+) -> dict[str, object] | None:
+    """`mean` and `ci95` of the values that are numbers, or None; ends are None for one of them."""
+    known = np.isfinite(values)
+    if not known.any():
+        return None
+    chosen = values[known]
+    found = mean_interval(chosen, tuple(level[known] for level in groups), within)
+    return {"mean": float(chosen.mean()), "ci95": list(found or (None, None))}
 
 
 def measured_share(count: int, of: int) -> dict[str, object] | None:
@@ -58,30 +121,3 @@ def measured_share(count: int, of: int) -> dict[str, object] | None:
 def measured_rate(count: int, of: int) -> dict[str, object] | None:
     """`mean` and `ci95` of events for each thing; None where there are no things."""
     return {"mean": count / of, "ci95": list(rate_interval(count, of))} if of else None
-
-
-def bootstrap_interval(
-    values: Values, seed: int = 0, repeats: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of the mean when samples are drawn again with replacement.
-
-    Of the differences between two predictions of the same samples it is the paired interval.
-    """
-    return bootstrap_ratio(values, np.ones_like(values), seed, repeats, level)
-
-
-def bootstrap_ratio(
-    parts: Values, wholes: Values, seed: int = 0, repeats: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile interval of sum(parts) / sum(wholes) over samples, both (n,).
-
-    Draws without any whole are left out.
-    """
-    rng = np.random.default_rng(seed)
-    ratios = []
-    for _ in range(repeats // 100):
-        drawn = rng.integers(0, len(parts), (100, len(parts)))
-        sums = wholes[drawn].sum(axis=1)
-        ratios.append(parts[drawn].sum(axis=1)[sums > 0] / sums[sums > 0])
-    low, high = np.quantile(np.concatenate(ratios), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

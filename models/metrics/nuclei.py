@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from skimage.morphology import local_maxima, reconstruction
 
 from plsctl.acquire.arrays import Images, Mask
-from plsctl.models.metrics.intervals import bootstrap_interval, measured_rate, measured_share
+from plsctl.models.metrics.intervals import (
+    SHARE,
+    Groups,
+    measured_mean,
+    measured_rate,
+    measured_share,
+)
 from plsctl.process.segmentation.background import BACKGROUND_LEVEL
 from plsctl.process.segmentation.scale import RED_CELL_UM
 from plsctl.process.segmentation.segment import segment, slide_settings
@@ -80,8 +86,8 @@ class NucleusScores:
         """Whole nuclei over all samples, and how many are lost or invented."""
         return NucleusCounts(*(int(x.sum()) for x in (self.stained, self.lost, self.invented)))
 
-    def summary(self) -> dict[str, object]:
-        """Means with intervals over samples; None where there is nothing to measure.
+    def summary(self, groups: Groups = ()) -> dict[str, object]:
+        """Means with intervals over samples in their groups; None where nothing can be measured.
 
         `lost` and `invented` are also given per nucleus of the stained images. `lobes` holds the
         mean number in a stained nucleus, the mean difference (prediction less stained, of samples)
@@ -90,31 +96,25 @@ class NucleusScores:
         counts = self.counts()
         nuclei, lost, invented = counts.true, counts.lost, counts.invented
         return {
-            "dice": _mean(self.dice[np.isfinite(self.dice)]),
+            "dice": measured_mean(self.dice, groups, SHARE),
             "nuclei": nuclei,
             "lost": lost,
             "invented": invented,
             "lost_share": measured_share(lost, nuclei),
             "invented_share": measured_rate(invented, nuclei),
-            "lobes": self._lobes(nuclei - lost),
+            "lobes": self._lobes(nuclei - lost, groups),
         }
 
-    def _lobes(self, nuclei: int) -> dict[str, object] | None:
+    def _lobes(self, nuclei: int, groups: Groups) -> dict[str, object] | None:
         if not nuclei:
             return None
-        kept = self.stained > self.lost
+        off = np.where(self.stained > self.lost, self.lobes_shown - self.lobes, np.nan)
         return {
             "nuclei": nuclei,
             "mean": float(self.lobes.sum() / nuclei),
-            "difference": _mean((self.lobes_shown - self.lobes)[kept].astype(np.float64)),
+            "difference": measured_mean(off, groups),
             "same_share": measured_share(int(self.lobes_same.sum()), nuclei),
         }
-
-
-def _mean(values: NDArray[np.float64]) -> dict[str, object] | None:
-    if not len(values):
-        return None
-    return {"mean": float(values.mean()), "ci95": list(bootstrap_interval(values))}
 
 
 def join_scores(parts: list[NucleusScores]) -> NucleusScores:

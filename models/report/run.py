@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from plsctl.models.data.seen_samples import count_seen
+from plsctl.models.evaluation.scores import JUDGING, seen_text
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
 from plsctl.models.staining.task import SSIM
@@ -24,26 +26,34 @@ _NOT_SHOWN = {"data", "out", "model", "recipe", "target", "seed"}
 
 @dataclass(frozen=True)
 class CellImages:
-    """Cells of a split the network has not learned from: images (n, 3, y, x) of each kind."""
+    """Cells of a split: images (n, 3, y, x) of each kind."""
 
     split: str
     numbers: list[int]
     layers: dict[str, NDArray[np.generic]]
     data: Dataset
+    seen: str
+    """What the network knows of them, in words."""
 
 
 def predicted_cells(run: Run) -> CellImages | None:
-    """Cells of the test split, unstained, as predicted and stained; None where that cannot be."""
+    """Cells of the test split, unstained, as predicted and stained; None where that cannot be.
+
+    Of data sets without one, of the validation split, or of the training split.
+    """
     if not (run.path / "best.safetensors").is_file() or not run.config.data.exists():
         return None
     data = Dataset.open(run.config.data)
-    split = "test" if "test" in set(data.table["split"]) else "validation"
-    among = data.split(split, run.metadata.target)
-    numbers = spread_samples(data, _SHOWN, [int(number) for number in among])
+    target = run.metadata.target
+    split = next((x for x in (*JUDGING, "train") if data.has_split(x, target)), None)
+    if split is None:
+        return None
+    numbers = spread_samples(data, _SHOWN, [int(number) for number in data.split(split, target)])
+    seen = count_seen(run, data, np.array(numbers, dtype=np.int64)).as_dict()
     predicted, bright = Predictor(run).predict_samples(data, numbers)
     real = data.read_target(run.metadata.target, numbers)
     layers = {"unstained": bright, "virtually stained": predicted, "really stained": real}
-    return CellImages(split, numbers, layers, data)
+    return CellImages(split, numbers, layers, data, seen_text(split, len(numbers), seen))
 
 
 def curve_section(run: Run) -> Section | None:
@@ -52,24 +62,31 @@ def curve_section(run: Run) -> Section | None:
         return None
     history = pd.read_csv(run.path / "curve.csv")
     epochs = history["epoch"].tolist()
-    best = int(history.loc[history["validation_loss"].idxmin(), "epoch"])
+    judged = "validation_loss" if "validation_loss" in history else "train_loss"
+    best = int(history.loc[history[judged].idxmin(), "epoch"])
     losses = {
-        "training": (epochs, history["train_loss"].tolist()),
-        "validation": (epochs, history["validation_loss"].tolist()),
+        name: (epochs, history[f"{split}_loss"].tolist())
+        for name, split in (("training", "train"), ("validation", "validation"))
+        if f"{split}_loss" in history
     }
-    similarity = {"validation": (epochs, history[SSIM.column].tolist())}
     metadata = run.metadata
     note = (
         f"{run.config.model} on {len(metadata.labels)} images a sample ({metadata.recipe}), target "
         f"{metadata.target}: {metadata.parameters:,} parameters, "
         f"{metadata.samples.get('train', 0)} training samples, "
         f"{len(epochs)} epochs in {history['seconds'].iloc[-1] / 60:.1f} min. "
-        f"The dashed line marks the epoch whose weights were kept ({best})."
+        f"The dashed line marks the epoch whose weights were kept ({best}), that of the lowest "
+        f"{judged.removesuffix('_loss').replace('train', 'training')} loss."
     )
-    body = row(
-        curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best, whole_x=True),
-        curves(similarity, "epoch", SSIM.label, marked_x=best, names_below=True, whole_x=True),
-    )
+    charts = [
+        curves(losses, "epoch", "weighted loss", logarithmic=True, marked_x=best, whole_x=True)
+    ]
+    if SSIM.column in history:
+        similarity = {"validation": (epochs, history[SSIM.column].tolist())}
+        charts.append(
+            curves(similarity, "epoch", SSIM.label, marked_x=best, names_below=True, whole_x=True)
+        )
+    body = row(*charts)
     return Section("Training", note, body)
 
 
@@ -80,7 +97,7 @@ def prediction_section(cells: CellImages) -> Section:
         for index, number in enumerate(cells.numbers)
     ]
     note = (
-        f"Cells of the {cells.split} split, which the network has not learned from, each as "
+        f"Cells of the {cells.split} split, {cells.seen}; each as "
         f"{', '.join(cells.layers)}. {bar_note(cells.data)}"
     )
     body = tile_sets(sets, 4, um_per_px=cells.data.pixel_um)

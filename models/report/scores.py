@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from plsctl.models.evaluation.scores import read_results, read_scores
+from plsctl.models.evaluation.scores import read_results, read_scores, seen_text
 from plsctl.process.pages.tables import Best, Noted, Score, table
 from plsctl.process.report.charts import curves
 from plsctl.process.report.page import Section, verdict
@@ -40,6 +40,11 @@ def run_verdict(scores: dict[str, Any]) -> str:
     text = scores.get("verdict_text")
     if not text:
         return ""
+    if (scores.get("seen") or {}).get("train"):
+        told = seen_text(scores["split"], scores["samples"], scores["seen"])
+        return verdict(
+            f"{text} Cells of the {scores['split']} split, {told}.", "warn", "⚠ Not judged"
+        )
     if scores.get("verdict") == "better":
         return verdict(str(text), "good", "The result")
     return verdict(str(text), "warn", f"⚠ Not shown to be of use ({scores.get('verdict')})")
@@ -67,8 +72,9 @@ def _score_section(scores: dict[str, Any]) -> Section:
         for key, values in scores["baselines"].items()
     ]
     note = (
-        f"Mean over {scores['samples']} cells of the {scores['split']} split, which the network "
-        "never saw, and below it the 95 % interval. The other rows need no training at all: a "
+        f"Mean over {scores['samples']} cells of the {scores['split']} split{_elsewhere(scores)}, "
+        f"{seen_text(scores['split'], scores['samples'], scores.get('seen'))}; below it the 95 % "
+        "interval. The other rows need no training at all: a "
         "network is of use where it beats all of them. The best of each column is marked."
     )
     columns = ("prediction", *(_METRICS.get(name, name) for name in names))
@@ -76,9 +82,14 @@ def _score_section(scores: dict[str, Any]) -> Section:
     return Section("Scores", note, table(columns, rows, best))
 
 
+def _elsewhere(scores: dict[str, Any]) -> str:
+    return "" if scores.get("own_data", True) else f" of the data set {Path(scores['data']).name}"
+
+
 def _score(found: dict[str, Any]) -> Score:
     low, high = found["ci95"]
-    return Score(float(found["mean"]), (float(low), float(high)))
+    ends = None if low is None else (float(low), float(high))
+    return Score(float(found["mean"]), ends)
 
 
 def _nucleus_section(scores: dict[str, Any]) -> Section:

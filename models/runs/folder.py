@@ -119,8 +119,7 @@ def check_request(config: TrainingConfig, data: Dataset, fresh: bool) -> None:
     data.require_target(config.target)
     data.channels_for(config.recipe)
     data.require_margin(config.margin or 0)
-    for split in ("train", "validation"):
-        data.split(split, config.target)
+    data.split("train", config.target)
     folder = config.out
     if (folder / "facts.json").is_file():
         if not fresh:

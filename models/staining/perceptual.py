@@ -60,7 +60,7 @@ def make_features(config: TrainingConfig, data: Dataset) -> dict[str, str] | Non
             "sha256": file_digest(file),
         }
     numbers = _numbers(config, data)
-    targets = _some_targets(data, config.target, numbers)
+    targets = some_targets(data, config.target, numbers)
     features: StainFeatures | ClassifierFeatures
     if config.perceptual == "targets":
         with torch.no_grad():
@@ -133,7 +133,7 @@ def _numbers(config: TrainingConfig, data: Dataset) -> NDArray[np.int64]:
     return some_of(data.split("train", config.target), config.train_share)
 
 
-def _some_targets(data: Dataset, target: str, numbers: NDArray[np.int64]) -> Tensor:
+def some_targets(data: Dataset, target: str, numbers: NDArray[np.int64]) -> Tensor:
     """Stained training images (n, 3, y, x), colours in [-1, 1], spread over the split."""
     chosen = spread(numbers, FEATURE_TARGETS)
     return to_colour(torch.from_numpy(data.read_target(target, chosen).astype(np.uint8)))

@@ -57,7 +57,8 @@ class StainTask(Task[StainBatch]):
     """The data, the network and the losses of a staining run.
 
     The best epoch is that of the lowest loss without the adversary, which moves (papers/002 figure
-    4.9).
+    4.9): on the validation split, or where there is none (9:1) on the training split, where the
+    adversary has its part in it.
 
     Parameters
     ----------
@@ -86,8 +87,10 @@ class StainTask(Task[StainBatch]):
         self.compute = compute
         self.processes = processes
         self._crop_px = data.crop_px
-        self.train_data, self.validation = (self._source(data, x) for x in ("train", "validation"))
-        self.validation_samples = len(self.validation)
+        self.train_data = self._source(data, "train")
+        has_validation = data.has_split("validation", config.target)
+        self.validation = self._source(data, "validation") if has_validation else None
+        self.validation_samples = 0 if self.validation is None else len(self.validation)
         self.scale = InputScale(run.metadata.normalisation).to(compute.device)
         symmetries = array_symmetries(config, data)
         self.augmentation = LightAugmentation(symmetries) if symmetries else None
@@ -130,7 +133,8 @@ class StainTask(Task[StainBatch]):
         moved = self.augmentation is not None or self.config.tolerate_shift_px
         if isinstance(network, VggFeatures) and not moved:
             for source in (self.train_data, self.validation):
-                source.keep_maps(features, self.config.memory_gb / 2)
+                if source is not None:
+                    source.keep_maps(features, self.config.memory_gb / 2)
         return features
 
     @property
@@ -207,6 +211,8 @@ class StainTask(Task[StainBatch]):
 
     def validation_batches(self, processes: Processes) -> Iterator[StainBatch]:
         """The split in its own order."""
+        if self.validation is None:
+            return iter(())
         order = np.arange(self.validation_samples)
         taken = self.validation.batches(order, self.config.batch_size, processes)
         return map(self._plain, taken)

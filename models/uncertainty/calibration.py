@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.figures.crop_axes import bar_text, draw_bar
-from plsctl.models.metrics.intervals import bootstrap_interval
+from plsctl.models.metrics.intervals import SHARE, Groups, measured_mean
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
 from plsctl.models.uncertainty.error_model import ErrorModel
@@ -52,7 +52,8 @@ def measure_calibration(
         each tenth of the pixels, from the most certain: `predicted` and `measured` error),
         `calibration_error` (mean distance of the two), `calibration_error_share` (of the mean
         error), `coverage` {share of the pixels: how large it really is, of errors below the limit
-        of that share, `mean` and `ci95` over samples}, `worst_tenth_share` (share of all error in
+        of that share, `mean` and `ci95` over samples, positions
+        and slides}, `worst_tenth_share` (share of all error in
         the tenth of the pixels that is said to be worst; 0.1 for a map that says nothing),
         `best_tenth_share` (the same for the pixels that are worst: no map can say more),
         `pixel_correlation` and `sample_correlation` (by rank, of predicted and measured error, of
@@ -75,7 +76,8 @@ def measure_calibration(
         "curve": curve,
         **_distances(both, curve),
         "coverage": {
-            share: _coverage(both, limit) for share, limit in model.metadata.limits.items()
+            share: _coverage(both, limit, found.groups)
+            for share, limit in model.metadata.limits.items()
         },
         **_ranks(both),
     }
@@ -111,13 +113,9 @@ def _distances(both: _Measured, curve: list[dict[str, float]]) -> dict[str, obje
     }
 
 
-def _coverage(both: _Measured, limit: float) -> dict[str, object]:
+def _coverage(both: _Measured, limit: float, groups: Groups) -> dict[str, object]:
     inside = (both.error <= limit * both.predicted).mean(axis=(1, 2), dtype=np.float64)
-    return {
-        "limit": limit,
-        "mean": float(inside.mean()),
-        "ci95": list(bootstrap_interval(inside)),
-    }
+    return {"limit": limit} | (measured_mean(inside, groups, SHARE) or {})
 
 
 def _ranks(both: _Measured) -> dict[str, object]:

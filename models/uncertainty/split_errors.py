@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import FloatArray, Images
 from plsctl.models.data.seen_samples import require_unseen
+from plsctl.models.metrics.intervals import Groups, groups_of
 from plsctl.models.prediction.inputs import as_trained, read_stacks
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.process.dataset.reader import Dataset
@@ -21,7 +22,8 @@ BLOCK = 64
 class SplitErrors:
     """Samples of a split: `stacks` (n, image, 3, y, x), `prediction` and `target` (n, 3, y, x).
 
-    `error` is that of each pixel, (n, y, x); `positions` says where on a slide each sample lies.
+    `error` is that of each pixel, (n, y, x); `positions` says where on a slide each sample lies,
+    `groups` is what `plsctl.models.metrics.intervals.groups_of` makes of it.
     """
 
     stacks: Images
@@ -29,6 +31,7 @@ class SplitErrors:
     target: Images
     error: FloatArray
     positions: NDArray[np.str_]
+    groups: Groups = ()
 
 
 def read_errors(predictor: Predictor, data: Dataset, split: str) -> SplitErrors:
@@ -61,6 +64,7 @@ def read_errors(predictor: Predictor, data: Dataset, split: str) -> SplitErrors:
         target,
         absolute_error(prediction, target),
         np.array(places),
+        groups_of(rows),
     )
 
 

@@ -82,7 +82,8 @@ def assign_splits(
         Needs `slide`, `position`, `x_um`, `y_um` (slide frame), or `slide`, or `patient`; `type`
         is used where it is given.
     ratios
-        Shares of train, validation and test; two shares mean train and test.
+        Shares of train, validation and test, one of the last two may be 0; two shares mean train
+        and test.
     reach_um
         Crops closer than this in both x and y overlap: the side of a crop on the slide.
 
@@ -91,11 +92,15 @@ def assign_splits(
     UserError
         If there are fewer groups than splits, or the columns needed are missing or empty.
     """
-    names = {2: ("train", "test"), 3: SPLITS}.get(len(ratios))
-    if names is None or min(ratios) <= 0:
-        raise UserError(f"split ratios must be two or three positive numbers, got {ratios}.")
+    if not are_ratios(ratios):
+        raise UserError(
+            f"split ratios must be two or three numbers, the first and another positive, got "
+            f"{ratios}."
+        )
     _require(table, by)
-    shares = np.array(ratios, dtype=float) / sum(ratios)
+    every = SPLITS if len(ratios) == 3 else ("train", "test")
+    names = [name for name, share in zip(every, ratios, strict=True) if share]
+    shares = np.array([share for share in ratios if share], dtype=float) / sum(ratios)
     pairs: Numbers = np.empty((0, 2), dtype=np.int64)
     if by == "position":
         pairs = _overlapping(table, reach_um)
@@ -119,6 +124,12 @@ def assign_splits(
     across = side[pairs[:, 0]] != side[pairs[:, 1]]
     split[_earlier(pairs[across], side)] = ""
     return pd.Series(split, index=table.index, name="split")
+
+
+def are_ratios(ratios: Sequence[float]) -> bool:
+    """Whether they are two or three shares, of which that of validation or of test may be 0."""
+    filled = sum(share > 0 for share in ratios)
+    return len(ratios) in (2, 3) and ratios[0] > 0 and min(ratios) >= 0 and filled >= 2
 
 
 def part_overlaps(table: pd.DataFrame, reach_um: float) -> pd.Series[str]:

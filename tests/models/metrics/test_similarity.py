@@ -7,7 +7,6 @@ import pytest
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 
-from plsctl.models.metrics.intervals import bootstrap_interval, bootstrap_ratio
 from plsctl.models.metrics.similarity import (
     mean_absolute_error,
     ssim,
@@ -46,15 +45,6 @@ def test_mean_absolute_error_is_on_the_scale_of_the_training_loss() -> None:
     assert mean_absolute_error(black, white).tolist() == [2.0, 2.0]
 
 
-def test_bootstrap_covers_the_mean_and_narrows_with_samples() -> None:
-    rng = np.random.default_rng(1)
-    few, many = rng.normal(0.8, 0.1, 25), rng.normal(0.8, 0.1, 2500)
-    low, high = bootstrap_interval(few)
-    assert low < few.mean() < high
-    # 95 % of a mean: +-1.96 sigma / sqrt(n).
-    assert np.subtract(*bootstrap_interval(many)[::-1]) == pytest.approx(2 * 1.96 * 0.002, rel=0.1)
-
-
 def test_shift_tolerant_ssim_does_not_see_shifts_within_its_reach() -> None:
     _, wide = _pairs()
     inner = wide[:, :, 4:-4, 4:-4]
@@ -64,24 +54,6 @@ def test_shift_tolerant_ssim_does_not_see_shifts_within_its_reach() -> None:
         if dy:
             assert ssim_colour(inner, moved).max() < 0.9
     assert ssim_shifted(inner, wide[:, :, 8:, 8:]).max() < 0.9  # 4 px are too many
-
-
-def test_the_interval_of_differences_is_narrower_than_that_of_either() -> None:
-    rng = np.random.default_rng(2)
-    base = rng.normal(0.7, 0.1, 200)
-    better = base + 0.05 + rng.normal(0, 0.01, 200)
-    low, high = bootstrap_interval(better - base)
-    assert 0.045 < low < 0.05 < high < 0.055
-    assert high - low < 0.2 * np.subtract(*bootstrap_interval(base)[::-1])
-
-
-def test_the_interval_of_a_share_covers_it() -> None:
-    rng = np.random.default_rng(3)
-    wholes = rng.integers(0, 3, 500).astype(float)
-    parts = rng.binomial(wholes.astype(int), 0.1).astype(float)
-    low, high = bootstrap_ratio(parts, wholes)
-    share, width = parts.sum() / wholes.sum(), 2 * 1.96 * np.sqrt(0.09 / wholes.sum())
-    assert low < share < high and high - low == pytest.approx(width, rel=0.2)
 
 
 def test_too_small_or_unequal_images_are_refused() -> None:
