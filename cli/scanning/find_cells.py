@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from plsctl.acquire.plans.crops import CROP_PX
 from plsctl.acquire.words import counted
 from plsctl.cli.shared.output import (
     JsonFlag,
@@ -22,6 +23,10 @@ def find_cells(
     scan: Annotated[
         Path, typer.Argument(metavar="SCAN", help="Folder or URL of a scan.", parser=location)
     ],
+    crop: Annotated[
+        int,
+        typer.Option(help="Side of the crops to be built, margins included, in px.", min=16),
+    ] = CROP_PX,
     skip_damaged: SkipDamaged = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -48,7 +53,7 @@ def find_cells(
         damaged = (
             leave_out_damaged(folder, ["stained"], only_brightfield=True) if skip_damaged else []
         )
-        count = StainedCellFinder().find(folder)
+        count = StainedCellFinder(crop_px=crop).find(folder)
     said = [f"{damage.file}: {damage.message}" for damage in damaged]
     emit({"cells": count, "table": scan / "cells.csv", "damaged": said}, json)
     for text in said:

@@ -27,6 +27,7 @@ from plsctl.process.building.finishing import (
     write_outcomes,
 )
 from plsctl.process.building.inputs import (
+    cells_for_larger_crops,
     check_compatible,
     identity,
     open_scan,
@@ -57,6 +58,9 @@ Progress = Callable[[str, int, int], None]
 
 
 FINDING = "finding white cells in scans"
+
+LEAST_CROP_UM, MOST_CROP_UM = 14.1, 23.4
+"""Crops for which the limits of quality control hold: 48 to 80 px of 0.293 um."""
 
 SHARD = 128
 """Samples to a file of the data set."""
@@ -276,11 +280,11 @@ class _Build:
             self.notify(sentence)
         if len(slides) > 1:
             shared_by(slides, table, looks_of(writer.stored("target_20x")), self.notify)
-        side = self._settings.crop_px
-        if not 48 < side < 80:
+        side_um = self._settings.crop_px * self._readers[0].attributes.pixel_um
+        if not LEAST_CROP_UM < side_um < MOST_CROP_UM:
             self.notify(
-                f"Limits of quality control were found for crops of 64 px: with {side} px look at "
-                "what it leaves out, and set others (docs/quality.md)."
+                f"Limits of quality control were found for crops of 18.8 um: with {side_um:.1f} um "
+                "look at what it leaves out, and set others (docs/quality.md)."
             )
         if self._labels is not None:
             table = with_labels(table, self._labels, self.notify)
@@ -329,8 +333,14 @@ class _Build:
         missing = [folder for folder in self._folders if not folder.cells.exists()]
         if missing:
             progress(FINDING, 0, len(missing))
-        for done, _ in enumerate(workers.run(StainedCellFinder().find, missing), start=1):
+        side = self._settings.crop_px + 2 * self._settings.margin_px
+        finder = StainedCellFinder(crop_px=side)
+        for done, _ in enumerate(workers.run(finder.find, missing), start=1):
             progress(FINDING, done, len(missing))
+        for folder in self._folders:
+            if folder not in missing:
+                for sentence in cells_for_larger_crops(folder, side):
+                    self.notify(sentence)
 
     def _writer(self, scales: Sequence[HighresScale | None], state: BuildProgress) -> DatasetWriter:
         attributes = self._readers[0].attributes

@@ -17,6 +17,7 @@ from plsctl.acquire.store.folder import ScanFolder, load_transform
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PASSES
 from plsctl.acquire.words import counted
+from plsctl.process.cells.finder import room_px
 from plsctl.process.cells.table import NUMBERS, read_cells
 from plsctl.process.dataset.compatibility import Taken, exposures_that_differ, refuse_other_optics
 from plsctl.process.quality.frames import FrameReference
@@ -26,6 +27,9 @@ from plsctl.process.samples.position import PositionJob
 from plsctl.process.samples.settings import BuildSettings
 
 CHECKING = "looking for damaged frames"
+
+UNLIKELY = 1e-3
+"""Chance that cells keep away from borders by themselves, below which they were kept away."""
 
 
 def open_scan(path: Path) -> ScanFolder:
@@ -75,6 +79,28 @@ def unfinished_passes(folders: Sequence[ScanFolder]) -> list[str]:
         for name in ("unstained", "stained", "highres")
         if folder.pass_path(name).is_dir()
         and not (reader := folder.open_pass(name)).attributes.finished
+    ]
+
+
+def cells_for_larger_crops(folder: ScanFolder, side_px: int) -> list[str]:
+    """A sentence where the scan's cells keep farther from the border than these crops need."""
+    reader = folder.open_pass("stained")
+    cells = _cells(folder)
+    if cells.empty or not reader.names:
+        return []
+    width, height = reader.size_px(reader.names[0])
+    x, y = cells["pixel_x"], cells["pixel_y"]
+    room = pd.concat([x, y, width - 1 - x, height - 1 - y], axis=1).min(axis=1)
+    nearest, needed = float(room.min()), room_px(side_px, reader.attributes.pixel_um)
+    inner, whole = (
+        max(0.0, width - 2 * rim) * max(0.0, height - 2 * rim) for rim in (nearest, needed)
+    )
+    if inner >= whole or (inner / whole) ** len(cells) > UNLIKELY:
+        return []
+    return [
+        f"{folder.cells} was made for larger crops: it has no cell nearer than {nearest:.0f} px to "
+        f"the border of its field, and crops of {side_px} px need {needed:.0f}. plsctl find-cells "
+        f"{folder.path} --crop {side_px} finds the others too."
     ]
 
 

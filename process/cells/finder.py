@@ -14,14 +14,12 @@ from plsctl.acquire.store.folder import ScanFolder, load_transform
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.cells.table import COLUMNS, write_cells
+from plsctl.process.matching.fine_alignment import reach_in_pixels
 from plsctl.process.segmentation.segment import segment, slide_settings
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 SAME_CELL_UM = 5.0
 """Two finds closer than this, in overlapping fields, are one cell."""
-
-MARGIN_PX = 5
-"""Room for the fine alignment, beyond the crop (papers/002 section 3.1.3)."""
 
 FIELDS_FOR_STAIN = 8
 """Number of fields, spread over the slide, from which the strength of the stain is measured."""
@@ -31,10 +29,18 @@ FAINT = 0.45
 
 
 class StainedCellFinder:
-    """Finds the white cells of a scan's stained pass and writes them into `cells.csv`."""
+    """Finds the white cells of a scan's stained pass and writes them into `cells.csv`.
 
-    def __init__(self, settings: SegmentationSettings | None = None) -> None:
-        self._settings = settings or SegmentationSettings()
+    Parameters
+    ----------
+    crop_px
+        Side of what a build will cut around each cell, its margins included.
+    """
+
+    def __init__(
+        self, settings: SegmentationSettings | None = None, crop_px: int = CROP_PX
+    ) -> None:
+        self._settings, self._crop_px = settings or SegmentationSettings(), crop_px
 
     def find(self, scan: ScanFolder | Path) -> int:
         """Write `cells.csv` (one row per cell, slide micrometres); the number of cells.
@@ -45,7 +51,7 @@ class StainedCellFinder:
             The scan has no stained pass, or no white cell is found in it.
         """
         folder = scan if isinstance(scan, ScanFolder) else ScanFolder(scan)
-        table = find_cells(folder, self._settings)
+        table = find_cells(folder, self._settings, self._crop_px)
         if table.empty:
             raise UserError(
                 "no white cell was found in the stained pass.",
@@ -57,9 +63,13 @@ class StainedCellFinder:
 
 
 def find_cells(
-    folder: ScanFolder | str | Path, settings: SegmentationSettings | None = None
+    folder: ScanFolder | str | Path,
+    settings: SegmentationSettings | None = None,
+    crop_px: int = CROP_PX,
 ) -> pd.DataFrame:
-    """White cells of a scan's stained pass, columns as `COLUMNS`; ones at the border are left out.
+    """White cells of a scan's stained pass, columns as `COLUMNS`.
+
+    Those whose crop, with room for the fine alignment, reaches beyond their field are left out.
 
     Raises
     ------
@@ -78,12 +88,17 @@ def find_cells(
     rows = [
         row
         for position in reader.positions
-        for row in _position_rows(reader, position, transform, tuned)
+        for row in _position_rows(reader, position, transform, tuned, crop_px)
     ]
     table = pd.DataFrame(rows, columns=[*COLUMNS[1:], "border_px"])
     table = _without_smudges(_once(table), tuned.strength).drop(columns="border_px")
     table.insert(0, "cell", range(1, len(table) + 1))
     return table
+
+
+def room_px(crop_px: int, pixel_um: float) -> float:
+    """Least distance of a cell from the border of its field (papers/002 section 3.1.3)."""
+    return crop_px / 2 + reach_in_pixels(pixel_um)
 
 
 def _without_smudges(table: pd.DataFrame, limit: float | None) -> pd.DataFrame:
@@ -99,17 +114,19 @@ def _position_rows(
     position: PositionRecord,
     transform: SlideTransform,
     settings: SegmentationSettings,
+    crop_px: int,
 ) -> list[tuple[object, ...]]:
     image = reader.brightfield(position.name)
     height, width = image.shape[:2]
     axes = reader.attributes.stage_axes(position, (width, height))
+    room = room_px(crop_px, reader.attributes.pixel_um)
     rows: list[tuple[object, ...]] = []
     with about(reader.path / position.name):
         found = segment(image, settings).cells
     for cell in found:
         x, y = cell.centre_x, cell.centre_y
         border = min(x, y, width - 1 - x, height - 1 - y)
-        if border < CROP_PX / 2 + MARGIN_PX:
+        if border < room:
             continue
         stage = axes.to_um(x, y)
         place = (*transform.invert(*stage), *stage, x, y)

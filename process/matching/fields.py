@@ -32,7 +32,7 @@ MOST_SECOND_RATIO = 0.75
 _WORKING_UM = 1.0
 _APART_UM = 6.0
 _STEP = 3  # every third window of the similarity: as good, at a ninth of the cost
-_TILE_PX, _TILE_REACH_PX = 160.0, 14
+_TILE_UM, _TILE_REACH_UM = 46.88, 4.1
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def match_position(before: Image, after: Image, rotation_deg: float, pixel_um: f
     if not found.trusted:
         return found
     # The angles that were tried are half a degree apart: too coarse for the corners.
-    settings = TileSettings(_TILE_PX, _TILE_REACH_PX)
+    settings = TileSettings(_TILE_UM / pixel_um, max(1, round(_TILE_REACH_UM / pixel_um)))
     tiles = tile_places(wide_edges(greys[1]), greys[0], found.to_unstained, settings, wide_edges)
     refined = robust_similarity(*tiles, 2.0, rigid=True)
     return found if refined is None else FieldMatch(refined[0], found.score, found.second_ratio)

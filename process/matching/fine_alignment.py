@@ -15,12 +15,20 @@ from plsctl.process.matching.correlation import subpixel_peak
 REACH_PX = 5
 """Shifts are searched over plus and minus this many pixels."""
 
+REACH_UM = 1.465
+"""The same on the slide (5 px of 0.293 um): what staining moves cells by, and the field's match."""
+
 WINDOW_PX = 7
 """Side of the window of the structural similarity."""
 
 _PLANE_SHARES = (2 / 3, 1 / 3)  # of red and blue
 _LEAST_WEIGHT = 0.02
 _ROOM_PX = 4.0  # what belongs to a cell beyond its box: its rim
+
+
+def reach_in_pixels(pixel_um: float, reach_um: float = REACH_UM) -> int:
+    """The reach of the search in pixels of so many micrometres."""
+    return max(1, round(reach_um / pixel_um))
 
 
 @dataclass(frozen=True)

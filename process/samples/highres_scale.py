@@ -19,7 +19,7 @@ LEAST_FIELDS, FIELDS = 12, 24
 One says the scale to 0.07 %, so that the mean of twelve is good to 0.02 %.
 """
 
-_ROOM_PX = 30  # 20x pixels around the expected place of a 100x field
+_ROOM_UM = 8.8  # around the expected place of a 100x field
 _ANGLES_DEG = (-1.5, -0.75, 0.0, 0.75, 1.5)  # objectives and camera are not turned further
 _MOST_DEPARTURE = 0.05  # objectives are not further from their nominal magnification
 
@@ -101,7 +101,9 @@ def locate_field(field: ScaleField) -> FieldScale | None:
     (low,) = stained.windows(field.stained, stained.labels.index("brightfield"), [box])
     image = highres.brightfield(field.highres)
     try:
-        place = place_highres(low, image, nominal, _ANGLES_DEG, 1.5 * _ROOM_PX)
+        place = place_highres(
+            low, image, nominal, _ANGLES_DEG, 1.5 * _ROOM_UM / stained.attributes.pixel_um
+        )
     except UserError:  # a field too small to be told apart
         return None
     motion = place.motion
@@ -137,4 +139,5 @@ def _half_px(stained: PassReader, highres: PassReader) -> tuple[float, float]:
     """Half the size of a 100x image with some room around it, in 20x pixels."""
     wide, tall = highres.size_px(highres.names[0])
     nominal = _nominal(stained, highres)
-    return wide / nominal / 2 + _ROOM_PX, tall / nominal / 2 + _ROOM_PX
+    room = _ROOM_UM / stained.attributes.pixel_um
+    return wide / nominal / 2 + room, tall / nominal / 2 + room

@@ -1,4 +1,7 @@
-"""The 100x targets of matched cells: each found in the 100x image that shows most around it."""
+"""The 100x targets of matched cells: each found in the 100x image that shows most around it.
+
+Where it is not found there, the next one that shows it is tried.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,9 @@ from plsctl.process.samples.matched_cells import MatchedCell, Reasons
 from plsctl.process.samples.settings import BuildSettings
 
 Points = NDArray[np.float64]
+
+TRIES = 3
+"""Images in which a cell is looked for: the first may be out of focus. Fields overlap."""
 
 MARGIN_PX = 24
 """Room around the search in a 100x image for its filters and for the corners of turned crops."""
@@ -78,13 +84,15 @@ def add_highres_targets(
     kept: list[MatchedCell] = []
     dropped: Reasons = {}
     for sample, found_px in zip(samples, _pixels(samples, axes), strict=True):
-        choice = _most_around(found_px, size_px)
         reason: str | None = "no_100x_image"
-        if choice is not None:
+        for choice in _most_around(found_px, size_px)[:TRIES]:
             name, (x, y) = places[choice].name, found_px[choice]
-            reason = _add_highres(
+            failed = _add_highres(
                 sample, reader, name, frame, size_px, (float(x), float(y)), scale, settings
             )
+            reason = failed if failed != "no_100x_image" else reason
+            if failed is None:
+                break
         if reason is None:
             kept.append(sample)
         else:
@@ -100,11 +108,11 @@ def _pixels(samples: Sequence[MatchedCell], axes: Sequence[ImageAxes]) -> Points
     return np.stack([np.stack(image.to_px(x_um, y_um), axis=-1) for image in axes], axis=1)
 
 
-def _most_around(found_px: Points, size_px: tuple[int, int]) -> int | None:
-    """The image that shows most around a cell at (image, x and y); None where it is in none."""
+def _most_around(found_px: Points, size_px: tuple[int, int]) -> list[int]:
+    """The images that show a cell at (image, x and y), those with most around it first."""
     clearance = np.minimum(found_px + 0.5, np.array(size_px) - 0.5 - found_px).min(axis=1)
-    best = int(np.argmax(clearance))
-    return best if clearance[best] > 0 else None
+    order = np.argsort(-clearance, kind="stable")
+    return [int(index) for index in order if clearance[index] > 0]
 
 
 def _add_highres(

@@ -11,7 +11,7 @@ from plsctl.acquire.arrays import FloatArray, Image
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.matching.fields import FieldAligner, match_position, turned_crop
-from plsctl.process.matching.fine_alignment import FineMatch
+from plsctl.process.matching.fine_alignment import FineMatch, reach_in_pixels
 from plsctl.process.matching.highres import HighresPlace
 from plsctl.process.quality.glass import FieldGlass
 from plsctl.process.samples.settings import BuildSettings
@@ -69,10 +69,11 @@ def match_cells(
         return [], {int(cell): "position_unmatched" for cell in cells["cell"]}
     aligner = FieldAligner(before, after, field)
     glass = FieldGlass(before), FieldGlass(after)
+    reach_px = reach_in_pixels(attributes.pixel_um, settings.reach_um)
     samples: list[MatchedCell] = []
     dropped: Reasons = {}
     for _, cell in cells.iterrows():
-        sample = _align_cell(cell, aligner, after, glass, settings)
+        sample = _align_cell(cell, aligner, after, glass, reach_px, settings)
         if isinstance(sample, str):
             dropped[int(cell["cell"])] = sample
         else:
@@ -85,12 +86,13 @@ def _align_cell(
     aligner: FieldAligner,
     after: Image,
     glass: tuple[FieldGlass, FieldGlass],
+    reach_px: int,
     settings: BuildSettings,
 ) -> MatchedCell | str:
     """Find the cell's crop in the unstained image to a fraction of a pixel, or say why not."""
     place = float(cell["pixel_x"]), float(cell["pixel_y"])
     box = float(cell["width_px"]), float(cell["height_px"])
-    found = aligner.align(*place, box, settings.crop_px, settings.reach_px, settings.margin_px)
+    found = aligner.align(*place, box, settings.crop_px, reach_px, settings.margin_px)
     if found is None:
         return "border"
     if not found.fine.inside or found.fine.score < settings.least_similarity:

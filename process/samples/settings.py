@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from plsctl.acquire.plans.crops import CROP_PX
-from plsctl.process.matching.fine_alignment import REACH_PX
+from plsctl.process.matching.fine_alignment import REACH_UM
 from plsctl.process.matching.highres import Method
 
 
@@ -19,7 +19,7 @@ class BuildSettings(BaseModel):
 
     crop_px: int = Field(default=CROP_PX, ge=16, multiple_of=2)
     margin_px: int = Field(default=0, ge=0)
-    reach_px: int = Field(default=REACH_PX, ge=1)
+    reach_um: float = Field(default=REACH_UM, gt=0)
     highres_method: Method = "colour"
     highres_reach_um: float = Field(default=9.0, gt=0)
     least_similarity: float = 0.3

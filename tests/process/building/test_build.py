@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,12 +15,21 @@ import pytest
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.errors import DamagedData, UserError
-from plsctl.acquire.store.folder import ScanFolder
+from plsctl.acquire.store.folder import ScanFolder, load_transform
 from plsctl.acquire.store.reader import PassReader
+from plsctl.acquire.store.records import PositionRecord
 from plsctl.cli.app import app
+from plsctl.process.aperture.orientation_check import TableFit
 from plsctl.process.building.builder import build_dataset
+from plsctl.process.building.finishing import slide_notes
+from plsctl.process.building.inputs import cells_for_larger_crops
+from plsctl.process.cells.finder import find_cells
+from plsctl.process.cells.table import read_cells, write_cells
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.splits import SplitSettings
+from plsctl.process.samples.highres_scale import HighresScale
+from plsctl.process.samples.highres_targets import HighresPlaces, add_highres_targets
+from plsctl.process.samples.matched_cells import match_cells
 from plsctl.process.samples.settings import BuildSettings
 
 UNDIVIDED = SplitSettings(ratios=None)
@@ -246,3 +256,61 @@ def test_less_light_after_staining_is_right_and_a_blurred_pass_is_not(
     assert len(slide["reasons"]) == bool(reason)
     assert " ".join(slide["reasons"]).startswith(reason)
     assert bool(slide["accepted"]) is not bool(reason)
+
+
+def test_cells_near_the_border_depend_on_the_crop(scan_copy: Path) -> None:
+    folder = ScanFolder(scan_copy)
+    few, usual, many = (find_cells(folder, crop_px=side) for side in (280, 160, 32))
+    assert len(few) < len(usual) < len(many)
+    for table, side in ((few, 280), (usual, 160), (many, 32)):
+        room = np.minimum(table[["pixel_x", "pixel_y"]], 439 - table[["pixel_x", "pixel_y"]])
+        assert room.min(axis=None) >= side / 2 + 5
+
+
+def test_a_table_of_cells_for_larger_crops_is_told(scan_copy: Path) -> None:
+    folder = ScanFolder(scan_copy)
+    few = find_cells(folder, crop_px=128)
+    assert cells_for_larger_crops(folder, 128) == []
+    table = pd.concat([few] * 5, ignore_index=True)
+    write_cells(folder, table.assign(cell=range(len(table))))
+    (said,) = cells_for_larger_crops(folder, 32)
+    assert "--crop 32" in said
+    assert cells_for_larger_crops(folder, 128) == []
+
+
+def test_the_next_100x_image_is_tried(scan_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = ScanFolder(scan_copy)
+    cells = read_cells(folder)
+    name = str(cells["position"].iloc[0])
+    cells = cells[cells["position"] == name]
+    settings, scale = BuildSettings(), HighresScale(5.03, -0.5, 3)
+    places = HighresPlaces(folder).near(cells)
+
+    def kept(places: tuple[PositionRecord, ...]) -> int:
+        samples, _ = match_cells(folder, name, cells, load_transform(folder), settings)
+        return len(add_highres_targets(folder, samples, places, scale, settings)[0])
+
+    usual = kept(places)
+    assert usual
+    read = PassReader.windows
+    calls = []
+
+    def fails_at_first(self: PassReader, *args: Any) -> list[Image]:
+        found = list(read(self, *args))
+        if self.attributes.pass_name == "highres":
+            calls.append(args)
+            if len(calls) % 2:
+                found = [np.full_like(image, 120) for image in found]
+        return found
+
+    monkeypatch.setattr(PassReader, "windows", fails_at_first)
+    # Every image twice: half of the readings show nothing.
+    assert kept((*places, *places)) == usual
+
+
+def test_a_nominal_scale_is_told() -> None:
+    (said,) = slide_notes(HighresScale(5.0, 0.0, 0), None)
+    assert "nominal one is used, 5.000 to 1" in said
+    assert slide_notes(HighresScale(5.03, -0.5, 3), None) == slide_notes(None, None) == ()
+    mirrored = TableFit(0.05, "mirrored", 0.01)
+    assert slide_notes(None, mirrored) == (mirrored.sentence,)
