@@ -26,6 +26,7 @@ from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.locations import location
 from plsctl.acquire.interrupt import INTERRUPTED
 from plsctl.cli.shared.output import emit, print_message
+from plsctl.cli.shared.overwriting import refuse_inputs
 
 # Name on the command line -> module of plsctl.cli and the function (or group of commands) in it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -170,9 +171,14 @@ def _load(name: str) -> Any:
 
 
 def _locate_paths(command: Any) -> None:
-    """Let every path that a command takes be a `location`: checked, and `~` the user's home."""
+    """Let every path that a command takes be a `location`: checked, and `~` the user's home.
+
+    No command may write over what it reads, either.
+    """
     for below in getattr(command, "commands", {}).values():
         _locate_paths(below)
+    if not hasattr(command, "commands"):
+        command.invoke = partial(_invoked, command.invoke)
     for parameter in command.params:
         parameter.process_value = partial(_located, parameter.process_value)
 
@@ -189,6 +195,12 @@ def _located(process_value: Callable[[Any, Any], Any], ctx: Any, given: Any) -> 
     if isinstance(value, list | tuple) and any(isinstance(item, Path) for item in value):
         return type(value)(location(item) for item in given)
     return value
+
+
+def _invoked(invoke: Callable[[Any], Any], ctx: Any) -> Any:
+    """Run a command, unless what it is to write is what it reads."""
+    refuse_inputs(ctx.params)
+    return invoke(ctx)
 
 
 def _reword(error: typer.BadParameter) -> None:

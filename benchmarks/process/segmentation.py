@@ -1,12 +1,13 @@
 """Recall and precision of `plsctl segment` against boxes drawn by hand, on the real sets.
 
     PLSCTL_DATA=FOLDER python benchmarks/process/segmentation.py [--every N] [--quick]
-        [--method ek-means] [--changed]
+        [--method ek-means] [--changed] [--hidden]
 
 One setting, the default, for all sets. A find and a box belong together when they overlap by at
 least a fifth (intersection over union), each at most once, best pairs first. With --changed the
 same images are measured as another laboratory, lamp or camera would have taken them: one line a
-change. Milliseconds are of processor time.
+change; with --hidden a part of each image is hidden, as outside a round field. Milliseconds are of
+processor time.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from plsctl.process.segmentation.settings import SegmentationSettings
 
 Box = tuple[float, float, float, float]
 Image = NDArray[np.uint8]
+Hidden = NDArray[np.bool_]
 LEAST_OVERLAP = 0.2
 
 
@@ -151,6 +153,89 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 }
 
 
+def _frame(shape: tuple[int, ...], share: float) -> Hidden:
+    height, width = shape[:2]
+    hidden = np.ones((height, width), np.bool_)
+    y, x = round(share * height), round(share * width)
+    hidden[y : height - y, x : width - x] = False
+    return hidden
+
+
+def _outside_disc(shape: tuple[int, ...]) -> Hidden:
+    height, width = shape[:2]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    return np.asarray(x**2 + y**2 > 1)
+
+
+def _quarter(shape: tuple[int, ...]) -> Hidden:
+    hidden = np.zeros(shape[:2], np.bool_)
+    hidden[: shape[0] // 2, : shape[1] // 2] = True
+    return hidden
+
+
+def _corner(shape: tuple[int, ...]) -> Hidden:
+    hidden = np.zeros(shape[:2], np.bool_)
+    hidden[shape[0] * 3 // 4 :, : shape[1] // 3] = True
+    return hidden
+
+
+HIDDEN: dict[str, tuple[Callable[[tuple[int, ...]], Hidden], int, float]] = {
+    "black frame, 5 %": (lambda shape: _frame(shape, 0.05), 0, 0),
+    "black frame, 10 %": (lambda shape: _frame(shape, 0.1), 0, 0),
+    "black frame, 20 %": (lambda shape: _frame(shape, 0.2), 0, 0),
+    "dark frame (6), 10 %": (lambda shape: _frame(shape, 0.1), 6, 0),
+    "round field": (_outside_disc, 0, 0),
+    "round field, soft": (_outside_disc, 4, 2),
+    "black quarter": (_quarter, 0, 0),
+    "black tile": (_corner, 0, 0),
+    "grey tile (128)": (_corner, 128, 0),
+    "white frame, 10 %": (lambda shape: _frame(shape, 0.1), 255, 0),
+    "white frame, 20 %": (lambda shape: _frame(shape, 0.2), 255, 0),
+}
+"""What hides a part of an image, its grey value, and the blur of its edge in pixels."""
+
+
+def hide(image: Image, hidden: Hidden, level: int, blur_px: float) -> Image:
+    """The image with a part of one grey, saved once more as JPEG."""
+    share = hidden.astype(np.float32)
+    if blur_px:
+        share = np.asarray(cv2.GaussianBlur(share, (0, 0), blur_px), np.float32)
+    return with_jpeg(bytes_of(image * (1 - share[..., None]) + level * share[..., None]), 95)
+
+
+def print_hidden(sets: dict[str, dict[Path, list[Box]]], method: str) -> None:
+    """Of the cells of the whole image that lie outside what is hidden: share found, and false."""
+    settings = SegmentationSettings.model_validate({"method": method})
+    print(f"| hidden | {' | '.join(sets)} |")
+    print("| --- |" + " --- |" * len(sets))
+    for name, (where, level, blur_px) in HIDDEN.items():
+        row = []
+        for images in sets.values():
+            wanted = again = false = 0
+            for path in images:
+                image = read_image(path)
+                hidden = where(image.shape)
+                whole = boxes_of(image, settings)
+                near = np.asarray(cv2.dilate(hidden.astype(np.uint8), np.ones((9, 9)))) > 0
+                outside = [
+                    box
+                    for box in whole
+                    if not near[int(box[1]) : int(box[3]), int(box[0]) : int(box[2])].any()
+                ]
+                found = boxes_of(hide(image, hidden, level, blur_px), settings)
+                wanted += len(outside)
+                again += len(pair_up(found, outside))
+                false += len(found) - len(pair_up(found, whole))
+            row.append(f"{again} of {wanted}, {false} false")
+        print(f"| {name} | {' | '.join(row)} |", flush=True)
+
+
+def boxes_of(image: Image, settings: SegmentationSettings) -> list[Box]:
+    """Boxes of the white cells found, (x0, y0, x1, y1)."""
+    cells = segment(image, settings).cells
+    return [(c.x, c.y, c.x + c.width, c.y + c.height) for c in cells]
+
+
 def measure(
     images: dict[Path, list[Box]], method: str, change: Callable[[Image], Image] | None = None
 ) -> tuple[int, int, list[float], float]:
@@ -167,9 +252,8 @@ def measure(
             zoom = image.shape[1] / width
             truth = [(x0 * zoom, y0 * zoom, x1 * zoom, y1 * zoom) for x0, y0, x1, y1 in drawn]
         began = time.process_time()
-        cells = segment(image, settings).cells
+        found = boxes_of(image, settings)
         spent += time.process_time() - began
-        found = [(c.x, c.y, c.x + c.width, c.y + c.height) for c in cells]
         boxes, finds = boxes + len(truth), finds + len(found)
         overlaps += pair_up(found, truth)
     return boxes, finds, overlaps, 1000 * spent / max(1, len(images))
@@ -181,6 +265,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every Nth image")
     parser.add_argument("--method", default="hsv", choices=("hsv", "ek-means"))
     parser.add_argument("--changed", action="store_true", help="change the images, in 14 ways")
+    parser.add_argument("--hidden", action="store_true", help="hide parts of the images")
     parser.add_argument("--quick", action="store_true", help="every 40th image")
     options = parser.parse_args()
     every = 40 if options.quick else options.every
@@ -191,6 +276,9 @@ def main() -> None:
         name: dict(list(images.items())[::every])
         for name, images in load_sets(Path(folder)).items()
     }
+    if options.hidden:
+        print_hidden(sets, options.method)
+        return
     if options.changed:
         print_changes(sets, options.method)
         return

@@ -50,7 +50,13 @@ def focus_stack(
 
     from plsctl.process.focus.stacking import FocusStackSettings
     from plsctl.process.focus.stacking import focus_stack as join
-    from plsctl.process.image_files import read_image, refuse_name, write_image
+    from plsctl.process.image_files import (
+        read_pages,
+        refuse_name,
+        significant_bits,
+        to_8_bits,
+        write_image,
+    )
 
     if method not in METHODS:
         raise UserError(
@@ -62,25 +68,30 @@ def focus_stack(
         if path is not None:
             refuse_name(path)
     settings = FocusStackSettings.model_validate({"method": method, "align": align})
-    with progress(f"joining {counted(len(images), 'image')}"):
-        result = join([read_image(path) for path in images], settings)
+    pages = [(path, page) for path in images for page in read_pages(path)]
+    bits = significant_bits([page for _, page in pages])
+    names = [path for path, _ in pages]
+    with progress(f"joining {counted(len(pages), 'image')}"):
+        result = join(to_8_bits([page for _, page in pages]), settings)
     write_image(out, result.image)
     if depth is not None:
-        grey = result.depth.astype(np.float32) * (255 / (len(images) - 1))
+        grey = result.depth.astype(np.float32) * (255 / (len(names) - 1))
         write_image(depth, np.rint(grey).astype(np.uint8))
-    share = np.bincount(result.depth.ravel(), minlength=len(images)) / result.depth.size
+    share = np.bincount(result.depth.ravel(), minlength=len(names)) / result.depth.size
     emit(
         {
             "image": out,
             "depth": depth,
             "method": method,
-            "reference": images[result.reference],
+            "reference": names[result.reference],
             "in_focus": [
-                {"image": path, "share": part} for path, part in zip(images, share, strict=True)
+                {"image": path, "share": part} for path, part in zip(names, share, strict=True)
             ],
             "transforms": list(result.transforms),
         },
         json,
     )
-    print_message(f"{out}: {counted(len(images), 'image')} joined by the method {method}.")
+    if bits > 8:
+        print_message(f"The images have {bits} bits a channel, the result has 8.")
+    print_message(f"{out}: {counted(len(names), 'image')} joined by the method {method}.")
     print_next_command("segment", out)

@@ -122,8 +122,13 @@ def _position_rows(
     room = room_px(crop_px, reader.attributes.pixel_um)
     rows: list[tuple[object, ...]] = []
     with about(reader.path / position.name):
-        found = segment(image, settings).cells
-    for cell in found:
+        found = segment(image, settings)
+        if found.cannot_judge is not None:
+            raise UserError(
+                f"white cells cannot be told in this image: {found.cannot_judge}.",
+                hint="Look at it; scan the pass again with the right light, exposure and region.",
+            )
+    for cell in found.cells:
         x, y = cell.centre_x, cell.centre_y
         border = min(x, y, width - 1 - x, height - 1 - y)
         if border < room:

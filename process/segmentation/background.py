@@ -20,7 +20,9 @@ def _quadratic_terms(height: int, width: int) -> NDArray[np.float64]:
     return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
 
 
-def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
+def fit_background(
+    image: NDArray[np.uint8], without: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
     """Second-order surface through the empty background of a bright-field image.
 
     The brightest pixels start the fit; each round keeps what lies within the scatter of the surface
@@ -30,6 +32,8 @@ def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     ----------
     image
         Shape (y, x, rgb).
+    without
+        True where there is nothing to see, shape (y, x).
 
     Returns
     -------
@@ -50,11 +54,14 @@ def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     sketch = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float64)
     terms = _quadratic_terms(size[1], size[0])
     pixels, flat_terms = sketch.reshape(-1, 3), terms.reshape(-1, 6)
+    if without is not None:
+        hidden = cv2.resize(without.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+        pixels, flat_terms = pixels[~hidden.ravel()], flat_terms[~hidden.ravel()]
     green = pixels[:, 1]
-    if green.max() < 1:
+    if green.max(initial=0) < 1:
         raise UserError("the image is black.", hint="Check the exposure and the light.")
     kept = green >= np.percentile(green, 60)
-    surface = flat_terms
+    coefficients = np.zeros((6, 3))
     for _ in range(_ROUNDS):
         chosen = flat_terms[kept]
         coefficients = np.linalg.pinv(chosen.T @ chosen) @ (chosen.T @ pixels[kept])
@@ -64,18 +71,38 @@ def fit_background(image: NDArray[np.uint8]) -> NDArray[np.float64]:
         kept = (departure > -max(2 * scatter, 0.015)) & (departure < max(3 * scatter, 0.05))
         if np.count_nonzero(kept) < 24:
             break
-    return surface.reshape(*size[::-1], 3)
+    return np.asarray(np.maximum(terms @ coefficients, 1.0))
 
 
 def flatten_background(
-    image: NDArray[np.uint8], background: NDArray[np.float64]
+    image: NDArray[np.uint8],
+    background: NDArray[np.float64],
+    window: tuple[slice, slice] | None = None,
 ) -> NDArray[np.uint8]:
-    """The image with its background brought to `BACKGROUND_LEVEL` in every channel.
+    """The image, or a window of it, with its background at `BACKGROUND_LEVEL` in every channel.
 
     Shape (y, x, rgb), uint8; what would be brighter than white saturates.
     """
     gain = (BACKGROUND_LEVEL / background).astype(np.float32)
     height, width = image.shape[:2]
-    full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+    if window is None:
+        full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+    else:
+        full = _gain_in(window, gain, gain.shape[0] / height, gain.shape[1] / width)
+        image = image[window]
     flat = cv2.multiply(image, full, dtype=cv2.CV_8U)
     return np.asarray(flat, dtype=np.uint8)
+
+
+def _gain_in(
+    window: tuple[slice, slice], gain: NDArray[np.float32], rows: float, columns: float
+) -> NDArray[np.float32]:
+    """The gain in a window of the image; rows and columns of the sketch for one of the image."""
+    top, left = window[0].start, window[1].start
+    place = np.array(
+        [[columns, 0, (left + 0.5) * columns - 0.5], [0, rows, (top + 0.5) * rows - 0.5]]
+    )
+    size = (window[1].stop - left, window[0].stop - top)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    part = cv2.warpAffine(gain, place, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(part, dtype=np.float32)

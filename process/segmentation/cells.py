@@ -48,7 +48,8 @@ class Segmentation:
     """White cells of one image. Masks have shape (y, x), bool; the cell mask holds the nuclei.
 
     `others` have the hue of chromatin too, and are in no mask: smudges, platelets, and clumps of
-    cells that cannot be parted.
+    cells that cannot be parted. `cannot_judge` says why white cells cannot be told in the image:
+    then that none is listed does not say that there is none.
     """
 
     cells: tuple[Cell, ...]
@@ -57,10 +58,13 @@ class Segmentation:
     cell_mask: Mask
     least_strength: float | None
     red_cell_px: float
+    cannot_judge: str | None = None
 
     def mask_image(self) -> NDArray[np.uint8]:
         """0 background, 128 cytoplasm, 255 nucleus; shape (y, x)."""
-        return np.where(self.nucleus_mask, 255, np.where(self.cell_mask, 128, 0)).astype(np.uint8)
+        mask = self.cell_mask * np.uint8(128)
+        mask[self.nucleus_mask] = 255
+        return np.asarray(mask, dtype=np.uint8)
 
 
 def measure_cells(labels: Labels, nuclei: Mask, strength: Strength) -> dict[int, Cell]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,11 @@ from plsctl.process.segmentation.red_cells import foreground_mask, red_cell_diam
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 RED_CELL_UM = 7.5
+WINDOW_PX = 1400
+"""Side of the windows in which the cells of a large image are measured."""
+
+_WIDEST_PX = 2000  # of an image that is measured as a whole
+_WINDOWS = 4  # along each side
 _SKETCH_PX = 480
 _TOO_LARGE = 3.5  # red-cell diameters of a nucleus, or of three that touch
 _LEAST_LEFT = 0.02  # share of the image that red cells beside the white ones must fill
@@ -23,6 +30,40 @@ def resolve_red_cell_px(flat: NDArray[np.uint8], settings: SegmentationSettings)
         return settings.red_cell_px
     if settings.pixel_um is not None:
         return RED_CELL_UM / settings.pixel_um
+    if max(flat.shape[:2]) > _WIDEST_PX:
+        windows = spread_windows(flat.shape[:2], WINDOW_PX)
+        return typical_red_cell_px((flat[window] for window in windows), settings)
+    return _measured(flat, settings)
+
+
+def spread_windows(shape: tuple[int, ...], side: int) -> list[tuple[slice, slice]]:
+    """Square windows of that side, evenly spread over an image (y, x): 3 or 4 along each axis."""
+    places = []
+    for length in shape:
+        last = max(0, length - side)
+        count = min(_WINDOWS, 1 + -(-last // side))
+        starts = np.linspace(0, last, count).astype(int) if count > 1 else np.zeros(1, int)
+        places.append([slice(int(n), int(min(length, n + side))) for n in starts])
+    return [(rows, columns) for rows in places[0] for columns in places[1]]
+
+
+def typical_red_cell_px(
+    windows: Iterable[NDArray[np.uint8]], settings: SegmentationSettings
+) -> float:
+    """Median diameter over windows (y, x, rgb) of an image, those with cells; pixels.
+
+    An overview of a large image would make the cells smaller than what can be measured.
+    """
+    found, sides = [], []
+    for flat in windows:
+        sides.append(max(flat.shape[:2]))
+        absorbing = np.count_nonzero(foreground_mask(flat))
+        if absorbing > _LEAST_LEFT * flat.shape[0] * flat.shape[1]:
+            found.append(_measured(flat, settings))
+    return float(np.median(found)) if found else max(sides) / 20
+
+
+def _measured(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float:
     nuclei = _nuclei_sketch(flat, settings)
     if nuclei is None:
         return red_cell_diameter_px(flat).diameter_px

@@ -10,71 +10,18 @@ in colour from the red cells of the image.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.acquire.arrays import Image, Mask
 from plsctl.acquire.errors import UserError
-from plsctl.process.segmentation.background import fit_background, flatten_background
-from plsctl.process.segmentation.cells import (
-    Segmentation,
-    in_order,
-    judged_cells,
-    label_boxes,
-    measure_cells,
-)
-from plsctl.process.segmentation.chromatin import chromatin_strength, estimate_strength
-from plsctl.process.segmentation.cytoplasm import grow_cells, optical_density
-from plsctl.process.segmentation.ek_means import ek_means
-from plsctl.process.segmentation.nuclei import label_nuclei, renumbered
-from plsctl.process.segmentation.object_kinds import (
-    Kind,
-    RedCellColour,
-    label_platelets,
-    look,
-    red_cell_colour,
-)
-from plsctl.process.segmentation.red_cells import foreground_mask
+from plsctl.process.segmentation.cells import Segmentation, in_order, judged_cells
+from plsctl.process.segmentation.chromatin import estimate_strength
+from plsctl.process.segmentation.image_area import FlatField
+from plsctl.process.segmentation.objects import Scene, find_piece, to_working_scale
 from plsctl.process.segmentation.scale import resolve_red_cell_px
-from plsctl.process.segmentation.settings import HsvLimits, SegmentationSettings
-
-_FIELD_CLUSTERS = 8
-_WORKING_DIAMETER_PX = (
-    24.0  # images are brought to this red-cell diameter before they are segmented
-)
-
-Labels: TypeAlias = NDArray[np.int32]
-Strength: TypeAlias = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """An image at the working scale, its background flat: what the steps look at; all (y, x)."""
-
-    flat: Image
-    smooth: Image
-    strength: Strength
-    foreground: Mask
-
-    @classmethod
-    def of(cls, flat: Image, hue: tuple[int, int]) -> _Scene:
-        smooth = np.asarray(cv2.GaussianBlur(flat, (0, 0), 1.0), dtype=np.uint8)
-        return cls(flat, smooth, chromatin_strength(smooth, hue), foreground_mask(flat))
-
-
-@dataclass(frozen=True)
-class _Objects:
-    """Nuclei numbered from 1 with what they belong to, and the colour they were held against."""
-
-    labels: Labels
-    chromatin: Mask
-    kinds: tuple[Kind, ...]
-    red: RedCellColour
-    least: float | None
+from plsctl.process.segmentation.settings import SegmentationSettings
+from plsctl.process.segmentation.tiles import is_large, segment_tiles
 
 
 def slide_settings(
@@ -82,7 +29,8 @@ def slide_settings(
 ) -> SegmentationSettings:
     """Settings with the chromatin limit estimated once, from several fields of one slide together.
 
-    A field with few white cells, or none, says little about the stain; ten fields do.
+    A field with few white cells, or none, says little about the stain; ten fields do. Fields that
+    cannot be judged are passed over.
 
     Parameters
     ----------
@@ -93,7 +41,11 @@ def slide_settings(
         return settings
     strengths, foregrounds = [], []
     for image in images:
-        scene = _Scene.of(_prepare(image, settings)[0], settings.hue)
+        field = FlatField.of(image, settings.flat_field)
+        if field.cannot_judge is not None:
+            continue
+        flat = field.flat(image)
+        scene = Scene.of(to_working_scale(flat, resolve_red_cell_px(flat, settings)), settings.hue)
         strengths.append(scene.strength.ravel()[::2])
         foregrounds.append(scene.foreground.ravel()[::2])
     if not strengths:
@@ -102,17 +54,6 @@ def slide_settings(
         np.concatenate(strengths), np.concatenate(foregrounds), settings.least_strength
     )
     return settings.model_copy(update={"strength": pooled})
-
-
-def _prepare(
-    image: NDArray[np.uint8], settings: SegmentationSettings
-) -> tuple[NDArray[np.uint8], float]:
-    """The image with a flat background at the working scale, and its red cells' diameter."""
-    flat = image
-    if settings.flat_field:
-        flat = flatten_background(image, fit_background(image))
-    red_cell_px = resolve_red_cell_px(flat, settings)
-    return _to_working_scale(flat, red_cell_px), red_cell_px
 
 
 def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = None) -> Segmentation:
@@ -127,12 +68,13 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
 
     Returns
     -------
-    The cells and other objects, ordered by row and column of their boxes, and the masks.
+    The cells and other objects, ordered by row and column of their boxes, and the masks. Where the
+    image cannot be judged there are none, and `cannot_judge` says why.
 
     Raises
     ------
     UserError
-        When the image is not (y, x, rgb) in 8 bits, or is black.
+        When the image is not (y, x, rgb) in 8 bits, or is smaller than 8 x 8 pixels.
 
     Notes
     -----
@@ -144,135 +86,24 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
             f"cannot segment an image of shape {image.shape} and type {image.dtype}.",
             hint="Give an 8-bit colour image, (y, x, rgb).",
         )
-    work, red_cell_px = _prepare(image, settings)
-    scene = _Scene.of(work, settings.hue)
-    density = optical_density(scene.smooth)
-    objects = _find_objects(scene, density, settings)
-    nuclei = objects.chromatin & (objects.labels > 0)
-    whole = grow_cells(work, objects.labels, nuclei, scene.foreground, _WORKING_DIAMETER_PX)
-    platelets = label_platelets(
-        density,
-        scene.strength,
-        objects.least or settings.least_strength,
-        scene.foreground,
-        whole > 0,
-        objects.red,
-        _WORKING_DIAMETER_PX,
-    )
-    whole = np.where(platelets > 0, platelets + len(objects.kinds), whole).astype(np.int32)
-    small: list[Kind] = ["platelet"] * int(platelets.max())
-    kinds = (*objects.kinds, *small)
-    strength = scene.strength
-    nuclei |= platelets > 0
-    if whole.shape != image.shape[:2]:
-        whole, nuclei, strength = _to_image_scale(image.shape[:2], whole, nuclei, strength)
-    found = {
-        n: replace(c, kind=kinds[n - 1]) for n, c in measure_cells(whole, nuclei, strength).items()
-    }
-    found = judged_cells(found, objects.least, red_cell_px, image.shape[:2], settings)
-    white = np.zeros(len(kinds) + 1, dtype=np.bool_)
+    field = FlatField.of(image, settings.flat_field)
+    if field.cannot_judge is not None:
+        nothing = np.zeros(image.shape[:2], dtype=np.bool_)
+        return Segmentation((), (), nothing, nothing, None, 0.0, field.cannot_judge)
+    if is_large(image):
+        return segment_tiles(image, field, settings)
+    flat = field.flat(image)
+    red_cell_px = resolve_red_cell_px(flat, settings)
+    piece = find_piece(flat, red_cell_px, settings)
+    found = judged_cells(piece.found, piece.least, red_cell_px, image.shape[:2], settings)
+    white = np.zeros(max(piece.found, default=0) + 1, dtype=np.bool_)
     white[[n for n, cell in found.items() if cell.kind == "white cell"]] = True
-    cells = white[whole]
+    cells = white[piece.whole]
     return Segmentation(
         in_order(found, True),
         in_order(found, False),
-        nuclei & cells,
+        piece.nuclei & cells,
         cells,
-        objects.least,
+        piece.least,
         red_cell_px,
     )
-
-
-def _find_objects(
-    scene: _Scene, density: NDArray[np.float32], settings: SegmentationSettings
-) -> _Objects:
-    """Objects with the hue of chromatin, without what has the colour of red cells, or of dirt."""
-    least: float | None = None
-    if settings.limits is None or settings.method == "ek-means":
-        least = settings.strength or estimate_strength(
-            scene.strength, scene.foreground, settings.least_strength
-        )
-    labels, chromatin = _label(scene, least, settings)
-    red = red_cell_colour(density, scene.foreground, labels, _WORKING_DIAMETER_PX)
-    looks = _looks(density, labels, chromatin, red)
-    if least is not None and settings.strength is None and "white cell" in looks and None in looks:
-        # Red cells passed the limit: above them nuclei are clean.
-        of_red = np.isin(labels, np.flatnonzero([kind is None for kind in looks]) + 1) & chromatin
-        above = float(np.percentile(scene.strength[of_red], 90))
-        if above > least:
-            raised, purer = _label(scene, above, settings)
-            red = replace(red, densest=float(np.median(density[..., 1][of_red])))
-            again = _looks(density, raised, purer, red)
-            if "white cell" in again:
-                least, labels, chromatin, looks = above, raised, purer, again
-    kept = np.array([False] + [kind is not None for kind in looks])
-    kinds = tuple(kind for kind in looks if kind is not None)
-    return _Objects(renumbered(labels, kept), chromatin, kinds, red, least)
-
-
-def _label(
-    scene: _Scene, least: float | None, settings: SegmentationSettings
-) -> tuple[Labels, Mask]:
-    """Numbered nuclei, and chromatin, at the limit given; None: within fixed limits of HSV."""
-    if least is None:
-        chromatin = _within(scene.smooth, settings.limits or HsvLimits())
-    elif settings.method == "ek-means":
-        chromatin = _chromatin_clusters(scene.smooth, scene.strength, least)
-    else:
-        chromatin = np.asarray(scene.strength >= least)
-    labels = label_nuclei(
-        chromatin,
-        _WORKING_DIAMETER_PX,
-        settings.closing,
-        settings.lone_nucleus_area,
-        settings.nucleus_area[0],
-    )
-    return labels, chromatin
-
-
-def _looks(
-    density: NDArray[np.float32], labels: Labels, chromatin: Mask, red: RedCellColour
-) -> list[Kind | None]:
-    found: list[Kind | None] = []
-    for number, box in enumerate(label_boxes(labels), start=1):
-        core = (labels[box] == number) & chromatin[box]
-        found.append(look(density[box], core, red))
-    return found
-
-
-def _chromatin_clusters(smooth: Image, strength: Strength, least: float) -> Mask:
-    """The clusters of colours whose mean strength reaches the limit of chromatin; (y, x)."""
-    # Balanced: nuclei are a hundredth of a field, and would share a cluster with red cells.
-    labels = ek_means(smooth, _FIELD_CLUSTERS, balance=0.5).labels
-    total = np.bincount(labels.ravel(), weights=strength.ravel(), minlength=_FIELD_CLUSTERS)
-    mean = total / np.maximum(np.bincount(labels.ravel(), minlength=_FIELD_CLUSTERS), 1)
-    return np.asarray((mean >= least)[labels])
-
-
-def _within(smooth: NDArray[np.uint8], limits: HsvLimits) -> NDArray[np.bool_]:
-    hsv = cv2.cvtColor(smooth, cv2.COLOR_RGB2HSV)
-    low, high = zip(limits.hue, limits.saturation, limits.value, strict=True)
-    return np.asarray(cv2.inRange(hsv, low, high)) > 0
-
-
-def _to_working_scale(flat: NDArray[np.uint8], red_cell_px: float) -> NDArray[np.uint8]:
-    zoom = _WORKING_DIAMETER_PX / red_cell_px
-    if 0.8 < zoom < 1.25:  # near enough: keep the pixels as they are
-        return flat
-    size = (max(1, round(flat.shape[1] * zoom)), max(1, round(flat.shape[0] * zoom)))
-    mode = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(flat, size, interpolation=mode), dtype=np.uint8)
-
-
-def _to_image_scale(
-    shape: tuple[int, ...],
-    labels: NDArray[np.int32],
-    nuclei: NDArray[np.bool_],
-    strength: NDArray[np.float32],
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.float32]]:
-    size = (shape[1], shape[0])
-    large = cv2.resize(labels.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
-    whole = large.astype(np.int32)
-    core = cv2.resize(nuclei.astype(np.float32), size, interpolation=cv2.INTER_LINEAR) > 0.5
-    level = np.asarray(cv2.resize(strength, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    return whole, core & (whole > 0), level
