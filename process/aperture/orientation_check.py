@@ -80,7 +80,7 @@ class TableFit:
         return (
             f"The images fit better with the LED table {self.best}: relative residual "
             f"{self.best_residual:.4f}, {self.residual:.4f} as it is. Check the table and the "
-            "camera's orientation (plsctl calibrate camera)."
+            "camera's orientation (`camera` in the hardware file)."
         )
 
 
