@@ -20,8 +20,9 @@ STARTING_SHARE = 0.2
 STARTING_S = 1.5
 """How long that takes at most."""
 
-MOST_CHANGES = 60
-"""The others come at most so many changes of light after its start: about two positions."""
+MOST_CHANGES = 160
+"""The others come at most so many changes of light after its start: the checks before the first
+position, and a few positions."""
 
 
 def kill_again_and_again(
