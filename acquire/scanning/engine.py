@@ -374,7 +374,7 @@ def _first_levels(writer: PassWriter) -> dict[int, float] | None:
     if not writer.wells:
         return None
     noted = PassReader(writer.path).position_metadata(writer.wells[0])["frames"]
-    return bright_levels(writer.attributes.frames, noted, writer.attributes.black_level)
+    return bright_levels(writer.attributes.frames, noted)
 
 
 def _last_means(writer: PassWriter) -> list[float]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from plsctl.acquire.capture.light import level_of, lit_share
+from plsctl.acquire.capture.light import bright_levels, level_of, light_course, lit_share
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import HardwareError
@@ -173,3 +173,14 @@ def test_focus_is_sought_in_as_much_light_as_the_array_may_give(bench: Bench) ->
         search = FocusSearch(microscope, GradientFocusMeasure(), FocusSettings(), stop)
         light = search.measure_light()
     assert len(light.leds) * light.brightness == pytest.approx(2)
+
+
+def test_positions_taken_before_levels_were_noted_do_not_count_as_a_change() -> None:
+    frame = FrameRecord(
+        label="brightfield", led="brightfield", variant="", leds=(1,), exposure_ms=1, gain=1,
+        brightness=1, direction=None, bright_field=True,
+    )  # fmt: skip
+    # One light: half of the second field is cells, and its median that of a cell.
+    noted = {"A/1": {"median": 60.0}, "A/2": {"median": 60.0, "level": 120.0}}
+    course = light_course({name: bright_levels([frame], [of]) for name, of in noted.items()})
+    assert course.names == ("A/2",) and course.change == 0
