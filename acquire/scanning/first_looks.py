@@ -72,8 +72,9 @@ class FirstLooks:
 
     def look_within(self, x_um: float, y_um: float, focus: Focus) -> Image | None:
         """The image at a place, or None where the stage cannot go."""
+        x, y = self._microscope.to_stage(x_um, y_um)
         try:
-            self._microscope.check_limits(*self._microscope.to_stage(x_um, y_um))
+            self._microscope.check_limits(x, y, focus.plane.z_um(x, y))
         except UserError:
             return None
         return self.look_at(x_um, y_um, focus)
@@ -184,7 +185,7 @@ class FirstLooks:
 
     def check_stained(self, images: Sequence[Image]) -> None:
         """`UserError` when the slide in these images of a stained pass is not stained."""
-        if self._force:
+        if self._force or not images:
             return
         judged = [self._people.field.looks_stained(image) for image in images]
         told = [looks for looks in judged if looks is not None]
