@@ -97,13 +97,16 @@ def bright_only(frames: Sequence[FrameRecord], levels: Mapping[int, float]) -> d
 
 
 def bright_levels(
-    frames: Sequence[FrameRecord], noted: Sequence[Mapping[str, Any]], black_level: float
+    frames: Sequence[FrameRecord], noted: Sequence[Mapping[str, Any]]
 ) -> dict[int, float]:
-    """Levels of a position's bright-field frames, by index, of what was noted about its frames."""
+    """Levels of a position's bright-field frames, by index, of what was noted about its frames.
+
+    Of positions taken before levels were noted there are none: medians hang on what a field shows.
+    """
     return {
-        index: float(of["level"]) if "level" in of else float(of["median"]) - black_level
+        index: float(of["level"])
         for index, (frame, of) in enumerate(zip(frames, noted, strict=True))
-        if frame.bright_field
+        if frame.bright_field and "level" in of
     }
 
 

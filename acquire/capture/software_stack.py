@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from plsctl.acquire.capture.series import (
-    Wanted,
-)
-from plsctl.acquire.capture.stack import (
-    Boundary,
-    Deliver,
-    TakenFrame,
-    not_taken,
-)
+from plsctl.acquire.capture.series import Wanted
+from plsctl.acquire.capture.stack import Boundary, Deliver, TakenFrame, not_taken
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.store.records import FrameRecord

@@ -12,9 +12,7 @@ from typing import Protocol
 
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.capture.light import reference_index
-from plsctl.acquire.capture.series import (
-    Wanted,
-)
+from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.store.records import FrameRecord
 

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 
 from plsctl.acquire.capture.hardware_stack import FEWEST_IN_SERIES, HardwareStack
 from plsctl.acquire.capture.software_stack import SoftwareStack
-from plsctl.acquire.capture.stack import (
-    StackTaker,
-    reference_frame,
-)
+from plsctl.acquire.capture.stack import StackTaker, reference_frame
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.records import FrameRecord

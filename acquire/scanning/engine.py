@@ -289,7 +289,7 @@ class Engine:
                     self.totals.light_seconds += light_ms / 1000
                     problems = collector.take(self._stack, wanted, take, self)
                     if not problems:
-                        problems = self._light_problems(where, collector)
+                        problems = self._light_problems(where, collector, take == TAKES)
                     if not problems:
                         break
                     self._reject(plan, position, problems, take)
@@ -311,10 +311,13 @@ class Engine:
             return frames, collector.first, light
 
     def _light_problems(
-        self, where: tuple[str, tuple[float, float, float]], collector: FrameCollector
+        self,
+        where: tuple[str, tuple[float, float, float]],
+        collector: FrameCollector,
+        is_last: bool,
     ) -> dict[int, str]:
         """All frames, where the light has changed; what the array had loaded is gone then."""
-        reason = self._light.problem(*where, self._stack_light(collector))
+        reason = self._light.problem(*where, self._stack_light(collector), is_last)
         if not reason:
             return {}
         self.totals.light_steps += 1
@@ -374,7 +377,7 @@ def _first_levels(writer: PassWriter) -> dict[int, float] | None:
     if not writer.wells:
         return None
     noted = PassReader(writer.path).position_metadata(writer.wells[0])["frames"]
-    return bright_levels(writer.attributes.frames, noted, writer.attributes.black_level)
+    return bright_levels(writer.attributes.frames, noted)
 
 
 def _last_means(writer: PassWriter) -> list[float]:

@@ -127,13 +127,16 @@ class LightGuard:
         """The scan was paused: the light may have drifted meanwhile."""
         self._before = None
 
-    def problem(self, name: str, place_um: Place, stack: StackLight) -> str:
+    def problem(self, name: str, place_um: Place, stack: StackLight, is_last: bool = False) -> str:
         """Why all frames of a position must be taken again; empty if its light is right.
 
         Parameters
         ----------
         place_um
             Where the stage was sent (x, y, z): it stands there again afterwards.
+        is_last
+            The frames cannot be taken again: what the position before shows in the same light is
+            taken for what this field shows.
 
         Raises
         ------
@@ -153,9 +156,9 @@ class LightGuard:
             return ""
         # What is the same once more is what the field shows.
         self._compared = True
-        self._compare(name, self._before)
+        is_same = self._compare(name, self._before)
         self._go_to(place_um)
-        return doubt
+        return "" if is_same and is_last else doubt
 
     def _doubt(self, stack: StackLight, before: _Before) -> str:
         """What speaks for another light than at the position before; empty if nothing does."""
@@ -184,12 +187,15 @@ class LightGuard:
             departed |= {i: r / usual for i, r in ratios.items() if differs(r / usual, limit)}
         return departed
 
-    def _compare(self, name: str, before: _Before) -> None:
-        """Look at the position before once more; an array that shines otherwise is set up anew."""
+    def _compare(self, name: str, before: _Before) -> bool:
+        """Look at the position before once more, and say whether the light is the same there.
+
+        An array that shines otherwise is set up anew.
+        """
         now = self._look_back(before)
         if now is None or not differs(now):
             self._journal.append("light_compared", position=name, factor=now)
-            return
+            return True
         self._set_up(name, now, f"since position {before.name}")
         lasting = self._look_back(before)
         if lasting is not None and differs(lasting):
@@ -200,6 +206,7 @@ class LightGuard:
                 "again: it goes on with the light as it is then, and says how much it changed; "
                 "--fresh takes the whole pass in one light.",
             )
+        return False
 
     def finished(self, name: str, place_um: Place, stack: StackLight) -> float | None:
         """A position is taken; the factor of its light relative to the pass's first position."""

@@ -7,9 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
-from plsctl.acquire.arrays import Image, RawImage
-from plsctl.acquire.bench.camera_axes import AxesCheck, CameraAxes, mean_axes
-from plsctl.acquire.capture.content import shows_cells
+from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import DamagedData, PlsctlError, UserError, disk_errors
@@ -21,6 +19,7 @@ from plsctl.acquire.plans.plan import forecast
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.roles import Roles
 from plsctl.acquire.scanning.engine import Engine, PassTotals
+from plsctl.acquire.scanning.first_looks import FirstLooks
 from plsctl.acquire.scanning.preflight import check_array, check_image
 from plsctl.acquire.scanning.scan import Progress, Scan
 from plsctl.acquire.scanning.slide_search import SlideSearch
@@ -31,12 +30,6 @@ from plsctl.acquire.store.journal import Journal, read_journal, since_begun
 from plsctl.acquire.store.ome_zarr import write_json
 from plsctl.acquire.store.records import PassName
 from plsctl.acquire.store.writer import PassWriter, check_disk
-
-CAMERA_FIELDS = 4
-"""In so many fields the camera's orientation is looked for before it counts as not checked."""
-
-STAIN_FIELDS = 4
-"""In so many fields cells are looked for, to see whether they are stained."""
 
 SAME_PLACE_UM = 0.01
 """Positions nearer than this are the same one, written down and read back."""
@@ -62,10 +55,12 @@ class PassSteps:
         self._people = people
         self._journal = journal
         self._stop = stop
-        self._force = force
         self._progress = progress
         self.plan = scan.planner.plan(name)
         self._attributes = scan.planner.attributes(self.plan)
+        self._looks = FirstLooks(
+            scan, self.plan, self._attributes, microscope, people, journal, stop, force, progress
+        )
         self._transform: SlideTransform | None = None
         self._white_cells = 0
 
@@ -81,9 +76,9 @@ class PassSteps:
         self._check_places()
         self._stay_over_slide()
         focus = self._focus()
-        seen = None if self._name == "highres" else self._check_camera(focus)
+        seen = None if self._name == "highres" else self._looks.check_camera(focus)
         if self._name == "unstained":
-            self._check_unstained(focus, seen)
+            self._looks.check_unstained(focus, seen)
         else:
             self._transform = self._find_slide(focus)
             self._stay_over_slide()
@@ -145,106 +140,6 @@ class PassSteps:
         )
         self._microscope.lens.stay_within(x_range, y_range)
 
-    def _check_camera(self, focus: Focus) -> Image | None:
-        """Compare the camera's orientation with the hardware file; the first image seen, if any.
-
-        Raises
-        ------
-        UserError
-            The camera is mirrored or turned, or its pixels are larger or smaller, unlike the file
-            says. `--force` does not help: the stained pass would be taken beside the cells.
-        """
-        hardware = self._scan.hardware
-        if not hardware.checks.orientation:
-            self._note_camera(
-                "camera_not_checked", reason="the hardware file leaves it out (checks.orientation)"
-            )
-            return None
-        self._progress("checking the camera's orientation", 0, 0)
-        check = AxesCheck(hardware, self.plan.objective, self._people.shifts)
-        first: Image | None = None
-        against: list[CameraAxes] = []
-        for place in self._camera_places():
-            image, found = check.measure(
-                lambda x, y: self._look_within(x, y, focus),
-                place,
-                self._scan.slide.region.centre_um,
-            )
-            first = image if first is None else first
-            if found is None:
-                continue
-            if check.contradiction(found) is None:
-                self._note_camera("camera_checked", found, place)
-                return first
-            self._note_camera("camera_contradicts", found, place)
-            for before in against:
-                both = mean_axes(before, found)
-                error = None if both is None else check.contradiction(both)
-                if error is not None:
-                    raise self._for_this_pass(error)
-            against.append(found)
-        self._note_camera("camera_not_checked", reason="no field shows enough")
-        return first
-
-    def _camera_places(self) -> list[tuple[float, float]]:
-        """Fields all over the region, the one where the stage stands first (its focus is known)."""
-        x, y, _ = self._microscope.position_um
-        places = spread_points([(p.x_um, p.y_um) for p in self.plan.positions], CAMERA_FIELDS)
-        places.sort(key=lambda place: math.dist(place, (x, y)))
-        if len(places) == 1:
-            # What contradicts the file must do so twice.
-            width, height = self._scan.planner.field_um(self.plan.objective)
-            places.append((places[0][0] + width / 10, places[0][1] + height / 10))
-        return places
-
-    def _note_camera(
-        self,
-        event: str,
-        found: CameraAxes | None = None,
-        place: tuple[float, float] | None = None,
-        reason: str = "",
-    ) -> None:
-        facts: dict[str, object] = {"reason": reason} if reason else {}
-        if found is not None:
-            facts = {
-                "place_um": place,
-                "rotation_deg": round(found.orientation.rotation_deg, 3),
-                "mirrored": found.orientation.mirrored,
-                "pixel_um": round(found.pixel_um, 5),
-                "misfit": round(found.misfit, 4),
-            }
-        self._journal.append(event, pass_name=self._name, **facts)
-
-    def _for_this_pass(self, error: UserError) -> UserError:
-        """The file that a scan was begun with cannot be corrected any more."""
-        if self._scan.is_begun("unstained"):
-            error.hint = (
-                "Put the camera back as it stood when the scan began; or correct the hardware file "
-                "and scan anew with --out. Nothing of this run was taken."
-            )
-        return error
-
-    def _check_unstained(self, focus: Focus, seen: Image | None) -> None:
-        """`UserError` when the slide of an unstained pass is stained already."""
-        if self._scan.is_begun("unstained") or self._force:
-            return
-        looks = None if seen is None else self._people.field.looks_stained(seen)
-        places = spread_points([(p.x_um, p.y_um) for p in self.plan.positions], STAIN_FIELDS)
-        for place in places:
-            if looks is not None:
-                break
-            looks = self._people.field.looks_stained(self._look_at(*place, focus))
-        if looks is None:
-            self._journal.append(
-                "stain_not_judged", pass_name=self._name, reason="fields show bare glass"
-            )
-        if looks:
-            raise UserError(
-                "the slide looks stained already; an unstained pass of it would teach nothing.",
-                file=self._scan.slide.file,
-                hint="Put an unstained slide on the stage, or use --force if it only looks so.",
-            )
-
     def _within_limits(self, positions: Sequence[Position]) -> tuple[Position, ...]:
         """The positions the stage can reach where the slide lies now; the others are noted."""
         reachable = []
@@ -266,15 +161,8 @@ class PassSteps:
         """Turn the turret, and take one image to know what the camera gives."""
         self._microscope.set_objective(self.plan.objective)
         self._microscope.check_camera()
-        image = self._snap_brightfield()
+        image = self._looks.snap()
         check_image(image, self._scan.hardware)
-        return image
-
-    def _snap_brightfield(self) -> RawImage:
-        frame = self.plan.frames[0]
-        self._microscope.light(frame.leds, frame.brightness, frame.colour)
-        image = self._microscope.snap(frame.exposure_ms, frame.gain)
-        self._microscope.leds_off()
         return image
 
     def _check_places(self) -> None:
@@ -311,7 +199,7 @@ class PassSteps:
             self._journal,
             self._stop,
             # 100x fields are at cells.
-            shows=None if self._name == "highres" else self._shows_cells,
+            shows=None if self._name == "highres" else self._looks.shows_cells_here,
         )
         offset = self._microscope.objective.offset_z_um
         if settings.mode == "fixed":
@@ -337,10 +225,6 @@ class PassSteps:
         else:
             focus.measure(places, earlier.z_um, True, tick)
         return focus
-
-    def _shows_cells(self) -> bool:
-        """Whether there is something to focus on here: that shows out of focus as well."""
-        return shows_cells(develop(self._snap_brightfield(), self._attributes))
 
     def _earlier_plane(self) -> FocusPlane | None:
         """The plane of an earlier pass, shifted by the parfocal offset between the objectives."""
@@ -373,52 +257,19 @@ class PassSteps:
             places = spread_points(
                 [(p.slide_x_um, p.slide_y_um) for p in reader.positions], settings.fields
             )
-            self._check_stained([self._look_at(x, y, focus) for x, y in places])
+            self._looks.check_stained([self._looks.look_at(x, y, focus) for x, y in places])
             x, y = self._scan.slide.region.centre_um
             found = SlideTransform(x, y, 0.0, 0.0, 0.0)
         else:
             search = SlideSearch(reader, self._attributes, self._people.registrar, settings)
-            found = search.find(lambda x, y: self._look_within(x, y, focus), self._check_stained)
+            found = search.find(
+                lambda x, y: self._looks.look_within(x, y, focus), self._looks.check_stained
+            )
         with disk_errors(self._scan.folder.transform):
             write_json(self._scan.folder.transform, asdict(found))
         self._journal.append("slide_found", pass_name=self._name, **asdict(found))
         self._journal.sync()
         return found
-
-    def _look_within(self, x_um: float, y_um: float, focus: Focus) -> Image | None:
-        """The image at a place, or None where the stage cannot go."""
-        try:
-            self._microscope.check_limits(*self._microscope.to_stage(x_um, y_um))
-        except UserError:
-            return None
-        return self._look_at(x_um, y_um, focus)
-
-    def _look_at(self, x_um: float, y_um: float, focus: Focus) -> Image:
-        self._stop.check()
-        x, y = self._microscope.travel(*self._microscope.to_stage(x_um, y_um))
-        self._microscope.move_z(focus.plane.z_um(x, y))
-        return develop(self._snap_brightfield(), self._attributes)
-
-    def _check_stained(self, images: Sequence[Image]) -> None:
-        if self._force:
-            return
-        judged = [self._people.field.looks_stained(image) for image in images]
-        told = [looks for looks in judged if looks is not None]
-        if not told:
-            raise UserError(
-                f"it cannot be judged whether the slide is stained: all {len(images)} fields "
-                "looked at show bare glass.",
-                file=self._scan.folder.path,
-                hint="Check that the smear lies under the objective and in focus; use --force if "
-                "the slide is stained.",
-            )
-        if sum(told) * 2 <= len(told):
-            raise UserError(
-                f"the slide does not look stained ({sum(told)} of {len(told)} fields with cells "
-                "do).",
-                file=self._scan.folder.path,
-                hint="Stain it and put it back, or use --force if it is stained only faintly.",
-            )
 
     def _report(self, writer: PassWriter) -> None:
         """Report how many positions are taken."""

@@ -6,6 +6,7 @@ import os
 
 from plsctl.acquire.devices.hardware_check import check_hardware
 from plsctl.acquire.errors import PlsctlError, UserError, about
+from plsctl.acquire.files.locations import is_remote
 from plsctl.acquire.files.settings import add_line
 from plsctl.acquire.scanning.preflight import check_frames
 from plsctl.acquire.scanning.scan import Scan
@@ -47,6 +48,12 @@ def _check(scan: Scan) -> None:
 def check_folder(scan: Scan) -> None:
     """`UserError` when the scan's folder cannot be made or written."""
     folder = scan.folder.path
+    if is_remote(folder):
+        raise UserError(
+            "a scan is written to a disk of this computer.",
+            file=folder,
+            hint="Choose a folder with --out, and copy it into the store afterwards.",
+        )
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise UserError(

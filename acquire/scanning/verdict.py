@@ -204,6 +204,8 @@ def judge_pass(
     problems += _geometry_problems(reader, sound, shifts, unchecked)
     frames = len(reader.names) * len(reader.labels)
     left_out = _left_out(checks or ChecksSettings())
+    if sound and not light.names:
+        left_out.append("the light over the pass (no levels were noted, or none tells)")
     if focus.unchecked is not None:
         left_out.append(focus.unchecked)
     return Verdict(not problems, tuple(problems), len(reader.names), frames, tuple(left_out), light)
@@ -211,14 +213,9 @@ def judge_pass(
 
 def pass_light(reader: PassReader, names: Sequence[str]) -> LightCourse:
     """The course of the light over the named positions of a pass."""
-    attributes = reader.attributes
+    frames = reader.attributes.frames
     return light_course(
-        {
-            name: bright_levels(
-                attributes.frames, reader.position_metadata(name)["frames"], attributes.black_level
-            )
-            for name in names
-        }
+        {name: bright_levels(frames, reader.position_metadata(name)["frames"]) for name in names}
     )
 
 

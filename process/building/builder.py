@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from plsctl.acquire.words import counted
 from plsctl.process.building.cutting import cut_positions
 from plsctl.process.building.finishing import (
     check_quality,
+    dropped_cells,
     shared_by,
     slide_notes,
     with_labels,
@@ -29,6 +29,7 @@ from plsctl.process.building.finishing import (
 from plsctl.process.building.inputs import (
     cells_for_larger_crops,
     check_compatible,
+    check_crop,
     identity,
     open_scan,
     position_jobs,
@@ -40,7 +41,6 @@ from plsctl.process.building.kept_samples import SUFFIX, CutPosition
 from plsctl.process.building.preparation import prepare
 from plsctl.process.building.progress import FOLDER, BuildProgress, forget, recalled, sealed_as
 from plsctl.process.cells.finder import StainedCellFinder
-from plsctl.process.cells.table import read_cells
 from plsctl.process.dataset.files import read_table, refuse_existing, unfinished_folder
 from plsctl.process.dataset.format import TABLE_NAME
 from plsctl.process.dataset.labels import read_labels
@@ -201,25 +201,12 @@ class _Build:
             "labels": text_hash([text]),
             "quality": text_hash([limits]),
         }
-        self._check_crop()
+        check_crop(self._readers, settings)
         self.part = unfinished_folder(out)
         # Where a build that was sealed keeps its notes until it is concluded.
         self._whole = self.part if is_remote(out) else out
         highres = any(folder.pass_path("highres").is_dir() for folder in self._folders)
         self._targets = ("20x", "100x") if highres else ("20x",)
-
-    def _check_crop(self) -> None:
-        """`UserError` where crops with their margin are larger than the images."""
-        side = self._settings.crop_px + 2 * self._settings.margin_px
-        for reader in self._readers:
-            size = min(reader.size_px(reader.names[0])) if reader.names else side
-            if side > size:
-                raise UserError(
-                    f"crops of {side} px are larger than the images, of {size} px at the least.",
-                    file=reader.path,
-                    field="--crop",
-                    hint="Give smaller --crop and --margin.",
-                )
 
     def has_cut(self) -> bool:
         """Whether this build, or an earlier one that it goes on with, has cut a position."""
@@ -263,7 +250,7 @@ class _Build:
         table = writer.table
         if not len(table):
             dropped = ", ".join(
-                f"{count} {reason}" for reason, count in _dropped(positions).items()
+                f"{count} {reason}" for reason, count in dropped_cells(positions).items()
             )
             raise NoSample(
                 f"no sample is left for {self._out}; cells dropped: {dropped or 'none found'}.",
@@ -385,7 +372,7 @@ class _Build:
             self._out,
             len(table),
             len(positions),
-            self._dropped(positions),
+            dropped_cells(positions, self._folders),
             time.monotonic() - began,
             resumed,
             count_flags(table["excluded"]),
@@ -394,26 +381,8 @@ class _Build:
             self._damaged,
         )
 
-    def _dropped(self, positions: Sequence[CutPosition]) -> dict[str, int]:
-        """As `_dropped`, and the cells of damaged positions."""
-        count = sum(
-            int(read_cells(folder)["position"].isin(folder.left_out.get("stained", ())).sum())
-            for folder in self._folders
-            if folder.left_out
-        )
-        found = _dropped(positions) | ({"damaged": count} if count else {})
-        return dict(sorted(found.items()))
-
     def _by_scan(self, positions: Sequence[CutPosition]) -> list[Sequence[CutPosition]]:
         """The positions of all scans, divided by scan."""
         counts = [len(folder.open_pass("stained").names) for folder in self._folders]
         ends = list(accumulate(counts))
         return [positions[end - count : end] for count, end in zip(counts, ends, strict=True)]
-
-
-def _dropped(positions: Sequence[CutPosition]) -> dict[str, int]:
-    """How many cells were dropped for each reason."""
-    found = Counter(
-        fate for done in positions for fate in done.outcomes.values() if fate != "sample"
-    )
-    return dict(sorted(found.items()))

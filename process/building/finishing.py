@@ -180,3 +180,20 @@ def write_outcomes(
         if name in mine.columns:
             cells[name] = cells["cell"].map(mine[name])
     write_cells(folder, cells, decimals=4)
+
+
+def dropped_cells(
+    positions: Sequence[CutPosition], folders: Sequence[ScanFolder] = ()
+) -> dict[str, int]:
+    """How many cells were dropped for each reason; of the scans, those of damaged positions."""
+    found = Counter(
+        fate for done in positions for fate in done.outcomes.values() if fate != "sample"
+    )
+    damaged = sum(
+        int(read_cells(folder)["position"].isin(folder.left_out.get("stained", ())).sum())
+        for folder in folders
+        if folder.left_out
+    )
+    if damaged:
+        found["damaged"] = damaged
+    return dict(sorted(found.items()))

@@ -138,6 +138,20 @@ def check_compatible(readers: Sequence[PassReader]) -> list[str]:
     return exposures_that_differ(taken[0], taken[1:])
 
 
+def check_crop(readers: Sequence[PassReader], settings: BuildSettings) -> None:
+    """`UserError` where crops with their margin are larger than the images."""
+    side = settings.crop_px + 2 * settings.margin_px
+    for reader in readers:
+        size = min(reader.size_px(reader.names[0])) if reader.names else side
+        if side > size:
+            raise UserError(
+                f"crops of {side} px are larger than the images, of {size} px at the least.",
+                file=reader.path,
+                field="--crop",
+                hint="Give smaller --crop and --margin.",
+            )
+
+
 def _taken(reader: PassReader) -> Taken:
     attributes = reader.attributes
     return Taken(

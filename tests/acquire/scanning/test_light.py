@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-from plsctl.acquire.capture.light import level_of, lit_share
+from plsctl.acquire.capture.light import bright_levels, level_of, light_course, lit_share
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.focus.search import FocusSearch
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.slide import FocusSettings
+from plsctl.acquire.scanning.light_guard import LightGuard, StackLight
 from plsctl.acquire.scanning.pass_run import PassResult, run_pass
 from plsctl.acquire.scanning.scan import Scan, open_scan
-from plsctl.acquire.store.journal import read_journal
+from plsctl.acquire.store.journal import Journal, read_journal
 from plsctl.acquire.store.records import FrameRecord
 from plsctl.cli.shared.roles import make_roles
 from plsctl.process.focus.sharpness import GradientFocusMeasure
@@ -173,3 +175,42 @@ def test_focus_is_sought_in_as_much_light_as_the_array_may_give(bench: Bench) ->
         search = FocusSearch(microscope, GradientFocusMeasure(), FocusSettings(), stop)
         light = search.measure_light()
     assert len(light.leds) * light.brightness == pytest.approx(2)
+
+
+def test_positions_taken_before_levels_were_noted_do_not_count_as_a_change() -> None:
+    frame = FrameRecord(
+        label="brightfield", led="brightfield", variant="", leds=(1,), exposure_ms=1, gain=1,
+        brightness=1, direction=None, bright_field=True,
+    )  # fmt: skip
+    # One light: half of the second field is cells, and its median that of a cell.
+    noted = {"A/1": {"median": 60.0}, "A/2": {"median": 60.0, "level": 120.0}}
+    course = light_course({name: bright_levels([frame], [of]) for name, of in noted.items()})
+    assert course.names == ("A/2",) and course.change == 0
+
+
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_darker_field_does_not_end_a_scan_whose_light_is_the_same(
+    is_last: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = FrameRecord(
+        label="brightfield", led="brightfield", variant="", leds=(1,), exposure_ms=1, gain=1,
+        brightness=1, direction=None, bright_field=True,
+    )  # fmt: skip
+    microscope = SimpleNamespace(
+        hardware=SimpleNamespace(checks=SimpleNamespace(brightness=True)),
+        clock=SimpleNamespace(now=lambda: 0.0),
+        leds=SimpleNamespace(forget_state=lambda: None),
+        move_xy=lambda x, y: None,
+        move_z=lambda z: None,
+    )
+    journal = Journal(tmp_path / "scan.jsonl")
+    guard = LightGuard(microscope, journal, [frame], 0.0, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(guard, "_look_back", lambda before: 1.0)
+    guard.begin()
+    guard.finished("A/1", (0, 0, 0), StackLight({0: 100.0}, {0: 90.0}, None))
+    guard.begin()
+    darker = StackLight({0: 80.0}, {0: 70.0}, None)
+    problem = guard.problem("A/2", (500, 0, 0), darker, is_last)
+    journal.close()
+    # Frames that are taken for the last time may be those of a field of many cells.
+    assert bool(problem) != is_last

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.settings import add_line
 from plsctl.acquire.scanning.scan import open_scan
 from plsctl.acquire.scanning.settings_check import check_room, check_settings
+from plsctl.acquire.store.folder import ScanFolder
 
 SLIDE = """\
 slide: S001
@@ -132,6 +134,14 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     write_files(tmp_path, "simulator_small.yaml")
     (tmp_path / "scans").mkdir(mode=0o500)
     assert "cannot be written" in str(_refused(tmp_path))
+
+
+def test_a_scan_into_an_object_store_is_refused(tmp_path: Path) -> None:
+    write_files(tmp_path, "simulator_small.yaml")
+    scan = open_scan(tmp_path / "slide.yaml", tmp_path / "scans")
+    scan.folder = ScanFolder(location("https://localhost/scans/S001"))
+    with pytest.raises(UserError, match=r"https://localhost.*a disk of this computer.*--out"):
+        check_settings(scan)
 
 
 def test_a_file_in_the_way_and_a_disk_too_small_are_told(tmp_path: Path) -> None:
