@@ -88,6 +88,13 @@ def train(
     discriminator_rate: Annotated[
         float | None, typer.Option(help="Adam's rate of the discriminator (4e-4).")
     ] = None,
+    adversarial_reduction: Annotated[
+        str | None,
+        typer.Option(
+            help="mean or sum (as the thesis writes it): of the adversarial losses over a batch.",
+            autocompletion=completion.values("mean", "sum"),
+        ),
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="constant or cosine.", autocompletion=completion.SCHEDULES)
     ] = None,
@@ -129,7 +136,9 @@ def train(
             autocompletion=completion.values("auto", "contiguous", "channels_last", "winograd"),
         ),
     ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Throw an old run away.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; an old run goes once the new one stands.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be trained; needs no data.")
     ] = False,
@@ -149,7 +158,8 @@ def train(
         "augment_tolerance_deg": augment_tolerance_deg, "augment_mask": augment_mask,
         "epochs": epochs, "steps": steps,
         "minutes": minutes, "batch": batch, "learning_rate": learning_rate,
-        "discriminator_rate": discriminator_rate, "schedule": schedule, "average": average,
+        "discriminator_rate": discriminator_rate,
+        "adversarial_reduction": adversarial_reduction, "schedule": schedule, "average": average,
         "patience": patience, "train_share": train_share, "seed": seed, "margin": margin,
         "device": device, "threads": threads,
         "compile": compiled, "tensorboard": tensorboard, "precision": precision,

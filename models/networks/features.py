@@ -23,6 +23,9 @@ VGG_LAYOUT: tuple[int | str, ...] = (
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+ROUNDING = 1 / 255
+"""Deviation of the targets below which there is nothing but rounding: it is not blown up."""
+
 STAGES = 3
 """Stages of the classifier that are compared: full, half and a quarter size."""
 
@@ -151,7 +154,8 @@ def _set_principal_filters(stage: nn.Conv2d, maps: Tensor) -> None:
     strongest = vectors[:, -stage.out_channels :].flip(1)
     # The sign of an eigenvector is arbitrary: fix it, so that runs agree.
     signs = strongest.gather(0, strongest.abs().argmax(0, keepdim=True)).sign()
-    deviations = values[-stage.out_channels :].flip(0).clamp_min(1e-6 * values[-1]).sqrt()
+    least = max(1e-6 * float(values[-1]), ROUNDING**2)
+    deviations = values[-stage.out_channels :].flip(0).clamp_min(least).sqrt()
     filters = (strongest * signs / deviations).T
     stage.weight.copy_(filters.reshape(stage.weight.shape))
     stage.bias.copy_(-(filters @ mean))  # type: ignore[union-attr]

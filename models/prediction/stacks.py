@@ -82,6 +82,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
             return np.asarray(array.read().result())
     except (OSError, ValueError, EOFError) as error:
         problem = (str(error).splitlines() or [""])[0][:150]
+        if "pickle" in problem:  # NumPy advises to load it unsafely
+            problem = "it holds Python objects and no array of numbers"
         lost = re.search(r'NOT_FOUND: chunk .*"(.+?)" is missing', str(error))
         if lost is not None:
             raise DamagedData(

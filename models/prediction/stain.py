@@ -158,8 +158,8 @@ def _is_pass(folder: Path) -> bool:
 
 def _halo(stainer: FrameStainer, stack: Images, options: StainingOptions) -> Halo:
     if options.halo_px is None:
-        return stainer.measure_halo(stack)
-    return stainer.halo_error(stack, options.halo_px)
+        return stainer.measure_halo(stack, options.tile_px)
+    return stainer.halo_error(stack, options.halo_px, options.tile_px)
 
 
 def _origin(

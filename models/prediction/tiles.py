@@ -6,6 +6,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -27,6 +28,9 @@ HALOS_PX = (8, 16, 24, 32, 48, 64, 96, 128, 192)
 
 TRIED_PX = 64
 """Side of the tile on which a halo is tried."""
+
+TRIED_CORNERS = 8
+"""At most so many corners of tiles on which it is tried too."""
 
 TOLERANCE_COUNTS = 1
 """A halo is wide enough when no value of the tried window differs by more (of 255)."""
@@ -171,33 +175,71 @@ class FrameStainer(ABC):
         window = stack[:, outer_rows, outer_columns]
         return self.stain_window(window)[:, inner_rows, inner_columns]
 
-    def measure_halo(self, stack: Images) -> Halo:
-        """The smallest halo whose tile agrees with the exact one to one count of 255.
+    def measure_halo(self, stack: Images, tile_px: int | None = None) -> Halo:
+        """The smallest halo whose tiles agree with the exact ones to one count of 255.
 
         How far a trained network really looks is a matter of its weights; the exact radius is
-        only the farthest it can.
+        only the farthest it can. Networks that halve their images look unequally far from one place
+        of their grid to the next, so several tiles are tried, at the corners of those into which
+        the frame will be cut, and the next wider halo is taken.
 
         Parameters
         ----------
         stack
-            (image, y, x, 3); the tile with most contrast in the first image is tried.
+            (image, y, x, 3); where the first image has most contrast is tried.
+        tile_px
+            As for `stain_frame`.
         """
-        rows, columns = _busiest(stack[0])
-        wanted = self._tile(stack, rows, columns, self.exact_halo_px)
-        for halo in (halo for halo in HALOS_PX if halo < self.exact_halo_px):
-            error = _largest_difference(self._tile(stack, rows, columns, halo), wanted)
-            if error <= TOLERANCE_COUNTS:
-                return Halo(halo, error, self.exact_halo_px)
-        return Halo(self.exact_halo_px, 0, self.exact_halo_px)
+        tried = self._tried(stack, tile_px)
+        wanted = [self._tile(stack, *place, self.exact_halo_px) for place in tried]
 
-    def halo_error(self, stack: Images, halo_px: int) -> Halo:
+        @cache
+        def error_of(halo: int) -> int:
+            error = 0
+            for place, exact in zip(tried, wanted, strict=True):
+                error = max(error, _largest_difference(self._tile(stack, *place, halo), exact))
+                if error > TOLERANCE_COUNTS:
+                    break
+            return error
+
+        halos = [halo for halo in HALOS_PX if halo < self.exact_halo_px]
+        enough = next(
+            (place for place, halo in enumerate(halos) if error_of(halo) <= TOLERANCE_COUNTS), None
+        )
+        if enough is not None and self.alignment_px > 1:
+            enough += 1  # what was tried is not the whole grid
+        if enough is None or enough == len(halos):
+            return Halo(self.exact_halo_px, 0, self.exact_halo_px)
+        return Halo(halos[enough], error_of(halos[enough]), self.exact_halo_px)
+
+    def halo_error(self, stack: Images, halo_px: int, tile_px: int | None = None) -> Halo:
         """The error that a given halo leaves, measured like that of `measure_halo`."""
         if halo_px >= self.exact_halo_px:
             return Halo(halo_px, 0, self.exact_halo_px)
-        rows, columns = _busiest(stack[0])
-        wanted = self._tile(stack, rows, columns, self.exact_halo_px)
-        error = _largest_difference(self._tile(stack, rows, columns, halo_px), wanted)
-        return Halo(halo_px, error, self.exact_halo_px)
+        errors = [
+            _largest_difference(
+                self._tile(stack, *place, halo_px), self._tile(stack, *place, self.exact_halo_px)
+            )
+            for place in self._tried(stack, tile_px)
+        ]
+        return Halo(halo_px, max(errors), self.exact_halo_px)
+
+    def _tried(self, stack: Images, tile_px: int | None) -> list[Place]:
+        """Where halos are tried: the busiest place, and the busiest corners of tiles."""
+        image = stack[0]
+        found = [_busiest(image)]
+        if self.alignment_px == 1:
+            return found
+        shape = self.tile_shape_px if tile_px is None else (tile_px, tile_px)
+        corners = _inner_corners(image.shape[0], image.shape[1], shape)
+        corners.sort(key=lambda place: -float(image[place].std()))
+        # One corner for each place in the grid first.
+        step = self.alignment_px
+        phases: dict[tuple[int, ...], Place] = {}
+        for rows, columns in corners:
+            ends = (rows.start, rows.stop, columns.start, columns.stop)
+            phases.setdefault(tuple(end % step for end in ends), (rows, columns))
+        return found + list(phases.values())[:TRIED_CORNERS]
 
 
 def image_major(window: Images) -> Images:
@@ -210,6 +252,24 @@ def _busiest(image: Images) -> Place:
     """The tile with most contrast."""
     places = list(tiles(image.shape[0], image.shape[1], (TRIED_PX, TRIED_PX)))
     return max(places, key=lambda place: float(image[place].std()))
+
+
+def _inner_corners(height: int, width: int, largest: tuple[int, int]) -> list[Place]:
+    """Corners of a frame's tiles, of `TRIED_PX` at most, those that lie beside another tile."""
+    found = []
+    for rows, columns in tiles(height, width, largest):
+        for top, above in _ends(rows, height):
+            for left, beside in _ends(columns, width):
+                if above or beside:
+                    found.append((top, left))
+    return found
+
+
+def _ends(whole: slice, length: int) -> list[tuple[slice, bool]]:
+    """First and last part of a tile's rows or columns, and whether another tile follows there."""
+    first = slice(whole.start, min(whole.start + TRIED_PX, whole.stop))
+    last = slice(max(whole.stop - TRIED_PX, whole.start), whole.stop)
+    return [(first, whole.start > 0), (last, whole.stop < length)]
 
 
 def _largest_difference(first: Images, second: Images) -> int:

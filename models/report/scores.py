@@ -18,7 +18,7 @@ _NAMES = {
 _METRICS = {
     "ssim": "SSIM, colours",
     "ssim_grey": "SSIM, luminance",
-    "ssim_shifted": "SSIM, best shift within 2 px",
+    "ssim_shifted": "SSIM, shifted by up to 2 px",
     "mae": "mean absolute error (-1 to 1)",
 }
 

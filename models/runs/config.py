@@ -73,6 +73,9 @@ class TrainingConfig(TrainingSettings):
     """Largest share of images without such an LED; they are masked."""
     discriminator_rate: float = Field(default=4e-4, gt=0)
     """Rate of the discriminator, where there is one; it falls as the generator's does."""
+    adversarial_reduction: Literal["mean", "sum"] = "mean"
+    """Whether the adversarial losses are the mean over the pairs of a batch, or the sum, as the
+    thesis writes them (2.30, 2.31): with 20 pairs the term is then 20 times larger."""
     train_share: float = Field(default=1.0, gt=0, le=1)
     """Share of the training samples that is used, drawn at random: papers/002 table 4.5."""
     schedule: Literal["constant", "cosine"] = "constant"

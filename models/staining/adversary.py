@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,8 @@ class Adversary:
         Of its term in the generator's loss.
     rate
         Its learning rate at the beginning.
+    reduction
+        Whether both losses are the mean over the pairs of a batch, or their sum.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Adversary:
         *,
         weight: float,
         rate: float,
+        reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         torch.manual_seed(seed)
         self.discriminator = Discriminator(crop_px).to(device)
@@ -51,6 +56,8 @@ class Adversary:
         self._device, self._dtype = device, dtype
         self._weight, self._rate = weight, rate
         self._shared = processes.wrapped(self.discriminator)
+        # Of several processes the gradients are averaged, and each has its share of the pairs.
+        self._pairs = processes.count if reduction == "sum" else None
 
     def generator_loss(self, output: Tensor, wanted: Tensor) -> Tensor:
         """The generator's weighted relativistic loss; the discriminator stays as it is."""
@@ -59,7 +66,13 @@ class Adversary:
             with torch.no_grad():
                 real = self.discriminator(wanted)
             fake = self.discriminator(output)
-        return self._weight * relativistic_generator(real.float(), fake.float())
+        return self._weight * self._reduced(
+            relativistic_generator(real.float(), fake.float()), output
+        )
+
+    def _reduced(self, mean: Tensor, output: Tensor) -> Tensor:
+        """The mean of a loss over a batch as it is, or as the sum."""
+        return mean if self._pairs is None else mean * self._pairs * len(output)
 
     def update(self, output: Tensor, wanted: Tensor, share: float, weight: float) -> Tensor:
         """One step of the discriminator at that share of its rate; its loss before the step.
@@ -72,7 +85,7 @@ class Adversary:
         # Both in one pass: the power iteration of the spectral norm runs once for both.
         with autocast(self._device, self._dtype):
             real, fake = self._shared(torch.cat((wanted, output.detach()))).float().chunk(2)
-        loss = relativistic_discriminator(real, fake)
+        loss = self._reduced(relativistic_discriminator(real, fake), output)
         self.optimiser.zero_grad(set_to_none=True)
         (loss * weight).backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()

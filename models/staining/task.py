@@ -167,6 +167,7 @@ class StainTask(Task[StainBatch]):
             self.compute.dtype,
             weight=weight,
             rate=config.discriminator_rate,
+            reduction=config.adversarial_reduction,
         )
 
     def batches(self, epoch: int, processes: Processes) -> Iterator[StainBatch]:

@@ -188,7 +188,7 @@ MISTAKES = {
     "train maepfnt --data x.zarr --out b": "Did you mean 'maepfnet'",
     "train maenet --data x.zarr --out b --recipe full": "lacks 70 of the 74 images",
     "train maenet --data x.zarr --out b --target 100x": "no target 100x",
-    "train maenet --data x.zarr --out x.zarr": "x.zarr exists and is not a run folder",
+    "train maenet --data x.zarr --out x.zarr": "x.zarr: this is read by this command",
     "train maenet --data x.zarr --out b --from nowhere": "nowhere is not a run folder",
     "evaluate nowhere": "nowhere is not a run folder: it does not exist",
     "evaluate x.zarr": "x.zarr is not a run folder",

@@ -133,7 +133,11 @@ def test_both_train_resume_and_stain_in_tiles(
     exact = predictor.stain_frame(stack, tile_px=512)
     tiled = predictor.stain_frame(stack, tile_px=70)
     assert np.abs(exact.astype(int) - tiled).max() <= 1
-    assert predictor.measure_halo(stack).exact_px == predictor.run.config.exact_halo_px
+    # Networks that halve their images look unequally far from place to place.
+    halo = predictor.measure_halo(stack, 70)
+    assert halo.exact_px == predictor.run.config.exact_halo_px and halo.error_counts <= 1
+    tiled = predictor.stain_frame(stack, tile_px=70, halo_px=halo.px)
+    assert np.abs(exact.astype(int) - tiled).max() <= 1
 
 
 def test_a_size_that_a_network_has_not_is_refused(dataset: Path, tmp_path: Path) -> None:

@@ -14,9 +14,8 @@ from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.models.prediction.stacks import read_stack
 
 LABELS = ("brightfield", "plate-1")
-RUN: Any = SimpleNamespace(
-    labels=LABELS, recipe="mine", frames=[SimpleNamespace(label=label) for label in LABELS]
-)
+FRAMES = tuple(SimpleNamespace(label=label) for label in LABELS)
+RUN: Any = SimpleNamespace(labels=LABELS, frames=FRAMES, recipe="mine")
 
 
 @pytest.mark.parametrize(
@@ -45,4 +44,11 @@ def test_a_stack_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     np.save(path, np.ones((2, 64, 64, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(UserError, match="the stack cannot be read"):
+        read_stack(path, RUN)
+
+
+def test_nobody_is_told_to_load_objects_unsafely(tmp_path: Path) -> None:
+    path = tmp_path / "stack.npy"
+    np.save(path, np.array([{}, {}], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="holds Python objects and no array of numbers"):
         read_stack(path, RUN)

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from plsctl.acquire.errors import UserError
+from plsctl.models.compute.processes import ALONE
 from plsctl.models.networks.discriminator import Discriminator
 from plsctl.models.runs.config import TrainingConfig, config_from_options
 from plsctl.models.runs.registry import MODELS, LossWeights
 from plsctl.models.runs.run import Run
+from plsctl.models.staining.adversary import Adversary
 from plsctl.models.staining.losses import relativistic_discriminator, relativistic_generator
 from plsctl.models.staining.train import train
 from plsctl.models.training.trainer import Trainer
@@ -59,6 +61,17 @@ def test_relativistic_losses_by_hand_and_without_overflow() -> None:
     expected = (math.log1p(math.exp(1)) + math.log(2)) / 2
     assert float(relativistic_generator(real, fake)) == pytest.approx(expected)
     assert float(relativistic_generator(real + 500, fake)) == pytest.approx(500.0, abs=1)
+
+
+def test_the_sum_over_a_batch_is_that_of_the_thesis() -> None:
+    output, wanted = torch.rand(5, 3, 16, 16), torch.rand(5, 3, 16, 16)
+    losses = []
+    for reduction in ("mean", "sum"):
+        made: dict[str, Any] = {"weight": 0.005, "rate": 4e-4, "reduction": reduction}
+        adversary = Adversary(16, (0.5, 0.9), 0, torch.device("cpu"), ALONE, **made)
+        generator = float(adversary.generator_loss(output, wanted))
+        losses.append((generator, float(adversary.update(output, wanted, 1.0, 1.0))))
+    assert losses[1] == pytest.approx([5 * value for value in losses[0]], rel=1e-5)
 
 
 @pytest.fixture(scope="module")
