@@ -26,13 +26,6 @@ def _check_led_count(hardware: Hardware) -> None:
     """The array must have every LED of the table."""
     count, leds = hardware.led_array.led_count, hardware.geometry().leds
     highest = max(led.led for led in leds)
-    if min(led.led for led in leds) < 0:
-        raise UserError(
-            "an LED's number is below 0.",
-            file=hardware.resolve(hardware.led_array.geometry),
-            field="led",
-            hint="LEDs are numbered as the array numbers them, from 0.",
-        )
     if count is not None and highest >= count:
         raise UserError(
             f"led_count = {count}, and the LED table {hardware.led_array.geometry} goes on to "

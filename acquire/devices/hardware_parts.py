@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from plsctl.acquire.coordinates import CameraOrientation
-from plsctl.acquire.files.settings import Settings
+from plsctl.acquire.files.settings import Settings, refuse_truth
 
 Range = Annotated[tuple[float, float], Field(examples=["[0, 1000]"])]
 
@@ -19,7 +19,10 @@ def _rises(span: tuple[float, float]) -> tuple[float, float]:
 
 
 Span = Annotated[tuple[float, float], AfterValidator(_rises), Field(examples=["[1, 32]"])]
-PropertyValue = str | int | float
+PropertyValue = Annotated[str | int | float, BeforeValidator(refuse_truth)]
+"""Of a device: `On` and `No` in quotes, for YAML takes them for true and false."""
+
+Side = Annotated[int, Field(ge=16)]
 
 
 class TriggerSettings(Settings):
@@ -75,7 +78,7 @@ class CameraSettings(Settings):
     """Of the sensor, whatever is binned."""
     binning: int = Field(default=1, ge=1, le=16)
     """So many pixels of the sensor, each way, are one of the image."""
-    size_px: tuple[int, int]
+    size_px: tuple[Side, Side]
     """Width and height of the images, binned."""
     bit_depth: int = Field(default=8, ge=8, le=16)
     bayer: Literal["RGGB", "BGGR", "GRBG", "GBRG"] | None = None
@@ -97,6 +100,16 @@ class CameraSettings(Settings):
     """Name of the images' tag with the camera's time (milliseconds)."""
     rolling_shutter: bool = False
     """The light may change only after such a camera has read out its image."""
+
+    @model_validator(mode="after")
+    def _tells_black_from_white(self) -> CameraSettings:
+        white = 2**self.bit_depth - 1
+        if self.black_level >= white:
+            raise ValueError(
+                f"black_level = {self.black_level:g} is not below the largest value of "
+                f"{self.bit_depth} bits ({white})"
+            )
+        return self
 
     @property
     def orientation(self) -> CameraOrientation:
@@ -243,6 +256,13 @@ class TurretSettings(Settings):
             raise ValueError(
                 "without a turret device there can be only one objective. Write manual: true where "
                 "a person turns it"
+            )
+        labels = [str(objective.label) for objective in self.objectives.values()]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if self.device is not None and twice is not None:
+            raise ValueError(
+                f"two objectives have the label '{twice}', and at one place of the turret is one "
+                "objective. Correct the labels"
             )
         return self
 

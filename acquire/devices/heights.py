@@ -135,7 +135,8 @@ def check_heights(hardware: Hardware) -> None:
             continue
         limits, focus_um = heights.limits(name), heights.focus_um(name)
         low, high = objective.z_um
-        if not limits.low_um < limits.high_um:
+        towards_um, stage_um = (high, stage.z_um[1]) if heights.away < 0 else (low, stage.z_um[0])
+        if not limits.low_um < limits.high_um or heights.away * (towards_um - stage_um) < 0:
             raise _wrong(
                 hardware,
                 limits.field,

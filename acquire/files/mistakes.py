@@ -172,12 +172,18 @@ def reason_of(
     elif reason is None:
         reason = "this value is none that fits here"
     if kind == "string_pattern_mismatch" and known is not None and known.examples:
-        return reason, f"Such as {known.examples[0]}."
+        return reason, _such_as(known)
+    if detail["input"] is None:
+        return f"{reason}, and nothing stands here", _such_as(known)
     if kind == "string_type" and written is not None:
         return f"{reason}, and without quotes this is none", f"Put it in quotes: '{written}'."
     if kind == "float_parsing" and written is not None and _COMMA.match(written):
         return f"{reason}, with a point", f"Write {written.replace(',', '.')}."
     return reason, None
+
+
+def _such_as(known: FieldInfo | None) -> str | None:
+    return f"Such as {known.examples[0]}." if known is not None and known.examples else None
 
 
 def _plain(limit: object) -> str:
@@ -214,7 +220,7 @@ def _stands_in(part: int | str, lines: dict[YamlPath, int]) -> bool:
 
 def _did_you_mean(found: object, detail: ErrorDetails) -> str | None:
     expected = str(detail.get("ctx", {}).get("expected", ""))
-    if not found:
+    if not found or not isinstance(found, str):
         return None
     names = [word.strip("' ") for word in expected.replace(" or ", ",").split(",")]
     close = difflib.get_close_matches(str(found), names, n=1, cutoff=0.5)

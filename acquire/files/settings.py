@@ -6,10 +6,11 @@ import difflib
 import re
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticKnownError
 
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.mistakes import YamlPath, explain
@@ -20,6 +21,34 @@ class Settings(BaseModel):
     """Base of all settings: immutable, and a misspelt field is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse `yes` and `on`, which YAML takes for true and pydantic for the number 1."""
+        if _holds_truth(value):
+            allowed = _plain_types(cls.model_fields[str(info.field_name)].annotation)
+            if allowed & {int, float, str} and not allowed & {bool, Any}:
+                refuse_truth(True, "string_type" if str in allowed else "float_type")
+        return value
+
+
+def refuse_truth(value: Any, kind: Literal["string_type", "float_type"] = "string_type") -> Any:
+    """The value, unless it is true or false where text or a number belongs."""
+    if isinstance(value, bool):
+        raise PydanticKnownError(kind)
+    return value
+
+
+def _holds_truth(value: Any) -> bool:
+    inside = value if isinstance(value, list | tuple) else (value,)
+    return any(isinstance(item, bool) for item in inside)
+
+
+def _plain_types(annotation: Any) -> set[Any]:
+    """The types that a field names, however deep."""
+    arguments = typing.get_args(annotation)
+    return {annotation}.union(*map(_plain_types, arguments))
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -72,19 +101,43 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[YamlPath, int]]:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or "not valid YAML"
+        problem = _problem(str(getattr(error, "problem", None) or ""))
         line = None if mark is None else mark.line + 1
         raise UserError(
-            f"this is not valid YAML: {problem}.",
+            f"this is not valid YAML{problem}.",
             file=path,
             line=line,
             hint="Check indentation, colons and quotes there.",
         ) from None
     if not isinstance(data, dict):
-        raise UserError("a mapping of fields to values is expected here.", file=path, line=1)
+        raise UserError(
+            "the file is empty." if data is None else "this is no list of fields with values.",
+            file=path,
+            line=1,
+            hint="Write one field a line, such as 'name: value'.",
+        )
     lines: dict[YamlPath, int] = {}
     _collect_lines(node, (), lines, path)
     return data, lines
+
+
+_PROBLEMS = (
+    ("'\\t'", "a tab stands here, and only blanks may indent"),
+    ("mapping values", "a second colon, or a line that is indented too far"),
+    ("constructor for the tag", "a word after '!' means something else; put the value in quotes"),
+    ("expected the node content", "a value is missing, or a bracket or brace stands alone"),
+    ("undefined alias", "a word after '*' means something else; put the value in quotes"),
+    ("another document", "a second document begins; '---' may stand on the first line only"),
+    ("expected ',' or", "a comma, or the closing bracket or brace, is missing"),
+    ("unexpected end of stream", "a quote is not closed"),
+    ("could not find expected ':'", "a colon is missing after the field's name"),
+    ("block end", "this line is indented otherwise than the ones before it"),
+)
+"""Parts of what the YAML library says, and what that means for who wrote the file."""
+
+
+def _problem(said: str) -> str:
+    return next((f": {meaning}" for part, meaning in _PROBLEMS if part in said), "")
 
 
 def _collect_lines(

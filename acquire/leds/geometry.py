@@ -19,6 +19,9 @@ from plsctl.acquire.files.whole_files import write_whole
 
 COLUMNS = ("led", "name", "x_mm", "y_mm", "z_mm", "group")
 
+PATTERNS = ("brightfield", "darkfield", "all")
+"""Words for LEDs that no table names."""
+
 RING_WIDTH_DEG = 1.5
 """LEDs whose angles differ by less belong to one ring."""
 
@@ -138,7 +141,7 @@ class LedGeometry:
         if name in self._by_name:
             return (self._by_name[name],)
         groups = sorted({led.group for led in self.leds})
-        known = ["brightfield", "darkfield", "all", *groups, *self.names]
+        known = [*PATTERNS, *groups, *self.names]
         raise UserError(f"there is no pattern '{name}'.", hint=suggest(name, known))
 
 
@@ -155,6 +158,7 @@ def load_geometry(path: Path) -> LedGeometry:
             z_mm=number(row, "z_mm", path, line),
             group=row["group"],
         )
+        _check_names(led, path, line)
         if led.z_mm >= 0:
             where = "on the objective's side of" if led.z_mm > 0 else "beside"
             raise UserError(
@@ -172,8 +176,52 @@ def load_geometry(path: Path) -> LedGeometry:
                 line=line,
                 hint="Give every LED one row.",
             )
+        place = (led.x_mm, led.y_mm, led.z_mm)
+        there = next((o for o in leds if (o.x_mm, o.y_mm, o.z_mm) == place), None)
+        if there is not None:
+            raise UserError(
+                f"LED {led.led} '{led.name}' and LED {there.led} '{there.name}' lie at one place.",
+                file=path,
+                line=line,
+                field="x_mm",
+                hint="Correct x_mm, y_mm and z_mm of one of them.",
+            )
         leds.append(led)
     return LedGeometry(tuple(leds))
+
+
+def _check_names(led: Led, path: Path, line: int) -> None:
+    """`UserError` where an LED's number, name or group cannot be told from others."""
+    if led.led < 0:
+        raise UserError(
+            f"led = {led.led}: an LED's number is 0 or above.",
+            file=path,
+            line=line,
+            field="led",
+            hint="Number the LEDs as the array does, from 0.",
+        )
+    for field, name in (("name", led.name), ("group", led.group)):
+        if field == "name" and not name:
+            raise UserError(
+                f"LED {led.led} has no name.", file=path, line=line, field=field,
+                hint="Give it one, such as LED0.",
+            )  # fmt: skip
+        if name in PATTERNS:
+            raise UserError(
+                f"{field} = '{name}': this word means LEDs by the objective's aperture.",
+                file=path,
+                line=line,
+                field=field,
+                hint="Give another name.",
+            )
+        if ":" in name or not name.isprintable():
+            raise UserError(
+                f"{field} = {name!r}: a colon or a line break cannot stand in a name.",
+                file=path,
+                line=line,
+                field=field,
+                hint="Use letters, digits, dots and hyphens.",
+            )
 
 
 def standard_array() -> LedGeometry:

@@ -138,9 +138,10 @@ def check_camera(frames: Sequence[FrameRecord], hardware: Hardware, table: Path)
     camera = hardware.camera
     for frame in frames:
         hardware.led_array.check_light(len(frame.leds), frame.brightness)
+        gains = camera.gain_range if camera.gain_property is not None else (1.0, 1.0)
         for field, value, (low, high) in (
             ("exposure_ms", frame.exposure_ms, camera.exposure_range_ms),
-            ("gain", frame.gain, camera.gain_range),
+            ("gain", frame.gain, gains),
         ):
             if not low <= value <= high:
                 raise UserError(
@@ -149,7 +150,8 @@ def check_camera(frames: Sequence[FrameRecord], hardware: Hardware, table: Path)
                     file=table,
                     line=load_exposures(table).lines.get(frame.label),
                     field=field,
-                    hint=f"Correct the table, or the camera's ranges in {hardware.file.name}.",
+                    hint="Correct the table, or the camera's ranges (and `gain_property`) in "
+                    f"{hardware.file.name}.",
                 )
 
 

@@ -197,7 +197,7 @@ class Slide(Settings):
                 f"{listed} cannot stand in a slide's name, for its folder is called so. Use "
                 f"letters, digits, dots and hyphens, such as {allowed}"
             )
-        if name.startswith(".") or name.endswith(".") or name.split(".")[0].upper() in _DEVICES:
+        if name[0] in ".-" or name.endswith(".") or name.split(".")[0].upper() in _DEVICES:
             raise ValueError("no folder can be called so. Give another name, such as S001")
         if len(name) > 100:
             raise ValueError("it has more than 100 characters. Give a shorter one")

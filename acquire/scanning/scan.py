@@ -149,7 +149,7 @@ class Scan:
         verdict = None
         for event in read_journal(self.folder.journal):
             if event["event"] == "verdict":
-                verdict = bool(event["safe_to_stain"])
+                verdict = event["safe_to_stain"] is True
             elif event.get("pass_name") == "unstained" and event["event"] in _BEGINNINGS:
                 verdict = None
         return verdict

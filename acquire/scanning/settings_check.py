@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 from plsctl.acquire.devices.hardware_check import check_hardware
 from plsctl.acquire.errors import PlsctlError, UserError, about
@@ -10,6 +11,7 @@ from plsctl.acquire.files.locations import is_remote
 from plsctl.acquire.files.settings import add_line
 from plsctl.acquire.scanning.preflight import check_frames
 from plsctl.acquire.scanning.scan import Scan
+from plsctl.acquire.store.records import PASSES
 from plsctl.acquire.store.writer import check_disk
 
 
@@ -35,6 +37,22 @@ def check_settings(scan: Scan) -> None:
 def _check(scan: Scan) -> None:
     hardware, slide = scan.hardware, scan.slide
     able = check_hardware(hardware)
+    if hardware.timing == "hardware" and hardware.camera.trigger is None:
+        raise UserError(
+            "timing = hardware: the file has no `camera.trigger`, by which the camera waits for "
+            "the array.",
+            file=hardware.file,
+            field="timing",
+            hint="Write it (docs/timing.md), or timing: auto.",
+        )
+    for before, name in pairwise(PASSES):
+        if name in slide.passes and before not in slide.passes:
+            raise UserError(
+                f"the {name} pass comes after the {before} pass, which the file does not have.",
+                file=slide.file,
+                field=f"passes.{name}",
+                hint=f"Write '{before}:' with its objective too.",
+            )
     for name in slide.passes:
         with about(hardware.resolve(hardware.led_array.geometry)):
             frames = scan.planner.frames(name)

@@ -40,7 +40,13 @@ def read_group(folder: Path) -> Metadata:
     try:
         document = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))
         attributes = document["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except ValueError:
+        raise UserError(
+            "this description is damaged: it is cut off or overwritten.",
+            file=folder / "zarr.json",
+            hint="Take this one file from a copy; the images beside it are not touched by that.",
+        ) from None
+    except (OSError, KeyError, TypeError):
         raise UserError(
             "this is not a zarr group that plsctl wrote.",
             file=folder,
@@ -235,7 +241,7 @@ def open_array(folder: Path, context: tensorstore.Context | None = None) -> Stor
         return StoredImages(array, checked, int(file[0] or 1))
     except (ValueError, OSError) as error:
         raise UserError(
-            f"the image cannot be opened ({str(error).splitlines()[0][:200]}).",
+            f"the image cannot be opened ({damage_in_words(error)}).",
             file=folder,
             hint="Check the scan: plsctl scan SLIDE.yaml --verify.",
         ) from None
@@ -248,6 +254,10 @@ def damage_in_words(error: Exception) -> str:
         return "a checksum differs"
     if "byte range" in text or "has size of" in text:
         return "it is cut off or empty"
+    if "zarr.json" in text and "does not exist" in text:
+        return "its zarr.json is missing"
+    if "zarr.json" in text or "JSON" in text or "object member" in text:
+        return "its zarr.json is damaged"
     return text.rpartition(": ")[2][:100]
 
 

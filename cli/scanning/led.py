@@ -110,6 +110,12 @@ def _light(
 
     described = load_hardware(hardware)
     leds = sorted(set(choose(described, described.geometry())))
+    if leds and brightness == 0:
+        raise UserError(
+            "at brightness 0 nothing shines.",
+            field="--brightness",
+            hint="Give a share of full brightness, such as 0.5; plsctl led off switches off.",
+        )
     # A simulated array is plugged in by its backend; a real one needs no camera or stage.
     backend = open_backend(described) if described.led_array.port.startswith("simled:") else None
     try:

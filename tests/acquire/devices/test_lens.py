@@ -92,6 +92,7 @@ def lens(name: str, **changes: Any) -> Callable[[dict[str, Any]], object]:
         (lens("100x", z_um=[5250, 2000]), "turret.objectives.100x.z_um", r"must be \[low, high\]"),
         (lens("100x", z_um=[4600, 5250]), "turret.objectives.100x.z_um", "drawn back down by 500"),
         (lens("100x", z_um=[4600, 4900]), "turret.objectives.100x.offset_z_um", "5012.*outside"),
+        (lens("20x", z_um=[2000, 60e3]), "turret.objectives.20x.z_um", r"within stage.z_um \(0 to"),
         (lens("100x", offset_z_um=-4000), "turret.objectives.100x.offset_z_um", "1000 µm"),
         (turret(retract_direction="up"), "turret.objectives.100x.z_um", "drawn back up by 500"),
         (stage(loading_um=[-5, 0]), "stage.loading_um", "x = -5 µm, outside"),

@@ -71,6 +71,14 @@ def test_a_good_slide_file_loads(tmp_path: Path) -> None:
         ("points: 3", "range_um: .inf", 7, "focus.range_um", "a finite number is expected"),
         ("[5000, 5300]", "5000-5300", 3, "region.y_um", "values in brackets"),
         ("[5000, 5300]", "[5000]", 3, "region.y_um", "values in brackets"),
+        ("[10000, 10400]", "[no, 10400]", 3, "region.x_um", "a number is expected"),
+        ("points: 3", "points: on", 7, "focus.points", "points = on: a number is expected"),
+        ("S001", "--json", 1, "slide", "no folder can be called so"),
+        ("simulator_small", "", 2, "hardware", "nothing stands here. Such as our_microscope.yaml"),
+        ("S001", "!S 001", 1, None, "a word after '!' means something else"),
+        ("  points: 3", "\tpoints: 3", 7, None, "only blanks may indent"),
+        ("recipe: le8deg", "recipe: a: b", 4, None, "a second colon"),
+        (SLIDE, "", 1, None, "the file is empty"),
         (
             "exposures:",
             "passes: {unstaind: {objective: 20x}}\nexposures:",
@@ -173,6 +181,32 @@ def test_a_table_that_cannot_be_read_names_line_column_and_remedy(
         load_exposures(path)
     assert (caught.value.file, caught.value.line) == (str(path), line)
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "field", "words"),
+    [
+        ("0,plate-1", "-1,plate-1", 2, "led", "0 or above"),
+        ("0,plate-1", "0,", 2, "name", "LED 0 has no name"),
+        ("0,plate-1", "0,brightfield", 2, "name", "by the objective's aperture"),
+        ("-80.0000,plate", "-80.0000,all", 2, "group", "by the objective's aperture"),
+        ("0,plate-1", "0,plate:low", 2, "name", "a colon"),
+        ("-80.0000,plate", '-80.0000,"pla\nte"', 3, "group", "a line break"),
+        ("1,plate-2,-9.7370,-5.6216", "1,plate-2,0.0000,11.2433", 3, "x_mm", "at one place"),
+        ("11.2433,-80.0000", "11.2433,80.0000", 2, "z_mm", "on the objective's side"),
+    ],
+)
+def test_leds_that_cannot_be_told_apart_or_shine_from_nowhere_are_refused(
+    tmp_path: Path, old: str, new: str, line: int, field: str, words: str
+) -> None:
+    path = tmp_path / "leds.csv"
+    save_geometry(standard_array(), path)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=words) as caught:
+        load_geometry(path)
+    assert (caught.value.line, caught.value.field) == (line, field)
 
 
 def test_blanks_and_the_mark_of_utf8_are_no_part_of_a_table(tmp_path: Path) -> None:

@@ -73,6 +73,17 @@ def test_good_files_pass(tmp_path: Path) -> None:
         ("scope.yaml", "  seed: 1", "  seeds: 1", "options.seeds", "Did you mean 'seed'"),
         ("scope.yaml", "gain_range: [1, 32]", "gain_range: [32, 1]", "camera.gain_range",
          "smallest comes first"),
+        ("scope.yaml", "gain_property: Gain", "properties: {Binning: on}",
+         "camera.properties.Binning", "Put it in quotes: 'on'"),
+        ("scope.yaml", "gain_range: [1, 32]", "gain_range: [yes, 32]", "camera.gain_range",
+         "a number is expected"),
+        ("scope.yaml", "size_px: [800, 600]", "size_px: [800, 0]", "camera.size_px.1", "at least"),
+        ("scope.yaml", "black_level: 4", "black_level: 255", "camera", "8 bits (255)"),
+        ("scope.yaml", "label: 100x", "label: 20x", "turret", "label '20x'"),
+        ("scope.yaml", "focus_z_um: 5000", "focus_z_um: 5000\ntiming: hardware", "timing",
+         "no `camera.trigger`"),
+        ("slide.yaml", "  unstained: {objective: 20x}\n", "", "passes.stained",
+         "comes after the unstained pass"),
         ("exposures.csv", "plate-2,,", "plate-2,,1", "exposure_ms", "the camera offers"),
         ("exposures.csv", "plate-2,", "plate-9,", "led", "no row for the LED 'plate-2'"),
     ],
@@ -90,6 +101,15 @@ def test_a_mistake_is_found_in_its_file(
     assert words in str(error)
     if field != "led":  # a row that is missing has no line
         assert error.line
+
+
+def test_a_gain_is_refused_where_no_property_holds_it(tmp_path: Path) -> None:
+    texts = write_files(tmp_path, "simulator_small.yaml")
+    row = next(line for line in texts["exposures.csv"].splitlines() if line.startswith("plate-2"))
+    _spoil(tmp_path, texts, "scope.yaml", "gain_property: Gain", "gain_property: null")
+    check_settings(open_scan(tmp_path / "slide.yaml", tmp_path / "scans"))
+    _spoil(tmp_path, texts, "exposures.csv", row, "plate-2,,2,5,1")
+    assert "gain = 5, and the camera offers 1 to 1" in str(_refused(tmp_path))
 
 
 @pytest.mark.parametrize(
