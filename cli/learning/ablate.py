@@ -1,5 +1,6 @@
 """`plsctl ablate`: how much each set of LED images helps."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,34 +155,50 @@ def ablate(
 
 
 def _show(rows: list[dict[str, Any]], title: str, difference: str) -> None:
+    several = any(row.get("runs", 1) > 1 for row in rows)
+    _print_table(
+        title,
+        ("", "images", "SSIM", *(["SSIM over runs"] if several else []), difference, "MAE", "ms"),
+        [
+            [
+                row["name"],
+                str(row.get("images", "-")),
+                _cell(row["ssim"]),
+                *([_cell(row.get("ssim_of_runs"))] if several else []),
+                _cell(row.get("ssim_less_base")),
+                _cell(row["mae"]),
+                _number(row.get("ms_per_sample")),
+            ]
+            for row in rows
+        ],
+    )
+    _print_table(
+        "losses, nuclei, and how types of cells agree beyond chance (kappa)",
+        ("", "perceptual", "Fourier", "nucleus Dice", "lost, new", "kappa"),
+        [
+            [
+                row["name"],
+                _cell(row["perceptual_loss"]),
+                _cell(row["fourier_loss"]),
+                _cell(row["nucleus_dice"]),
+                f"{row['nuclei_lost']:g}, {row['nuclei_invented']:g}",
+                _number(row["kappa"]),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(title=title, box=SIMPLE_HEAD)
-    several = any(row.get("runs", 1) > 1 for row in rows)
-    typed = any(row["kappa"] is not None for row in rows)
-    headings = [
-        "", "images", "SSIM", *(["SSIM over runs"] if several else []), difference, "MAE",
-        "perceptual", "Fourier", "nucleus Dice", "lost, new", *(["kappa"] if typed else []), "ms",
-    ]  # fmt: skip
     for heading in headings:
         name = not heading
         table.add_column(heading, justify="left" if name else "right", no_wrap=name)
     for row in rows:
-        table.add_row(
-            row["name"],
-            str(row.get("images", "-")),
-            _cell(row["ssim"]),
-            *([_cell(row.get("ssim_of_runs"))] if several else []),
-            _cell(row.get("ssim_less_base")),
-            _cell(row["mae"]),
-            _cell(row["perceptual_loss"]),
-            _cell(row["fourier_loss"]),
-            _cell(row["nucleus_dice"]),
-            f"{row['nuclei_lost']:g}, {row['nuclei_invented']:g}",
-            *([_number(row["kappa"])] if typed else []),
-            _number(row.get("ms_per_sample")),
-        )
+        table.add_row(*row)
     console.print(table)
 
 

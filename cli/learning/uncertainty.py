@@ -59,7 +59,7 @@ def uncertainty(
 
     opened = Run.open(run)
     with progress("learning errors", total=steps, unit="step") as advance:
-        result = train_uncertainty(
+        result: dict[str, Any] = train_uncertainty(
             opened,
             chosen,
             UncertaintySettings(steps=steps, seed=seed),
@@ -67,8 +67,9 @@ def uncertainty(
             on_share=lambda share: advance(completed=round(steps * share)),
         )
     _show(result)
-    print_message(f"Calibration curve: {run / 'uncertainty_test.png'}")
-    print_message(f"Maps of some samples: {run / 'uncertainty_maps_test.png'}")
+    tag = result["tag"]
+    print_message(f"Calibration curve: {run / f'uncertainty_{tag}.png'}")
+    print_message(f"Maps of some samples: {run / f'uncertainty_maps_{tag}.png'}")
     print_next_command("stain", run, scan_of(chosen), "--uncertainty", "-o", "stained.ome.zarr")
     emit(result, as_json)
 

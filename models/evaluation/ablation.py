@@ -26,10 +26,11 @@ from plsctl.models.data.batches import spread
 from plsctl.models.evaluation.evaluate import evaluate
 from plsctl.models.evaluation.gallery import draw_side_by_side
 from plsctl.models.evaluation.paper_tables import BASE, Arm
-from plsctl.models.evaluation.scores import is_own, read_results
+from plsctl.models.evaluation.scores import read_results
 from plsctl.models.metrics.intervals import SHARE, groups_of, measured_mean
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.config import config_from_options
+from plsctl.models.runs.folder import is_own
 from plsctl.models.runs.registry import model_spec
 from plsctl.models.runs.run import Run
 from plsctl.models.runs.tensors import file_digest
@@ -250,7 +251,11 @@ def _finished_run(
 def _is_evaluated(run: Run, data: Dataset, split: str) -> bool:
     """Whether the split was measured with these weights; training refuses other data before."""
     last = read_results(run.path / f"metrics_{split}.json", "evaluate")
-    if last is None or not (run.path / f"samples_{split}.csv").is_file() or not is_own(run, data):
+    if (
+        last is None
+        or not (run.path / f"samples_{split}.csv").is_file()
+        or not is_own(run.config, data)
+    ):
         return False
     return bool(last.get("weights_sha256") == file_digest(run.path / "best.safetensors"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.locations import location, real_path
 from plsctl.acquire.files.whole_files import write_whole
+from plsctl.models.runs.folder import is_own, score_tag
 from plsctl.process.dataset.reader import Dataset
 
 if TYPE_CHECKING:  # which loads torch
@@ -41,10 +40,8 @@ class ScoreFiles:
     @classmethod
     def of(cls, run: Run, data: Dataset, split: str, numbers: NDArray[np.int64]) -> ScoreFiles:
         """Those of some samples of a data set."""
-        if is_own(run, data):
-            return cls(run.path, split, True)
-        digest = hashlib.sha256(data.read_target(run.metadata.target, numbers).tobytes())
-        return cls(run.path, f"{split}_{data.path.stem}-{digest.hexdigest()[:8]}", False)
+        tag = score_tag(run.config, run.metadata, data, split, numbers)
+        return cls(run.path, tag, is_own(run.config, data))
 
     @property
     def metrics(self) -> Path:
@@ -121,11 +118,6 @@ def seen_text(split: str, samples: int, seen: Mapping[str, Any] | None) -> str:
             "that the figures are a little too good"
         )
     return "which the network never saw"
-
-
-def is_own(run: Run, data: Dataset) -> bool:
-    """Whether a data set is the one that a run was trained on, as it lies now."""
-    return str(real_path(location(data.path))) == str(real_path(location(run.config.data)))
 
 
 def read_scores(path: Path) -> dict[str, Any] | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.files.locations import location
+from plsctl.acquire.files.locations import location, real_path
 from plsctl.acquire.files.mistakes import mistake_in_data
 from plsctl.acquire.files.settings import load_settings
 from plsctl.models.runs.anew import entries, holds_old_run, lies_in, refuse_loss
@@ -93,6 +96,28 @@ def open_data(folder: Path, config: TrainingConfig, data: Path | None = None) ->
             hint="Name it with --data, or put it back beside the run.",
         )
     return Dataset.open(config.data if data is None else data)
+
+
+def is_own(config: TrainingConfig, data: Dataset) -> bool:
+    """Whether a data set is the one that a run was trained on, as it lies now."""
+    return str(real_path(location(data.path))) == str(real_path(location(config.data)))
+
+
+def score_tag(
+    config: TrainingConfig,
+    metadata: RunMetadata,
+    data: Dataset,
+    split: str,
+    numbers: NDArray[np.int64],
+) -> str:
+    """What stands in the names of files about some samples, so that no other take their place.
+
+    The split, and for another data set than the run's own also its name and a digest of its cells.
+    """
+    if is_own(config, data):
+        return split
+    digest = hashlib.sha256(data.read_target(metadata.target, numbers).tobytes()).hexdigest()
+    return f"{split}_{data.path.stem}-{digest[:8]}"
 
 
 def read_trained(folder: Path) -> tuple[TrainingConfig, RunMetadata]:

@@ -19,6 +19,7 @@ from plsctl.acquire.files.whole_files import write_whole
 from plsctl.models.figures.crop_axes import bar_text, draw_bar
 from plsctl.models.metrics.intervals import SHARE, Groups, measured_mean
 from plsctl.models.prediction.predictor import Predictor
+from plsctl.models.runs.folder import is_own, score_tag
 from plsctl.models.runs.run import Run
 from plsctl.models.uncertainty.error_model import ErrorModel
 from plsctl.models.uncertainty.split_errors import SplitErrors, read_errors
@@ -43,12 +44,14 @@ def measure_calibration(
     """How true the predicted errors are on a split.
 
     Writes `uncertainty_SPLIT.json` (what is returned), `uncertainty_SPLIT.png` (the calibration
-    curve) and `uncertainty_maps_SPLIT.png` (maps of some samples) into the run folder.
+    curve) and `uncertainty_maps_SPLIT.png` (maps of some samples) into the run folder; for another
+    data set than the run's own its name and a digest of its cells follow SPLIT (`tag`).
 
     Returns
     -------
     dict
-        Errors are shares of full scale. `split`, `samples`, `mean_error`, `curve` (one entry for
+        Errors are shares of full scale. `data`, `own_data` (whether it is the run's), `tag`,
+        `split`, `samples`, `mean_error`, `curve` (one entry for
         each tenth of the pixels, from the most certain: `predicted` and `measured` error),
         `calibration_error` (mean distance of the two), `calibration_error_share` (of the mean
         error), `coverage` {share of the pixels: how large it really is, of errors below the limit
@@ -66,10 +69,15 @@ def measure_calibration(
     """
     data = data or Dataset.open(run.config.data)
     model = ErrorModel(run, device)
-    found = read_errors(Predictor(run, device=device), data, split)
+    found = read_errors(Predictor(run, device=device, precision="float32"), data, split)
+    numbers = data.split(split, run.metadata.target)
+    tag = score_tag(run.config, run.metadata, data, split, numbers)
     both = _Measured(model.errors(found.stacks, found.prediction), found.error)
     curve = _curve(both)
     result: dict[str, object] = {
+        "data": str(data.path),
+        "own_data": is_own(run.config, data),
+        "tag": tag,
         "split": split,
         "samples": len(found.stacks),
         "mean_error": float(found.error.mean()),
@@ -81,11 +89,11 @@ def measure_calibration(
         },
         **_ranks(both),
     }
-    write_whole(run.path / f"uncertainty_{split}.json", json.dumps(result, indent=1))
+    write_whole(run.path / f"uncertainty_{tag}.json", json.dumps(result, indent=1))
     what = f"{len(found.stacks)} {split} samples"
-    draw_curve(run.path / f"uncertainty_{split}.png", curve, what)
+    draw_curve(run.path / f"uncertainty_{tag}.png", curve, what)
     draw_maps(
-        run.path / f"uncertainty_maps_{split}.png", found, both.predicted, run.metadata.pixel_um
+        run.path / f"uncertainty_maps_{tag}.png", found, both.predicted, run.metadata.pixel_um
     )
     return result
 

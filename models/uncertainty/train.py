@@ -81,7 +81,7 @@ def train_uncertainty(
     """
     data = data or Dataset.open(run.config.data)
     settings = settings or UncertaintySettings()
-    predictor = Predictor(run, device=device)
+    predictor = Predictor(run, device=device, precision="float32")
     data.split("test", run.metadata.target)  # before the work, not after it
     found = read_errors(predictor, data, "validation")
     if len(found.stacks) < 2 * KEPT_BACK:
