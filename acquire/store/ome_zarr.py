@@ -13,7 +13,7 @@ import numpy as np
 import tensorstore
 from numpy.typing import DTypeLike
 
-from plsctl.acquire.errors import POSITIONS, UserError
+from plsctl.acquire.errors import POSITIONS, DamagedData, UserError
 from plsctl.acquire.files.locations import kvstore
 from plsctl.acquire.files.whole_files import write_whole
 
@@ -226,7 +226,7 @@ def one_core() -> tensorstore.Context:
 
 
 def open_array(folder: Path, context: tensorstore.Context | None = None) -> StoredImages:
-    """A zarr v3 array for reading; `UserError` when it is none.
+    """A zarr v3 array for reading; `DamagedData` when it is none.
 
     Of arrays whose chunks carry checksums, missing ones are an error when they are read.
     """
@@ -240,8 +240,9 @@ def open_array(folder: Path, context: tensorstore.Context | None = None) -> Stor
         file = array.chunk_layout.write_chunk.shape or (1,)
         return StoredImages(array, checked, int(file[0] or 1))
     except (ValueError, OSError) as error:
-        raise UserError(
-            f"the image cannot be opened ({damage_in_words(error)}).",
+        raise DamagedData(
+            "the image",
+            f"cannot be opened ({damage_in_words(error)})",
             file=folder,
             hint="Check the scan: plsctl scan SLIDE.yaml --verify.",
         ) from None

@@ -102,6 +102,15 @@ def test_no_damage_passes_for_an_image(
     assert (str(again), again.problem) == (str(found.value), found.value.problem)
 
 
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "cut off"])
+def test_damage_to_what_describes_an_image_is_damage_too(tmp_path: Path, damage: str) -> None:
+    _write(tmp_path / "p.ome.zarr")
+    DAMAGE[damage](tmp_path / "p.ome.zarr" / "A" / "1" / "0" / "0" / "zarr.json")
+    # Who goes on without damaged positions (the search for a returned slide) does so here.
+    with pytest.raises(DamagedData, match="the image cannot be opened"):
+        PassReader(tmp_path / "p.ome.zarr").brightfield("A/1")
+
+
 def test_a_frame_in_the_place_of_another_is_noticed(tmp_path: Path) -> None:
     _write(tmp_path / "p.ome.zarr")
     frames = tmp_path / "p.ome.zarr" / "A" / "1" / "0" / "0" / "c"
