@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.devices.backend import first_line
 from plsctl.acquire.devices.core_camera import check_exposure, check_gain
 from plsctl.acquire.errors import HardwareError, PlsctlError, UserError
+from plsctl.acquire.files.settings import suggest
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -79,9 +81,27 @@ class Camera:
         """Make this the core's camera and set the hardware file's properties."""
         device = self._settings.device
         self._core.setCameraDevice(device)
+        self._check_properties(device)
         for name, value in self._settings.properties.items():
             self._set(name, value)
         self._listen_to_triggers(False)
+
+    def _check_properties(self, device: str) -> None:
+        """`UserError` for a property that the camera does not have."""
+        settings = self._settings
+        named = {f"camera.properties.{name}": name for name in settings.properties}
+        if settings.trigger is not None:
+            named["camera.trigger.property"] = settings.trigger.property
+        if settings.gain_property is not None:
+            named["camera.gain_property"] = settings.gain_property
+        for field, name in named.items():
+            if not attempt("ask for properties", partial(self._core.hasProperty, device, name)):
+                raise UserError(
+                    f"the camera '{device}' has no property '{name}'.",
+                    file=self._hardware.file,
+                    field=field,
+                    hint=suggest(name, self._core.getDevicePropertyNames(device)),
+                )
 
     def _set(self, name: str, value: str | int | float) -> None:
         device = self._settings.device

@@ -128,6 +128,8 @@ def test_a_mistyped_command_gets_an_offer() -> None:
         ("doctor", 2, "plsctl devices --hardware FILE"),
         ("new", 2, "plsctl init"),
         ("view", 2, "plsctl report"),
+        ("verify", 2, "plsctl scan FOLDER --verify"),
+        ("led on 3 --brightness 0 -H simulator_small", 2, "nothing shines"),
         ("devices", 2, "--hardware FILE .* --hardware simulator"),
         ("led off", 2, "--hardware FILE .* --hardware simulator"),
         ("led on 3", 2, "--hardware FILE .* --hardware simulator"),

@@ -11,7 +11,7 @@ from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.clock import WallClock
 from plsctl.acquire.devices.camera import Camera
 from plsctl.acquire.devices.core_camera import check_core_camera
-from plsctl.acquire.devices.hardware import Hardware, load_hardware
+from plsctl.acquire.devices.hardware import Hardware, TriggerSettings, load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.scanning.preflight import check_image
 
@@ -37,6 +37,12 @@ class Core:
 
     def hasProperty(self, device: str, name: str) -> bool:
         return name in self.values
+
+    def getDevicePropertyNames(self, device: str) -> tuple[str, ...]:
+        return tuple(self.values)
+
+    def setCameraDevice(self, device: str) -> None:
+        pass
 
     def setExposure(self, device: str, exposure_ms: float) -> None:
         self.exposure_ms = exposure_ms
@@ -70,6 +76,24 @@ def test_a_gain_is_set_as_its_property_lists_it(
     core = Core(gains)
     Camera(described(), core, WallClock()).expose(1.0, gain)  # type: ignore[arg-type]
     assert core.values["Gain"] == set_as
+
+
+@pytest.mark.parametrize(
+    ("camera", "field"),
+    [
+        ({"gain_property": "gain"}, "camera.gain_property"),
+        ({"properties": {"Gian": 1}}, "camera.properties.Gian"),
+        ({"trigger": TriggerSettings(property="Gains")}, "camera.trigger.property"),
+    ],
+)
+def test_a_property_that_the_camera_does_not_have_is_named(
+    camera: dict[str, Any], field: str
+) -> None:
+    core = Core()
+    core.values["Gain"] = "1"
+    with pytest.raises(UserError, match=r"has no property .*Did you mean 'Gain'") as caught:
+        Camera(described(**camera), core, WallClock()).prepare()  # type: ignore[arg-type]
+    assert caught.value.field == field
 
 
 def test_a_gain_that_is_not_listed_is_refused() -> None:

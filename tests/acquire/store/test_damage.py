@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plsctl.acquire.errors import DamagedData
+from plsctl.acquire.errors import DamagedData, PlsctlError
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
 from plsctl.acquire.store.writer import PassWriter
@@ -109,6 +109,30 @@ def test_damage_to_what_describes_an_image_is_damage_too(tmp_path: Path, damage:
     # Who goes on without damaged positions (the search for a returned slide) does so here.
     with pytest.raises(DamagedData, match="the image cannot be opened"):
         PassReader(tmp_path / "p.ome.zarr").brightfield("A/1")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "told"),
+    [
+        ("zarr.json", b'{"zarr_format": 3', "this description is damaged: it is cut off"),
+        ("zarr.json", b"\xff\xfe", "this description is damaged"),
+        ("A/1/0/0/zarr.json", None, "its zarr.json is missing"),
+        ("A/1/0/0/zarr.json", b"", "its zarr.json is damaged"),
+        ("A/1/0/0/zarr.json", b'{"zarr_format": 3', "its zarr.json is damaged"),
+        ("A/1/0/0/zarr.json", b'{"zarr_format": 2}', "its zarr.json is damaged"),
+    ],
+)
+def test_a_damaged_description_is_told_in_plain_words(
+    tmp_path: Path, file: str, content: bytes | None, told: str
+) -> None:
+    _write(tmp_path / "p.ome.zarr")
+    description = tmp_path / "p.ome.zarr" / file
+    description.unlink()
+    if content is not None:
+        description.write_bytes(content)
+    with pytest.raises(PlsctlError, match=told) as caught:
+        PassReader(tmp_path / "p.ome.zarr").raw_frame("A/1", 0)
+    assert "tensorstore" not in str(caught.value)
 
 
 def test_a_frame_in_the_place_of_another_is_noticed(tmp_path: Path) -> None:
