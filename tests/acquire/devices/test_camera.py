@@ -11,7 +11,8 @@ from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.clock import WallClock
 from plsctl.acquire.devices.camera import Camera
 from plsctl.acquire.devices.core_camera import check_core_camera
-from plsctl.acquire.devices.hardware import Hardware, TriggerSettings, load_hardware
+from plsctl.acquire.devices.hardware import Hardware, load_hardware
+from plsctl.acquire.devices.hardware_parts import TriggerSettings
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.scanning.preflight import check_image
 
