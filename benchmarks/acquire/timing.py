@@ -85,15 +85,14 @@ def needed_s(scan: Scan, update_s: float) -> float:
 
 
 def travel_s(scan: Scan) -> float:
-    """Travel and settling on the way through the positions of a scan, each way in one move."""
+    """Travel and settling on the way from the first position to the last, each way in one move.
+
+    The stage stands in the region, at its height, when the sequence begins: the camera's
+    orientation has been checked there.
+    """
     stage, places = scan.hardware.stage, scan.planner.plan("unstained").positions
     ways = [math.dist((a.x_um, a.y_um), (b.x_um, b.y_um)) for a, b in itertools.pairwise(places)]
-    first = places[0]
-    ways.insert(0, math.dist((0.0, 0.0), (first.x_um, first.y_um)))
-    # The focus drive comes from its lower end, at a millimetre a second.
-    return scan.hardware.focus_z_um / 1000 + sum(
-        way / stage.speed_um_per_s + stage.settle_ms / 1000 for way in ways
-    )
+    return sum(way / stage.speed_um_per_s + stage.settle_ms / 1000 for way in ways)
 
 
 def run_scan(slide: Path, out: Path) -> dict[str, Any]:
