@@ -23,7 +23,7 @@ from plsctl.process.segmentation.scale import (
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 _LARGE_PX = 30e6
-_TILE_RED_CELLS = 80  # side of a tile, in red-cell diameters
+_TILE_RED_CELLS = 40  # side of a tile, in red-cell diameters
 _OVERLAP_RED_CELLS = 8  # on every side: more than any cell, or clump that is told as one
 _SAMPLE_RED_CELLS = 50  # side of the windows that tell the stain
 

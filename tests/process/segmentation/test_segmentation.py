@@ -292,3 +292,64 @@ def test_real_cells_of_another_laboratory_are_found(data_folder: Path) -> None:
         false += max(0, len(found) - hit)
     assert hits / (hits + misses) > 0.93
     assert hits / (hits + false) > 0.93
+
+
+def _hidden(shape: tuple[int, ...], kind: str) -> NDArray[np.bool_]:
+    height, width = shape[:2]
+    hidden = np.zeros((height, width), np.bool_)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    if kind == "round":
+        return np.asarray(x**2 + y**2 > 1)
+    if kind == "quarter":
+        hidden[: height // 2, : width // 2] = True
+        return hidden
+    return np.asarray(np.maximum(abs(x), abs(y)) > 1 - 2 * float(kind))
+
+
+@pytest.mark.parametrize("level", [0, 7, 128, 255])
+@pytest.mark.parametrize("kind", ["0.05", "0.1", "0.2", "round", "quarter"])
+def test_what_shows_no_slide_changes_nothing_beside_it(kind: str, level: int) -> None:
+    smear = Smear()
+    for x, y in ((220, 330), (400, 200), (440, 330)):
+        _neutrophil(smear, x, y)
+    image = smear.finished()
+    image[_hidden(image.shape, kind)] = level
+    found = segment(image)
+    assert found.cannot_judge is None
+    assert len(found.cells) == 3
+    boxes = [(c.x, c.y, c.x + c.width, c.y + c.height) for c in found.cells]
+    assert all(max(_overlap(box, other) for other in boxes) > 0.7 for box in smear.boxes)
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (np.zeros((90, 120, 3), np.uint8), "one even colour"),
+        (np.full((90, 120, 3), 255, np.uint8), "empty area"),
+        (np.full((90, 120, 3), 200, np.uint8), "one even colour"),
+        (Smear().finished() // 20, "too dark"),
+        (np.repeat(Smear().finished()[..., 1:2], 3, axis=2), "no colours"),
+    ],
+)
+def test_what_cannot_be_judged_is_said(image: Image, reason: str) -> None:
+    found = segment(image)
+    assert reason in str(found.cannot_judge)
+    assert not found.cells
+
+
+def test_a_large_image_gives_every_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in one piece, with cells at the borders of the tiles; a small limit stands for a large."""
+    smear = Smear(1500, 2600)
+    for number, (x, y) in enumerate(
+        (x, y) for y in range(90, 1450, 130) for x in range(90, 2550, 130)
+    ):
+        (_neutrophil if number % 2 else _lymphocyte)(smear, x, y)
+    image = smear.finished(vignette=0.2)
+    monkeypatch.setattr("plsctl.process.segmentation.tiles._LARGE_PX", 1e6)
+    found = segment(image)
+    boxes = [(c.x, c.y, c.x + c.width, c.y + c.height) for c in found.cells]
+    assert found.red_cell_px == pytest.approx(26, rel=0.1)
+    assert len(boxes) == len(smear.boxes)
+    assert all(max(_overlap(box, other) for other in boxes) > 0.7 for box in smear.boxes)
+    assert set(np.unique(found.mask_image())) == {0, 128, 255}
+    assert np.count_nonzero(found.cell_mask) == sum(cell.area for cell in found.cells)
