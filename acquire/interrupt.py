@@ -156,9 +156,10 @@ def stop_on_signals(outcome: str = POSITIONS_KEPT) -> Iterator[StopRequest]:
     finally:
         giving_up.cancel()
         for number, handler in before.items():
-            signal.signal(number, handler)
-        if request.is_set and signal.SIGINT in before:
-            _ignore_late(before[signal.SIGINT])
+            if number == signal.SIGINT and request.is_set:
+                _ignore_late(handler)
+            else:
+                signal.signal(number, handler)
 
 
 def _give_up() -> None:

@@ -10,6 +10,7 @@ import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -327,7 +328,10 @@ def main() -> None:
     atexit.register(gc.freeze)
     try:
         app()
-    except SystemExit:
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            # Python, while it ends, would let the next Ctrl-C kill it, and the exit code be lost.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         if _ends_at_once:
             # Python would wait for the threads; one that writes to a disk that hangs never ends.
             for stream in (sys.stdout, sys.stderr):
