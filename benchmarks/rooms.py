@@ -150,7 +150,7 @@ def count_calls(folder: Path, side_px: int) -> dict[str, Counts]:
         plsctl_command(
             "train", "maepnet", "--data", cells, "--out", folder / "run", "--recipe", "brightfield",
             "--epochs", "1", "--blocks", "1", "--width", "8", "--batch", "4",
-            "--precision", "float32", "--device", "cpu",
+            "--precision", "float32", "--device", "cpu", "--memory-format", "contiguous",
         )  # fmt: skip
     missing = set(ROOTS) - set(watcher.found)
     if missing:
@@ -185,10 +185,12 @@ def write_slide(folder: Path, side_px: int) -> Path:
         "mount": {"focus_error_um": 0.0, "tilt_um_per_mm": 0.0, "drift_um_per_min": 0.0},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(hardware), encoding="utf-8")
+    low_power = hardware["turret"]["objectives"]["20x"]["magnification"]
+    field_um = side_px * hardware["camera"]["pixel_pitch_um"] / low_power
     slide = {
         "slide": "tiny",
         "hardware": "tiny.yaml",
-        "region": {"x_um": [10000, 10100], "y_um": [5000, 5100], "overlap": 0.05},
+        "region": {"x_um": [10000, 10000 + field_um], "y_um": [5000, 5100], "overlap": 0.05},
         "recipe": "le8deg",
         "exposures": "exposures_20x.csv",
         "focus": {"mode": "fixed"},

@@ -106,3 +106,10 @@ def _gain_in(
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     part = cv2.warpAffine(gain, place, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(part, dtype=np.float32)
+
+
+def odd_disc(diameter_px: float, least_radius_px: int = 0) -> NDArray[np.uint8]:
+    """Disc of about this diameter, an odd number of pixels across: 1 inside, shape (y, x)."""
+    size = 2 * max(least_radius_px, round(diameter_px / 2)) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    return np.asarray(disc, dtype=np.uint8)

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from plsctl.process.segmentation.background import BACKGROUND_LEVEL
-from plsctl.process.segmentation.morphology import odd_disc
+from plsctl.process.segmentation.background import BACKGROUND_LEVEL, odd_disc
 
 _REACH = 0.85  # cytoplasm ends at most this many red-cell diameters from its nucleus
 

@@ -19,8 +19,8 @@ from plsctl.process.segmentation.background import (
     BACKGROUND_LEVEL,
     fit_background,
     flatten_background,
+    odd_disc,
 )
-from plsctl.process.segmentation.morphology import odd_disc
 
 _BLACK = 0.13  # of the glass, in the brightest colour: nuclei of the strongest stains keep 0.3
 _RIM = 0.5  # of the glass: what joins a black area and is darker is its blurred rim

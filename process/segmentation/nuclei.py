@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.process.segmentation.background import odd_disc
 from plsctl.process.segmentation.cytoplasm import nearest_label
-from plsctl.process.segmentation.morphology import odd_disc
 
 _LEAST_APART = 1.1  # red-cell diameters between the middles of nuclei of two cells that touch
 

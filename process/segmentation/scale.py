@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.process.segmentation.background import odd_disc
 from plsctl.process.segmentation.chromatin import chromatin_strength, estimate_strength
-from plsctl.process.segmentation.morphology import odd_disc
 from plsctl.process.segmentation.red_cells import foreground_mask, red_cell_diameter_px
 from plsctl.process.segmentation.settings import SegmentationSettings
 

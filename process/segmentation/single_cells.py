@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import Image, Mask
 from plsctl.acquire.errors import UserError
-from plsctl.process.segmentation.background import BACKGROUND_LEVEL
+from plsctl.process.segmentation.background import BACKGROUND_LEVEL, odd_disc
 from plsctl.process.segmentation.chromatin import chromatin_strength
 from plsctl.process.segmentation.ek_means import ColourSpace, ek_means
-from plsctl.process.segmentation.morphology import odd_disc
 
 CLUSTERS = 3
 
