@@ -23,13 +23,12 @@ class FieldGlass:
         self._surface = fit_background(image)
         self._size = image.shape[:2]
 
-    def at(self, x: float, y: float) -> FloatArray:
-        """Grey values (rgb) that glass has at a pixel of the image."""
-        row, column = (
-            min(count - 1, max(0, int((value + 0.5) / size * count)))
-            for value, size, count in zip((y, x), self._size, self._surface.shape[:2], strict=True)
-        )
-        return np.asarray(self._surface[row, column], dtype=np.float32)
+    def at(self, places: NDArray[np.float64]) -> FloatArray:
+        """Grey values (place, rgb) that glass has at pixels of the image, (place, x y)."""
+        counts = np.array(self._surface.shape[:2])
+        nodes = (places[:, ::-1] + 0.5) / self._size * counts
+        rows, columns = np.clip(nodes.astype(np.int64), 0, counts - 1).T
+        return np.asarray(self._surface[rows, columns], dtype=np.float32)
 
 
 def crop_glass(image: Image, black_level: float) -> FloatArray:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-from plsctl.acquire.arrays import FloatArray, Image
+from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
 from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.matching.fields import FieldAligner, match_position, turned_crop
 from plsctl.process.matching.fine_alignment import FineMatch, reach_in_pixels
 from plsctl.process.matching.highres import HighresPlace
-from plsctl.process.quality.glass import FieldGlass
 from plsctl.process.samples.settings import BuildSettings
 
 Reasons = dict[int, str]
@@ -24,9 +22,7 @@ Reasons = dict[int, str]
 class MatchedCell:
     """A cell on its way into the data set; pixels are those of the crop's middle.
 
-    The stained image is turned by `rotation_deg` against the unstained one. `field_px` is the
-    (height, width) of the position's images, `glass` the grey values (unstained and stained, rgb)
-    that their glass has around the cell.
+    The stained image is turned by `rotation_deg` against the unstained one.
     """
 
     cell: pd.Series
@@ -35,9 +31,8 @@ class MatchedCell:
     rotation_deg: float
     fine: FineMatch
     target_20x: Image
+    unstained_image: Image
     stained_image: Image
-    field_px: tuple[int, int]
-    glass: FloatArray
     highres_name: str = ""
     highres: HighresPlace | None = None
     target_100x: Image | None = None
@@ -68,12 +63,11 @@ def match_cells(
     if not field.trusted:
         return [], {int(cell): "position_unmatched" for cell in cells["cell"]}
     aligner = FieldAligner(before, after, field)
-    glass = FieldGlass(before), FieldGlass(after)
     reach_px = reach_in_pixels(attributes.pixel_um, settings.reach_um)
     samples: list[MatchedCell] = []
     dropped: Reasons = {}
     for _, cell in cells.iterrows():
-        sample = _align_cell(cell, aligner, after, glass, reach_px, settings)
+        sample = _align_cell(cell, aligner, before, after, reach_px, settings)
         if isinstance(sample, str):
             dropped[int(cell["cell"])] = sample
         else:
@@ -84,8 +78,8 @@ def match_cells(
 def _align_cell(
     cell: pd.Series,
     aligner: FieldAligner,
+    before: Image,
     after: Image,
-    glass: tuple[FieldGlass, FieldGlass],
     reach_px: int,
     settings: BuildSettings,
 ) -> MatchedCell | str:
@@ -99,7 +93,6 @@ def _align_cell(
         return "match_20x"
     if found.fine.second_ratio > settings.most_second_ratio:
         return "match_20x"
-    places = (found.unstained, found.stained)
     return MatchedCell(
         cell=cell,
         unstained=found.unstained,
@@ -107,7 +100,6 @@ def _align_cell(
         rotation_deg=found.rotation_deg,
         fine=found.fine,
         target_20x=turned_crop(after, found.stained, settings.crop_px, found.rotation_deg),
+        unstained_image=before,
         stained_image=after,
-        field_px=(after.shape[0], after.shape[1]),
-        glass=np.stack([level.at(*at) for level, at in zip(glass, places, strict=True)]),
     )

@@ -17,6 +17,7 @@ from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.quality.frame_samples import random_stacks
 from plsctl.process.quality.frames import FrameReference
+from plsctl.process.quality.glass import FieldGlass
 from plsctl.process.quality.measures import Lighting, measure_position
 from plsctl.process.samples.highres_scale import HighresScale
 from plsctl.process.samples.highres_targets import add_highres_targets
@@ -94,12 +95,16 @@ def cut_position(job: PositionJob) -> PositionSamples:
 
 
 def _lighting(folder: ScanFolder, samples: Sequence[MatchedCell]) -> Lighting:
-    """What light the two bright-field images of the samples had."""
+    """What light the two bright-field images of the samples had, and their glass's grey values."""
     exposed = [
         taken.attributes.frames[taken.labels.index("brightfield")].light
         for taken in (folder.open_pass(name, one_core=True) for name in ("unstained", "stained"))
     ]
-    return Lighting(np.stack([sample.glass for sample in samples]), (exposed[0], exposed[1]))
+    glass = (
+        FieldGlass(samples[0].unstained_image).at(np.array([each.unstained for each in samples])),
+        FieldGlass(samples[0].stained_image).at(np.array([each.stained for each in samples])),
+    )
+    return Lighting(np.stack(glass, axis=1), (exposed[0], exposed[1]))
 
 
 def _measure(
@@ -205,7 +210,7 @@ def room_around(samples: Sequence[MatchedCell], crop_px: int) -> pd.DataFrame:
     """Pixels left between a crop and the border of its images, and between cell and crop."""
     rows = []
     for sample in samples:
-        height, width = sample.field_px
+        height, width = sample.stained_image.shape[:2]
         border = min(
             min(x, y, width - 1 - x, height - 1 - y) - (crop_px - 1) / 2
             for x, y in (sample.unstained, sample.stained)
