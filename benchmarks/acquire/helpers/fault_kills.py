@@ -116,7 +116,7 @@ def kill_beside_an_array(work: Path, broken: list[str]) -> list[str]:
                 for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                     lines.append(_one_signal(work, port, told, number, broken))
             finally:
-                array.send_signal(signal.SIGINT)
+                array.terminate()
     return lines
 
 
