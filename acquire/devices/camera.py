@@ -51,13 +51,18 @@ class SeriesImage:
     time_ms: float | None
 
 
-def attempt(what: str, action: Callable[[], Result]) -> Result:
-    """Run a device call; a failure becomes a `HardwareError` that names what was tried."""
+def attempt(what: str, action: Callable[[], Result], *, again: bool = False) -> Result:
+    """Run a device call; a failure becomes a `HardwareError` that names what was tried.
+
+    With `again`, a call that fails is made once more: for settings, which may be sent twice.
+    """
     try:
         return action()
     except PlsctlError:
         raise
     except (RuntimeError, ValueError, KeyError, IndexError, OSError) as error:
+        if again:
+            return attempt(what, action)
         raise HardwareError(
             f"the microscope could not {what}: {first_line(error)}.",
             hint="Check the device and its cable, then run the same command again.",
@@ -108,6 +113,7 @@ class Camera:
         attempt(
             f"set the camera's property '{name}' to {value}",
             lambda: self._core.setProperty(device, name, value),
+            again=True,
         )
 
     # Single images ----------------------------------------------------------------------------
@@ -140,7 +146,7 @@ class Camera:
                 hint="Correct the exposure table.",
             )
         device = self._settings.device
-        attempt("set the exposure", lambda: self._core.setExposure(device, exposure_ms))
+        attempt("set the exposure", lambda: self._core.setExposure(device, exposure_ms), again=True)
         attempt("read the exposure back", lambda: check_exposure(self._core, device, exposure_ms))
 
     def _set_gain(self, gain: float) -> None:
