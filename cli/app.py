@@ -49,6 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("learning.export", "export"),
     "segment": ("data.segment", "segment"),
     "match": ("data.match", "match"),
+    "register": ("data.register", "register"),
     "focus-stack": ("data.focus_stack", "focus_stack"),
     "synthetic-aperture": ("data.synthetic_aperture", "synthetic_aperture"),
     "review": ("pages.review", "review"),

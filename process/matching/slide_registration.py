@@ -133,9 +133,8 @@ class CoarseRegistrar:
         """
         if not pairs:
             raise UserError("No fields were given to find the slide by.")
-        frame = _Frame(pixel_um, camera_rotation_deg)
-        telling = _telling(pairs)
-        found = [tiles for pair in telling if len((tiles := self._match(pair, guess, frame))[0])]
+        telling = self.match(pairs, pixel_um, camera_rotation_deg, guess)
+        found = [tiles for tiles in telling if len(tiles[0])]
         if len(found) < max(1, len(telling) / 2):
             raise UserError(
                 f"Only {len(found)} of {len(telling)} fields could be found again on the returned "
@@ -151,6 +150,21 @@ class CoarseRegistrar:
                 hint="Check that it is the same slide, lying as before, and in focus.",
             )
         return agreed
+
+    def match(
+        self,
+        pairs: Sequence[FieldPair],
+        pixel_um: float,
+        camera_rotation_deg: float,
+        guess: SlideTransform | None = None,
+    ) -> list[tuple[Points, Points]]:
+        """Tiles of each pair: places on the slide and how far each moved, (n, 2) in micrometres.
+
+        Parameters as those of `register`. A pair that does not match has no tiles; one that showed
+        next to nothing before, bare glass, is left out.
+        """
+        frame = _Frame(pixel_um, camera_rotation_deg)
+        return [self._match(pair, guess, frame) for pair in _telling(pairs)]
 
     def _match(
         self, pair: FieldPair, guess: SlideTransform | None, frame: _Frame

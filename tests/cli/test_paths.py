@@ -174,6 +174,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "schema": ["--pages", p(f"{new}pages")],
         "segment": [p("z0.png"), "--masks", p(f"{new}masks"), "--pixel-um", 0.293],
         "match": [p("z0.png"), p("z1.png")],
+        "register": [scan, p("scans/tiny/stained.ome.zarr"), "-o", p(f"{new}both.png")],
         "focus-stack": [p("z0.png"), p("z1.png"), "--no-align",
                         "-o", p(f"{new}sharp.png")],
         "synthetic-aperture": [scan, "-o", p(f"{new}field.ome.tiff"), "--rounds", 1,

@@ -1,0 +1,1 @@
+"""How one slide lies against another: two scans, or two folders of images with their places."""
