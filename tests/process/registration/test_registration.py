@@ -84,7 +84,7 @@ def _check(found: dict[str, Any], scale: float = 1.0) -> None:
     assert found["scale"] == pytest.approx(scale, abs=1e-3)
     assert found["rotation_deg"] == pytest.approx(RETURNED.rotation_deg, abs=0.05)
     place = found["x_um"], found["y_um"]
-    there = np.array(place) + (found["dx_um"], found["dy_um"])
+    there = np.add(place, (found["dx_um"], found["dy_um"]))
     assert math.dist(there, np.array(RETURNED.apply(*place)) * scale) < 1.0
     assert found["residual_um"] < 1.0
 
