@@ -91,7 +91,8 @@ def train_uncertainty(
                 f"the validation split has {len(found.stacks)} samples; uncertainty needs "
                 f"{2 * KEPT_BACK} at least.",
                 file=data.path,
-                hint="Divide the samples with a larger one (plsctl dataset split), and train on them.",
+                hint="Divide the samples with a larger one (plsctl dataset split), and train on "
+                "them.",
             )
         kept = kept_back(found.positions)
         network = _fit(ErrorNetwork(run, predictor.device), settings, found, ~kept, on_share)
