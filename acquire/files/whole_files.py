@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from plsctl.acquire.errors import KEPT, RESUMES, UserError, disk_errors
-from plsctl.acquire.files.locations import is_remote, refuse_readonly, written_at
+from plsctl.acquire.files.locations import is_remote, real_path, refuse_readonly, written_at
 
 RENAMING_S = 10.0
 """For so long a rename that is refused is tried again: on Windows, and on the network disks of
@@ -123,9 +123,34 @@ def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
     UserError
         Another process holds it, nothing can be written there, or its disk has no locks.
     """
-    with disk_errors(folder / ".lock"):
-        lock = (folder / ".lock").open("w")
-    with lock as file:
+    with _held(folder / ".lock", folder, hint):
+        yield
+
+
+@contextmanager
+def locked_beside(path: Path, hint: str = ELSEWHERE) -> Iterator[None]:
+    """The same of a folder that is replaced, or not there yet: the lock is a file beside it.
+
+    It is `.NAME.lock`, and goes again.
+    """
+    path = real_path(path)
+    lock = path.with_name(f".{path.name}.lock")
+    with disk_errors(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    with _held(lock, path, hint):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # Windows keeps files that are open
+                lock.unlink()
+
+
+@contextmanager
+def _held(lock: Path, folder: Path, hint: str) -> Iterator[None]:
+    with disk_errors(lock):
+        opened = lock.open("w")
+    with opened as file:
+        taken = UserError("another plsctl is writing into this folder.", file=folder, hint=hint)
         try:
             _lock(file.fileno())
         except OSError as error:
@@ -137,11 +162,10 @@ def locked(folder: Path, hint: str = ELSEWHERE) -> Iterator[None]:
                     hint="Choose a folder on a local disk (a scan takes --out) and copy it "
                     "afterwards, or mount the network disk with locks.",
                 ) from None
-            raise UserError(
-                "another plsctl is writing into this folder.",
-                file=folder,
-                hint=hint,
-            ) from None
+            raise taken from None
+        # Whoever held it may have removed the file between opening and locking.
+        if not (lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())):
+            raise taken
         yield
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from plsctl.acquire.arrays import Images
 from plsctl.acquire.errors import DamagedData, UserError
 from plsctl.acquire.files.locations import location, written_at
+from plsctl.acquire.files.whole_files import locked_beside
 from plsctl.acquire.store.ome_zarr import read_group
 from plsctl.acquire.store.reader import PassReader, say_unchecked
 from plsctl.acquire.store.records import FrameRecord, PassAttributes
@@ -33,6 +34,8 @@ from plsctl.models.prediction.inputs import (
 from plsctl.models.prediction.output import PASS_NAME, remove_stained, stained_metadata, write_image
 from plsctl.models.prediction.stacks import read_stack
 from plsctl.models.prediction.tiles import FrameStainer, Halo
+
+ONE_AT_A_TIME = "Wait until it has ended, or choose another name with --out."
 
 ERROR_LABEL = "expected-error"
 """The second frame of a stained pass with uncertainty: grey values of 255 that it may be off."""
@@ -105,8 +108,8 @@ def stain(
     Raises
     ------
     UserError
-        If the source lacks images of the run's recipe or shows no unstained slide, or `out` holds
-        something else.
+        If the source lacks images of the run's recipe or shows no unstained slide, `out` holds
+        something else, or another process stains into it.
     DamagedData
         A frame is missing or is not what was taken.
     """
@@ -116,7 +119,8 @@ def stain(
     if _is_pass(pass_folder):
         reader = PassReader(pass_folder)
         say_unchecked(reader)
-        return _PassStaining(stainer, reader, out, options).run(on_position)
+        with locked_beside(out, ONE_AT_A_TIME):
+            return _PassStaining(stainer, reader, out, options).run(on_position)
     if options.cells_only:
         raise UserError(
             "only a scan says where its cells are.",
@@ -125,19 +129,20 @@ def stain(
             hint="Name the folder of a scan, or leave --cells-only out.",
         )
     stack = read_stack(pass_folder, stainer.metadata, options.recipe)
-    if stained_metadata(out) is not None and not options.fresh:
-        raise UserError(f"{out} exists already.", hint="Choose another name, or use --fresh.")
-    on_position(0, 1)
-    halo = _halo(stainer, stack, options)
-    stained = stainer.stain_frame(stack, tile_px=options.tile_px, halo_px=halo.px)
-    write_image(
-        out,
-        np.stack(as_frames(stained)),
-        stainer.metadata.pixel_um,
-        _origin(stainer, source, halo, options),
-    )
-    on_position(1, 1)
-    return StainingResult(out, 1, 0, halo)
+    with locked_beside(out, ONE_AT_A_TIME):
+        if stained_metadata(out) is not None and not options.fresh:
+            raise UserError(f"{out} exists already.", hint="Choose another name, or use --fresh.")
+        on_position(0, 1)
+        halo = _halo(stainer, stack, options)
+        stained = stainer.stain_frame(stack, tile_px=options.tile_px, halo_px=halo.px)
+        write_image(
+            out,
+            np.stack(as_frames(stained)),
+            stainer.metadata.pixel_um,
+            _origin(stainer, source, halo, options),
+        )
+        on_position(1, 1)
+        return StainingResult(out, 1, 0, halo)
 
 
 def require_source(source: Path) -> None:

@@ -17,7 +17,7 @@ from scipy.optimize import isotonic_regression
 from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.settings import Settings
-from plsctl.acquire.files.whole_files import write_whole
+from plsctl.acquire.files.whole_files import locked, write_whole
 from plsctl.models.compute.placement import Compute
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.runs.run import Run
@@ -77,32 +77,35 @@ def train_uncertainty(
     Raises
     ------
     UserError
-        If the run has no weights, or the data set lacks validation or test samples.
+        If the run has no weights, the data set lacks validation or test samples, or another
+        process trains in the run folder.
     """
     data = data or Dataset.open(run.config.data)
     settings = settings or UncertaintySettings()
-    predictor = Predictor(run, device=device, precision="float32")
-    data.split("test", run.metadata.target)  # before the work, not after it
-    found = read_errors(predictor, data, "validation")
-    if len(found.stacks) < 2 * KEPT_BACK:
-        raise UserError(
-            f"the validation split has {len(found.stacks)} samples; uncertainty needs "
-            f"{2 * KEPT_BACK} at least.",
-            file=data.path,
-            hint="Divide the samples with a larger one (plsctl dataset split), and train on them.",
-        )
-    kept = kept_back(found.positions)
-    network = _fit(ErrorNetwork(run, predictor.device), settings, found, ~kept, on_share)
-    raw = network.raw_errors(found.stacks[kept], found.prediction[kept])
-    digest = file_digest(run.path / "best.safetensors")
-    metadata = fit_correction(raw, found.error[kept], digest, settings.seed)
-    # Killed in between, the run has no uncertainty rather than one of two parts.
-    (run.path / METADATA_FILE).unlink(missing_ok=True)
-    write_tensors(run.path / WEIGHTS, network.network.state_dict(), {})
-    write_whole(run.path / METADATA_FILE, metadata.model_dump_json(indent=1))
-    result = measure_calibration(run, data, device=device)
-    on_share(1.0)
-    return result
+    with locked(run.path, "Wait until it has ended."):
+        predictor = Predictor(run, device=device, precision="float32")
+        data.split("test", run.metadata.target)  # before the work, not after it
+        found = read_errors(predictor, data, "validation")
+        if len(found.stacks) < 2 * KEPT_BACK:
+            raise UserError(
+                f"the validation split has {len(found.stacks)} samples; uncertainty needs "
+                f"{2 * KEPT_BACK} at least.",
+                file=data.path,
+                hint="Divide the samples with a larger one (plsctl dataset split), and train on "
+                "them.",
+            )
+        kept = kept_back(found.positions)
+        network = _fit(ErrorNetwork(run, predictor.device), settings, found, ~kept, on_share)
+        raw = network.raw_errors(found.stacks[kept], found.prediction[kept])
+        digest = file_digest(run.path / "best.safetensors")
+        metadata = fit_correction(raw, found.error[kept], digest, settings.seed)
+        # Killed in between, the run has no uncertainty rather than one of two parts.
+        (run.path / METADATA_FILE).unlink(missing_ok=True)
+        write_tensors(run.path / WEIGHTS, network.network.state_dict(), {})
+        write_whole(run.path / METADATA_FILE, metadata.model_dump_json(indent=1))
+        result = measure_calibration(run, data, device=device)
+        on_share(1.0)
+        return result
 
 
 def kept_back(positions: NDArray[np.str_]) -> NDArray[np.bool_]:

@@ -49,6 +49,7 @@ from plsctl.process.dataset.splits import SplitSettings, count_splits
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.quality.flags import QualitySettings, count_flags
 from plsctl.process.quality.frames import FrameReference
+from plsctl.process.quality.slides import reasons_for_none
 from plsctl.process.samples.highres_scale import HighresScale
 from plsctl.process.samples.settings import BuildSettings
 from plsctl.process.workers.local import Workers, local_workers
@@ -249,11 +250,12 @@ class _Build:
         """Add flags, labels and splits; afterwards only the rename is missing."""
         table = writer.table
         if not len(table):
-            dropped = ", ".join(
-                f"{count} {reason}" for reason, count in dropped_cells(positions).items()
-            )
+            counts = dropped_cells(positions)
+            dropped = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+            why = "".join(f"; {text}" for text in reasons_for_none(counts, self._quality))
             raise NoSample(
-                f"no sample is left for {self._out}; cells dropped: {dropped or 'none found'}.",
+                f"no sample is left for {self._out}; cells dropped: {dropped or 'none found'}"
+                f"{why}.",
                 hint="docs/processing.md says what the reasons mean.",
             )
         slides = [reader.attributes.slide for reader in self._readers]

@@ -49,11 +49,13 @@ CHECKS: Mapping[str, tuple[Check, ...]] = {
         Check("focus_20x", "risen", "input_blur"),
         Check("focus_20x", "above", "most_focus_20x"),
         Check("focus_dark", "fallen", "dark_field_blur"),
+        Check("shared_input", "below", "shared_detail"),
     ),
     "blurred_20x": (
         Check("focus_20x", "fallen", "target_20x_blur"),
         Check("focus_20x", "below", "least_focus_20x"),
         Check("focus_100x", "above", "most_focus_100x"),
+        Check("shared_20x", "below", "shared_detail"),
     ),
     "blurred_100x": (
         Check("focus_100x", "fallen", "target_100x_blur"),

@@ -16,6 +16,7 @@ from pydantic import Field
 from scipy.spatial import cKDTree
 
 from plsctl.acquire.files.settings import Settings, load_settings
+from plsctl.process.matching.shared_detail import SHARED
 from plsctl.process.quality.checks import Marks, Measures
 
 Flag = Literal[
@@ -91,6 +92,9 @@ class SampleLimits(Settings):
     """`blurred_100x`: least sharpness of the 100x target over that of the 20x target."""
     most_focus_100x: float = 0.4
     """`blurred_20x`: the most of the same."""
+    shared_detail: float = Field(default=SHARED, le=1)
+    """`blurred_input`, `blurred_20x`: least correlation of the fine detail of the position's two
+    passes: one that is optically out of focus shows other rings, as fine as before."""
     saturated: float = Field(default=0.05, ge=0, le=1)
     """`saturated`: largest share of saturated values in a bright-field frame or target."""
     dirt_px: int = Field(default=50, ge=0)

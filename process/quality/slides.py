@@ -6,6 +6,7 @@ lighting. Here the slide's own samples decide, against stated limits and the oth
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -17,6 +18,13 @@ from plsctl.process.quality.flags import REJECTED, QualitySettings, SlideLimits,
 
 MISMATCHES = ("match_20x", "match_100x", "position_unmatched")
 """Reasons for dropping a cell that count against the match of the slide."""
+
+UNFOCUSED = {
+    "stained_out_of_focus": "stained",
+    "unstained_out_of_focus": "unstained",
+    "out_of_focus": "unstained or the stained",
+}
+"""Reasons for dropping a cell that count against the focus of a pass, and that pass."""
 
 FRAME_FLAGS = ("frame_shift", "frame_swap", "frame_misfit")
 BLUR_FLAGS = ("blurred_input", "blurred_20x", "blurred_100x")
@@ -75,11 +83,12 @@ def slide_verdicts(
     verdicts = []
     for name in sorted({*slides, *dropped}):
         rows = table[slides == name]
+        lost = dropped.get(name, {})
         reasons = list(doubts.get(name, ()))
-        reasons += _mismatch(len(rows), dropped.get(name, {}), settings.slides)
+        reasons += _unfocused(rows, lost, settings) or _focus(rows, settings)
+        reasons += _mismatch(len(rows), lost, settings.slides)
         if not len(rows):
-            reasons += _empty(dropped[name])
-        reasons += _focus(rows, settings)
+            reasons += _empty(lost)
         if len(rows) >= FEW:
             reasons += _frames(rows, settings.slides)
             if others is not None:
@@ -97,6 +106,12 @@ def slide_verdicts(
             )
         )
     return verdicts
+
+
+def reasons_for_none(dropped: Mapping[str, int], settings: QualitySettings) -> list[str]:
+    """Why none of the cells gave a sample, as far as their outcomes tell: focus, or mismatches."""
+    found = _unfocused(pd.DataFrame(), dropped, settings)
+    return found + _mismatch(0, dropped, settings.slides)
 
 
 def exclude_rejected(
@@ -123,8 +138,9 @@ def _percent(share: float) -> str:
 
 def _mismatch(samples: int, dropped: Mapping[str, int], limits: SlideLimits) -> list[str]:
     lost = sum(dropped.get(reason, 0) for reason in MISMATCHES)
-    share = lost / max(lost + samples, 1)
-    if lost + samples < FEW or share <= limits.mismatched:
+    cells = lost + samples + sum(dropped.get(reason, 0) for reason in UNFOCUSED)
+    share = lost / max(cells, 1)
+    if cells < FEW or share <= limits.mismatched:
         return []
     return [f"mismatch: {_percent(share)} of the cells were not found again in another pass"]
 
@@ -139,6 +155,39 @@ def _frames(rows: pd.DataFrame, limits: SlideLimits) -> list[str]:
     if share <= limits.bad_frames:
         return []
     return [f"frames: in {_percent(share)} of the samples the frames do not show one scene"]
+
+
+def _unfocused(
+    rows: pd.DataFrame, dropped: Mapping[str, int], settings: QualitySettings
+) -> list[str]:
+    """The reason against a slide too many of whose cells lie where a pass is out of focus.
+
+    Such a pass shows other rings at cells that are thin, not weaker ones, and its cells are not
+    found again: it would pass for sharp, or for another place.
+
+    Parameters
+    ----------
+    rows
+        The slide's samples.
+    dropped
+        Its cells that were dropped, by reason.
+    """
+    counts = Counter({name: dropped.get(reason, 0) for reason, name in UNFOCUSED.items()})
+    for column, name in (("shared_20x", "stained"), ("shared_input", "unstained")):
+        if column in rows:
+            values = pd.to_numeric(rows[column], errors="coerce")
+            counts[name] += int((values < settings.samples.shared_detail).sum())
+    bad = counts.total()
+    kept = len(rows) + sum(dropped.get(reason, 0) for reason in (*MISMATCHES, *UNFOCUSED))
+    if bad < LEAST or bad <= settings.slides.blurred * kept:
+        return []
+    name, most = counts.most_common(1)[0]
+    if 2 * most <= bad:
+        name = "unstained or the stained"
+    return [
+        f"focus: the {name} images are out of focus: at {_percent(bad / kept)} of the cells their "
+        "fine detail is not that of the other pass"
+    ]
 
 
 def _focus(rows: pd.DataFrame, limits: QualitySettings) -> list[str]:

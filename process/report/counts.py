@@ -23,6 +23,9 @@ _FATES = {
     "no_unstained_images": "the field was not scanned unstained",
     "position_unmatched": "the field was not found again in the unstained pass",
     "match_20x": "the cell was not found again in the unstained pass",
+    "stained_out_of_focus": "the cell was not found again: the stained image is out of focus",
+    "unstained_out_of_focus": "the cell was not found again: the unstained image is out of focus",
+    "out_of_focus": "the cell was not found again: one of the images is out of focus",
     "damaged": "the field's files are missing or damaged",
     "match_100x": "the cell was not found again in the 100x pass",
 }

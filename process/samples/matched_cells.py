@@ -12,17 +12,26 @@ from plsctl.acquire.store.folder import ScanFolder
 from plsctl.process.matching.fields import FieldAligner, match_position, turned_crop
 from plsctl.process.matching.fine_alignment import FineMatch, reach_in_pixels
 from plsctl.process.matching.highres import HighresPlace
+from plsctl.process.matching.shared_detail import UNKNOWN, SharedDetail, shared_detail
 from plsctl.process.samples.settings import BuildSettings
 
 Reasons = dict[int, str]
 """Why cells were dropped, by the number of the cell."""
+
+UNFOCUSED = {
+    "stained": "stained_out_of_focus",
+    "unstained": "unstained_out_of_focus",
+    "either": "out_of_focus",
+}
+"""Why cells are not found again, by the pass that is out of focus at their position."""
 
 
 @dataclass
 class MatchedCell:
     """A cell on its way into the data set; pixels are those of the crop's middle.
 
-    The stained image is turned by `rotation_deg` against the unstained one.
+    The stained image is turned by `rotation_deg` against the unstained one; `detail` is what both
+    passes share of the position's detail.
     """
 
     cell: pd.Series
@@ -33,6 +42,7 @@ class MatchedCell:
     target_20x: Image
     unstained_image: Image
     stained_image: Image
+    detail: SharedDetail = UNKNOWN
     highres_name: str = ""
     highres: HighresPlace | None = None
     target_100x: Image | None = None
@@ -60,18 +70,23 @@ def match_cells(
     attributes = unstained.attributes
     turn_deg = attributes.orientation.turn_in_image(transform.rotation_deg)
     field = match_position(before, after, turn_deg, attributes.pixel_um)
+    detail = shared_detail(before, after, field.to_unstained, attributes.pixel_um)
+    unfocused = UNFOCUSED.get(detail.out_of_focus)
     if not field.trusted:
-        return [], {int(cell): "position_unmatched" for cell in cells["cell"]}
+        return [], {int(cell): unfocused or "position_unmatched" for cell in cells["cell"]}
     aligner = FieldAligner(before, after, field)
     reach_px = reach_in_pixels(attributes.pixel_um, settings.reach_um)
     samples: list[MatchedCell] = []
     dropped: Reasons = {}
     for _, cell in cells.iterrows():
         sample = _align_cell(cell, aligner, before, after, reach_px, settings)
-        if isinstance(sample, str):
-            dropped[int(cell["cell"])] = sample
-        else:
+        if isinstance(sample, MatchedCell):
+            sample.detail = detail
             samples.append(sample)
+        elif sample == "match_20x" and unfocused:
+            dropped[int(cell["cell"])] = unfocused
+        else:
+            dropped[int(cell["cell"])] = sample
     return samples, dropped
 
 

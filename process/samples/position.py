@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from plsctl.acquire.coordinates import ImageAxes, SlideTransform
 from plsctl.acquire.store.folder import ScanFolder, load_transform
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PositionRecord
+from plsctl.process.matching.shared_detail import CLEARLY, SAME_PLACE, SharedDetail
 from plsctl.process.quality.frame_samples import random_stacks
 from plsctl.process.quality.frames import FrameReference
 from plsctl.process.quality.glass import FieldGlass
@@ -90,6 +92,7 @@ def cut_position(job: PositionJob) -> PositionSamples:
         lighting = _lighting(folder, samples)
         measures = _measure(unstained, job, stacks, targets, lighting)
         rows = pd.concat([rows, room_around(samples, settings.crop_px), measures], axis=1)
+        rows = rows.assign(**detail_columns(samples[0].detail))
         rows = rows.assign(flags="", excluded="", type="")
     return PositionSamples(stacks, targets, rows, outcomes)
 
@@ -204,6 +207,14 @@ def sample_row(
             "second_100x": round(sample.highres.second_ratio, 4),
         }
     return row
+
+
+def detail_columns(detail: SharedDetail) -> dict[str, float]:
+    """The detail that both passes of a position share, in the column of the less focused one."""
+    found = round(detail.fine, 4) if detail.coarse >= SAME_PLACE else math.nan
+    names = ("shared_input", "shared_20x")
+    chosen = names[0] if detail.colours >= CLEARLY else names[1]
+    return {name: found if name == chosen else math.nan for name in names}
 
 
 def room_around(samples: Sequence[MatchedCell], crop_px: int) -> pd.DataFrame:

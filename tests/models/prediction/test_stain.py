@@ -163,6 +163,29 @@ def test_another_run_or_scan_is_not_mixed_into_a_plate(
     assert PassReader(scan).stack("A/1").shape == (4, *SHAPE, 3)
 
 
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("source", ["unstained.ome.zarr", "stack.npy"])
+def test_a_plate_has_one_stainer(
+    source: str, fresh: bool, predictor: Predictor, tmp_path: Path
+) -> None:
+    _write_scan(tmp_path / "unstained.ome.zarr", "le8deg", positions=2)
+    np.save(tmp_path / "stack.npy", _stack())
+    out, link = tmp_path / "stained.ome.zarr", tmp_path / "link"
+    link.symlink_to(tmp_path)
+    refused = []
+
+    def again(done: int, total: int) -> None:
+        for name in (out, link / out.name):
+            with pytest.raises(UserError, match="another plsctl is writing") as found:
+                stain(predictor, tmp_path / source, name, StainingOptions(fresh=fresh))
+            refused.append(found.value.file)
+
+    stain(predictor, tmp_path / source, out, on_position=again)
+    assert len(refused) >= 4 and set(refused) == {str(out)}
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} == set()
+    stain(predictor, tmp_path / source, out, StainingOptions(fresh=True))
+
+
 def test_a_scan_that_was_taken_again_is_not_taken_for_stained(
     predictor: Predictor, tmp_path: Path
 ) -> None:

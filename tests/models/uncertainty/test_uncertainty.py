@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from plsctl.acquire.errors import UserError
+from plsctl.acquire.files.whole_files import locked
 from plsctl.models.prediction.predictor import Predictor
 from plsctl.models.prediction.stain import stain
 from plsctl.models.runs.config import config_from_options
@@ -42,6 +43,8 @@ def run(tmp_path: Path, make_dataset: Callable[..., Path]) -> Run:
 
 
 def test_predicted_errors_are_where_and_as_large_as_the_measured_ones(run: Run) -> None:
+    with locked(run.path), pytest.raises(UserError, match="another plsctl is writing"):
+        train_uncertainty(run)
     with pytest.raises(UserError, match="no uncertainty yet"):
         ErrorModel(run)
     result = train_uncertainty(run, settings=UncertaintySettings(steps=60))

@@ -24,7 +24,7 @@ from plsctl.process.quality.flags import QualitySettings, flag_samples, load_qua
 from plsctl.process.quality.frame_statistics import exchange_gain
 from plsctl.process.quality.frames import frame_agreement, learn_frames
 from plsctl.process.quality.measures import Lighting, measure_position
-from plsctl.process.quality.slides import exclude_rejected, slide_verdicts
+from plsctl.process.quality.slides import exclude_rejected, reasons_for_none, slide_verdicts
 from plsctl.sim.backend import open_world
 from plsctl.sim.world.world import World
 
@@ -324,6 +324,15 @@ def test_slides_are_judged_with_reasons() -> None:
         ({"focus_20x": 0.4}, "focus: the unstained images are out of focus", "blurred_input"),
         ({"focus_100x": -0.85}, "focus: the 100x images are out of focus", "blurred_100x"),
         ({"focus_100x": 0.6}, "focus: the unstained and the stained images", "blurred_20x"),
+        (
+            {"shared_20x": 0.4},
+            "focus: the stained images are out of focus: at 100 %",
+            "blurred_20x",
+        ),
+        ({"shared_input": 0.4}, "focus: the unstained images are out of", "blurred_input"),
+        # Rings of a pass out of focus make its detail finer: what both share decides.
+        ({"shared_20x": 0.2, "focus_20x": 0.1}, "focus: the stained images", "blurred_20x"),
+        ({"shared_20x": 0.65}, "", ""),
         ({"focus_input": -0.95}, "focus: the unstained images are out of focus", ""),
         ({"glass_red": 0.22, "glass_green": 0.33, "glass_blue": 0.39}, "", ""),  # less light
         ({"glass_red": -0.6, "glass_green": -0.6, "glass_blue": -0.6}, "", ""),  # more light
@@ -342,6 +351,34 @@ def test_a_whole_pass_is_not_its_own_standard(
         reason = ""  # too few to judge stain by
     assert len(verdict.reasons) == bool(reason)
     assert " ".join(verdict.reasons).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "reasons"),
+    [
+        ({"match_20x": 12}, ["mismatch: 38 %"]),
+        ({"match_20x": 4, "stained_out_of_focus": 12}, ["focus: the stained images"]),
+        ({"unstained_out_of_focus": 12}, ["focus: the unstained images"]),
+        ({"out_of_focus": 12}, ["focus: the unstained or the stained images"]),
+        (
+            {"stained_out_of_focus": 6, "unstained_out_of_focus": 6},
+            ["focus: the unstained or the stained images"],
+        ),
+        ({"stained_out_of_focus": 5}, []),
+        (
+            {"position_unmatched": 40, "stained_out_of_focus": 40},
+            ["focus: the stained images", "mismatch: 40 %"],
+        ),
+    ],
+)
+def test_cells_lost_to_focus_are_no_mismatch(dropped: dict[str, int], reasons: list[str]) -> None:
+    (verdict,) = slide_verdicts(flag_samples(_table()), {"S1": dropped}, {}, QualitySettings())
+    told = [list(verdict.reasons)]
+    if sum(dropped.values()) >= 8:  # else they are too few without samples beside them
+        told.append(reasons_for_none(dropped, QualitySettings()))
+    for found in told:
+        assert all(text.startswith(start[:9]) for text, start in zip(found, reasons, strict=True))
+    assert all(text.startswith(start) for text, start in zip(told[0], reasons, strict=True))
 
 
 def _measured(
