@@ -213,12 +213,17 @@ def line(smear: Smear, name: str, below: Image, limit_from: Image, truth: Image)
     found = count(spots, limit, smear.nuclei[1], pixel_um)
     low, high = share_interval(found.right, found.listed)
     at_best = count(spots, best_limit(spots, smear.nuclei[1], pixel_um), smear.nuclei[1], pixel_um)
-    ssim = ssim_colour(*(np.moveaxis(image, -1, 0)[None] for image in (below, truth)))[0]
     print(
         f"| {name} | {found.right} of {found.listed} ({low:.2f} to {high:.2f}) | {found.wrong} | "
-        f"{found.f1:.2f} | {at_best.f1:.2f} | {ssim:.3f} |",
+        f"{found.f1:.2f} | {at_best.f1:.2f} | {similarity(below, truth):.3f} |",
         flush=True,
     )
+
+
+def similarity(image: Image, truth: Image) -> float:
+    """SSIM of two images (y, x, 3)."""
+    one, other = (np.moveaxis(each, -1, 0)[None] for each in (image, truth))
+    return float(ssim_colour(one, other)[0])
 
 
 def draw(images: dict[str, Image], nuclei: Floats, target: Path) -> None:
@@ -267,6 +272,8 @@ def run_all(asked: argparse.Namespace) -> None:
     upper, lower = synthetic_aperture(smear, asked.rounds)
     print("| image of the lower half | nuclei found | wrong | F1 | at best | SSIM |")
     print("| --- | --- | --- | --- | --- | --- |")
+    mean = np.broadcast_to(np.rint(upper.mean(axis=(0, 1))).astype(np.uint8), lower.shape)
+    print(f"| mean colour of the upper half | | | | | {similarity(mean, lower):.3f} |")
     counts = sorted({1, *asked.counts})
     sums = {f"{n} LEDs added": [smear.central(n)] * 3 for n in counts if n > 1}
     sums = {"central LED": [smear.central(1)] * 3, **sums}
