@@ -256,6 +256,11 @@ class PassReader:
         """The bright-field image of a position: shape (y, x, rgb), uint8."""
         return self.frame(name, self.labels.index("brightfield"))
 
+    @property
+    def brightfield_light(self) -> float:
+        """Exposure (ms) x gain x brightness of the bright-field images."""
+        return self.attributes.frames[self.labels.index("brightfield")].light
+
     def stack(self, name: str, labels: Sequence[str] | None = None) -> Image:
         """All frames of a position, or those named: shape (frame, y, x, rgb), uint8.
 

@@ -100,8 +100,7 @@ def cut_position(job: PositionJob) -> PositionSamples:
 def _lighting(folder: ScanFolder, samples: Sequence[MatchedCell]) -> Lighting:
     """What light the two bright-field images of the samples had, and their glass's grey values."""
     exposed = [
-        taken.attributes.frames[taken.labels.index("brightfield")].light
-        for taken in (folder.open_pass(name, one_core=True) for name in ("unstained", "stained"))
+        folder.open_pass(name, one_core=True).brightfield_light for name in ("unstained", "stained")
     ]
     glass = (
         FieldGlass(samples[0].unstained_image).at(np.array([each.unstained for each in samples])),
