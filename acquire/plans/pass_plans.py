@@ -14,7 +14,7 @@ from plsctl.acquire.plans.plan import (
     check_region,
     frame_records,
 )
-from plsctl.acquire.plans.positions import Position, cell_positions, grid_positions
+from plsctl.acquire.plans.positions import Position, cell_positions, grid_positions, keep_taken
 from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
 from plsctl.acquire.plans.slide import Slide
 from plsctl.acquire.store.folder import ScanFolder, is_begun
@@ -92,7 +92,12 @@ class PassPlanner:
         cells = self._cells()
         around_um = CROP_PX * self.hardware.pixel_um(self.hardware.low_power) + SLACK_UM
         window = (max(width - around_um, 0.0), max(height - around_um, 0.0))
-        return cell_positions(cells, window)
+        planned = cell_positions(cells, window)
+        if not is_begun(self.folder.pass_path(name)):
+            return planned
+        reader = self.folder.open_pass(name)
+        taken = [Position(p.row, p.column, p.slide_x_um, p.slide_y_um) for p in reader.positions]
+        return keep_taken(planned, taken, cells, window)
 
     def _cells(self) -> list[tuple[float, float]]:
         path = self.folder.cells

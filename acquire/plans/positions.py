@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from plsctl.acquire.plans.slide import Region
 from plsctl.acquire.store.ome_zarr import row_name
+
+TOUR_ROUNDS, TOUR_REACH = 20, 2000
+"""Of the search for a short tour: rounds, and places ahead that are looked at."""
+
+SAME_UM = 1.0
+"""A field that was taken nearer than this to where one is planned is that one."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +80,38 @@ def cell_positions(
         centres.append(((min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2))
         taken = set(window)
         left = [c for c in left if c not in taken]
-    ordered = _nearest_first(centres)
+    ordered = _short_tour(centres)
     return tuple(Position(0, column, x, y) for column, (x, y) in enumerate(ordered))
 
 
+def _short_tour(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The places in an order of little travel: nearest first, then without crossings (2-opt)."""
+    tour = np.array([complex(*place) for place in _nearest_first(places)])
+    for _ in range(TOUR_ROUNDS):
+        before = float(np.abs(np.diff(tour)).sum())
+        for start in range(len(tour) - 2):
+            _turn_round(tour, start)
+        if float(np.abs(np.diff(tour)).sum()) > before - 1.0:
+            break
+    return [(float(place.real), float(place.imag)) for place in tour]
+
+
+def _turn_round(tour: NDArray[np.complex128], start: int) -> None:
+    """Reverse the part after a place that saves the most travel, if one does; in place."""
+    here, following = tour[start], tour[start + 1]
+    ends = tour[start + 2 : start + 2 + TOUR_REACH]
+    beyond = tour[start + 3 : start + 3 + TOUR_REACH]
+    added = np.abs(ends - here) - abs(following - here)
+    # The last place of the tour leads nowhere.
+    added[: len(beyond)] += np.abs(beyond - following) - np.abs(beyond - ends[: len(beyond)])
+    best = int(added.argmin())
+    if added[best] < -1e-6:
+        end = start + 3 + best
+        tour[start + 1 : end] = tour[start + 1 : end][::-1].copy()
+
+
 def _nearest_first(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """A short tour: from each place to the nearest one not yet visited."""
+    """From each place to the nearest one not yet visited."""
     left, tour = list(places), []
     here = min(left, default=(0.0, 0.0))
     while left:
@@ -84,3 +119,43 @@ def _nearest_first(places: list[tuple[float, float]]) -> list[tuple[float, float
         left.remove(here)
         tour.append(here)
     return tour
+
+
+def keep_taken(
+    planned: tuple[Position, ...],
+    taken: Sequence[Position],
+    cells: Sequence[tuple[float, float]],
+    field_um: tuple[float, float],
+) -> tuple[Position, ...]:
+    """Fields of a pass at cells that goes on, when the cells may have been found anew since.
+
+    Parameters
+    ----------
+    planned
+        Fields at all cells, as `cell_positions` gives them.
+    taken
+        Those that are finished. They stay as they are; cells that lie well inside one of them are
+        not visited again.
+    cells, field_um
+        As of `cell_positions`.
+    """
+    by_name = {position.name: position for position in planned}
+    if all(_is_same(position, by_name.get(position.name)) for position in taken):
+        return planned
+    half_width, half_height = field_um[0] / 2 + SAME_UM, field_um[1] / 2 + SAME_UM
+    left = [
+        (x, y)
+        for x, y in cells
+        if not any(abs(x - p.x_um) <= half_width and abs(y - p.y_um) <= half_height for p in taken)
+    ]
+    first = max(position.column for position in taken) + 1
+    further = [
+        replace(position, column=position.column + first)
+        for position in cell_positions(left, field_um)
+    ]
+    return (*taken, *further)
+
+
+def _is_same(taken: Position, planned: Position | None) -> bool:
+    there = None if planned is None else (planned.x_um, planned.y_um)
+    return there is not None and math.dist((taken.x_um, taken.y_um), there) <= SAME_UM

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.focus.plane import FocusPoint, fit_plane, spread_points
 from plsctl.acquire.focus.sweep import find_focus, sweep
-from plsctl.acquire.plans.positions import cell_positions, grid_positions
+from plsctl.acquire.plans.positions import cell_positions, grid_positions, keep_taken
 from plsctl.acquire.plans.slide import Region
 from plsctl.acquire.store.ome_zarr import plate_metadata, row_name, row_number
 
@@ -35,6 +37,38 @@ def test_cell_fields_are_few_and_hold_every_cell() -> None:
     for x, y in cells:
         assert any(abs(x - f.x_um) <= 28.01 and abs(y - f.y_um) <= 17.51 for f in fields)
     assert len(fields) < len(cells) * 0.75
+
+
+def _travel_um(places: Iterable[tuple[float, float]]) -> float:
+    return sum(itertools.starmap(math.dist, itertools.pairwise(places)))
+
+
+def test_visits_to_cells_take_hardly_more_travel_than_the_best_order() -> None:
+    longer = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        cells = [(float(x), float(y)) for x, y in rng.uniform(0, 5000, (7, 2))]
+        fields = cell_positions(cells, (1, 1))
+        assert sorted((f.x_um, f.y_um) for f in fields) == sorted(cells)
+        best = min(map(_travel_um, itertools.permutations(cells)))
+        longer.append(_travel_um((f.x_um, f.y_um) for f in fields) / best)
+    assert np.mean(longer) < 1.08
+
+
+def test_a_pass_at_cells_that_were_found_anew_misses_none_of_them() -> None:
+    """Fields that are finished stay, by name and place; every cell lies in one field."""
+    rng = np.random.default_rng(5)
+    cells = [(float(x), float(y)) for x, y in rng.uniform(0, 900, (60, 2))]
+    window = (56.0, 35.0)
+    begun = cell_positions(cells, window)
+    taken = begun[:20]
+    assert keep_taken(begun, taken, cells, window) == begun
+    others = [*cells[10:], (950.0, 30.0), (20.0, 940.0)]
+    fields = keep_taken(cell_positions(others, window), taken, others, window)
+    assert fields[:20] == taken
+    assert len({field.name for field in fields}) == len(fields)
+    for x, y in others:
+        assert any(abs(x - f.x_um) <= 29.01 and abs(y - f.y_um) <= 18.51 for f in fields)
 
 
 def test_plate_rows_go_on_after_z() -> None:
