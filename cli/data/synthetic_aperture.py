@@ -146,7 +146,7 @@ def synthetic_aperture(
         notes = [
             f"{name}: {note}"
             for name, field in fields.items()
-            if (note := residual_note(field.residual))
+            if (note := residual_note(field.residual, min(stacks[name].amplitude.shape[1:])))
         ]
         residuals = ", ".join(f"{name} {field.residual:.4f}" for name, field in fields.items())
         print_message(
@@ -155,7 +155,7 @@ def synthetic_aperture(
             f"relative residual {residuals}."
         )
     fit = check_orientation([next(iter(stacks.values()))])
-    said = [*notes, *([fit.sentence] if fit is not None and fit.best else [])]
+    said = [*notes, *([fit.sentence] if fit.sentence else [])]
     result["notes"] = said
     for note in said:
         print_message(note)

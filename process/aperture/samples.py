@@ -167,7 +167,9 @@ def _jobs(data: Dataset, optics: SampleOptics, notify: Callable[[str], None]) ->
         while last < min(len(slides), first + BATCH) and slides[last] == slides[first]:
             last += 1
         if slides[first] not in starts:
-            starts[slides[first]], notes = _begin(data, first, optics)
+            # The last one mostly lies at another position than the first.
+            far = len(slides) - 1 - slides[::-1].index(slides[first])
+            starts[slides[first]], notes = _begin(data, first, far, optics)
             for note in notes:
                 notify(f"Slide {slides[first]}: {note}")
         jobs.append(_Job(str(data.path), tuple(range(first, last)), optics, starts[slides[first]]))
@@ -175,14 +177,19 @@ def _jobs(data: Dataset, optics: SampleOptics, notify: Callable[[str], None]) ->
     return jobs
 
 
-def _begin(data: Dataset, number: int, optics: SampleOptics) -> tuple[Starts, list[str]]:
-    """The lens as a slide's first sample shows it, and what speaks against the LED table."""
+def _begin(data: Dataset, number: int, far: int, optics: SampleOptics) -> tuple[Starts, list[str]]:
+    """The lens as a slide's first sample shows it, and what speaks against the LED table.
+
+    `far` is another sample of the slide, by which the table is checked too, where there is one.
+    """
     images = _images(data, [number])[0]
     stacks = [stack_from_sample(images, colour, optics) for colour in range(3)]
     red, green, blue = (reconstruct(stack, ApertureSettings()) for stack in stacks)
-    fit = check_orientation(stacks[1:2])
-    notes = [residual_note(green.total_residual(stacks[1].lit_from(green.directions)))]
-    notes += [fit.sentence] if fit is not None else []
+    seen = stacks[1:2]
+    if far != number:
+        seen.append(stack_from_sample(_images(data, [far])[0], 1, optics))
+    residual = green.total_residual(stacks[1].lit_from(green.directions))
+    notes = [residual_note(residual, min(images.shape[-2:])), check_orientation(seen).sentence]
     return (red, green, blue), [note for note in notes if note]
 
 

@@ -71,7 +71,7 @@ def slide_notes(scale: HighresScale | None, fit: TableFit | None) -> tuple[str, 
             f"nominal one is used, {scale.ratio:.3f} to 1 and not turned. At an error of 1 % "
             "targets are off by 0.3 px at the crop's edge."
         )
-    if fit is not None and fit.best:
+    if fit is not None and fit.sentence:
         notes.append(fit.sentence)
     return tuple(notes)
 

@@ -241,17 +241,65 @@ def test_a_mirrored_transposed_or_turned_table_is_told(
     known: tuple[LedStack, NDArray[np.complex64]], turn: tuple[int, int, int, int], told: str
 ) -> None:
     stack, _ = known
-    wrong = stack.lit_from(stack.directions @ np.reshape(turn, (2, 2)).T)
-    fit = check_orientation([wrong])
-    assert fit is not None
-    assert fit.best == told
+    s = directions(4)
+    stacks = [stack, seen_through(IMAGING, s, s, DEFOCUS_UM, grains)]
+    wrong = [one.lit_from(one.directions @ np.reshape(turn, (2, 2)).T) for one in stacks]
+    fit = check_orientation(wrong)
+    assert fit.best == told and not fit.unknown
     assert bool(fit.sentence) is bool(told)
-    assert check_orientation([wrong.take(np.arange(5))]) is None
+    whole = wrong[0].lit_from(wrong[0].directions)
+    whole = replace(whole, amplitude=np.concatenate([one.amplitude for one in wrong], axis=1))
+    assert check_orientation([whole]).best == told  # one field with room for two parts
 
 
-def test_a_residual_that_is_too_large_is_told() -> None:
-    assert residual_note(0.0027) == ""
-    assert "0.0123 is too large" in residual_note(0.0123)
+@pytest.mark.parametrize(
+    ("fields", "leds", "why"),
+    [
+        (1, 81, "room for one part of 64 px only"),
+        (2, 5, "5 single LEDs inside the aperture are too few, 8"),
+        (0, 81, "0 single LEDs"),
+    ],
+)
+@pytest.mark.parametrize("turn", [(1, 0, 0, 1), (-1, 0, 0, 1)])
+def test_what_cannot_judge_a_table_says_so(
+    known: tuple[LedStack, NDArray[np.complex64]],
+    fields: int,
+    leds: int,
+    why: str,
+    turn: tuple[int, int, int, int],
+) -> None:
+    stack = known[0].take(np.argsort(known[0].steepness)[:leds])
+    some = [stack.lit_from(stack.directions @ np.reshape(turn, (2, 2)).T)] * fields
+    fit = check_orientation(some)
+    assert not fit.best and "cannot be judged" in fit.sentence and why in fit.sentence
+
+
+def test_parts_that_contradict_each_other_judge_no_table(
+    known: tuple[LedStack, NDArray[np.complex64]],
+) -> None:
+    stack, _ = known
+    s = directions(4)
+    other = seen_through(IMAGING, s, s * [-1, 1], DEFOCUS_UM, grains)
+    for pair in ([stack, other], [other, stack]):
+        fit = check_orientation(pair)
+        assert not fit.best and "contradict" in fit.sentence
+
+
+@pytest.mark.parametrize(
+    ("residual", "side_px", "said"),
+    [
+        (0.0027, 128, ""),
+        (0.0123, 128, "0.0123 is too large"),
+        (0.0123, 96, "0.0123 is too large"),
+        (0.0099, 64, ""),
+        (0.0115, 64, "0.0115 does not tell"),
+        (0.0123, 95, "does not tell whether the LED table is right"),
+        (0.05, 64, "0.0500 is too large"),
+    ],
+)
+def test_a_residual_that_is_too_large_is_told(residual: float, side_px: int, said: str) -> None:
+    note = residual_note(residual, side_px)
+    assert said in note and bool(note) is bool(said)
 
 
 def test_tiles_join_to_what_one_piece_gives(
