@@ -25,7 +25,7 @@ from plsctl.models.classification.labelled_cells import (
 from plsctl.models.classification.task import CellTypeSettings, CellTypeTask
 from plsctl.models.compute.placement import Compute
 from plsctl.models.data.batches import to_colour
-from plsctl.models.metrics.intervals import measured_share
+from plsctl.models.metrics.intervals import Groups, measured_share
 from plsctl.models.networks.classifier import CellTypeNet
 from plsctl.models.training.trainer import Trainer
 from plsctl.process.dataset.reader import Dataset
@@ -44,6 +44,8 @@ class TypeAgreement:
     labelled: NDArray[np.int64]
     on_stained: NDArray[np.int64]
     on_prediction: NDArray[np.int64]
+    groups: Groups = ()
+    """Their positions and slides, as for `mean_interval`."""
 
     def summary(self) -> dict[str, object]:
         """Agreement and accuracies with 95 % intervals, `kappa`, and the table of readings.
@@ -56,12 +58,15 @@ class TypeAgreement:
         return {
             "types": list(self.types),
             "cells": len(self.labelled),
-            "agreement": _share(same),
+            "agreement": self._share(same),
             "kappa": kappa(readings),
-            "accuracy_on_stained": _share(self.on_stained == self.labelled),
-            "accuracy_on_prediction": _share(self.on_prediction == self.labelled),
+            "accuracy_on_stained": self._share(self.on_stained == self.labelled),
+            "accuracy_on_prediction": self._share(self.on_prediction == self.labelled),
             "readings": readings.tolist(),
         }
+
+    def _share(self, right: NDArray[np.bool_]) -> dict[str, object] | None:
+        return measured_share(right.astype(np.int64), np.ones(len(right), np.int64), self.groups)
 
 
 def kappa(readings: NDArray[np.int_]) -> float | None:
@@ -76,10 +81,6 @@ def kappa(readings: NDArray[np.int_]) -> float | None:
     if by_chance == 1:
         return None
     return float((np.trace(readings) / total - by_chance) / (1 - by_chance))
-
-
-def _share(right: NDArray[np.bool_]) -> dict[str, object] | None:
-    return measured_share(int(right.sum()), len(right))
 
 
 class CellTypeReader:
@@ -132,13 +133,21 @@ class CellTypeReader:
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def compare(
-        self, names: NDArray[np.str_], predictions: Images, targets: Images
+        self,
+        names: NDArray[np.str_],
+        predictions: Images,
+        targets: Images,
+        groups: Groups = (),
     ) -> TypeAgreement:
-        """Readings of predictions beside those of stained images, of cells whose type is known."""
+        """Readings of predictions beside those of stained images, of cells whose type is known.
+
+        `groups` are the cells' positions and slides, as for `mean_interval`.
+        """
         known = np.isin(names, self.types)
         return TypeAgreement(
             self.types,
             type_numbers(names[known], self.types),
             self.read(targets[known]),
             self.read(predictions[known]),
+            tuple(level[known] for level in groups),
         )

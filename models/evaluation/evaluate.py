@@ -177,7 +177,7 @@ def evaluate(
         names = types_of(data, numbers)
         targets = data.read_target(target_name, numbers).astype(np.uint8)
         result["cell_types"] = {
-            name: types.compare(names, np.concatenate(row.images), targets).summary()
+            name: types.compare(names, np.concatenate(row.images), targets, groups).summary()
             for name, row in measured.items()
             if row.images
         }

@@ -1,8 +1,8 @@
 """Confidence intervals of counts and of means.
 
-Those of counts are exact, so that nothing seen in few cells does not pass for never: drawing
-samples again (the bootstrap) says that what was never seen never happens. Those of means are
-Student's, over cells, positions and slides.
+Those of counts are at least the exact ones, so that nothing seen in few cells does not pass for
+never: drawing samples again (the bootstrap) says that what was never seen never happens. Those of
+means are Student's, over cells, positions and slides, and counts take these where they are wider.
 """
 
 from __future__ import annotations
@@ -113,11 +113,46 @@ def measured_mean(
     return {"mean": float(chosen.mean()), "ci95": list(found or (None, None))}
 
 
-def measured_share(count: int, of: int) -> dict[str, object] | None:
-    """`mean` and `ci95` of a share; None where there is nothing to count."""
-    return {"mean": count / of, "ci95": list(share_interval(count, of))} if of else None
+def measured_share(
+    counts: NDArray[np.int64], of: NDArray[np.int64], groups: Groups = ()
+) -> dict[str, object] | None:
+    """`mean` and `ci95` of a share over samples; None where there is nothing to count.
+
+    Parameters
+    ----------
+    counts, of
+        How many things of each sample have the property, and how many there are, both (n,).
+    groups
+        As for `mean_interval`: the interval is the wider one of the exact one, as if all things
+        were independent, and of that over samples, positions and slides.
+    """
+    count, total = int(counts.sum()), int(of.sum())
+    if not total:
+        return None
+    return _measured(counts, of, share_interval(count, total), groups, SHARE)
 
 
-def measured_rate(count: int, of: int) -> dict[str, object] | None:
-    """`mean` and `ci95` of events for each thing; None where there are no things."""
-    return {"mean": count / of, "ci95": list(rate_interval(count, of))} if of else None
+def measured_rate(
+    counts: NDArray[np.int64], of: NDArray[np.int64], groups: Groups = ()
+) -> dict[str, object] | None:
+    """The same of events for each thing, of which there may be more than things."""
+    count, total = int(counts.sum()), int(of.sum())
+    if not total:
+        return None
+    return _measured(counts, of, rate_interval(count, total), groups, (0.0, np.inf))
+
+
+def _measured(
+    counts: NDArray[np.int64],
+    of: NDArray[np.int64],
+    exact: tuple[float, float],
+    groups: Groups,
+    within: tuple[float, float],
+) -> dict[str, object]:
+    parts, wholes = counts.astype(np.float64), of.astype(np.float64)
+    ends = [exact]
+    over = ratio_interval(parts, wholes, groups, within)
+    if over is not None:
+        ends.append(over)
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return {"mean": float(parts.sum() / wholes.sum()), "ci95": [low, high]}

@@ -100,8 +100,8 @@ class NucleusScores:
             "nuclei": nuclei,
             "lost": lost,
             "invented": invented,
-            "lost_share": measured_share(lost, nuclei),
-            "invented_share": measured_rate(invented, nuclei),
+            "lost_share": measured_share(self.lost, self.stained, groups),
+            "invented_share": measured_rate(self.invented, self.stained, groups),
             "lobes": self._lobes(nuclei - lost, groups),
         }
 
@@ -113,7 +113,7 @@ class NucleusScores:
             "nuclei": nuclei,
             "mean": float(self.lobes.sum() / nuclei),
             "difference": measured_mean(off, groups),
-            "same_share": measured_share(int(self.lobes_same.sum()), nuclei),
+            "same_share": measured_share(self.lobes_same, self.stained - self.lost, groups),
         }
 
 

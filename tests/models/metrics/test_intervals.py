@@ -6,6 +6,7 @@ Those of means against how often they hold what they should.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from plsctl.models.metrics.intervals import (
     groups_of,
     mean_interval,
     measured_mean,
+    measured_rate,
     measured_share,
     rate_interval,
     ratio_interval,
@@ -31,7 +33,12 @@ def test_ends_of_a_share_are_where_the_count_becomes_unlikely() -> None:
     # None of 20: the end is where (1 - p)^20 = 2.5 %.
     assert share_interval(0, 20) == pytest.approx((0, 1 - 0.025 ** (1 / 20)))
     assert share_interval(20, 20) == pytest.approx((0.025 ** (1 / 20), 1))
-    assert measured_share(0, 0) is None
+    none = np.zeros(3, np.int64)
+    assert measured_share(none, none) is None and measured_rate(none, none) is None
+    assert measured_share(none, np.full(3, 7), (none,)) == {
+        "mean": 0.0,
+        "ci95": list(share_interval(0, 21)),
+    }
 
 
 def test_ends_of_a_rate_are_where_the_count_becomes_unlikely() -> None:
@@ -73,6 +80,38 @@ def test_intervals_hold_the_mean_though_cells_of_a_place_are_alike(
         low, high = mean_interval(values, groups) or (np.nan, np.nan)
         held += low <= 0 <= high
     assert held >= 0.92 * 400  # 95 % with the chance of 400 draws
+
+
+@pytest.mark.parametrize("measured", [measured_share, measured_rate])
+@pytest.mark.parametrize(
+    ("slides", "positions", "cells", "spread"),
+    [(1, 1, 12, 0.0), (1, 8, 5, 2.0), (5, 4, 6, 2.0), (6, 5, 4, 0.0)],
+    ids=["few cells", "positions differ", "slides differ", "all alike"],
+)
+def test_intervals_of_counts_hold_though_cells_of_a_place_are_alike(
+    measured: Callable[..., dict[str, object] | None],
+    slides: int,
+    positions: int,
+    cells: int,
+    spread: float,
+) -> None:
+    rng = np.random.default_rng(1)
+    slide, position, _ = (each.ravel() for each in np.indices((slides, positions, cells)))
+    groups = groups_of(pd.DataFrame({"slide": slide, "position": position}))
+    of_group = groups[1 if slides > 1 else 0]
+    # The mean over all groups that there could be.
+    odds = 1 / (1 + np.exp(1.5 - spread * rng.normal(size=200_000)))
+    held = exact = 0
+    for _ in range(400):
+        shares = rng.choice(odds, of_group.max() + 1)[of_group]
+        nuclei = rng.integers(1, 3, len(slide))
+        lost = rng.binomial(nuclei, shares)
+        low, high = np.array((measured(lost, nuclei, groups) or {})["ci95"])
+        held += low <= odds.mean() <= high
+        low, high = share_interval(int(lost.sum()), int(nuclei.sum()))
+        exact += low <= odds.mean() <= high
+    assert held >= 0.88 * 400  # few groups, drawn from a skewed distribution
+    assert bool(exact < held - 40) == bool(spread)
 
 
 def test_the_interval_of_a_ratio_is_that_of_its_share() -> None:
