@@ -62,6 +62,7 @@ def evaluate(
         f"Comparing {run} with the {counted(total, f'{split} sample')} of {chosen.path}; first the "
         "network library is loaded ..."
     )
+    from plsctl.models.compute.device import keep_freed_memory
     from plsctl.models.evaluation.evaluate import evaluate as evaluate_run
     from plsctl.models.evaluation.scores import seen_text
     from plsctl.models.prediction.predictor import Predictor
@@ -70,6 +71,7 @@ def evaluate(
     opened = Run.open(run)
     # In bfloat16 colours are off by up to two counts, which no score should depend on.
     predictor = Predictor(opened, device=device, precision="float32")
+    keep_freed_memory(predictor.device)
     types = None
     if cell_types:
         from plsctl.models.classification.cell_types import CellTypeReader

@@ -105,6 +105,10 @@ def stain(
     print_message(f"Staining {source} with {run} into {out}{first} ...")
     chosen: dict[str, Any] = {"engine": engine, "device": device, "precision": precision}
     stainer = open_stainer(run, **chosen, threads=threads, notify=print_message)
+    if hasattr(stainer, "device"):  # torch is loaded then
+        from plsctl.models.compute.device import keep_freed_memory
+
+        keep_freed_memory(stainer.device)
     if uncertainty:
         stainer = _with_uncertainty(stainer)
     options = StainingOptions(

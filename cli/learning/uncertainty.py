@@ -54,10 +54,12 @@ def uncertainty(
         f"{chosen.path}, measured on {counted(measured, 'test sample')}; first the network "
         "library is loaded ..."
     )
+    from plsctl.models.compute.device import choose_device, keep_freed_memory
     from plsctl.models.runs.run import Run
     from plsctl.models.uncertainty.train import UncertaintySettings, train_uncertainty
 
     opened = Run.open(run)
+    keep_freed_memory(choose_device(device))
     with progress("learning errors", total=steps, unit="step") as advance:
         result: dict[str, Any] = train_uncertainty(
             opened,

@@ -50,7 +50,8 @@ def keep_freed_memory(device: torch.device) -> None:
 
     glibc takes every large tensor from the system and gives it back when it is freed, and the
     system clears each page again: in windows of 512 px this took a third of the time
-    (docs/staining.md). Other C libraries are left as they are.
+    (docs/staining.md). Other C libraries are left as they are. It holds for the whole process and
+    for good: commands and trainings ask for it, what a program of others opens does not.
     """
     if device.type == "cpu" and sys.platform == "linux":
         change = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -56,6 +56,8 @@ def window_means(features: Tensor, cell_px: int) -> Tensor:
         (B, C, H / cell_px, W / cell_px).
     """
     cells = functional.avg_pool2d(features, cell_px) if cell_px > 1 else features
+    if torch.compiler.is_exporting():
+        return _means_in_graph(cells)
     rows, columns = cells.shape[2:]
     window = (min(rows, FAST_WINDOW_CELLS), min(columns, FAST_WINDOW_CELLS))
     means = functional.avg_pool2d(cells, window, stride=1)
@@ -64,6 +66,23 @@ def window_means(features: Tensor, cell_px: int) -> Tensor:
     return functional.pad(
         means, (left, missing_columns - left, above, missing_rows - above), mode="replicate"
     )
+
+
+def _means_in_graph(cells: Tensor) -> Tensor:
+    """The same without a branch on the size: one exported graph holds for all sizes.
+
+    Rows and columns are counted by tensors, and what a window lacks is filled with zeros.
+    """
+    side = FAST_WINDOW_CELLS
+    sums = functional.avg_pool2d(functional.pad(cells, (0, side - 1, 0, side - 1)), side, stride=1)
+    for axis, line in ((2, cells[0, 0, :, 0]), (3, cells[0, 0, 0, :])):
+        number = torch.ones_like(line).cumsum(0)  # 1, 2, ... to the last
+        count = number[-1:]
+        last = torch.clamp(count - side, min=0)  # where the last whole window begins
+        before = torch.floor((count - 1 - last) / 2)
+        begin = torch.minimum(torch.clamp(number - 1 - before, min=0), last)
+        sums = sums.index_select(axis, begin.long()) * (side / torch.clamp(count, max=side))
+    return sums
 
 
 class GatedBlock(nn.Module):
@@ -103,7 +122,7 @@ class GatedBlock(nn.Module):
     def _attend(self, features: Tensor) -> Tensor:
         weights: Tensor = self.attention(window_means(features, self.cell_px))
         rows, columns = features.shape[2] // self.cell_px, features.shape[3] // self.cell_px
-        if max(rows, columns) <= FAST_WINDOW_CELLS:
+        if not torch.compiler.is_exporting() and max(rows, columns) <= FAST_WINDOW_CELLS:
             return weights[:, :, :1, :1]  # one mean for all
         if self.cell_px == 1:
             return weights

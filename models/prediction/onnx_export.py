@@ -18,7 +18,6 @@ from plsctl.acquire.errors import KEPT, UserError, disk_errors
 from plsctl.acquire.files.whole_files import rename
 from plsctl.models.data.batches import InputScale, to_counts
 from plsctl.models.networks.generators import Generator
-from plsctl.models.networks.sizes import FAST_DEPTH, FAST_WINDOW_CELLS
 from plsctl.models.prediction.onnx_model import (
     INPUT,
     METADATA_KEY,
@@ -31,8 +30,8 @@ from plsctl.models.prediction.tiles import image_major
 from plsctl.models.runs.run import Run
 from plsctl.models.runs.tensors import file_digest
 
-CHECKED_PX = 128
-"""Side of the window on which an exported model is compared with its run."""
+CHECKED_PX = (40, 64, 128)
+"""Sides of the windows on which an exported model is compared with its run."""
 
 
 class CountsToCounts(nn.Module):
@@ -76,7 +75,7 @@ def export_run(run: Run, out: Path) -> int:
         facts=run.metadata,
         exact_halo_px=run.config.exact_halo_px,
         alignment_px=run.config.alignment_px,
-        least_px=least_window_px(run),
+        least_px=run.config.alignment_px,
         weights_sha256=predictor.weights_sha256,
         run=str(run.path),
     )
@@ -85,10 +84,12 @@ def export_run(run: Run, out: Path) -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         _write(run, card, partial)
         rename(partial, out)
-    side = max(CHECKED_PX, 2 * card.least_px)
-    window = _random_stack(len(run.metadata.labels), side)
-    found = ExportedModel(out, "onnxruntime").stain_window(window)
-    return int(np.abs(found.astype(np.int16) - predictor.stain_window(window)).max())
+    exported, largest = ExportedModel(out, "onnxruntime"), 0
+    for side in CHECKED_PX:
+        window = _random_stack(len(run.metadata.labels), side)
+        off = exported.stain_window(window).astype(np.int16) - predictor.stain_window(window)
+        largest = max(largest, int(np.abs(off).max()))
+    return largest
 
 
 def is_current(file: Path, run: Run) -> bool:
@@ -99,26 +100,14 @@ def is_current(file: Path, run: Run) -> bool:
     return exported == file_digest(run.path / "best.safetensors")
 
 
-def least_window_px(run: Run) -> int:
-    """Smallest window of the exported model.
-
-    The fast network's attention has another form where a frame is no larger than its window; the
-    exported one has that of larger frames.
-    """
-    if run.config.spec.network == "fast":
-        return (FAST_WINDOW_CELLS + 1) << FAST_DEPTH
-    return run.config.alignment_px
-
-
 def _write(run: Run, card: ModelCard, file: Path) -> None:
     import onnx
 
     step = card.alignment_px
-    smallest = max(2, card.least_px // step)
-    height = torch.export.Dim("height", min=smallest)
-    width = torch.export.Dim("width", min=smallest)
+    # Sides of one step are no other graph, but the exporter wants an example and a least of two.
+    height, width = (torch.export.Dim(name, min=2) for name in ("height", "width"))
     dynamic = {2: step * height, 3: step * width} if step > 1 else {2: height, 3: width}
-    side = step * (smallest + 2)
+    side = 4 * step
     example = torch.from_numpy(image_major(_random_stack(len(run.metadata.labels), side))[None])
     whole = CountsToCounts(InputScale(run.metadata.normalisation), run.network()).eval()
     with _quiet():

@@ -102,13 +102,13 @@ class ExportedModel(FrameStainer):
         """8-bit colours (3, y, x) for a window (image, y, x, 3) of a stack."""
         counts = image_major(window)
         height, width = counts.shape[1:]
-        if min(height, width) < self.least_px:
+        below, right = -height % self.alignment_px, -width % self.alignment_px
+        if min(height + below, width + right) < self.least_px:  # models exported before
             raise UserError(
                 f"a frame of {width} x {height} px is smaller than the {self.least_px} px that "
                 f"the exported {self.metadata.model} takes.",
-                hint="Stain it with the run folder itself.",
+                hint="Export it again with plsctl export, or stain it with the run folder itself.",
             )
-        below, right = -height % self.alignment_px, -width % self.alignment_px
         padded = np.pad(counts, ((0, 0), (0, below), (0, right)), mode="edge")
         return self._infer(padded[None])[0, :, :height, :width]
 

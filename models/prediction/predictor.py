@@ -15,7 +15,6 @@ from plsctl.models.compute.device import (
     choose_device,
     choose_precision,
     is_memory_error,
-    keep_freed_memory,
     memory_errors,
 )
 from plsctl.models.data.batches import InputScale, inner_window, to_counts
@@ -67,7 +66,6 @@ class Predictor(FrameStainer):
         )
         self.run = run
         self.device = choose_device(device)
-        keep_freed_memory(self.device)
         self.dtype = choose_precision(precision, self.device)
         self.batch = batch
         with memory_errors(OTHER_DEVICE):

@@ -106,19 +106,25 @@ def test_the_model_says_what_it_was_trained_on(run: Run, model: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_networks_that_halve_frames_take_frames_of_any_size(dataset: Path, tmp_path: Path) -> None:
-    run = _train(dataset, tmp_path / "run", "fast", blocks=1, width=4)
-    assert export_run(run, tmp_path / "fast.onnx") <= 1
-    exported = ExportedModel(tmp_path / "fast.onnx", "onnxruntime")
+@pytest.mark.parametrize(
+    ("model", "sizes"), [("fast", {"blocks": 1, "width": 4}), ("unet", {"width": 4})]
+)
+def test_networks_that_halve_frames_take_frames_of_any_size(
+    model: str, sizes: dict[str, int], dataset: Path, tmp_path: Path
+) -> None:
+    run = _train(dataset, tmp_path / "run", model, **sizes)
+    assert export_run(run, tmp_path / "x.onnx") <= 1
+    exported = ExportedModel(tmp_path / "x.onnx", "onnxruntime")
     torch_made = Predictor(run, device="cpu", precision="float32")
     stack = _stack(128, 104)[:, :-3, :-5]
     wanted = torch_made.stain_frame(stack)
-    # Tiles narrower than the exported network takes are widened.
     for tile in (200, 40):
         found = exported.stain_frame(stack, tile_px=tile)
         assert np.abs(found.astype(int) - wanted).max() <= 1
-    with pytest.raises(UserError, match="smaller than the 72 px"):
-        exported.stain_frame(_stack(64, 64))
+    for size in ((1, 1), (8, 8), (17, 9), (32, 32), (40, 200), (64, 64), (64, 200), (71, 72)):
+        small = _stack(200, 200)[:, : size[0], : size[1]]
+        off = exported.stain_window(small).astype(int) - torch_made.stain_window(small)
+        assert np.abs(off).max() <= 1, size
 
 
 def test_openvino_stains_the_same(run: Run, model: Path) -> None:
