@@ -346,7 +346,7 @@ def test_what_a_pass_begun_anew_replaces_is_kept(slide_file: Path, tmp_path: Pat
         assert (scan.folder.path / f"{file}.old1").exists(), file
 
 
-def test_a_pass_at_cells_is_not_resumed_at_other_cells(slide_file: Path, tmp_path: Path) -> None:
+def test_a_pass_at_cells_goes_on_when_cells_were_found_anew(slide_file: Path, tmp_path: Path) -> None:
     scan = open_scan(slide_file, tmp_path / "scans")
     for name in ("unstained", "stained"):
         take(scan, name)
@@ -359,13 +359,14 @@ def test_a_pass_at_cells_is_not_resumed_at_other_cells(slide_file: Path, tmp_pat
             stop,
             watch=lambda engine: engine.frame_ready.connect(lambda *_: stop.set("SIGTERM")),
         )
-    cells = scan.folder.cells.read_text()
+    taken = scan.folder.open_pass("highres").names
+    assert taken
     scan.folder.cells.write_text("cell,x_um,y_um\n1,1020,620\n")
-    with pytest.raises(UserError, match="begun for other positions"):
-        take(scan, "highres")
-    scan.folder.cells.write_text(cells)
     take(scan, "highres")
-    assert len(scan.folder.open_pass("highres").names) == 2
+    found = scan.folder.open_pass("highres").positions
+    assert [position.name for position in found[:-1]] == taken
+    assert found[-1].name not in taken
+    assert (found[-1].slide_x_um, found[-1].slide_y_um) == pytest.approx((1020, 620), abs=0.1)
 
 
 def test_passes_come_in_order(slide_file: Path, tmp_path: Path) -> None:
