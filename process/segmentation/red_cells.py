@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.segmentation.background import BACKGROUND_LEVEL
+from plsctl.process.segmentation.discs import find_discs
 
 _SKETCH_PX = 640
-_LEAST_ROUND = 3  # with fewer isolated round cells the distance transform speaks
+_LEAST_DISCS = 3  # of one size: with fewer the distance transform speaks
+_LEAST_SHOWN = 0.02  # of the image that they cover: dust on the sensor is round too
 
 
 @dataclass(frozen=True)
 class RedCellRuler:
-    """Diameter of the red cells; reliable if isolated round cells were there to measure."""
+    """Diameter of the red cells; reliable if it is given or several of one size are seen."""
 
     diameter_px: float
     reliable: bool
@@ -62,24 +64,6 @@ def _area_weighted_median(diameters: NDArray[np.float64]) -> float:
     return float(ordered[np.searchsorted(weight, weight[-1] / 2)])
 
 
-def _round_diameters(mask: NDArray[np.uint8], without: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Diameters of isolated round objects that lie whole in the image and outside `without`."""
-    height, width = mask.shape
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    found = []
-    for outline in outlines:
-        x, y, w, h = cv2.boundingRect(outline)
-        cut = x <= 1 or y <= 1 or x + w >= width - 1 or y + h >= height - 1
-        area = cv2.contourArea(outline)
-        if cut or area < 150 or max(w, h) > 1.35 * min(w, h):
-            continue
-        if without[y + h // 2, x + w // 2]:
-            continue
-        if area > 0.93 * cv2.contourArea(cv2.convexHull(outline)):
-            found.append(2 * np.sqrt(area / np.pi))
-    return np.array(found)
-
-
 def _inscribed_diameters(
     mask: NDArray[np.uint8], without: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -108,6 +92,10 @@ def red_cell_diameter_px(
     -------
     The diameter; a twentieth of the longer side when nothing that looks like cells is there.
     """
+    diameter, count = find_discs(flat, without).typical()
+    shown = count * np.pi / 4 * diameter**2 / (flat.shape[0] * flat.shape[1])
+    if count >= _LEAST_DISCS and shown > _LEAST_SHOWN:
+        return RedCellRuler(diameter, True)
     longer = max(flat.shape[:2])
     shrink = longer / _SKETCH_PX
     size = (max(1, round(flat.shape[1] / shrink)), max(1, round(flat.shape[0] / shrink)))
@@ -116,11 +104,6 @@ def red_cell_diameter_px(
     mask = _fill_pale_centres(foreground_mask(sketch).astype(np.uint8))
     left_out = _resized(without, size)
     inscribed = _area_weighted_median(_inscribed_diameters(mask, left_out))
-    isolated = _round_diameters(mask, left_out)
-    typical = _area_weighted_median(isolated)
-    # Platelets are round and isolated too where all red cells touch: larger discs tell on them.
-    if isolated.size >= _LEAST_ROUND and typical > 0.6 * inscribed:
-        return RedCellRuler(shrink * typical, True)
     return RedCellRuler(shrink * inscribed if inscribed else longer / 20, False)
 
 

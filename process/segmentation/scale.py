@@ -9,31 +9,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.segmentation.background import odd_disc
+from plsctl.process.segmentation.cells import LEAST_SIDE_PX
 from plsctl.process.segmentation.chromatin import chromatin_strength, estimate_strength
-from plsctl.process.segmentation.red_cells import foreground_mask, red_cell_diameter_px
+from plsctl.process.segmentation.red_cells import (
+    RedCellRuler,
+    foreground_mask,
+    red_cell_diameter_px,
+)
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 RED_CELL_UM = 7.5
-WINDOW_PX = 1400
+WINDOW_PX = 720
 """Side of the windows in which the cells of a large image are measured."""
 
-_WIDEST_PX = 2000  # of an image that is measured as a whole
+_WIDEST_PX = 1000  # of an image that is measured as a whole
 _WINDOWS = 4  # along each side
 _SKETCH_PX = 480
 _TOO_LARGE = 3.5  # red-cell diameters of a nucleus, or of three that touch
 _LEAST_LEFT = 0.02  # share of the image that red cells beside the white ones must fill
 
 
-def resolve_red_cell_px(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float:
-    """Diameter of a red cell in pixels, of an image (y, x, rgb) with a flat background."""
-    if settings.red_cell_px is not None:
-        return settings.red_cell_px
-    if settings.pixel_um is not None:
+def given_red_cell_px(settings: SegmentationSettings) -> float | None:
+    """Diameter of a red cell in pixels, where the settings tell it."""
+    if settings.red_cell_px is None and settings.pixel_um is not None:
         return RED_CELL_UM / settings.pixel_um
+    return settings.red_cell_px
+
+
+def resolve_red_cells(flat: NDArray[np.uint8], settings: SegmentationSettings) -> RedCellRuler:
+    """Diameter of a red cell in pixels, of an image (y, x, rgb) with a flat background."""
+    given = given_red_cell_px(settings)
+    if given is not None:
+        return RedCellRuler(given, True)
     if max(flat.shape[:2]) > _WIDEST_PX:
         windows = spread_windows(flat.shape[:2], WINDOW_PX)
-        return typical_red_cell_px((flat[window] for window in windows), settings)
-    return _measured(flat, settings)
+        return typical_red_cells((flat[window] for window in windows), settings)
+    ruler = _measured(flat, settings)
+    large = min(flat.shape[:2]) >= LEAST_SIDE_PX
+    return RedCellRuler(ruler.diameter_px, ruler.reliable and large)
 
 
 def spread_windows(shape: tuple[int, ...], side: int) -> list[tuple[slice, slice]]:
@@ -47,33 +60,39 @@ def spread_windows(shape: tuple[int, ...], side: int) -> list[tuple[slice, slice
     return [(rows, columns) for rows in places[0] for columns in places[1]]
 
 
-def typical_red_cell_px(
+def typical_red_cells(
     windows: Iterable[NDArray[np.uint8]], settings: SegmentationSettings
-) -> float:
+) -> RedCellRuler:
     """Median diameter over windows (y, x, rgb) of an image, those with cells; pixels.
 
     An overview of a large image would make the cells smaller than what can be measured.
     """
-    found, sides = [], []
+    found: list[RedCellRuler] = []
+    sides = []
     for flat in windows:
         sides.append(max(flat.shape[:2]))
         absorbing = np.count_nonzero(foreground_mask(flat))
         if absorbing > _LEAST_LEFT * flat.shape[0] * flat.shape[1]:
             found.append(_measured(flat, settings))
-    return float(np.median(found)) if found else max(sides) / 20
+    if not found:
+        return RedCellRuler(max(sides) / 20, False)
+    reliable = any(ruler.reliable for ruler in found)
+    chosen = [ruler.diameter_px for ruler in found if ruler.reliable or not reliable]
+    return RedCellRuler(float(np.median(chosen)), reliable)
 
 
-def _measured(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float:
+def _measured(flat: NDArray[np.uint8], settings: SegmentationSettings) -> RedCellRuler:
     nuclei = _nuclei_sketch(flat, settings)
     if nuclei is None:
-        return red_cell_diameter_px(flat).diameter_px
+        return red_cell_diameter_px(flat)
     diameter, white_cells = nuclei
     ruler = red_cell_diameter_px(flat, white_cells)
     # Nuclei measure 0.6 to 1.8 red cells. They help where red cells lie too close to be measured;
     # against red cells that were measured they count only if no touching cells explain their size.
     if diameter > _TOO_LARGE * ruler.diameter_px or not ruler.reliable:
-        return float(np.clip(ruler.diameter_px, diameter / 1.8, diameter / 0.6))
-    return ruler.diameter_px
+        within = np.clip(ruler.diameter_px, diameter / 1.8, diameter / 0.6)
+        return RedCellRuler(float(within), ruler.reliable)
+    return ruler
 
 
 def _nuclei_sketch(
