@@ -12,8 +12,19 @@ from plsctl.process.segmentation.background import BACKGROUND_LEVEL
 from plsctl.process.segmentation.discs import find_discs
 
 _SKETCH_PX = 640
+_LEAST_ROUND = 3  # with fewer isolated round cells discs or the distance transform speak
+_LEAST_AREA_PX = 150.0  # of them, in pixels of the image and of the sketch
 _LEAST_DISCS = 3  # of one size: with fewer the distance transform speaks
 _LEAST_SHOWN = 0.02  # of the image that they cover: dust on the sensor is round too
+
+
+FIELD_SIDE_PX = 240
+"""Shorter side of an image that shows enough of a field for any of its cells to tell the scale."""
+
+
+def is_small(shape: tuple[int, ...]) -> bool:
+    """Whether an image (y, x, ...) is a crop: few of its cells are whole, and it may hold none."""
+    return min(shape[:2]) < FIELD_SIDE_PX
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,26 @@ def _area_weighted_median(diameters: NDArray[np.float64]) -> float:
     return float(ordered[np.searchsorted(weight, weight[-1] / 2)])
 
 
+def _round_diameters(
+    mask: NDArray[np.uint8], without: NDArray[np.bool_], least_area: float
+) -> NDArray[np.float64]:
+    """Diameters of isolated round objects that lie whole in the image and outside `without`."""
+    height, width = mask.shape
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found = []
+    for outline in outlines:
+        x, y, w, h = cv2.boundingRect(outline)
+        cut = x <= 1 or y <= 1 or x + w >= width - 1 or y + h >= height - 1
+        area = cv2.contourArea(outline)
+        if cut or area < least_area or max(w, h) > 1.35 * min(w, h):
+            continue
+        if without[y + h // 2, x + w // 2]:
+            continue
+        if area > 0.93 * cv2.contourArea(cv2.convexHull(outline)):
+            found.append(2 * np.sqrt(area / np.pi))
+    return np.array(found)
+
+
 def _inscribed_diameters(
     mask: NDArray[np.uint8], without: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -92,10 +123,6 @@ def red_cell_diameter_px(
     -------
     The diameter; a twentieth of the longer side when nothing that looks like cells is there.
     """
-    diameter, count = find_discs(flat, without).typical()
-    shown = count * np.pi / 4 * diameter**2 / (flat.shape[0] * flat.shape[1])
-    if count >= _LEAST_DISCS and shown > _LEAST_SHOWN:
-        return RedCellRuler(diameter, True)
     longer = max(flat.shape[:2])
     shrink = longer / _SKETCH_PX
     size = (max(1, round(flat.shape[1] / shrink)), max(1, round(flat.shape[0] / shrink)))
@@ -104,6 +131,17 @@ def red_cell_diameter_px(
     mask = _fill_pale_centres(foreground_mask(sketch).astype(np.uint8))
     left_out = _resized(without, size)
     inscribed = _area_weighted_median(_inscribed_diameters(mask, left_out))
+    # In a small image, enlarged, the noise of the camera makes round objects.
+    isolated = _round_diameters(mask, left_out, _LEAST_AREA_PX * max(1.0, 1 / shrink**2))
+    typical = _area_weighted_median(isolated)
+    # Platelets are round and isolated too where all red cells touch: larger discs tell on them.
+    if isolated.size >= _LEAST_ROUND and typical > 0.6 * inscribed:
+        return RedCellRuler(shrink * typical, True)
+    if is_small(flat.shape):
+        diameter, count = find_discs(flat, without).typical()
+        shown = count * np.pi / 4 * diameter**2 / (flat.shape[0] * flat.shape[1])
+        if count >= _LEAST_DISCS and shown > _LEAST_SHOWN:
+            return RedCellRuler(diameter, True)
     return RedCellRuler(shrink * inscribed if inscribed else longer / 20, False)
 
 

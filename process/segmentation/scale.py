@@ -14,15 +14,16 @@ from plsctl.process.segmentation.chromatin import chromatin_strength, estimate_s
 from plsctl.process.segmentation.red_cells import (
     RedCellRuler,
     foreground_mask,
+    is_small,
     red_cell_diameter_px,
 )
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 RED_CELL_UM = 7.5
-WINDOW_PX = 720
+WINDOW_PX = 1400
 """Side of the windows in which the cells of a large image are measured."""
 
-_WIDEST_PX = 1000  # of an image that is measured as a whole
+_WIDEST_PX = 2000  # of an image that is measured as a whole
 _WINDOWS = 4  # along each side
 _SKETCH_PX = 480
 _TOO_LARGE = 3.5  # red-cell diameters of a nucleus, or of three that touch
@@ -43,10 +44,11 @@ def resolve_red_cells(flat: NDArray[np.uint8], settings: SegmentationSettings) -
         return RedCellRuler(given, True)
     if max(flat.shape[:2]) > _WIDEST_PX:
         windows = spread_windows(flat.shape[:2], WINDOW_PX)
-        return typical_red_cells((flat[window] for window in windows), settings)
+        typical = typical_red_cell_px((flat[window] for window in windows), settings)
+        return RedCellRuler(typical, True)
     ruler = _measured(flat, settings)
-    large = min(flat.shape[:2]) >= LEAST_SIDE_PX
-    return RedCellRuler(ruler.diameter_px, ruler.reliable and large)
+    known = ruler.reliable and min(flat.shape[:2]) >= LEAST_SIDE_PX
+    return RedCellRuler(ruler.diameter_px, known or not is_small(flat.shape))
 
 
 def spread_windows(shape: tuple[int, ...], side: int) -> list[tuple[slice, slice]]:
@@ -60,25 +62,20 @@ def spread_windows(shape: tuple[int, ...], side: int) -> list[tuple[slice, slice
     return [(rows, columns) for rows in places[0] for columns in places[1]]
 
 
-def typical_red_cells(
+def typical_red_cell_px(
     windows: Iterable[NDArray[np.uint8]], settings: SegmentationSettings
-) -> RedCellRuler:
+) -> float:
     """Median diameter over windows (y, x, rgb) of an image, those with cells; pixels.
 
     An overview of a large image would make the cells smaller than what can be measured.
     """
-    found: list[RedCellRuler] = []
-    sides = []
+    found, sides = [], []
     for flat in windows:
         sides.append(max(flat.shape[:2]))
         absorbing = np.count_nonzero(foreground_mask(flat))
         if absorbing > _LEAST_LEFT * flat.shape[0] * flat.shape[1]:
-            found.append(_measured(flat, settings))
-    if not found:
-        return RedCellRuler(max(sides) / 20, False)
-    reliable = any(ruler.reliable for ruler in found)
-    chosen = [ruler.diameter_px for ruler in found if ruler.reliable or not reliable]
-    return RedCellRuler(float(np.median(chosen)), reliable)
+            found.append(_measured(flat, settings).diameter_px)
+    return float(np.median(found)) if found else max(sides) / 20
 
 
 def _measured(flat: NDArray[np.uint8], settings: SegmentationSettings) -> RedCellRuler:

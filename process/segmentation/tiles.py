@@ -18,7 +18,7 @@ from plsctl.process.segmentation.scale import (
     WINDOW_PX,
     given_red_cell_px,
     spread_windows,
-    typical_red_cells,
+    typical_red_cell_px,
 )
 from plsctl.process.segmentation.settings import SegmentationSettings
 
@@ -88,7 +88,7 @@ def _red_cell_px(image: Image, field: FlatField, settings: SegmentationSettings)
     if given is not None:
         return given
     windows = (field.flat(image, window) for window in spread_windows(image.shape[:2], WINDOW_PX))
-    return typical_red_cells(windows, settings).diameter_px
+    return typical_red_cell_px(windows, settings)
 
 
 def _tuned(
