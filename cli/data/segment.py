@@ -176,14 +176,14 @@ def _cells_in(
     if crops and not limits:
         mask, result = _crop_cell(method, pixels if field.gone is None else field.flat(pixels))
     else:
-        mask, result = _field_cells(method, pixels, scale, limits)
+        return _field_cells(method, pixels, scale, limits)
     return mask, result | {"cannot_judge": None}
 
 
 def _field_cells(
     method: str, pixels: "NDArray[np.uint8]", scale: float | None, limits: dict[str, Range]
-) -> tuple["NDArray[np.uint8]", dict[str, Any]]:
-    """Mask image, and cells and other objects of a field."""
+) -> tuple["NDArray[np.uint8] | None", dict[str, Any]]:
+    """Mask image, and cells and other objects of a field, or why it cannot be judged."""
     from plsctl.process.segmentation.segment import segment as find_cells
     from plsctl.process.segmentation.settings import SegmentationSettings
 
@@ -202,7 +202,9 @@ def _field_cells(
             for cell in objects
         ]
 
-    return result.mask_image(), {"cells": listed(result.cells), "others": listed(result.others)}
+    found = {"cells": listed(result.cells), "others": listed(result.others)}
+    mask = result.mask_image() if result.cannot_judge is None else None
+    return mask, found | {"cannot_judge": result.cannot_judge}
 
 
 def _crop_cell(

@@ -21,6 +21,16 @@ LEAST_SHOWN = 0.6
 """Red-cell areas of its nucleus that a cell cut by the border must show: less may be anything,
 platelets that lie together above all."""
 
+LEAST_SIDE_PX = 48
+"""Of an image whose scale is to be measured: a smaller one does not show a cell and its
+surroundings."""
+
+# Of a nucleus that is one whatever the size of red cells:
+_CLOSE_PX = 24.0  # diameter of a disc as large
+_CLOSE = 0.12  # the same, over the shorter side of the image
+_CLEARLY_CHROMATIN = 0.3  # strength; rims of red cells in small images have up to 0.3
+_MOST_CUT = 0.4  # length on the border, over that diameter
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -129,6 +139,34 @@ def judged_cells(
     )
     for number in np.array(white)[marks]:
         kept[int(number)] = replace(kept[int(number)], kind="smudge")
+    return kept
+
+
+def without_scale(found: dict[int, Cell], whole: Labels, nuclei: Mask) -> dict[int, Cell]:
+    """What is left where the size of red cells is not known: white cells seen close, and the rest.
+
+    A nucleus that is large in the image, strongly coloured and not cut is one at any scale. Smaller
+    or paler ones may be rims of red cells, folds and dust.
+
+    Parameters
+    ----------
+    found
+        Cells by the numbers of their labels.
+    whole, nuclei
+        Labels of whole cells, and True on nuclei; (y, x).
+    """
+    side = min(whole.shape)
+    if side < LEAST_SIDE_PX:
+        return {}
+    rim = np.zeros(whole.shape, dtype=np.bool_)
+    rim[[0, -1]] = rim[:, [0, -1]] = True
+    cut = np.bincount(whole[rim & nuclei], minlength=int(whole.max(initial=0)) + 1)
+    kept = {}
+    for number, cell in found.items():
+        across = np.sqrt(4 / np.pi * cell.nucleus_area)
+        close = across > max(_CLOSE_PX, _CLOSE * side) and cell.strength > _CLEARLY_CHROMATIN
+        if cell.kind != "white cell" or (close and cut[number] < _MOST_CUT * across):
+            kept[number] = cell
     return kept
 
 

@@ -21,6 +21,9 @@ Kind: TypeAlias = Literal["white cell", "smudge", "platelet", "clump"]
 
 Density: TypeAlias = NDArray[np.float32]
 
+USUAL_BLUENESS = 0.55
+"""Density in blue over green of red cells, where there are none to measure."""
+
 # On real and simulated smears (docs/segmentation.md) nuclei of white cells have 1.45 times
 # the density of red cells or more and at most 0.75 of their blueness; red cells 0.92 to 1.1.
 _RED_BLUENESS = 0.8
@@ -30,7 +33,6 @@ _GREY = 0.7  # density in blue over green; nuclei have up to 0.45
 _PALE = 1.25  # times the density of red cells: what is paler has lost its chromatin
 
 _LEAST_SAMPLE = 0.5  # red-cell areas of foreground that tell the colour of red cells
-_USUAL_BLUENESS = 0.55  # density in blue over green of red cells, where there are none to measure
 
 _FAINT = 0.35  # of what is usual above the limit: nuclei that have lost their chromatin
 _SMEARED_STRENGTH = 0.8  # of what is usual
@@ -80,7 +82,7 @@ def red_cell_colour(
         away = foreground & (nearest_label(labels)[0] > 0.7 * red_cell_px)
     inner = cv2.erode(away.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0  # rims are half glass
     if np.count_nonzero(inner) < _LEAST_SAMPLE * np.pi / 4 * red_cell_px**2:
-        return RedCellColour(None, _USUAL_BLUENESS)
+        return RedCellColour(None, USUAL_BLUENESS)
     _, green, blue = np.median(density[inner], axis=0)
     return RedCellColour(float(green), float(blue / max(green, 1e-6)))
 

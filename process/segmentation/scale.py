@@ -9,8 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.process.segmentation.background import odd_disc
+from plsctl.process.segmentation.cells import LEAST_SIDE_PX
 from plsctl.process.segmentation.chromatin import chromatin_strength, estimate_strength
-from plsctl.process.segmentation.red_cells import foreground_mask, red_cell_diameter_px
+from plsctl.process.segmentation.red_cells import (
+    RedCellRuler,
+    foreground_mask,
+    is_small,
+    red_cell_diameter_px,
+)
 from plsctl.process.segmentation.settings import SegmentationSettings
 
 RED_CELL_UM = 7.5
@@ -24,16 +30,25 @@ _TOO_LARGE = 3.5  # red-cell diameters of a nucleus, or of three that touch
 _LEAST_LEFT = 0.02  # share of the image that red cells beside the white ones must fill
 
 
-def resolve_red_cell_px(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float:
-    """Diameter of a red cell in pixels, of an image (y, x, rgb) with a flat background."""
-    if settings.red_cell_px is not None:
-        return settings.red_cell_px
-    if settings.pixel_um is not None:
+def given_red_cell_px(settings: SegmentationSettings) -> float | None:
+    """Diameter of a red cell in pixels, where the settings tell it."""
+    if settings.red_cell_px is None and settings.pixel_um is not None:
         return RED_CELL_UM / settings.pixel_um
+    return settings.red_cell_px
+
+
+def resolve_red_cells(flat: NDArray[np.uint8], settings: SegmentationSettings) -> RedCellRuler:
+    """Diameter of a red cell in pixels, of an image (y, x, rgb) with a flat background."""
+    given = given_red_cell_px(settings)
+    if given is not None:
+        return RedCellRuler(given, True)
     if max(flat.shape[:2]) > _WIDEST_PX:
         windows = spread_windows(flat.shape[:2], WINDOW_PX)
-        return typical_red_cell_px((flat[window] for window in windows), settings)
-    return _measured(flat, settings)
+        typical = typical_red_cell_px((flat[window] for window in windows), settings)
+        return RedCellRuler(typical, True)
+    ruler = _measured(flat, settings)
+    known = ruler.reliable and min(flat.shape[:2]) >= LEAST_SIDE_PX
+    return RedCellRuler(ruler.diameter_px, known or not is_small(flat.shape))
 
 
 def spread_windows(shape: tuple[int, ...], side: int) -> list[tuple[slice, slice]]:
@@ -59,21 +74,22 @@ def typical_red_cell_px(
         sides.append(max(flat.shape[:2]))
         absorbing = np.count_nonzero(foreground_mask(flat))
         if absorbing > _LEAST_LEFT * flat.shape[0] * flat.shape[1]:
-            found.append(_measured(flat, settings))
+            found.append(_measured(flat, settings).diameter_px)
     return float(np.median(found)) if found else max(sides) / 20
 
 
-def _measured(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float:
+def _measured(flat: NDArray[np.uint8], settings: SegmentationSettings) -> RedCellRuler:
     nuclei = _nuclei_sketch(flat, settings)
     if nuclei is None:
-        return red_cell_diameter_px(flat).diameter_px
+        return red_cell_diameter_px(flat)
     diameter, white_cells = nuclei
     ruler = red_cell_diameter_px(flat, white_cells)
     # Nuclei measure 0.6 to 1.8 red cells. They help where red cells lie too close to be measured;
     # against red cells that were measured they count only if no touching cells explain their size.
     if diameter > _TOO_LARGE * ruler.diameter_px or not ruler.reliable:
-        return float(np.clip(ruler.diameter_px, diameter / 1.8, diameter / 0.6))
-    return ruler.diameter_px
+        within = np.clip(ruler.diameter_px, diameter / 1.8, diameter / 0.6)
+        return RedCellRuler(float(within), ruler.reliable)
+    return ruler
 
 
 def _nuclei_sketch(

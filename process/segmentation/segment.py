@@ -15,13 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.errors import UserError
-from plsctl.process.segmentation.cells import Segmentation, in_order, judged_cells
+from plsctl.process.segmentation.cells import (
+    Segmentation,
+    in_order,
+    judged_cells,
+    without_scale,
+)
 from plsctl.process.segmentation.chromatin import estimate_strength
 from plsctl.process.segmentation.image_area import FlatField
 from plsctl.process.segmentation.objects import Scene, find_piece, to_working_scale
-from plsctl.process.segmentation.scale import resolve_red_cell_px
+from plsctl.process.segmentation.scale import resolve_red_cells
 from plsctl.process.segmentation.settings import SegmentationSettings
 from plsctl.process.segmentation.tiles import is_large, segment_tiles
+
+_NO_SCALE = (
+    "the size of its cells cannot be told: too few red cells are seen whole; give the pixel size"
+)
 
 
 def slide_settings(
@@ -45,7 +54,8 @@ def slide_settings(
         if field.cannot_judge is not None:
             continue
         flat = field.flat(image)
-        scene = Scene.of(to_working_scale(flat, resolve_red_cell_px(flat, settings)), settings.hue)
+        red_cell_px = resolve_red_cells(flat, settings).diameter_px
+        scene = Scene.of(to_working_scale(flat, red_cell_px), settings.hue)
         strengths.append(scene.strength.ravel()[::2])
         foregrounds.append(scene.foreground.ravel()[::2])
     if not strengths:
@@ -93,9 +103,15 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
     if is_large(image):
         return segment_tiles(image, field, settings)
     flat = field.flat(image)
-    red_cell_px = resolve_red_cell_px(flat, settings)
+    ruler = resolve_red_cells(flat, settings)
+    red_cell_px = ruler.diameter_px
     piece = find_piece(flat, red_cell_px, settings)
     found = judged_cells(piece.found, piece.least, red_cell_px, image.shape[:2], settings)
+    if not ruler.reliable and found:
+        found = without_scale(found, piece.whole, piece.nuclei)
+        if not any(cell.kind == "white cell" for cell in found.values()):
+            nothing = np.zeros(image.shape[:2], dtype=np.bool_)
+            return Segmentation((), (), nothing, nothing, piece.least, red_cell_px, _NO_SCALE)
     white = np.zeros(max(piece.found, default=0) + 1, dtype=np.bool_)
     white[[n for n, cell in found.items() if cell.kind == "white cell"]] = True
     cells = white[piece.whole]

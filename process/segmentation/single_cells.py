@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 from plsctl.acquire.arrays import Image, Mask
 from plsctl.acquire.errors import UserError
 from plsctl.process.segmentation.background import BACKGROUND_LEVEL, odd_disc
+from plsctl.process.segmentation.cells import LEAST_SIDE_PX
 from plsctl.process.segmentation.chromatin import chromatin_strength
+from plsctl.process.segmentation.cytoplasm import optical_density
 from plsctl.process.segmentation.ek_means import ColourSpace, ek_means
+from plsctl.process.segmentation.object_kinds import USUAL_BLUENESS, RedCellColour, look
 
 CLUSTERS = 3
 
@@ -38,6 +41,9 @@ _LARGE_NUCLEUS = 0.25
 _OFF_CENTRE = 0.15
 _MOST_OBLONG = 1.25
 _SECOND_NUCLEUS = 0.5  # of the area of the one in the middle
+_MOST_CUT = 0.15  # of the image's border that its nucleus takes
+_LEAST_COMPACT = 0.42  # of its hull; cells that lie about the middle fill less
+_LEAST_PX = 24.0  # diameter of its hull
 
 Method: TypeAlias = Literal["ek-means", "hsv"]
 
@@ -76,24 +82,41 @@ def segment_crop(
 def shows_one_cell(image: Image, method: Method = "ek-means") -> bool:
     """Whether an image, (y, x, rgb), is nearly filled by one white cell in its middle.
 
-    It is about square, its middle nucleus is a quarter as wide or more, and no other is half as
-    large.
+    It is about square, its middle nucleus is a quarter as wide or more, whole, compact and of the
+    colour of chromatin, and no other is half as large.
     """
     height, width = image.shape[:2]
     side = min(height, width)
-    if max(height, width) > _MOST_OBLONG * side:
+    if side < LEAST_SIDE_PX or max(height, width) > _MOST_OBLONG * side:
         return False
-    chromatin, _ = _parts(image, "lab", method)
+    chromatin, absorbing = _parts(image, "lab", method)
     nucleus = _central(chromatin)
     if not nucleus.any():
         return False
     hull = _hull(nucleus)
+    compact = np.count_nonzero(nucleus) > _LEAST_COMPACT * np.count_nonzero(hull)
+    border = np.concatenate([nucleus[0], nucleus[-1], nucleus[:, 0], nucleus[:, -1]])
+    if not compact or border.mean() > _MOST_CUT or _disc_diameter(hull) < _LEAST_PX:
+        return False
+    if not _is_chromatin(image, nucleus, absorbing):
+        return False
     x, y = np.argwhere(hull > 0).mean(axis=0)[::-1]
     centred = max(abs(x - width / 2), abs(y - height / 2)) < _OFF_CENTRE * side
     others = cv2.connectedComponentsWithStats((chromatin & ~nucleus).astype(np.uint8))[2]
     second = others[1:, cv2.CC_STAT_AREA].max(initial=0)
     lonely = second < _SECOND_NUCLEUS * np.count_nonzero(nucleus)
     return bool(_disc_diameter(hull) > _LARGE_NUCLEUS * side and centred and lonely)
+
+
+def _is_chromatin(image: Image, nucleus: Mask, absorbing: Mask) -> bool:
+    """Whether a nucleus differs in colour from red cells, as `look` has it for fields."""
+    smooth = np.asarray(cv2.GaussianBlur(image, (0, 0), 1.0), dtype=np.uint8)
+    if absorbing.all():
+        return False
+    density = optical_density(_balanced(smooth, np.median(smooth[~absorbing], axis=0)))
+    beside = absorbing & (cv2.dilate(nucleus.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0)
+    green = float(np.median(density[beside][:, 1])) if beside.any() else None
+    return look(density, nucleus, RedCellColour(green, USUAL_BLUENESS)) == "white cell"
 
 
 def _parts(image: Image, space: ColourSpace, method: Method) -> tuple[Mask, Mask]:

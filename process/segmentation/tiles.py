@@ -16,7 +16,7 @@ from plsctl.process.segmentation.object_kinds import RedCellColour
 from plsctl.process.segmentation.objects import Scene, find_objects, find_piece, to_working_scale
 from plsctl.process.segmentation.scale import (
     WINDOW_PX,
-    resolve_red_cell_px,
+    given_red_cell_px,
     spread_windows,
     typical_red_cell_px,
 )
@@ -84,8 +84,9 @@ def segment_tiles(image: Image, field: FlatField, settings: SegmentationSettings
 
 
 def _red_cell_px(image: Image, field: FlatField, settings: SegmentationSettings) -> float:
-    if settings.red_cell_px is not None or settings.pixel_um is not None:
-        return resolve_red_cell_px(image, settings)
+    given = given_red_cell_px(settings)
+    if given is not None:
+        return given
     windows = (field.flat(image, window) for window in spread_windows(image.shape[:2], WINDOW_PX))
     return typical_red_cell_px(windows, settings)
 

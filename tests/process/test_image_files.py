@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import struct
 from pathlib import Path
 
 import cv2
@@ -107,3 +108,20 @@ def test_what_is_transparent_becomes_black(tmp_path: Path) -> None:
     found = read_image(tmp_path / "a.png")
     assert not found[:, :40].any()
     np.testing.assert_array_equal(found[:, 40:], PIXELS[:, 40:])
+
+
+def test_a_photograph_is_turned_as_viewers_show_it(tmp_path: Path) -> None:
+    """EXIF orientation 6: what a camera held upright wrote lying on its side."""
+    lying = np.full((60, 100, 3), 255, np.uint8)
+    lying[:20, :30] = (200, 0, 0)
+    jpeg = cv2.imencode(".jpg", lying[..., ::-1])[1].tobytes()
+    entry = struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    segment = b"Exif\0\0II*\0" + entry
+    file = tmp_path / "held_upright.jpg"
+    file.write_bytes(
+        jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+    )
+    image = read_image(file)
+    assert image.shape == (100, 60, 3)
+    assert image[5, 55, 1] < 60  # the corner that lay above on the left
+    assert image[5, 5, 1] > 200

@@ -337,6 +337,34 @@ def test_what_cannot_be_judged_is_said(image: Image, reason: str) -> None:
     assert not found.cells
 
 
+@pytest.mark.parametrize("side", [30, 40, 47])
+def test_small_images_of_red_cells_show_no_white_cell(side: int) -> None:
+    """Without a pixel size they do not tell how large a cell is."""
+    image = Smear(red_cell_px=40).finished()
+    for y in range(0, 400, 70):
+        for x in range(0, 560, 90):
+            assert not segment(np.ascontiguousarray(image[y : y + side, x : x + side])).cells
+
+
+def test_without_a_scale_it_is_said() -> None:
+    image = np.full((120, 120, 3), GLASS, np.uint8)
+    cv2.circle(image, (20, 60), 9, CHROMATIN, -1, cv2.LINE_AA)
+    found = segment(image)
+    assert not found.cells
+    assert "size of its cells" in str(found.cannot_judge)
+    assert len(segment(image, SegmentationSettings(red_cell_px=16)).cells) == 1
+
+
+@pytest.mark.parametrize("side", [30, 40, 60, 80])
+def test_crops_of_real_red_cells_show_no_white_cell(data_folder: Path, side: int) -> None:
+    """Fields of red cells only, around their corners and in the middle."""
+    for path in sorted((data_folder / "chula_rbc12" / "images").iterdir())[3::10]:
+        image = read_image(path)
+        for y, x in ((0, 0), (200, 300), (380, 500)):
+            crop = np.ascontiguousarray(image[y : y + side, x : x + side])
+            assert not segment(crop).cells, path.name
+
+
 def test_a_large_image_gives_every_cell_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in one piece, with cells at the borders of the tiles; a small limit stands for a large."""
     smear = Smear(1500, 2600)
