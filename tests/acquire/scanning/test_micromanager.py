@@ -346,7 +346,9 @@ def test_what_a_pass_begun_anew_replaces_is_kept(slide_file: Path, tmp_path: Pat
         assert (scan.folder.path / f"{file}.old1").exists(), file
 
 
-def test_a_pass_at_cells_goes_on_when_cells_were_found_anew(slide_file: Path, tmp_path: Path) -> None:
+def test_a_pass_at_cells_goes_on_when_cells_were_found_anew(
+    slide_file: Path, tmp_path: Path
+) -> None:
     scan = open_scan(slide_file, tmp_path / "scans")
     for name in ("unstained", "stained"):
         take(scan, name)
