@@ -153,11 +153,22 @@ def red_cell_diameter_px(
     if isolated.size >= _LEAST_ROUND and typical > 0.6 * inscribed:
         return RedCellRuler(shrink * typical, True)
     if is_small(flat.shape):
-        diameter, count = find_discs(flat, without).typical()
-        shown = count * np.pi / 4 * diameter**2 / (flat.shape[0] * flat.shape[1])
-        if count >= _LEAST_DISCS and shown > _LEAST_SHOWN:
+        diameter = disc_diameter_px(flat, without)
+        if diameter is not None:
             return RedCellRuler(diameter, True)
     return RedCellRuler(shrink * inscribed if inscribed else longer / 20, False)
+
+
+def disc_diameter_px(
+    flat: NDArray[np.uint8], without: NDArray[np.bool_] | None = None
+) -> float | None:
+    """Diameter of the red cells by dark discs alone; None where too few are of one size.
+
+    Parameters as those of `red_cell_diameter_px`.
+    """
+    diameter, count = find_discs(flat, without).typical()
+    shown = count * np.pi / 4 * diameter**2 / (flat.shape[0] * flat.shape[1])
+    return diameter if count >= _LEAST_DISCS and shown > _LEAST_SHOWN else None
 
 
 def _resized(mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.bool_]:
