@@ -142,6 +142,26 @@ def judged_cells(
     return kept
 
 
+def confirmed(found: dict[int, Cell], again: dict[int, Cell]) -> dict[int, Cell]:
+    """The white cells that are found again with another size of red cells, and all that is none."""
+    others = [cell for cell in again.values() if cell.kind == "white cell"]
+    return {
+        number: cell
+        for number, cell in found.items()
+        if cell.kind != "white cell" or any(_meet(cell, other) for other in others)
+    }
+
+
+def _meet(one: Cell, other: Cell) -> bool:
+    """Whether two boxes share pixels."""
+    return (
+        one.x < other.x + other.width
+        and other.x < one.x + one.width
+        and one.y < other.y + other.height
+        and other.y < one.y + one.height
+    )
+
+
 def without_scale(found: dict[int, Cell], whole: Labels, nuclei: Mask) -> dict[int, Cell]:
     """What is left where the size of red cells is not known: white cells seen close, and the rest.
 

@@ -33,7 +33,7 @@ _APART = 0.8  # radii of the larger: nearer middles are those of one disc
 _ALIKE = 1.25  # ratio of radii of red cells to that of the typical one
 _FAINTEST_EDGE = 64.0  # Scharr's operator: a step of some 4 grey values
 
-FIELD_SIDE_PX = 240
+FIELD_SIDE_PX = 360
 """Shorter side of an image that shows enough of a field for any of its cells to tell the scale."""
 
 
@@ -114,6 +114,8 @@ def _inscribed_diameters(
     mask: NDArray[np.uint8], without: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Diameters of the largest discs that fit into the foreground, one for each local maximum."""
+    if mask.all():  # nothing bounds a disc
+        return np.zeros(0)
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1]
     peaks = (

@@ -25,7 +25,7 @@ WINDOW_PX = 1400
 """Side of the windows in which the cells of a large image are measured."""
 
 _WIDEST_PX = 2000  # of an image that is measured as a whole
-_OTHER_SIZE = 1.25  # ratio of two diameters that are not the same
+OTHER_SIZE = 1.25  # ratio of two diameters that are not the same
 _WINDOWS = 4  # along each side
 _SKETCH_PX = 480
 _TOO_LARGE = 3.5  # red-cell diameters of a nucleus, or of three that touch
@@ -49,24 +49,21 @@ def resolve_red_cells(flat: NDArray[np.uint8], settings: SegmentationSettings) -
         typical = typical_red_cell_px((flat[window] for window in windows), settings)
         return RedCellRuler(typical, True)
     ruler = _measured(flat, settings)
-    known = ruler.reliable and min(flat.shape[:2]) >= LEAST_SIDE_PX
-    return RedCellRuler(ruler.diameter_px, known or not is_small(flat.shape))
+    large = min(flat.shape[:2]) >= LEAST_SIDE_PX
+    return RedCellRuler(ruler.diameter_px, ruler.reliable and large)
 
 
-def second_red_cell_px(
-    flat: NDArray[np.uint8], settings: SegmentationSettings, first_px: float
-) -> float | None:
-    """Another diameter of the red cells of a field, to look again with; None where there is none.
+def second_red_cell_px(flat: NDArray[np.uint8], settings: SegmentationSettings) -> float | None:
+    """Another diameter of the red cells of a field, by their outlines; None where there is none.
 
-    Where red cells lie close, what fits into the foreground may be larger than one of them. Their
-    outlines tell another size then.
+    Where red cells lie close, what fits into the foreground may be larger than one of them, or be a
+    part of one. What is a white cell is one with either size.
     """
     if given_red_cell_px(settings) is not None or is_small(flat.shape):
         return None
     if max(flat.shape[:2]) > _WIDEST_PX:
         return None
-    other = disc_diameter_px(flat)
-    return other if other is not None and other * _OTHER_SIZE < first_px else None
+    return disc_diameter_px(flat)
 
 
 def spread_windows(shape: tuple[int, ...], side: int) -> list[tuple[slice, slice]]:

@@ -18,6 +18,7 @@ from plsctl.acquire.errors import UserError
 from plsctl.process.segmentation.cells import (
     Cell,
     Segmentation,
+    confirmed,
     in_order,
     judged_cells,
     without_scale,
@@ -25,7 +26,8 @@ from plsctl.process.segmentation.cells import (
 from plsctl.process.segmentation.chromatin import estimate_strength
 from plsctl.process.segmentation.image_area import FlatField
 from plsctl.process.segmentation.objects import Scene, find_piece, to_working_scale
-from plsctl.process.segmentation.scale import resolve_red_cells, second_red_cell_px
+from plsctl.process.segmentation.red_cells import is_small
+from plsctl.process.segmentation.scale import OTHER_SIZE, resolve_red_cells, second_red_cell_px
 from plsctl.process.segmentation.settings import SegmentationSettings
 from plsctl.process.segmentation.tiles import is_large, segment_tiles
 
@@ -108,14 +110,16 @@ def segment(image: NDArray[np.uint8], settings: SegmentationSettings | None = No
     red_cell_px = ruler.diameter_px
     piece = find_piece(flat, red_cell_px, settings)
     found = judged_cells(piece.found, piece.least, red_cell_px, image.shape[:2], settings)
-    if not _has_white(found):
-        other_px = second_red_cell_px(flat, settings, red_cell_px)
-        if other_px is not None:
-            again = find_piece(flat, other_px, settings)
-            judged = judged_cells(again.found, again.least, other_px, image.shape[:2], settings)
-            if _has_white(judged):
-                piece, found, red_cell_px = again, judged, other_px
-    if not ruler.reliable and found:
+    doubtful = not (ruler.reliable and _has_white(found))
+    other_px = second_red_cell_px(flat, settings) if doubtful else None
+    if other_px is not None:
+        again = find_piece(flat, other_px, settings)
+        judged = judged_cells(again.found, again.least, other_px, image.shape[:2], settings)
+        if _has_white(found):
+            found = confirmed(found, judged)
+        elif _has_white(judged) and other_px * OTHER_SIZE < red_cell_px:
+            piece, found, red_cell_px = again, judged, other_px
+    if not ruler.reliable and is_small(image.shape) and found:
         found = without_scale(found, piece.whole, piece.nuclei)
         if not _has_white(found):
             nothing = np.zeros(image.shape[:2], dtype=np.bool_)
