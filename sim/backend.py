@@ -62,7 +62,7 @@ def open_world(hardware: Hardware) -> World:
         for name in ("prepared", "led_log")
         if (path := getattr(settings, name)) is not None
     }
-    return World(hardware, settings.model_copy(update=places))
+    return World(hardware.described, settings.model_copy(update=places))
 
 
 @checked_by(check_simulator)

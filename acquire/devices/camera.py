@@ -34,6 +34,9 @@ STALLED_S = 60.0
 
 CABLES = "Check the trigger cables and the camera's trigger settings."
 
+SERIAL_NUMBERS = ("serialnumber", "cameraserialnumber", "serial", "cameraid", "deviceserialnumber")
+"""Properties of device adapters that hold a camera's number, in small letters without signs."""
+
 
 class NoImage(HardwareError):
     """An image of a triggered series did not come."""
@@ -85,6 +88,18 @@ class Camera:
         for name, value in self._settings.properties.items():
             self._set(name, value)
         self._listen_to_triggers(False)
+
+    @property
+    def answers(self) -> str:
+        """What tells this camera from others: adapter, device and, if it tells it, its number."""
+        core, device = self._core, self._settings.device
+        names = [str(core.getDeviceLibrary(device)), str(core.getDeviceName(device))]
+        numbers = [
+            str(core.getProperty(device, name))
+            for name in core.getDevicePropertyNames(device)
+            if "".join(sign for sign in name.lower() if sign.isalnum()) in SERIAL_NUMBERS
+        ]
+        return " ".join([*names, *numbers])
 
     def _check_properties(self, device: str) -> None:
         """`UserError` for a property that the camera does not have."""

@@ -20,10 +20,16 @@ from plsctl.cli.shared.output import (
 NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Measure exposures and write tables."
+    no_args_is_help=True, add_completion=False, help="Measure what scans need to know."
 )
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")]
+ObjectiveOption = Annotated[str | None, typer.Option(help="Objective; the lowest one without it.")]
+PlaceOption = Annotated[
+    tuple[float, float], typer.Option("--at", help="A place with cells: x and y, micrometres.")
+]
+PLACE = (11000.0, 5600.0)
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask whether the stage is homed.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing table.")]
 
 
@@ -39,12 +45,8 @@ def calibrate() -> None:
 def exposures(
     out: OutOption,
     hardware: HardwareOption = "",
-    objective: Annotated[
-        str | None, typer.Option(help="Objective; the lowest one without it.")
-    ] = None,
-    at_um: Annotated[
-        tuple[float, float], typer.Option("--at", help="A place with cells: x and y, micrometres.")
-    ] = (11000.0, 5600.0),
+    objective: ObjectiveOption = None,
+    at_um: PlaceOption = PLACE,
     longest_ms: Annotated[
         float, typer.Option(min=0.01, help="Longest exposure; beyond it gain is raised.")
     ] = 500.0,
@@ -59,9 +61,7 @@ def exposures(
         bool, typer.Option("--brightfield-only", help="Only the bright-field image.")
     ] = False,
     overwrite: OverwriteOption = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask whether the stage is homed.")
-    ] = False,
+    yes: YesOption = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -129,6 +129,64 @@ def exposures(
     )
     print_message(f"{counted(len(table.rows), 'exposure')} written to {out}.")
     print_message(f"Name the table in the slide file, exposures: {out.name}. {NEXT}")
+
+
+@app.command("pixel-size")
+def pixel_size(
+    hardware: HardwareOption = "",
+    objective: ObjectiveOption = None,
+    at_um: PlaceOption = PLACE,
+    yes: YesOption = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Measure pixel size, rotation, mirror and backlash by moving a slide with cells.
+
+    Example: plsctl calibrate pixel-size --hardware lab/microscope.yaml
+    """
+    from plsctl.acquire.bench.pixel_size import measure_pixel_size
+    from plsctl.cli.scanning.calibration_bench import (
+        calibrated_so_far,
+        keep,
+        opened_bench,
+        page_path,
+    )
+    from plsctl.process.matching.shifts import EdgeShiftFinder
+    from plsctl.process.report.calibration import write_pixel_size
+
+    described = calibrated_so_far(hardware)
+    name = objective or described.low_power
+    described.objective(name)
+    with opened_bench(described, f"pixel-size_{name}", yes) as opened:
+        opened.bench.microscope.set_objective(name)
+        opened.bench.settle(*at_um)
+        result = measure_pixel_size(opened.bench, EdgeShiftFinder())
+    found = result.calibration
+    path, page = keep(described, found), page_path(described, f"pixel-size_{name}")
+    if page is not None:
+        write_pixel_size(page, result)
+    emit(
+        {
+            "objective": name,
+            "pixel_um": found.pixel_um,
+            "pixel_um_error": found.pixel_um_error,
+            "rotation_deg": found.rotation_deg,
+            "rotation_deg_error": found.rotation_deg_error,
+            "mirrored": found.mirrored,
+            "backlash_um": found.backlash_um,
+            "residual_um": found.residual_um,
+            "images": found.images,
+            "file": path,
+            "page": page,
+        },
+        json,
+    )
+    print_message(
+        f"{name}: pixels of {found.pixel_um:.5f} ± {found.pixel_um_error:.5f} µm, "
+        f"{'mirrored' if found.mirrored else 'not mirrored'}, turned by {found.rotation_deg:.3f} ± "
+        f"{found.rotation_deg_error:.3f} deg; the stage has {found.backlash_um[0]:.2f} µm of play "
+        f"in x and {found.backlash_um[1]:.2f} µm in y."
+    )
 
 
 @app.command()
