@@ -24,6 +24,8 @@ MOST_SATURATED = 0.02
 KEPT = 12
 """So many images are remembered, to show why a calibration failed."""
 
+STEP_UM = FocusSettings().step_um
+
 Progress = Callable[[str, int, int], None]
 """What is done, how many of it are done, and how many there are (0: not counted)."""
 
@@ -99,12 +101,12 @@ class BrightFieldBench:
             self._light = calibration.search(self._leds, True, "brightfield", self._brightness)
         except HardwareError:
             longest_ms = min(100.0, self.microscope.hardware.camera.exposure_range_ms[1])
-            self._keep("bright field, too dark", self._snap(Light(longest_ms, 1.0)))
+            self.remember(Seen("bright field, too dark", self._snap(Light(longest_ms, 1.0))))
             raise
 
-    def find_focus(self, half_range_um: float | None = None) -> float:
+    def find_focus(self, half_range_um: float | None = None, step_um: float = STEP_UM) -> float:
         """Focus here, around the present height or as far as slides are searched; the height."""
-        settings = FocusSettings()
+        settings = FocusSettings(step_um=step_um)
         self.progress("finding focus", 0, 0)
         search = FocusSearch(self.microscope, self._focus, settings, self._stop)
         centre_um = self.guess_um if half_range_um is None else self.microscope.position_um[2]
@@ -125,7 +127,7 @@ class BrightFieldBench:
             self.measure_light()
         assert self._light is not None
         image = self._snap(self._light)
-        self._keep(caption, image)
+        self.remember(Seen(caption, image))
         saturated = float((image == 255).mean())
         level = float(np.median(image))
         if saturated > MOST_SATURATED or level < 25:
@@ -142,8 +144,9 @@ class BrightFieldBench:
             )
         return image
 
-    def _keep(self, caption: str, image: Image) -> None:
-        self.seen = [*self.seen, Seen(caption, image)][-KEPT:]
+    def remember(self, seen: Seen) -> None:
+        """Keep an image among those taken last."""
+        self.seen = [*self.seen, seen][-KEPT:]
 
     def _switch_on(self) -> None:
         self.microscope.light(self._leds, self._brightness)

@@ -103,6 +103,12 @@ class Hardware(Settings):
         objectives = self.turret.objectives
         return min(objectives, key=lambda name: objectives[name].magnification)
 
+    @property
+    def high_power(self) -> str:
+        """The objective of highest magnification."""
+        objectives = self.turret.objectives
+        return max(objectives, key=lambda name: objectives[name].magnification)
+
     def pixel_um(self, objective: str) -> float:
         """Size of a camera pixel in the sample: as measured, else pitch over magnification."""
         measured_um = self.objective(objective).pixel_um

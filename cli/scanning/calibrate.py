@@ -190,6 +190,85 @@ def pixel_size(
 
 
 @app.command()
+def objectives(
+    hardware: HardwareOption = "",
+    objective: Annotated[
+        str | None, typer.Option(help="Objective; the highest one without it.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="What it is compared with; the lowest one without it.")
+    ] = None,
+    at_um: PlaceOption = PLACE,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for slide, oil and homing.")
+    ] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Compare two objectives on a stained smear: offsets in x, y and z, scale, rotation.
+
+    Example: plsctl calibrate objectives --hardware lab/microscope.yaml
+    """
+    from plsctl.acquire.bench.objectives import measure_objectives
+    from plsctl.cli.scanning.calibration_bench import (
+        calibrated_so_far,
+        keep,
+        opened_bench,
+        page_path,
+    )
+    from plsctl.process.matching.objectives import StainHighPowerFinder
+    from plsctl.process.matching.shifts import EdgeShiftFinder
+    from plsctl.process.report.calibration import write_objectives
+
+    described = calibrated_so_far(hardware)
+    lower, name = reference or described.low_power, objective or described.high_power
+    if described.objective(lower).magnification >= described.objective(name).magnification:
+        raise UserError(
+            f"{name} does not magnify more than {lower}.",
+            file=described.file,
+            field="--objective",
+            hint="Name two objectives, the lower one by --reference.",
+        )
+    with opened_bench(described, f"objectives_{name}", yes) as opened:
+        opened.operator.bring("stained smear")
+        result = measure_objectives(
+            opened.bench,
+            opened.operator,
+            lower,
+            name,
+            at_um,
+            EdgeShiftFinder(),
+            StainHighPowerFinder(),
+        )
+    found = result.calibration
+    path, page = keep(described, found), page_path(described, f"objectives_{name}")
+    if page is not None:
+        write_objectives(page, result, described.pixel_um(lower))
+    emit(
+        {
+            "objective": name,
+            "reference": lower,
+            "offset_um": found.offset_um,
+            "offset_um_error": found.offset_um_error,
+            "scale": found.scale,
+            "scale_error": found.scale_error,
+            "rotation_deg": found.rotation_deg,
+            "rotation_deg_error": found.rotation_deg_error,
+            "fields": found.fields,
+            "file": path,
+            "page": page,
+        },
+        json,
+    )
+    x, y, z = found.offset_um
+    print_message(
+        f"{name} against {lower}: the stage must go {x:.2f} µm in x, {y:.2f} µm in y and {z:.1f} "
+        f"µm in z; {found.scale:.4f} ± {found.scale_error:.4f} times as large, turned by "
+        f"{found.rotation_deg:.3f} ± {found.rotation_deg_error:.3f} deg."
+    )
+
+
+@app.command()
 def levels(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="An exposure table.")],
     out: OutOption,

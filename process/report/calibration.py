@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.bench.bright_field import Seen
+from plsctl.acquire.bench.objectives import ObjectivesResult
 from plsctl.acquire.bench.pixel_size import PixelSizeResult, Row
 from plsctl.acquire.devices.calibration_kinds import Calibration
 from plsctl.process.pages.pictures import picture
@@ -72,6 +73,43 @@ def write_pixel_size(path: Path, result: PixelSizeResult) -> Path:
             "that curve or jump tell of a stage that does not go evenly.",
             grid(*(_row_chart(row, name) for row, name in zip(result.rows, "xy", strict=True))),
         ),
+    ]
+    return page.write(path)
+
+
+def write_objectives(path: Path, result: ObjectivesResult, low_pixel_um: float) -> Path:
+    """The page of two objectives; `low_pixel_um` is the pixel size under the lower one."""
+    found = result.calibration
+    page = _page(
+        found,
+        [
+            (_list(found.offset_um[:2], "µm"), "the stage goes in x, y"),
+            (f"{found.offset_um[2]:.1f} µm", "and in z"),
+            (f"{found.scale:.4f}", f"scale, ± {found.scale_error:.4f}"),
+            (f"{found.rotation_deg:.3f}°", f"rotation, ± {found.rotation_deg_error:.3f}"),
+        ],
+    )
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in result.outline_px)
+    outline = f'<polygon points="{corners}" fill="none" stroke="#d33" stroke-width="2"/>'
+    page.sections = [
+        Section(
+            "Images",
+            f"Left what {escape(found.reference)} shows, with the outline of the mosaic; right the "
+            f"mosaic of {found.fields} images under {escape(found.objective)}.",
+            grid(
+                picture(
+                    result.low,
+                    f"under {found.reference}",
+                    overlay=outline,
+                    um_per_px=low_pixel_um,
+                ),
+                picture(
+                    result.mosaic,
+                    f"under {found.objective}",
+                    um_per_px=low_pixel_um / found.scale,
+                ),
+            ),
+        )
     ]
     return page.write(path)
 
