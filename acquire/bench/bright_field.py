@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from plsctl.acquire.arrays import Image
+from plsctl.acquire.arrays import Image, RawImage
 from plsctl.acquire.capture.auto_exposure import ExposureCalibration, Light
 from plsctl.acquire.capture.content import shows_cells
 from plsctl.acquire.devices.microscope import Microscope
@@ -38,6 +38,14 @@ class Seen:
     image: Image
 
 
+@dataclass(frozen=True)
+class BenchLight:
+    """LEDs, and how long they are exposed."""
+
+    leds: tuple[int, ...]
+    light: Light
+
+
 class BrightFieldBench:
     """A microscope with bright field on, at a place of a slide, for calibrations.
 
@@ -60,11 +68,11 @@ class BrightFieldBench:
         self._brightness = microscope.hardware.led_array.brightest(len(self._leds))
         self._light: Light | None = None
 
-    def settle(self, x_um: float, y_um: float) -> None:
+    def settle(self, x_um: float, y_um: float, glass_will_do: bool = False) -> None:
         """Go to a place of the slide, find exposure and focus there.
 
         `x_um, y_um` is the stage position that centres it under the low-power objective. Bright
-        field is on afterwards.
+        field is on afterwards. Where `glass_will_do`, a place of bare glass is not focused on.
 
         Raises
         ------
@@ -79,6 +87,8 @@ class BrightFieldBench:
         microscope.move_z(self.guess_um)
         self.measure_light()
         if not shows_cells(self.look("where calibration begins, before focusing")):
+            if glass_will_do:
+                return
             raise UserError(
                 f"the slide shows bare glass at ({x_um:g}, {y_um:g}) µm: there is nothing to "
                 "measure with.",
@@ -144,6 +154,23 @@ class BrightFieldBench:
             )
         return image
 
+    def light_for(self, leds: Sequence[int], name: str) -> BenchLight:
+        """Some LEDs, and the exposure that uses the sensor's range under them here."""
+        found = ExposureCalibration(self.microscope, self._stop).search(leds, True, name)
+        return BenchLight(tuple(leds), found)
+
+    def snap(self, light: BenchLight) -> Image:
+        """An image, (y, x, rgb), under other LEDs than bright field's."""
+        self._stop.check()
+        self.microscope.light(light.leds)
+        return self._developed(light.light)
+
+    def dark(self, exposure_ms: float) -> RawImage:
+        """An image without light."""
+        self.microscope.leds_off()
+        low, high = self.microscope.hardware.camera.exposure_range_ms
+        return self.microscope.snap(min(max(exposure_ms, low), high))
+
     def remember(self, seen: Seen) -> None:
         """Keep an image among those taken last."""
         self.seen = [*self.seen, seen][-KEPT:]
@@ -154,6 +181,9 @@ class BrightFieldBench:
     def _snap(self, light: Light) -> Image:
         self._stop.check()
         self._switch_on()
+        return self._developed(light)
+
+    def _developed(self, light: Light) -> Image:
         camera = self.microscope.hardware.camera
         raw = self.microscope.snap(light.exposure_ms, light.gain)
         return develop_mosaic(raw, camera.bayer, 2**camera.bit_depth - 1)

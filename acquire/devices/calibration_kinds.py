@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from datetime import datetime
 from typing import ClassVar
 
+import numpy as np
+
+from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.files.settings import Settings
 
@@ -183,7 +187,51 @@ class ObjectiveOffsets(Calibration):
         )
 
 
-KINDS: tuple[type[Calibration], ...] = (PixelSize, ObjectiveOffsets)
+class FlatSurface:
+    """A smooth surface, (row, column, rgb), as text: what a YAML file can hold."""
+
+    @staticmethod
+    def pack(grid: FloatArray) -> str:
+        """The surface as text."""
+        shape = " ".join(str(side) for side in grid.shape)
+        return f"{shape} {b64encode(grid.astype('<f2').tobytes()).decode('ascii')}"
+
+    @staticmethod
+    def unpack(text: str) -> FloatArray:
+        """The surface that stands in a text, float32."""
+        *shape, data = text.split()
+        values = np.frombuffer(b64decode(data), "<f2").astype(np.float32)
+        return values.reshape([int(side) for side in shape])
+
+
+class FlatField(Calibration):
+    """How light and sensor depart from an even image.
+
+    Parameters
+    ----------
+    surfaces
+        Levels of glass in parts of the image, 1 on average, by light: `brightfield` and the names
+        of the LEDs in bright field (`FlatSurface`).
+    vignette
+        Share of the light that the darkest part lacks.
+    dust
+        x, y and radius in pixels of specks, and the share of the light that each takes.
+    dead_px, hot_px
+        Pixels (x, y) that stay dark, or are bright in the dark.
+    """
+
+    kind: ClassVar[str] = "flatfield"
+    uses_array: ClassVar[bool] = True
+
+    surfaces: dict[str, str]
+    vignette: float
+    dust: tuple[tuple[float, float, float, float], ...]
+    dead_px: tuple[tuple[int, int], ...]
+    hot_px: tuple[tuple[int, int], ...]
+    places: int
+
+
+KINDS: tuple[type[Calibration], ...] = (PixelSize, ObjectiveOffsets, FlatField)
 """In the order in which they are measured and applied: each rests on those before it."""
 
 

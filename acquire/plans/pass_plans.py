@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plsctl.acquire.devices.calibration_kinds import FlatField
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.tables import number, read_table
@@ -136,4 +137,12 @@ class PassPlanner:
             full_scale=2**camera.bit_depth - 1,
             frames=plan.frames,
             settings_hash=settings_hash(self.slide, self.hardware),
+            flat_field=next(
+                (
+                    each.surfaces[BRIGHTFIELD]
+                    for each in self.hardware.calibrations
+                    if isinstance(each, FlatField) and each.objective == plan.objective
+                ),
+                None,
+            ),
         )

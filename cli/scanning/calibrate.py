@@ -269,6 +269,65 @@ def objectives(
 
 
 @app.command()
+def flatfield(
+    hardware: HardwareOption = "",
+    objective: ObjectiveOption = None,
+    at_um: PlaceOption = PLACE,
+    yes: YesOption = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Measure how even the light is, per LED and in bright field; list dust, dead and hot pixels.
+
+    Best on clean glass; on a smear, cells leave a little of themselves.
+
+    Example: plsctl calibrate flatfield --hardware lab/microscope.yaml
+    """
+    from plsctl.acquire.bench.flat_field import measure_flat_field
+    from plsctl.cli.scanning.calibration_bench import (
+        calibrated_so_far,
+        keep,
+        opened_bench,
+        page_path,
+    )
+    from plsctl.process.report.calibration import write_flat_field
+
+    described = calibrated_so_far(hardware)
+    name = objective or described.low_power
+    described.objective(name)
+    with opened_bench(described, f"flatfield_{name}", yes) as opened:
+        opened.bench.microscope.set_objective(name)
+        opened.bench.settle(*at_um, glass_will_do=True)
+        result = measure_flat_field(opened.bench)
+    found = result.calibration
+    path, page = keep(described, found), page_path(described, f"flatfield_{name}")
+    if page is not None:
+        write_flat_field(page, result)
+    emit(
+        {
+            "objective": name,
+            "lights": list(found.surfaces),
+            "vignette": found.vignette,
+            "dust": [
+                {"x": x, "y": y, "radius_px": radius, "shade": shade}
+                for x, y, radius, shade in found.dust
+            ],
+            "dead": found.dead_px,
+            "hot": found.hot_px,
+            "places": found.places,
+            "file": path,
+            "page": page,
+        },
+        json,
+    )
+    print_message(
+        f"{name}: the darkest part of bright field lacks {100 * found.vignette:.1f} % of the "
+        f"light; {counted(len(found.dust), 'speck')} of dust, "
+        f"{counted(len(found.dead_px), 'dead pixel')}, {counted(len(found.hot_px), 'hot pixel')}."
+    )
+
+
+@app.command()
 def levels(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="An exposure table.")],
     out: OutOption,

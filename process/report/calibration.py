@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.arrays import FloatArray, Image
 from plsctl.acquire.bench.bright_field import Seen
+from plsctl.acquire.bench.flat_field import FlatFieldResult
 from plsctl.acquire.bench.objectives import ObjectivesResult
 from plsctl.acquire.bench.pixel_size import PixelSizeResult, Row
-from plsctl.acquire.devices.calibration_kinds import Calibration
+from plsctl.acquire.devices.calibration_kinds import Calibration, FlatSurface
 from plsctl.process.pages.pictures import picture
 from plsctl.process.pages.tables import pairs
 from plsctl.process.report.page import Page, Section, grid, verdict
@@ -112,6 +114,53 @@ def write_objectives(path: Path, result: ObjectivesResult, low_pixel_um: float) 
         )
     ]
     return page.write(path)
+
+
+def write_flat_field(path: Path, result: FlatFieldResult) -> Path:
+    """The page of a flat field."""
+    found = result.calibration
+    page = _page(
+        found,
+        [
+            (f"{100 * found.vignette:.1f} %", "the darkest part lacks"),
+            (str(len(found.dust)), "specks of dust"),
+            (str(len(found.dead_px)), "dead pixels"),
+            (str(len(found.hot_px)), "hot pixels"),
+        ],
+    )
+    marks = "".join(
+        f'<circle cx="{x}" cy="{y}" r="{2 * radius}" fill="none" stroke="#d33" stroke-width="2"/>'
+        for x, y, radius, _ in found.dust
+    ) + "".join(
+        f'<rect x="{x - 5}" y="{y - 5}" width="10" height="10" fill="none" stroke="#36c" '
+        'stroke-width="2"/>'
+        for x, y in (*found.dead_px, *found.hot_px)
+    )
+    page.sections = [
+        Section(
+            "Bright field",
+            "The level of glass: dark is 10 % below the mean, bright 10 % above. Circles are dust, "
+            "squares dead or hot pixels.",
+            picture(_contrasted(result.level), "Level of glass", overlay=marks),
+        ),
+        Section(
+            "Under each light",
+            "Parts of the image, as scans keep them.",
+            grid(
+                *(
+                    picture(_contrasted(FlatSurface.unpack(text), enlarged=20), label)
+                    for label, text in found.surfaces.items()
+                )
+            ),
+        ),
+    ]
+    return page.write(path)
+
+
+def _contrasted(level: FloatArray, enlarged: int = 1) -> Image:
+    """Levels about 1 as grey values: 0.9 is black, 1.1 white."""
+    grey = np.clip((level.mean(axis=2) - 0.9) / 0.2 * 255, 0, 255).astype(np.uint8)
+    return np.asarray(np.kron(grey, np.ones((enlarged, enlarged), np.uint8)), np.uint8)
 
 
 def _page(found: Calibration, key_figures: list[tuple[str, str]]) -> Page:

@@ -68,7 +68,10 @@ def match_cells(
     if not field.trusted:
         return [], {int(cell): "position_unmatched" for cell in cells["cell"]}
     aligner = FieldAligner(before, after, field)
-    glass = FieldGlass(before), FieldGlass(after)
+    glass = (
+        FieldGlass(before, attributes.flat_field),
+        FieldGlass(after, stained.attributes.flat_field),
+    )
     reach_px = reach_in_pixels(attributes.pixel_um, settings.reach_um)
     samples: list[MatchedCell] = []
     dropped: Reasons = {}
