@@ -13,6 +13,12 @@ from plsctl.acquire.arrays import FloatArray
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.files.settings import Settings
 
+DIMMED = 0.87
+"""An LED that gives less than this share of what it gave has dimmed."""
+
+RING_WIDTH, LEAST_RING = 0.02, 3
+"""LEDs whose sines differ by less are a ring, if there are so many."""
+
 
 class CameraMark(Settings):
     """What tells one camera from another; `answers` is what the device says of itself."""
@@ -231,7 +237,47 @@ class FlatField(Calibration):
     places: int
 
 
-KINDS: tuple[type[Calibration], ...] = (PixelSize, ObjectiveOffsets, FlatField)
+class LedLight(Calibration):
+    """The light of each LED, kept by `calibrate exposures`: a later one tells which have dimmed.
+
+    Parameters
+    ----------
+    lights
+        By LED: level of its image for a millisecond at gain 1, as a share of the wanted one.
+    sines
+        By LED: the sine of the angle from which it shines.
+    """
+
+    kind: ClassVar[str] = "exposures"
+    uses_array: ClassVar[bool] = True
+
+    lights: dict[str, float]
+    sines: dict[str, float]
+
+    def dimmed_since(self, before: LedLight) -> dict[str, float]:
+        """LEDs that give clearly less than they did, and the share that is left.
+
+        Each is compared with the others of its ring, so that neither the field nor a lamp that has
+        changed as a whole matters.
+        """
+        ratio = {
+            led: self.lights[led] / before.lights[led]
+            for led in self.lights.keys() & before.lights.keys()
+        }
+        found = {}
+        for led, value in ratio.items():
+            ring = [
+                other
+                for name, other in ratio.items()
+                if abs(self.sines[name] - self.sines[led]) < RING_WIDTH
+            ]
+            usual = float(np.median(ring if len(ring) >= LEAST_RING else list(ratio.values())))
+            if value < DIMMED * usual:
+                found[led] = value / usual
+        return found
+
+
+KINDS: tuple[type[Calibration], ...] = (LedLight, PixelSize, ObjectiveOffsets, FlatField)
 """In the order in which they are measured and applied: each rests on those before it."""
 
 

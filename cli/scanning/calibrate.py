@@ -73,6 +73,7 @@ def exposures(
     """
     _check_place(out, overwrite)
     from plsctl.acquire.bench.handling import make_ready
+    from plsctl.acquire.bench.led_light import kept_light, led_light
     from plsctl.acquire.capture.auto_exposure import ExposureCalibration
     from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.devices.microscope import open_microscope
@@ -82,12 +83,14 @@ def exposures(
     from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
     from plsctl.acquire.plans.recipes import load_recipe
     from plsctl.acquire.plans.slide import FocusSettings
+    from plsctl.cli.scanning.calibration_bench import keep
     from plsctl.cli.shared.roles import make_operator
     from plsctl.process.focus.sharpness import GradientFocusMeasure
 
     described = load_hardware(hardware)
     name = objective or described.low_power
     described.objective(name)
+    before = kept_light(described, name)
     bright_field_na = described.objective(described.low_power).na
     chosen = load_recipe(BRIGHTFIELD if brightfield_only else recipe)
     frames = chosen.light(described.geometry(), bright_field_na)
@@ -116,7 +119,11 @@ def exposures(
         calibration = ExposureCalibration(microscope, stop, longest_ms)
         advance(description="measuring exposures", total=len(frames), unit="image")
         table = calibration.measure(frames, bright_field_na, lambda label: advance())
+        light = led_light(microscope, name, frames, calibration.lights)
     save_exposures(table, out)
+    dimmed = light.dimmed_since(before) if light is not None and before is not None else {}
+    if light is not None:
+        keep(described, light)
     emit(
         {
             "table": out,
@@ -124,9 +131,14 @@ def exposures(
                 {"label": f.label, "exposure_ms": e.exposure_ms, "gain": e.gain}
                 for f, e in table.rows.items()
             ],
+            "dimmed": None if light is None or before is None else dimmed,
         },
         json,
     )
+    if light is not None and before is None:
+        print_message("The light of each LED is kept: the next calibration can tell what dimmed.")
+    for led, share in dimmed.items():
+        print_message(f"{led} gives {100 * share:.0f} % of the light that it gave before.")
     print_message(f"{counted(len(table.rows), 'exposure')} written to {out}.")
     print_message(f"Name the table in the slide file, exposures: {out.name}. {NEXT}")
 
@@ -332,6 +344,10 @@ def levels(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="An exposure table.")],
     out: OutOption,
     levels: Annotated[int, typer.Option(help="Most different exposures.")] = 12,
+    dim: Annotated[
+        bool,
+        typer.Option("--dim", help="Dim LEDs instead of losing light, where the array can."),
+    ] = False,
     overwrite: OverwriteOption = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -351,7 +367,7 @@ def levels(
     if not table.is_file():
         raise UserError("there is no such table.", file=table, hint="Name an exposure table.")
     before = load_exposures(table)
-    after = level_exposures(before, levels)
+    after = level_exposures(before, levels, dim)
     save_exposures(after, out)
     found = len({(e.exposure_ms, e.gain) for e in after.rows.values()})
     loss = greatest_loss(before, after)
