@@ -82,6 +82,7 @@ def keep(hardware: "Hardware", calibration: "Calibration") -> Path | None:
         )
         return None
     path = write_calibration(calibration, calibration_folder(hardware))
+    path.with_suffix(".failed.html").unlink(missing_ok=True)
     print_message(f"Written to {path}; scans with {hardware.file.name} use it from now on.")
     return path
 
