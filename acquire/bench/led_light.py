@@ -31,15 +31,13 @@ def led_light(
     objective: str,
     frames: Sequence[LitFrame],
     lights: Mapping[str, float],
-) -> LedLight | None:
-    """What is kept of `lights` (`ExposureCalibration.lights`); None where no LED shone alone."""
+) -> LedLight:
+    """What is kept of `lights` (`ExposureCalibration.lights`): those of LEDs that shone alone."""
     alone = {
         lit.leds[0].name: lit
         for lit in frames
         if len(lit.leds) == 1 and lit.colour == "white" and lit.frame.label in lights
     }
-    if not alone:
-        return None
     return LedLight.model_validate(
         made(microscope.hardware, [objective], *microscope.answers)
         | {

@@ -1,7 +1,6 @@
 """The steps of calibration: each measures, writes its results and says what it found."""
 
 import shutil
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,11 +82,15 @@ def exposures_step(
         table = calibration.measure(frames, bright_field_na, lambda label: advance())
         light = led_light(microscope, name, frames, calibration.lights)
     save_exposures(table, out)
-    dimmed = light.dimmed_since(before) if light is not None and before is not None else {}
-    if light is not None and has_folder(described):
+    is_first = before is None or not before.lights
+    dimmed = {} if before is None else light.dimmed_since(before)
+    # Bright field alone takes nothing away from what is known of the LEDs.
+    if has_folder(described) and (light.lights or is_first):
         keep(described, light)
-        if before is None:
-            print_message("From it the next calibration can tell which LEDs have dimmed.")
+    if is_first and light.lights:
+        print_message(
+            "Which LEDs have dimmed cannot be told: no light of them was kept before this."
+        )
     for led, share in dimmed.items():
         print_message(f"{led} gives {100 * share:.0f} % of the light that it gave before.")
     print_message(f"{counted(len(table.rows), 'exposure')} written to {out}.")
@@ -97,7 +100,7 @@ def exposures_step(
             {"label": f.label, "exposure_ms": e.exposure_ms, "gain": e.gain}
             for f, e in table.rows.items()
         ],
-        "dimmed": None if light is None or before is None else dimmed,
+        "dimmed": None if is_first else dimmed,
     }
 
 
@@ -311,10 +314,6 @@ def _recent(described: "Hardware", kind: str, objective: str) -> str | None:
     table = _table(described, objective)
     if kind == "exposures" and not table.is_file():
         return None
-    if kind == "exposures" and objective != described.low_power:
-        # Of bright field alone no light is kept; the table itself tells when.
-        is_recent = time.time() - table.stat().st_mtime < 3600 * RECENT_H
-        return "measured today" if is_recent else None
     for each in described.calibrations:
         hours = (datetime.now(UTC) - each.measured).total_seconds() / 3600
         if (each.kind, each.objective) == (kind, objective) and hours < RECENT_H:
