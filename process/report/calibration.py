@@ -48,9 +48,9 @@ def write_pixel_size(path: Path, result: PixelSizeResult) -> Path:
     page = _page(
         found,
         [
-            (f"{found.pixel_um:.5f} µm", f"pixel size, ± {found.pixel_um_error:.5f}"),
-            (f"{found.rotation_deg:.3f}°", f"rotation, ± {found.rotation_deg_error:.3f}"),
-            ("mirrored" if found.mirrored else "not mirrored", "the image"),
+            (f"pixel size, ± {found.pixel_um_error:.5f}", f"{found.pixel_um:.5f} µm"),
+            (f"rotation, ± {found.rotation_deg_error:.3f}", f"{found.rotation_deg:.3f}°"),
+            ("the image", "mirrored" if found.mirrored else "not mirrored"),
         ],
     )
     page.picture = picture(
@@ -85,10 +85,10 @@ def write_objectives(path: Path, result: ObjectivesResult, low_pixel_um: float) 
     page = _page(
         found,
         [
-            (_list(found.offset_um[:2], "µm"), "the stage goes in x, y"),
-            (f"{found.offset_um[2]:.1f} µm", "and in z"),
-            (f"{found.scale:.4f}", f"scale, ± {found.scale_error:.4f}"),
-            (f"{found.rotation_deg:.3f}°", f"rotation, ± {found.rotation_deg_error:.3f}"),
+            ("the stage goes in x, y", _list(found.offset_um[:2], "µm")),
+            ("and in z", f"{found.offset_um[2]:.1f} µm"),
+            (f"scale, ± {found.scale_error:.4f}", f"{found.scale:.4f}"),
+            (f"rotation, ± {found.rotation_deg_error:.3f}", f"{found.rotation_deg:.3f}°"),
         ],
     )
     corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in result.outline_px)
@@ -122,10 +122,10 @@ def write_flat_field(path: Path, result: FlatFieldResult) -> Path:
     page = _page(
         found,
         [
-            (f"{100 * found.vignette:.1f} %", "the darkest part lacks"),
-            (str(len(found.dust)), "specks of dust"),
-            (str(len(found.dead_px)), "dead pixels"),
-            (str(len(found.hot_px)), "hot pixels"),
+            ("the darkest part lacks", f"{100 * found.vignette:.1f} %"),
+            ("specks of dust", str(len(found.dust))),
+            ("dead pixels", str(len(found.dead_px))),
+            ("hot pixels", str(len(found.hot_px))),
         ],
     )
     marks = "".join(
