@@ -41,7 +41,7 @@ class ObjectiveMark(Settings):
 
 
 class ArrayMark(Settings):
-    """What tells one LED array from another; `leds` is a checksum of their directions."""
+    """What tells one LED array from another; `leds` is a checksum of their names."""
 
     driver: str
     leds: str

@@ -190,10 +190,7 @@ def in_use(hardware: Hardware) -> tuple[str, ...]:
 
 
 def _leds(hardware: Hardware) -> str:
-    text = ";".join(
-        f"{led.led}:{led.direction[0]:.4f},{led.direction[1]:.4f}"
-        for led in hardware.geometry().leds
-    )
+    text = ";".join(f"{led.led}:{led.name}" for led in hardware.geometry().leds)
     return f"{zlib.crc32(text.encode()):08x}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -93,13 +94,13 @@ class Camera:
     def answers(self) -> str:
         """What tells this camera from others: adapter, device and, if it tells it, its number."""
         core, device = self._core, self._settings.device
-        names = [str(core.getDeviceLibrary(device)), str(core.getDeviceName(device))]
-        numbers = [
-            str(core.getProperty(device, name))
-            for name in core.getDevicePropertyNames(device)
-            if "".join(sign for sign in name.lower() if sign.isalnum()) in SERIAL_NUMBERS
-        ]
-        return " ".join([*names, *numbers])
+        said = [str(core.getDeviceLibrary(device)), str(core.getDeviceName(device))]
+        for name in core.getDevicePropertyNames(device):
+            if "".join(sign for sign in name.lower() if sign.isalnum()) in SERIAL_NUMBERS:
+                # An adapter that lists a number may still have none to give.
+                with contextlib.suppress(RuntimeError):
+                    said.append(str(core.getProperty(device, name)))
+        return " ".join(said)
 
     def _check_properties(self, device: str) -> None:
         """`UserError` for a property that the camera does not have."""
