@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from plsctl.acquire.coordinates import CameraOrientation
-from plsctl.acquire.devices.calibration_kinds import ObjectiveOffsets, PixelSize
+from plsctl.acquire.devices.calibration_kinds import LedLight, ObjectiveOffsets, PixelSize
 from plsctl.acquire.devices.calibrations import (
     age,
     calibrated,
@@ -107,6 +107,18 @@ def test_a_calibration_of_other_hardware_is_refused_in_one_sentence(tmp_path: Pa
     assert foreign(calibration, same, camera="Basler 17") is None
     problem = foreign(calibration, same, camera="Basler 18")
     assert problem is not None and "was Basler 17 and is now Basler 18" in problem.message
+
+
+def test_what_needs_the_led_array_is_refused_with_another(tmp_path: Path) -> None:
+    described = describe(tmp_path)
+    fields = made(described, ["20x"], "", "board A, 43 LEDs")
+    light = LedLight.model_validate(fields | {"lights": {}, "sines": {}})
+    assert foreign(light, described, array="board A, 43 LEDs") is None
+    problem = foreign(light, described, array="board B, 43 LEDs")
+    assert problem is not None and problem.field == "led_array.answers"
+    other = describe(tmp_path, led_array={"geometry": "shipped:leds_64.csv"})
+    assert foreign(light, other) is not None
+    assert foreign(pixel_size(described), other) is None
 
 
 def test_another_camera_is_seen_when_devices_open(tmp_path: Path) -> None:
