@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import SlideTransform
@@ -99,8 +99,46 @@ class ShiftFinder(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class HighPowerPlace:
+    """Where an image of high power lies in one of low power.
+
+    Parameters
+    ----------
+    factor, offset
+        A point x + iy of the low image, in pixels, lies at factor (x + iy) + offset in the other.
+    scale_error
+        Standard error of the factor, as a share of it.
+    """
+
+    factor: complex
+    offset: complex
+    scale_error: float
+
+    def in_low(self, x_px: float, y_px: float) -> tuple[float, float]:
+        """Where a pixel of the high image lies in the low one."""
+        place = (complex(x_px, y_px) - self.offset) / self.factor
+        return place.real, place.imag
+
+
+class HighPowerFinder(Protocol):
+    """Finds an image of high power in one of low power, of one stained slide."""
+
+    def find(self, low: Image, high: Image, ratio: float) -> HighPowerPlace | None:
+        """Where `high` lies in `low`, both (y, x, rgb); None where in doubt.
+
+        `ratio` is about how many pixels of `high` make one of `low`.
+        """
+
+
+BenchNeed = Literal["stained smear", "oil", "empty slide"]
+
+
 class Operator(Protocol):
     """The person at the bench."""
+
+    def bring(self, need: BenchNeed) -> None:
+        """See to what a calibration needs: a slide on the stage, oil on it."""
 
     def prepare(self, pass_name: str, resumed: bool) -> None:
         """Bring the slide into the state a pass needs: as it is, stained, under oil.

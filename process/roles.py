@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.roles import Operator, Roles
+from plsctl.acquire.roles import BenchNeed, Operator, Roles
 from plsctl.process.cells.field_inspector import BrightfieldInspector
 from plsctl.process.cells.finder import StainedCellFinder
 from plsctl.process.focus.sharpness import GradientFocusMeasure
@@ -16,6 +16,9 @@ class ReadySlide:
 
     def prepare(self, pass_name: str, resumed: bool) -> None:
         """Nothing is left to do."""
+
+    def bring(self, need: BenchNeed) -> None:
+        """It is there."""
 
     def turn_turret(self, objective: str) -> None:
         """Nobody is there to turn a turret."""

@@ -11,6 +11,7 @@ from plsctl.acquire.errors import HardwareError
 from plsctl.acquire.files.locations import beside
 from plsctl.acquire.files.openers import checked_by
 from plsctl.acquire.files.settings import validate_section
+from plsctl.acquire.roles import BenchNeed
 from plsctl.sim.firmware.arduino import ArduinoFirmware
 from plsctl.sim.firmware.board import LedBoard
 from plsctl.sim.firmware.illuminate import IlluminateFirmware
@@ -40,6 +41,13 @@ class SimulatedOperator:
         if pass_name == "highres":
             self._world.add_oil()
 
+    def bring(self, need: BenchNeed) -> None:
+        """Put another slide on the stage, or oil on it."""
+        if need == "oil":
+            self._world.add_oil()
+        else:
+            self._world.stained = need == "stained smear"
+
     def turn_turret(self, objective: str) -> None:
         """Turn the turret by hand."""
         turret = self._world.hardware.turret
@@ -62,7 +70,7 @@ def open_world(hardware: Hardware) -> World:
         for name in ("prepared", "led_log")
         if (path := getattr(settings, name)) is not None
     }
-    return World(hardware, settings.model_copy(update=places))
+    return World(hardware.described, settings.model_copy(update=places))
 
 
 @checked_by(check_simulator)

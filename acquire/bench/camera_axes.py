@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.coordinates import CameraOrientation
+from plsctl.acquire.devices.calibration_kinds import PixelSize
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import ShiftFinder
@@ -145,7 +146,7 @@ class AxesCheck:
                 hint="Check the stage's step size in x and in y, that the slide lies firmly, and "
                 "`stage.backlash_um`.",
             )
-        said, is_now = camera.orientation, found.orientation
+        said, is_now = self.hardware.orientation(self.objective), found.orientation
         wrong: dict[str, str] = {}
         turned = abs(said.turn_to(is_now)) > max(SAME_ROTATION_DEG, math.degrees(slack))
         if said.mirrored != is_now.mirrored:
@@ -158,14 +159,16 @@ class AxesCheck:
         if not wrong:
             return None
         values = ", ".join(f"{name}: {value}" for name, value in wrong.items())
+        remedy = f"Write camera: {{{values}}} into the hardware file{_about_pixels(wrong)}"
+        if any(isinstance(each, PixelSize) for each in self.hardware.calibrations):
+            remedy = "Measure it anew (plsctl calibrate pixel-size)"
         return UserError(
             f"the file says {_described(said, pixel_um)}; but moves of the stage by "
             f"{self.move_um:.1f} µm in x and in y shift the image as under a camera that is "
             f"{_described(is_now, found.pixel_um)}.",
             file=self.hardware.file,
             field=f"camera.{next(iter(wrong))}",
-            hint=f"Write camera: {{{values}}} into the hardware file{_about_pixels(wrong)}, or put "
-            "the camera back as it was. Nothing of this pass was taken.",
+            hint=f"{remedy}, or put the camera back as it was. Nothing of this pass was taken.",
         )
 
 

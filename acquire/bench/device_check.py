@@ -12,6 +12,12 @@ import numpy as np
 from plsctl.acquire.capture.hardware_stack import HardwareStack
 from plsctl.acquire.capture.stack_timing import lacks_for_hardware
 from plsctl.acquire.devices.backend import Backend, open_backend
+from plsctl.acquire.devices.calibrations import (
+    calibrated,
+    foreign,
+    in_use,
+    read_calibrations,
+)
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.devices.hardware_check import check_hardware
 from plsctl.acquire.devices.micromanager import device_interface
@@ -80,6 +86,7 @@ class DeviceCheck:
                 hand_over,
             )
             if microscope is not None:
+                self._ask("calibrations", lambda: _calibrations(microscope))
                 self._ask("stage", lambda: _stage(microscope))
                 self._ask("turret", lambda: _turret(microscope))
                 self._ask("camera", lambda: _camera(microscope))
@@ -131,6 +138,17 @@ class DeviceCheck:
             f"{who.name} ({who.driver} {who.version}), {who.led_count} LEDs at "
             f"{self._hardware.led_array.port}; can: {able}"
         )
+
+
+def _calibrations(microscope: Microscope) -> str:
+    """Those beside the hardware file; `UserError` where one belongs to other hardware."""
+    hardware = microscope.hardware
+    found = calibrated(hardware, read_calibrations(hardware))
+    for calibration in found.calibrations:
+        problem = foreign(calibration, hardware, *microscope.answers)
+        if problem is not None:
+            raise problem
+    return ", ".join(in_use(found)) or "none; `plsctl calibrate all` measures what there is"
 
 
 def _stage(microscope: Microscope) -> str:

@@ -6,6 +6,7 @@ field a second, higher exposure that brings out the inside of cells while bright
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,21 +19,23 @@ from plsctl.acquire.leds.array import Colour
 from plsctl.acquire.plans.exposures import Exposure, ExposureTable
 from plsctl.acquire.plans.recipe_frames import Frame, LitFrame
 
-BRIGHT_TARGET = 0.75
-"""Bright field: the background's level, as a share of full scale, ..."""
-
-HALO_TARGET = 0.95
-"""... unless the brightest 1 % (halos around cells under a single LED) would reach beyond this."""
-
-LOW_TARGET = 0.9
-"""Dark field, low: the level of all but the brightest 0.1 % of values."""
+TARGET, PERCENTILE = 0.9, 99.5
+"""The level of all but the brightest half percent of values, as a share of full scale: above black
+and in the brightest colour, so that none is lost."""
 
 HIGH_FACTOR = 4.0
 """Dark field, high: this much more light than the low exposure."""
 
-TRIALS = 12
+TRIALS = 6
+"""Most images that are taken of one frame."""
 
-SATURATED = 100.0
+NEAR = 0.03
+"""A level that departs from its target by no more is not measured again."""
+
+LEAST_LEVEL = 0.02
+"""A level below this share of its target is noise: the next image gets `STEP` times the light."""
+
+STEP = 10.0
 
 
 @dataclass(frozen=True)
@@ -70,13 +73,18 @@ class ExposureCalibration:
         self._highest_gain = camera.gain_range[1]
         self._full_scale = 2**camera.bit_depth - 1
         self._black = camera.black_level
+        self._found: dict[tuple[Colour, float], float] = {}
+        self._level = 1.0
+        self.lights: dict[str, float] = {}
+        """Light of each measured frame: level over target, for a millisecond at gain 1."""
 
     def measure(
         self, frames: Sequence[LitFrame], bright_field_na: float, progress: Callable[[str], None]
     ) -> ExposureTable:
         """Exposures of the frames, in their order.
 
-        `bright_field_na` is the aperture that divides the LEDs into bright and dark field.
+        `bright_field_na` is the aperture that divides the LEDs into bright and dark field. What
+        light each frame has is kept in `lights`.
 
         Raises
         ------
@@ -84,6 +92,7 @@ class ExposureCalibration:
             A bright-field LED gives no light.
         """
         rows: dict[Frame, Exposure] = {}
+        self.lights = {}
         for lit in frames:
             frame = lit.frame
             low = rows.get(Frame(frame.led, "low")) if frame.variant == "high" else None
@@ -101,7 +110,22 @@ class ExposureCalibration:
     def _search(self, lit: LitFrame, bright_field_na: float) -> Light:
         leds = [led.led for led in lit.leds]
         bright = lit.is_bright_field(bright_field_na)
-        return self.search(leds, bright, lit.frame.led, lit.weight, lit.colour)
+        start = self._likely(lit)
+        light = self.search(leds, bright, lit.frame.led, lit.weight, lit.colour, start)
+        if len(lit.leds) == 1:
+            sine = math.hypot(*lit.leds[0].direction)
+            self._found[lit.colour, sine] = light.amount
+        self.lights[lit.frame.label] = self._level / light.amount
+        return light
+
+    def _likely(self, lit: LitFrame) -> float | None:
+        """The light that the LED nearest in angle has needed: others of its ring need about it."""
+        if len(lit.leds) != 1:
+            return None
+        sine = math.hypot(*lit.leds[0].direction)
+        known = [angle for colour, angle in self._found if colour == lit.colour]
+        nearest = min(known, key=lambda angle: abs(angle - sine), default=None)
+        return None if nearest is None else self._found[lit.colour, nearest]
 
     def search(
         self,
@@ -110,51 +134,51 @@ class ExposureCalibration:
         name: str,
         brightness: float = 1.0,
         colour: Colour = "white",
+        start: float | None = None,
     ) -> Light:
         """Exposure and gain that use the sensor's range under some LEDs, which stay lit.
 
-        `bright` says whether their light enters the objective; `name` is for the error.
+        `bright` says whether their light enters the objective; `name` is for the error; `start` is
+        the light (exposure time x gain) to begin with, where it is known.
         """
         # A controller that has restarted meanwhile has another level.
         self._microscope.leds.forget_state()
         self._microscope.light(leds, brightness, colour)
-        light = self._split(5.0 if bright else 50.0)
+        light = self._split(start or (5.0 if bright else 50.0))
+        reached: float | None = None
         for _ in range(TRIALS):
-            reached = self._reached(light, bright)
-            if reached >= SATURATED:
-                light = self._split(light.amount / 4)
-                continue
-            if abs(reached - 1) < 0.03:
+            reached = self._reached(light)
+            if reached is None:  # saturated
+                following = self._split(light.amount / 4)
+            elif reached < LEAST_LEVEL:
+                following = self._split(light.amount * STEP)
+            elif abs(reached - 1) <= NEAR:
                 break
-            # The sensor is linear; below a few counts the estimate is noise, so go in steps.
-            following = self._split(light.amount * min(1 / max(reached, 0.02), 8.0))
+            else:  # the sensor is linear
+                following = self._split(light.amount / reached)
             if following == light:
                 break
+            if reached is not None:
+                reached *= following.amount / light.amount
             light = following
-        else:
-            reached = self._reached(light, bright)
-        if bright and reached < 0.25:
+        if bright and reached is not None and reached < 0.25:
             raise HardwareError(
                 f"'{name}' gives too little light: {100 * reached:.0f} % of what is wanted after "
                 f"{light.exposure_ms:.0f} ms at gain {light.gain:g}.",
                 hint="Check that LED and its cable, and that nothing blocks the light.",
             )
+        self._level = 1.0 if reached is None else reached
         return light
 
-    def _reached(self, light: Light, bright: bool) -> float:
-        """An image's level as a share of the wanted one; `SATURATED` if it cannot be measured."""
+    def _reached(self, light: Light) -> float | None:
+        """An image's level as a share of the wanted one; None where that is saturated."""
         self._stop.check()
         image = self._microscope.snap(light.exposure_ms, light.gain)
-        targets = {50.0: BRIGHT_TARGET, 99.0: HALO_TARGET} if bright else {99.9: LOW_TARGET}
-        # The brightest colour decides, so that none is lost.
         values = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)
-        shares: list[float] = []
-        for percentile, target in targets.items():
-            level = float(np.percentile(values, percentile, axis=0).max())
-            if level >= self._full_scale:
-                return SATURATED
-            shares.append((level - self._black) / (target * self._full_scale - self._black))
-        return max(shares)
+        level = float(np.percentile(values, PERCENTILE, axis=0).max())
+        if level >= self._full_scale:
+            return None
+        return float((level - self._black) / (TARGET * self._full_scale - self._black))
 
     def _split(self, amount: float) -> Light:
         """Time first, then gain, within what the camera offers."""

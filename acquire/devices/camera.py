@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,9 @@ STALLED_S = 60.0
 """Longest real time without an image, whatever clock the devices use."""
 
 CABLES = "Check the trigger cables and the camera's trigger settings."
+
+SERIAL_NUMBERS = ("serialnumber", "cameraserialnumber", "serial", "cameraid", "deviceserialnumber")
+"""Properties of device adapters that hold a camera's number, in small letters without signs."""
 
 
 class NoImage(HardwareError):
@@ -90,6 +94,18 @@ class Camera:
         for name, value in self._settings.properties.items():
             self._set(name, value)
         self._listen_to_triggers(False)
+
+    @property
+    def answers(self) -> str:
+        """What tells this camera from others: adapter, device and, if it tells it, its number."""
+        core, device = self._core, self._settings.device
+        said = [str(core.getDeviceLibrary(device)), str(core.getDeviceName(device))]
+        for name in core.getDevicePropertyNames(device):
+            if "".join(sign for sign in name.lower() if sign.isalnum()) in SERIAL_NUMBERS:
+                # An adapter that lists a number may still have none to give.
+                with contextlib.suppress(RuntimeError):
+                    said.append(str(core.getProperty(device, name)))
+        return " ".join(said)
 
     def _check_properties(self, device: str) -> None:
         """`UserError` for a property that the camera does not have."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr
 
+from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.devices.hardware_parts import (
     CameraSettings,
     ChecksSettings,
@@ -21,6 +22,9 @@ from plsctl.acquire.files.settings import Settings, add_line, load_settings, sug
 from plsctl.acquire.files.shipped import SHIPPED, shipped_file, shipped_names
 from plsctl.acquire.leds.array import LedArraySettings
 from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
+
+if TYPE_CHECKING:
+    from plsctl.acquire.devices.calibration_kinds import Calibration
 
 
 class Hardware(Settings):
@@ -60,11 +64,23 @@ class Hardware(Settings):
     """Settings of the backend, checked by it."""
 
     _file: Path = PrivateAttr(default=Path())
+    _described: Hardware | None = PrivateAttr(default=None)
+    _calibrations: tuple[Calibration, ...] = PrivateAttr(default=())
 
     @property
     def file(self) -> Path:
         """Where this description was read from."""
         return self._file
+
+    @property
+    def described(self) -> Hardware:
+        """The microscope as its file alone describes it, without what was measured."""
+        return self if self._described is None else self._described
+
+    @property
+    def calibrations(self) -> tuple[Calibration, ...]:
+        """What was measured and stands here in place of what the file says."""
+        return self._calibrations
 
     def objective(self, name: str) -> Objective:
         """The objective of that name."""
@@ -87,10 +103,25 @@ class Hardware(Settings):
         objectives = self.turret.objectives
         return min(objectives, key=lambda name: objectives[name].magnification)
 
+    @property
+    def high_power(self) -> str:
+        """The objective of highest magnification."""
+        objectives = self.turret.objectives
+        return max(objectives, key=lambda name: objectives[name].magnification)
+
     def pixel_um(self, objective: str) -> float:
-        """Size of a camera pixel in the sample."""
+        """Size of a camera pixel in the sample: as measured, else pitch over magnification."""
+        measured_um = self.objective(objective).pixel_um
+        if measured_um is not None:
+            return measured_um
         pitch_um = self.camera.pixel_pitch_um * self.camera.binning
         return pitch_um / self.objective(objective).magnification
+
+    def orientation(self, objective: str) -> CameraOrientation:
+        """How the images under an objective lie against the axes of stage and LED array."""
+        camera = self.camera.orientation
+        turned = camera.rotation_deg + self.objective(objective).rotation_deg
+        return CameraOrientation(turned, camera.mirrored)
 
     def resolve(self, name: str) -> Path:
         """A file named in the hardware file (`find_file`)."""

@@ -181,7 +181,7 @@ class Objective(Settings):
     label
         Place of the turret as Micro-Manager labels it; without a turret any word.
     magnification
-        As engraved; with the pixel pitch it gives the pixel size.
+        As engraved; with the pixel pitch it gives the pixel size, until that is measured.
     na
         Numerical aperture: LEDs inside of it give bright field.
     immersion
@@ -203,6 +203,11 @@ class Objective(Settings):
     offset_z_um: float = 0.0
     z_um: Range | None = Field(default=None, examples=["[3000, 5100]"])
     """Limits of z under this objective, with room for `turret.retract_z_um`; None: the stage's."""
+    pixel_um: float | None = Field(default=None, gt=0)
+    """Size of a pixel of the image in the sample where it has been measured, binning included
+    (`plsctl calibrate pixel-size` measures it); None: pitch over magnification."""
+    rotation_deg: float = 0.0
+    """How the image is turned against that under the lowest objective."""
 
     @property
     def refractive_index(self) -> float:

@@ -49,7 +49,7 @@ class Lens:
         """Name the part of the stage over which the lens may travel while it is near the slide."""
         self._region = (x_um, y_um)
 
-    def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
+    def move_xy(self, x_um: float, y_um: float, straight: bool = False) -> tuple[float, float]:
         """Go to a stage position and return where the stage arrived (see `Stage.move_xy`).
 
         Before a long way, and before one that leaves or enters the region of `stay_within`, the
@@ -61,7 +61,7 @@ class Lens:
             # A dry lens is drawn back as far as its limits allow; under others there is oil.
             if self._turret.objective is None or self._objective.immersion != "air":
                 self._check_away("travels")
-        return self.stage.move_xy(x_um, y_um)
+        return self.stage.move_xy(x_um, y_um, straight)
 
     def _may_stay_near(self, x_um: float, y_um: float) -> bool:
         """Whether the lens need not be drawn back on the way to a place; no slide is quite flat."""

@@ -17,6 +17,7 @@ from types import TracebackType
 from plsctl.acquire.arrays import RawImage
 from plsctl.acquire.clock import Clock
 from plsctl.acquire.devices.backend import Backend, open_backend
+from plsctl.acquire.devices.calibrations import foreign
 from plsctl.acquire.devices.camera import Camera, attempt
 from plsctl.acquire.devices.core_camera import check_core_camera
 from plsctl.acquire.devices.hardware import Hardware, load_hardware
@@ -45,6 +46,7 @@ class Microscope:
         self.camera = Camera(hardware, backend.core, backend.clock)
         self._check_led_count()
         self._prepare_core()
+        self._check_calibrations()
         self.lens = Lens(hardware, backend.core)
         # Last: it must not stay open where something else is wrong.
         self._set_shutter(True)
@@ -114,6 +116,19 @@ class Microscope:
         # Auto-shutter without a shutter device raises, and would hide a shutter that stays shut.
         self._core.setAutoShutter(False)
         self.camera.prepare()
+
+    @property
+    def answers(self) -> tuple[str, str]:
+        """What camera and LED array say of themselves: by that they are told from others."""
+        who = self.leds.identity
+        return self.camera.answers, f"{who.name}, {who.led_count} LEDs"
+
+    def _check_calibrations(self) -> None:
+        """`UserError` when a calibration was measured with another camera or LED array."""
+        for calibration in self.hardware.calibrations:
+            problem = foreign(calibration, self.hardware, *self.answers)
+            if problem is not None:
+                raise problem
 
     def _set_shutter(self, is_open: bool) -> None:
         shutter = self.hardware.camera.shutter
@@ -252,7 +267,8 @@ def open_microscope(hardware: Hardware | str | Path) -> Microscope:
     """
     if not isinstance(hardware, Hardware):
         hardware = load_hardware(hardware)
-    backend = open_backend(hardware)
+    # Devices are what they are; what was measured of them is for those who use them.
+    backend = open_backend(hardware.described)
     try:
         leds = open_led_array(hardware.led_array)
         try:

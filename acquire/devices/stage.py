@@ -124,11 +124,11 @@ class Stage:
                 "slide is out.",
             )
 
-    def move_xy(self, x_um: float, y_um: float) -> tuple[float, float]:
+    def move_xy(self, x_um: float, y_um: float, straight: bool = False) -> tuple[float, float]:
         """Go to a position and return where the stage arrived (x, y).
 
         The last stretch is always travelled in the same direction, so that backlash does not
-        matter; an arrival out of tolerance is tried once more.
+        matter, unless the way is to be `straight`; an arrival out of tolerance is tried once more.
 
         Raises
         ------
@@ -138,7 +138,7 @@ class Stage:
             The stage fails, or stops elsewhere twice.
         """
         self.check_limits(x_um, y_um)
-        return _twice(lambda: self._approach(x_um, y_um))
+        return _twice(lambda: self._travel(x_um, y_um) if straight else self._approach(x_um, y_um))
 
     def _approach(self, x_um: float, y_um: float) -> tuple[float, float]:
         stage = self._settings

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import Path
@@ -131,12 +132,15 @@ def save_exposures(table: ExposureTable, path: Path) -> None:
     write_whole(path, text.getvalue())
 
 
-def level_exposures(table: ExposureTable, levels: int) -> ExposureTable:
+def level_exposures(table: ExposureTable, levels: int, dim: bool = False) -> ExposureTable:
     """The same table with at most so many different amounts of light (exposure time x gain).
 
     Each frame takes the least amount of its level, so none saturates that did not before; levels
     lie where the greatest loss of any frame is least. Beyond the longest exposure of the table
     the rest is gain, as it was.
+
+    With `dim` it takes the greatest amount of its level instead, and its LEDs shine less: nothing
+    is lost, on arrays whose brightness can be set.
 
     Raises
     ------
@@ -159,9 +163,15 @@ def level_exposures(table: ExposureTable, levels: int) -> ExposureTable:
     longest_ms = max(e.exposure_ms for e in table.rows.values())
     rows = {}
     for frame, exposure in table.rows.items():
-        amount = max(start for start in starts if start <= exposure.exposure_ms * exposure.gain)
+        own = exposure.exposure_ms * exposure.gain
+        amount = max(start for start in starts if start <= own)
+        if dim:
+            following = [start for start in starts if start > amount]
+            limit = min(following, default=math.inf)
+            amount = max(each for each in amounts if amount <= each < limit)
         exposure_ms = min(amount, longest_ms)
-        rows[frame] = Exposure(exposure_ms, amount / exposure_ms, exposure.brightness)
+        brightness = exposure.brightness * (own / amount if dim else 1.0)
+        rows[frame] = Exposure(exposure_ms, amount / exposure_ms, brightness)
     return ExposureTable(rows, table.file)
 
 
@@ -170,7 +180,8 @@ def greatest_loss(before: ExposureTable, after: ExposureTable) -> float:
     kept = [
         after.rows[frame].exposure_ms
         * after.rows[frame].gain
-        / (exposure.exposure_ms * exposure.gain)
+        * after.rows[frame].brightness
+        / (exposure.exposure_ms * exposure.gain * exposure.brightness)
         for frame, exposure in before.rows.items()
     ]
     return 1 - min(kept, default=1.0)

@@ -14,9 +14,13 @@ from typing import Any
 
 import yaml
 
+from plsctl.acquire.devices.calibrations import FOLDER, write_calibration
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.files.whole_files import sync_file, sync_folder
 from plsctl.acquire.plans.slide import Slide
+
+HARDWARE = "hardware.yaml"
+"""The hardware file in a scan's folder."""
 
 
 def settings_hash(slide: Slide, hardware: Hardware) -> str:
@@ -69,8 +73,10 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
     """Everything that decides what a scan's images are, as data for JSON.
 
     Left out is what may have to be changed for a scan to go on: how focus and the returned slide
-    are sought, how the stage moves, ports, names of files.
+    are sought, how the stage moves, ports, names of files; and calibrations, for a scan keeps those
+    that it was begun with.
     """
+    hardware = hardware.described
     left_out: dict[str, bool | set[str]] = {
         "focus": {"points", "range_um", "step_um", "refresh_minutes"},
         **dict.fromkeys(("slide_return", "stop", "hardware", "exposures", "passes"), True),
@@ -94,7 +100,12 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
         ),
         "core": ".cfg" if hardware.core.endswith(".cfg") else hardware.core,
         "objectives": {
-            name: objective.model_dump(mode="json", exclude={"label", "offset_z_um", "z_um"})
+            name: objective.model_dump(
+                mode="json",
+                # What is not written must leave the hash of scans begun before as it was.
+                exclude={"label", "offset_z_um", "z_um"}
+                | {n for n in ("pixel_um", "rotation_deg") if not getattr(objective, n)},
+            )
             for name, objective in hardware.turret.objectives.items()
         },
         "led_array": [leds.driver, leds.options],
@@ -128,11 +139,15 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
 def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
     """Write slide and hardware file with all tables they name: enough to repeat the scan.
 
+    Calibrations lie beside the hardware file, as they do where the user keeps them.
+
     Raises
     ------
     OSError
         The disk does not take them.
     """
+    keep_calibrations(folder, hardware)
+    hardware = hardware.described
     found = hardware.model_dump(mode="json")
     shutil.copyfile(hardware.resolve(hardware.led_array.geometry), folder / "leds.csv")
     found["led_array"]["geometry"] = "leds.csv"
@@ -140,7 +155,7 @@ def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
         path = hardware.resolve(found["core"])
         found["core"] = str(path) if path.is_file() else found["core"]
     scanned = slide.model_dump(mode="json")
-    scanned["hardware"] = "hardware.yaml"
+    scanned["hardware"] = HARDWARE
     recipe = slide.load_recipe()
     if recipe.is_shipped:
         scanned["recipe"] = recipe.name
@@ -153,8 +168,15 @@ def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
         shutil.copyfile(slide.exposures_file(name), folder / table)
         scanned["passes"][name]["exposures"] = table
     scanned["exposures"] = f"exposures_{next(iter(slide.passes))}.csv"
-    for file, settings in (("hardware.yaml", found), ("slide.yaml", scanned)):
+    for file, settings in ((HARDWARE, found), ("slide.yaml", scanned)):
         (folder / file).write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
     for path in folder.iterdir():
-        sync_file(path)
+        if path.is_file():
+            sync_file(path)
     sync_folder(folder)
+
+
+def keep_calibrations(folder: Path, hardware: Hardware) -> None:
+    """Write the calibrations that a scan uses into its folder."""
+    for calibration in hardware.calibrations:
+        write_calibration(calibration, folder / f"{Path(HARDWARE).stem}{FOLDER}")

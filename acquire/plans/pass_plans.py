@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from plsctl.acquire.devices.calibration_kinds import FlatField
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.tables import number, read_table
@@ -116,11 +117,13 @@ class PassPlanner:
         """Width and height of a camera field under an objective, along the stage's axes."""
         pixel = self.hardware.pixel_um(objective)
         width, height = self.hardware.camera.size_px
-        return self.hardware.camera.orientation.upright(width * pixel, height * pixel)
+        orientation = self.hardware.orientation(objective)
+        return orientation.upright(width * pixel, height * pixel)
 
     def attributes(self, plan: PassPlan) -> PassAttributes:
         """Attributes of all images of a pass."""
         camera, objective = self.hardware.camera, self.hardware.objective(plan.objective)
+        orientation = self.hardware.orientation(plan.objective)
         return PassAttributes(
             slide=self.slide.slide,
             patient=self.slide.patient,
@@ -131,12 +134,20 @@ class PassPlanner:
             magnification=objective.magnification,
             na=objective.na,
             pixel_um=self.hardware.pixel_um(plan.objective),
-            camera_rotation_deg=camera.rotation_deg,
-            camera_mirrored=camera.mirrored,
+            camera_rotation_deg=orientation.rotation_deg,
+            camera_mirrored=orientation.mirrored,
             bayer=camera.bayer,
             bit_depth=camera.bit_depth,
             black_level=camera.black_level,
             full_scale=2**camera.bit_depth - 1,
             frames=plan.frames,
             settings_hash=settings_hash(self.slide, self.hardware),
+            flat_field=next(
+                (
+                    each.surfaces[BRIGHTFIELD]
+                    for each in self.hardware.calibrations
+                    if isinstance(each, FlatField) and each.objective == plan.objective
+                ),
+                None,
+            ),
         )

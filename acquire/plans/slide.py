@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from plsctl.acquire.devices.calibrations import calibrated, read_calibrations
 from plsctl.acquire.devices.hardware import Hardware, find_file, load_hardware
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location
@@ -220,9 +221,10 @@ class Slide(Settings):
         return self._file
 
     def load_hardware(self) -> Hardware:
-        """The hardware configuration the slide file names."""
+        """The hardware configuration the slide file names, with its calibrations."""
         try:
-            return load_hardware(self.hardware, self.file.parent)
+            hardware = load_hardware(self.hardware, self.file.parent)
+            return calibrated(hardware, read_calibrations(hardware))
         except UserError as error:
             if error.field == "hardware" and error.file is None:
                 error.file = str(self.file)

@@ -118,6 +118,9 @@ def _run_locked(
                 pass_name=name,
                 settings_hash=scan.hash,
                 version=version("plsctl"),
+                calibrations=[
+                    [each.title, each.measured.isoformat()] for each in scan.hardware.calibrations
+                ],
             )
             # What was measured before is read back from the file, up to this beginning.
             journal.sync()

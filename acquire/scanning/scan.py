@@ -7,10 +7,17 @@ from collections.abc import Callable, Container
 from pathlib import Path
 
 from plsctl.acquire.coordinates import SlideTransform
+from plsctl.acquire.devices.calibrations import calibrated, order
+from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.files.locations import location, real_path
 from plsctl.acquire.files.whole_files import rename, sync_folder
-from plsctl.acquire.plans.kept_settings import changed_settings, settings_hash, write_settings
+from plsctl.acquire.plans.kept_settings import (
+    changed_settings,
+    keep_calibrations,
+    settings_hash,
+    write_settings,
+)
 from plsctl.acquire.plans.pass_plans import PassPlanner
 from plsctl.acquire.plans.slide import Slide, load_slide
 from plsctl.acquire.scanning.verdict import verify_pass
@@ -48,13 +55,35 @@ class Scan:
 
     def __init__(self, slide: Slide, folder: Path) -> None:
         self.slide = slide
-        self.hardware = slide.load_hardware()
-        self._check_objectives()
         self.folder = ScanFolder(folder)
+        self.hardware = self._with_kept_calibrations(slide.load_hardware())
+        self._check_objectives()
         self.planner = PassPlanner(slide, self.hardware, self.folder)
         self.hash = settings_hash(slide, self.hardware)
         self._check_limits()
         self._check_folder()
+
+    def _with_kept_calibrations(self, hardware: Hardware) -> Hardware:
+        """The hardware with the calibrations that passes were begun with, where some were.
+
+        Passes must fit each other. Objectives that no pass has used yet may be calibrated anew.
+        """
+        begun = [name for name in PASSES if self.is_begun(name)]
+        if not begun or not self.folder.slide_file.is_file():
+            return hardware
+        known = load_slide(self.folder.slide_file)
+        used = {hardware.low_power, *(known.pass_settings(name).objective for name in begun)}
+        kept = known.load_hardware().calibrations
+        return calibrated(
+            hardware,
+            sorted(
+                [
+                    *(each for each in kept if each.objective in used),
+                    *(each for each in hardware.calibrations if each.objective not in used),
+                ],
+                key=order,
+            ),
+        )
 
     def _check_objectives(self) -> None:
         known = self.hardware.turret.objectives
@@ -213,6 +242,9 @@ class Scan:
         """
         folder = real_path(self.folder.path)
         known = self.folder.slide_file.exists()
+        if known and not self._is_own_file():
+            with disk_errors(folder):
+                keep_calibrations(folder, self.hardware)
         if known and (self._is_own_file() or any(self.is_begun(name) for name in PASSES)):
             return False
         # The folder appears whole: a kill must not leave one that is no scan and not empty.

@@ -81,6 +81,9 @@ class PassAttributes(BaseModel):
     frames: tuple[FrameRecord, ...]
     settings_hash: str
     finished: bool = False
+    flat_field: str | None = None
+    """The surface of glass in bright field where it was calibrated
+    (`acquire.devices.calibration_kinds.FlatSurface`)."""
 
     @property
     def orientation(self) -> CameraOrientation:

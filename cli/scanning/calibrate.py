@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
@@ -14,16 +14,21 @@ from plsctl.cli.shared.output import (
     VerboseFlag,
     emit,
     print_message,
-    progress,
 )
 
 NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Measure exposures and write tables."
+    no_args_is_help=True, add_completion=False, help="Measure what scans need to know."
 )
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")]
+ObjectiveOption = Annotated[str | None, typer.Option(help="Objective; the lowest one without it.")]
+PlaceOption = Annotated[
+    tuple[float, float], typer.Option("--at", help="A place with cells: x and y, micrometres.")
+]
+PLACE = (11000.0, 5600.0)
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask whether the stage is homed.")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing table.")]
 
 
@@ -39,12 +44,8 @@ def calibrate() -> None:
 def exposures(
     out: OutOption,
     hardware: HardwareOption = "",
-    objective: Annotated[
-        str | None, typer.Option(help="Objective; the lowest one without it.")
-    ] = None,
-    at_um: Annotated[
-        tuple[float, float], typer.Option("--at", help="A place with cells: x and y, micrometres.")
-    ] = (11000.0, 5600.0),
+    objective: ObjectiveOption = None,
+    at_um: PlaceOption = PLACE,
     longest_ms: Annotated[
         float, typer.Option(min=0.01, help="Longest exposure; beyond it gain is raised.")
     ] = 500.0,
@@ -59,9 +60,7 @@ def exposures(
         bool, typer.Option("--brightfield-only", help="Only the bright-field image.")
     ] = False,
     overwrite: OverwriteOption = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask whether the stage is homed.")
-    ] = False,
+    yes: YesOption = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -72,63 +71,97 @@ def exposures(
     Example: plsctl calibrate exposures --hardware simulator -o exposures_20x.csv
     """
     _check_place(out, overwrite)
-    from plsctl.acquire.bench.handling import make_ready
-    from plsctl.acquire.capture.auto_exposure import ExposureCalibration
-    from plsctl.acquire.devices.hardware import load_hardware
-    from plsctl.acquire.devices.microscope import open_microscope
-    from plsctl.acquire.focus.search import FocusSearch
-    from plsctl.acquire.interrupt import stop_on_signals
-    from plsctl.acquire.plans.exposures import save_exposures
-    from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
-    from plsctl.acquire.plans.recipes import load_recipe
-    from plsctl.acquire.plans.slide import FocusSettings
-    from plsctl.cli.shared.roles import make_operator
-    from plsctl.process.focus.sharpness import GradientFocusMeasure
+    from plsctl.cli.scanning.calibration_steps import exposures_step
 
-    described = load_hardware(hardware)
-    name = objective or described.low_power
-    described.objective(name)
-    bright_field_na = described.objective(described.low_power).na
-    chosen = load_recipe(BRIGHTFIELD if brightfield_only else recipe)
-    frames = chosen.light(described.geometry(), bright_field_na)
-    with (
-        stop_on_signals("no table was written") as stop,
-        progress(f"starting the devices of {described.name}") as advance,
-        open_microscope(described) as microscope,
-    ):
-        make_ready(microscope, make_operator(microscope.operator, yes, advance.paused), stop)
-        microscope.set_objective(name)
-        microscope.travel(*microscope.to_stage(*at_um))
-        settings = FocusSettings()
-        search = FocusSearch(microscope, GradientFocusMeasure(), settings, stop)
-        guess_um = described.focus_z_um + microscope.objective.offset_z_um
-        advance(description="finding focus")
-        try:
-            z_um, _ = search.find(guess_um, settings.range_um)
-        except HardwareError as error:
-            # Here no slide file says how far is searched.
-            error.hint = (
-                f"Name a place with cells by --at X Y (now {at_um[0]:g} {at_um[1]:g}), and set "
-                f"focus_z_um in {described.file} to where they are sharp."
-            )
-            raise
-        microscope.move_z(z_um)
-        calibration = ExposureCalibration(microscope, stop, longest_ms)
-        advance(description="measuring exposures", total=len(frames), unit="image")
-        table = calibration.measure(frames, bright_field_na, lambda label: advance())
-    save_exposures(table, out)
-    emit(
-        {
-            "table": out,
-            "rows": [
-                {"label": f.label, "exposure_ms": e.exposure_ms, "gain": e.gain}
-                for f, e in table.rows.items()
-            ],
-        },
-        json,
-    )
-    print_message(f"{counted(len(table.rows), 'exposure')} written to {out}.")
+    chosen = None if brightfield_only else recipe
+    emit(exposures_step(hardware, objective, at_um, yes, out, chosen, longest_ms), json)
     print_message(f"Name the table in the slide file, exposures: {out.name}. {NEXT}")
+
+
+@app.command("pixel-size")
+def pixel_size(
+    hardware: HardwareOption = "",
+    objective: ObjectiveOption = None,
+    at_um: PlaceOption = PLACE,
+    yes: YesOption = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Measure pixel size, rotation, mirror and backlash by moving a slide with cells.
+
+    Example: plsctl calibrate pixel-size --hardware lab/microscope.yaml
+    """
+    from plsctl.cli.scanning.calibration_steps import pixel_size_step
+
+    emit(pixel_size_step(hardware, objective, at_um, yes), json)
+
+
+@app.command()
+def objectives(
+    hardware: HardwareOption = "",
+    objective: Annotated[
+        str | None, typer.Option(help="Objective; the highest one without it.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="What it is compared with; the lowest one without it.")
+    ] = None,
+    at_um: PlaceOption = PLACE,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for slide, oil and homing.")
+    ] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Compare two objectives on a stained smear: offsets in x, y and z, scale, rotation.
+
+    Example: plsctl calibrate objectives --hardware lab/microscope.yaml
+    """
+    from plsctl.cli.scanning.calibration_steps import objectives_step
+
+    emit(objectives_step(hardware, objective, reference, at_um, yes), json)
+
+
+@app.command()
+def flatfield(
+    hardware: HardwareOption = "",
+    objective: ObjectiveOption = None,
+    at_um: PlaceOption = PLACE,
+    yes: YesOption = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Measure how even the light is, per LED and in bright field; list dust, dead and hot pixels.
+
+    Best on clean glass; on a smear, cells leave a little of themselves.
+
+    Example: plsctl calibrate flatfield --hardware lab/microscope.yaml
+    """
+    from plsctl.cli.scanning.calibration_steps import flat_field_step
+
+    emit(flat_field_step(hardware, objective, at_um, yes), json)
+
+
+@app.command("all")
+def everything(
+    hardware: HardwareOption = "",
+    at_um: PlaceOption = PLACE,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Measure anew what was measured today, too.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for slide, oil and homing.")
+    ] = False,
+    json: JsonFlag = False,
+    verbose: VerboseFlag = False,
+) -> None:
+    """Measure all there is, in the right order; stopped anywhere, the same command goes on.
+
+    Example: plsctl calibrate all --hardware lab/microscope.yaml
+    """
+    from plsctl.cli.scanning.calibration_steps import all_steps
+
+    emit({"steps": all_steps(hardware, at_um, yes, fresh)}, json)
+    print_message(NEXT)
 
 
 @app.command()
@@ -136,6 +169,10 @@ def levels(
     table: Annotated[Path, typer.Argument(metavar="TABLE.csv", help="An exposure table.")],
     out: OutOption,
     levels: Annotated[int, typer.Option(help="Most different exposures.")] = 12,
+    dim: Annotated[
+        bool,
+        typer.Option("--dim", help="Dim LEDs instead of losing light, where the array can."),
+    ] = False,
     overwrite: OverwriteOption = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
@@ -155,7 +192,7 @@ def levels(
     if not table.is_file():
         raise UserError("there is no such table.", file=table, hint="Name an exposure table.")
     before = load_exposures(table)
-    after = level_exposures(before, levels)
+    after = level_exposures(before, levels, dim)
     save_exposures(after, out)
     found = len({(e.exposure_ms, e.gain) for e in after.rows.values()})
     loss = greatest_loss(before, after)

@@ -25,6 +25,7 @@ def devices(
     Example: plsctl devices --hardware simulator
     """
     from plsctl.acquire.bench.device_check import DeviceCheck
+    from plsctl.acquire.devices.calibrations import read_calibrations
     from plsctl.acquire.devices.hardware import load_hardware
     from plsctl.acquire.interrupt import stop_on_signals
 
@@ -42,6 +43,10 @@ def devices(
             "file": described.file,
             "is_well": check.is_well,
             "parts": [vars(answer) for answer in answers],
+            "calibrations": [
+                {"kind": each.kind, "objective": each.objective, "measured": each.measured}
+                for each in read_calibrations(described)
+            ],
             "limits_um": {"x": stage.x_um, "y": stage.y_um, "z": stage.z_um},
             "objectives_z_um": {
                 name: objective.z_um or stage.z_um

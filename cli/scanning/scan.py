@@ -155,6 +155,7 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
         "efficiency": cost.efficiency,
         "bytes": cost.bytes,
         "written_per_second": round(rate, 1),
+        "calibrations": _calibrations(opened),
     }
     emit(result, as_json)
     print_message(
@@ -163,8 +164,23 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
         f"{plan.objective}, about {duration(cost.seconds)} at the microscope "
         f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB uncompressed."
     )
+    _print_calibrations(opened)
     if warning := writing_warning(cost, rate):
         print_message(f"{warning}.")
+
+
+def _calibrations(opened: "Scan") -> list[dict[str, Any]]:
+    return [
+        {"kind": each.kind, "objective": each.objective, "measured": each.measured.isoformat()}
+        for each in opened.hardware.calibrations
+    ]
+
+
+def _print_calibrations(opened: "Scan") -> None:
+    from plsctl.acquire.devices.calibrations import in_use
+
+    used = in_use(opened.hardware)
+    print_message(f"Calibrations: {', '.join(used) or 'none, so the hardware file counts'}.")
 
 
 def _print_pause(paused: bool) -> None:
@@ -189,6 +205,7 @@ def _take(
     from plsctl.cli.shared.roles import make_roles
 
     print_message(f"Pass {name} of slide {opened.slide.slide}, into {opened.folder.path}.")
+    _print_calibrations(opened)
     with (
         stop_on_signals() as stop,
         progress("reading the settings") as advance,
@@ -234,6 +251,7 @@ def _take(
             "unchecked": [] if verdict is None else list(verdict.unchecked),
             "light_change": result.light.change,
             "light_steps": totals.light_steps,
+            "calibrations": _calibrations(opened),
         },
         as_json,
     )
@@ -245,6 +263,7 @@ def _take(
     _print_light(result)
     if verdict is not None:
         _print_verdict(verdict)
+        _print_calibrations(opened)
     print_message(_what_next(opened, named))
 
 

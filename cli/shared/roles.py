@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.roles import Operator, Roles
+from plsctl.acquire.roles import BenchNeed, Operator, Roles
 from plsctl.cli.shared.output import print_message
 from plsctl.process.roles import scan_roles
 
@@ -14,6 +14,12 @@ REQUESTS = {
     "unstained": "Put the unstained slide on the stage.",
     "stained": "Stain the slide and put it back as it lay.",
     "highres": "Put a drop of immersion oil on the slide.",
+}
+
+NEEDS: dict[BenchNeed, str] = {
+    "stained smear": "Put a stained smear on the stage.",
+    "oil": "Put a drop of immersion oil on the slide.",
+    "empty slide": "Put an empty slide on the stage, or one with a clean place.",
 }
 
 TURN = "Turn the turret to {objective} (or leave it, if it stands there); the lens is drawn back."
@@ -51,6 +57,15 @@ class ConsoleOperator:
                 f"the pass '{pass_name}' was not started.",
                 hint="Run the same command when the slide is ready.",
             )
+
+    def bring(self, need: BenchNeed) -> None:
+        """Ask for a slide, or for oil."""
+        if self._assume_yes:
+            return
+        nobody = f"nobody said that there is what this calibration needs: {need}."
+        again = "Run the same command when there is, with --yes where nobody can be asked."
+        if not self._ask(NEEDS[need], nobody, again):
+            raise UserError(f"the calibration was not begun: it needs {need}.", hint=again)
 
     def turn_turret(self, objective: str) -> None:
         """Ask for another objective; `--yes` turns no turret."""
@@ -97,6 +112,11 @@ class AnnouncedOperator:
         if not resumed:
             print_message(f"[simulated operator] {REQUESTS[pass_name]} Done.")
         self._operator.prepare(pass_name, resumed)
+
+    def bring(self, need: BenchNeed) -> None:
+        """Let the operator act."""
+        print_message(f"[simulated operator] {NEEDS[need]} Done.")
+        self._operator.bring(need)
 
     def turn_turret(self, objective: str) -> None:
         """Let the operator turn the turret."""

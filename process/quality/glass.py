@@ -6,10 +6,12 @@ surface through its empty background gives the level at every place, vignetting 
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import FloatArray, Image
+from plsctl.acquire.devices.calibration_kinds import FlatSurface
 from plsctl.process.segmentation.background import fit_background
 
 BACKGROUND_PERCENTILE = 90
@@ -17,11 +19,21 @@ BACKGROUND_PERCENTILE = 90
 
 
 class FieldGlass:
-    """Level of the glass all over a bright-field image, (y, x, rgb)."""
+    """Level of the glass all over a bright-field image, (y, x, rgb).
 
-    def __init__(self, image: Image) -> None:
+    `flat` is the calibrated surface of the pass (`PassAttributes.flat_field`): with it the image
+    tells the level alone, and a crowded one tells that as well as any.
+    """
+
+    def __init__(self, image: Image, flat: str | None = None) -> None:
         self._surface = fit_background(image)
         self._size = image.shape[:2]
+        if flat is not None:
+            height, width = self._surface.shape[:2]
+            shape = cv2.resize(
+                FlatSurface.unpack(flat), (width, height), interpolation=cv2.INTER_LINEAR
+            )
+            self._surface = shape * np.median(self._surface / shape, axis=(0, 1))
 
     def at(self, places: NDArray[np.float64]) -> FloatArray:
         """Grey values (place, rgb) that glass has at pixels of the image, (place, x y)."""

@@ -99,14 +99,15 @@ def cut_position(job: PositionJob) -> PositionSamples:
 
 def _lighting(folder: ScanFolder, samples: Sequence[MatchedCell]) -> Lighting:
     """What light the two bright-field images of the samples had, and their glass's grey values."""
-    exposed = [
-        folder.open_pass(name, one_core=True).brightfield_light for name in ("unstained", "stained")
+    passes = [folder.open_pass(name, one_core=True) for name in ("unstained", "stained")]
+    images = samples[0].unstained_image, samples[0].stained_image
+    places = [each.unstained for each in samples], [each.stained for each in samples]
+    glass = [
+        FieldGlass(image, taken.attributes.flat_field).at(np.array(where))
+        for taken, image, where in zip(passes, images, places, strict=True)
     ]
-    glass = (
-        FieldGlass(samples[0].unstained_image).at(np.array([each.unstained for each in samples])),
-        FieldGlass(samples[0].stained_image).at(np.array([each.stained for each in samples])),
-    )
-    return Lighting(np.stack(glass, axis=1), (exposed[0], exposed[1]))
+    unstained, stained = (taken.brightfield_light for taken in passes)
+    return Lighting(np.stack(glass, axis=1), (unstained, stained))
 
 
 def _measure(

@@ -88,6 +88,10 @@ class SimulatedCamera(CameraDevice):
     def _set_trigger_mode(self, mode: str) -> None:
         self._mode = mode
 
+    @pymm_property(property_type=str, name="SerialNumber", is_read_only=True)
+    def serial_number(self) -> str:
+        return self._world.settings.camera.serial_number
+
     def _check_setting(self, name: str) -> None:
         if self._world.faults.now("setting_fails"):
             raise RuntimeError(f"the camera did not take the {name}")

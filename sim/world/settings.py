@@ -40,6 +40,8 @@ class MountSettings(Settings):
     """Rotation of the slide when it comes back."""
     return_z_um: float = 0.0
     """How much farther up focus lies when it comes back: with the same z all is out of focus."""
+    creep_um_per_min: tuple[float, float] = (0.0, 0.0)
+    """How fast the slide slides over the stage, in x and y, as one does that is not held."""
 
 
 class ObjectiveTruth(Settings):
@@ -77,6 +79,8 @@ class CameraTruth(Settings):
     """Whether it really shows the sample mirrored; None: as the hardware file says."""
     pixel_scale: float = Field(default=1.0, gt=0)
     """True size of a pixel over that of the hardware file."""
+    serial_number: str = "SIM-1"
+    """What it says of itself."""
 
 
 class LampSettings(Settings):

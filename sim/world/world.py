@@ -128,7 +128,12 @@ class World:
         if self.faults.now("stage_overshoots"):
             x_um, y_um = x_um + OVERSHOOT_UM, y_um + OVERSHOOT_UM
         self.commanded_um = (x_um, y_um)
-        self._arrived_um = (x_um + float(error[0]) + slack[0], y_um + float(error[1]) + slack[1])
+        # A slide that is not held lags behind the stage.
+        crept = [rate * self.clock.now() / 60 for rate in self.settings.mount.creep_um_per_min]
+        self._arrived_um = (
+            x_um + float(error[0]) + slack[0] - crept[0],
+            y_um + float(error[1]) + slack[1] - crept[1],
+        )
         self._repeats.clear()
 
     def look_at(self, x_um: float, y_um: float) -> None:

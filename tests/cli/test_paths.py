@@ -153,6 +153,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "led pattern": ["brightfield", *own],
         "led off": own,
         "calibrate exposures": [*own, "--recipe", p("own.yaml"), "-o", p(f"{new}exposures.csv")],
+        **{f"calibrate {what}": own for what in ("pixel-size", "flatfield", "objectives", "all")},
         "calibrate levels": [p("exposures_20x.csv"), "-o", p(f"{new}levels.csv")],
         "scan": [scan, "--verify"],
         "find-cells": [scan],
@@ -210,6 +211,11 @@ def one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export_run, lambda run, out: write_whole(out, f"{run.path}") or 0)
     write_dataset = "plsctl.cli.simulate.dataset.write_dataset"
     monkeypatch.setattr(write_dataset, lambda hardware, out, *rest: out.mkdir() or 0)
+    for step in ("pixel_size_step", "flat_field_step", "objectives_step", "all_steps"):
+        monkeypatch.setattr(
+            f"plsctl.cli.scanning.calibration_steps.{step}",
+            lambda hardware, *_: {"file": load_hardware(hardware).file},
+        )
     for step in ("_take", "_build", "_train", "_stain", "_report"):
         monkeypatch.setattr(f"plsctl.cli.simulate.demo.{step}", lambda *_: None)
     scores = dict.fromkeys(

@@ -228,6 +228,13 @@ def test_levels_lose_as_little_light_as_they_can(tmp_path: Path) -> None:
     for frame, exposure in table.rows.items():
         light = few.rows[frame].exposure_ms * few.rows[frame].gain
         assert light <= exposure.exposure_ms * exposure.gain * (1 + 1e-9)
+    dimmed = level_exposures(table, 12, dim=True)
+    assert len({(e.exposure_ms, e.gain) for e in dimmed.rows.values()}) <= 12
+    for frame, exposure in table.rows.items():
+        found = dimmed.rows[frame]
+        light = found.exposure_ms * found.gain * found.brightness
+        assert light == pytest.approx(exposure.exposure_ms * exposure.gain)
+        assert found.brightness <= 1
     # Equal steps over the range would lose more.
     amounts = sorted(e.exposure_ms * e.gain for e in table.rows.values())
     assert 1 - greatest_loss(table, few) > (amounts[0] / amounts[-1]) ** (1 / 12)
