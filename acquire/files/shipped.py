@@ -33,6 +33,11 @@ def shipped_file(name: str) -> Path:
     return Path(str(files("plsctl.hardware_configs"))) / name
 
 
+def is_shipped(path: Path) -> bool:
+    """Whether a file lies in the installed package, where nothing is written."""
+    return path.resolve().parent == Path(str(files("plsctl.hardware_configs"))).resolve()
+
+
 def shipped_hint(path: Path) -> str:
     """Where a file that is missing has a namesake in the package: how that one is asked for."""
     if path.name not in shipped_names(path.suffix or ".csv"):

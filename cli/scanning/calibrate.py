@@ -1,12 +1,14 @@
 """`plsctl calibrate`: measure what a scan needs to know and write it beside the user's files."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.words import command_line, counted
+from plsctl.cli.scanning.calibrate_leds import leds
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     HardwareOption,
@@ -17,11 +19,17 @@ from plsctl.cli.shared.output import (
     progress,
 )
 
+if TYPE_CHECKING:
+    from plsctl.acquire.devices.hardware import Hardware
+    from plsctl.acquire.plans.exposures import ExposureTable
+    from plsctl.acquire.plans.recipe_frames import LitFrame
+
 NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Measure exposures and write tables."
 )
+app.command()(leds)
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")]
 OverwriteOption = Annotated[bool, typer.Option(help="Replace an existing table.")]
@@ -117,6 +125,7 @@ def exposures(
         advance(description="measuring exposures", total=len(frames), unit="image")
         table = calibration.measure(frames, bright_field_na, lambda label: advance())
     save_exposures(table, out)
+    _keep_light(described, name, frames, table)
     emit(
         {
             "table": out,
@@ -129,6 +138,22 @@ def exposures(
     )
     print_message(f"{counted(len(table.rows), 'exposure')} written to {out}.")
     print_message(f"Name the table in the slide file, exposures: {out.name}. {NEXT}")
+
+
+def _keep_light(
+    described: "Hardware", objective: str, frames: "Sequence[LitFrame]", table: "ExposureTable"
+) -> None:
+    """Keep how much light each LED gives, for `calibrate leds`."""
+    from plsctl.acquire.devices.led_calibration import LedLight, measured_now, write_measured
+
+    light = {
+        lit.leds[0].led: 1 / (row.exposure_ms * row.gain * lit.weight)
+        for lit in frames
+        if len(lit.leds) == 1 and lit.colour == "white" and lit.frame.variant != "high"
+        for row in (table.rows[lit.frame],)
+    }
+    if light:
+        write_measured(LedLight(**measured_now(described, objective), light=light), described)
 
 
 @app.command()

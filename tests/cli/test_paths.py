@@ -153,6 +153,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "led pattern": ["brightfield", *own],
         "led off": own,
         "calibrate exposures": [*own, "--recipe", p("own.yaml"), "-o", p(f"{new}exposures.csv")],
+        "calibrate leds": own,
         "calibrate levels": [p("exposures_20x.csv"), "-o", p(f"{new}levels.csv")],
         "scan": [scan, "--verify"],
         "find-cells": [scan],
@@ -187,7 +188,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
     }  # fmt: skip
 
 
-WITHOUT_PATHS = {"simulate led-array"}
+WITHOUT_PATHS = {"simulate led-array", "calibrate leds"}
 SLOW = {"ablate", "calibrate exposures", "demo", "export", "simulate dataset", "train"}
 """Tried with the hardest form only."""
 HARDEST = "dotdot after a symlink"
