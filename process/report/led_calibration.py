@@ -34,11 +34,11 @@ def write_led_calibration(
         "Directions are those of the light, in the axes of the LED table.",
         verdict=verdict(_sentence(optics, problems, found), "warn" if problems else "good"),
         key_figures=[
-            (f"{pose.x_mm:.2f}, {pose.y_mm:.2f} mm", f"shift, ± {error.x_mm:.2f}"),
-            (f"{pose.height_mm:.2f} mm", f"rise, ± {error.height_mm:.2f}"),
-            (f"{pose.rotation_deg:.2f}°", f"turn, ± {error.rotation_deg:.2f}"),
-            (f"{pose.tilt_deg:.2f}°", "tilt"),
-            (f"{found.rms:.4f}", "departure from the pose, direction cosines"),
+            ("shift in x and y", f"{pose.x_mm:.2f}, {pose.y_mm:.2f} ± {error.x_mm:.2f} mm"),
+            ("rise", f"{pose.height_mm:.2f} ± {error.height_mm:.2f} mm"),
+            ("turn", f"{pose.rotation_deg:.2f} ± {error.rotation_deg:.2f}°"),
+            ("tilt", f"{pose.tilt_deg:.2f}°"),
+            ("departure of direction cosines", f"{found.rms:.4f}"),
         ],
         sections=[
             Section(
