@@ -38,6 +38,9 @@ ABOVE_NOISE = 1.5
 REACHED = 0.96
 """Light fades towards 2 NA / wavelength: detail is seen up to this share of it."""
 
+MOST_RESIDUAL = 0.012
+"""Median of bright-field images: right ones leave .001 to .003, another pixel size .02."""
+
 MOST_ODD = 1 / 3
 """Share of the LEDs that may be exchanged before another array is meant."""
 
@@ -132,6 +135,30 @@ def check_arrangement(
         hint="Name the LED table of this array (led_array.geometry), or see whether whole "
         "plugs are exchanged or the array is turned round.",
         led=int(strange[0]),
+    )
+
+
+def check_fit(
+    views: Sequence[LedViews],
+    optics: ArrayOptics,
+    bright: NDArray[np.bool_],
+    leds: NDArray[np.int64],
+    residual: NDArray[np.float64],
+) -> None:
+    """`CalibrationError` where bright-field images, put together, contradict each other.
+
+    `residual` is the relative residual of each of `leds`, shape (n,).
+    """
+    typical = float(np.median(residual[bright[leds]]))
+    if typical <= MOST_RESIDUAL:
+        return
+    check_objective(views, optics, bright)
+    raise CalibrationError(
+        f"the bright-field images contradict each other: relative residual {typical:.3f}, and at "
+        f"most {MOST_RESIDUAL:g} is usual.",
+        hint="Check magnification and na of the objective in the hardware file, the camera's "
+        "orientation, and that slide and focus stand still.",
+        led=int(leds[bright[leds]][np.argmax(residual[bright[leds]])]),
     )
 
 

@@ -33,6 +33,7 @@ from plsctl.process.calibration.exchange import (
 from plsctl.process.calibration.failures import (
     check_arrangement,
     check_circles,
+    check_fit,
     check_light,
     check_objective,
 )
@@ -195,6 +196,7 @@ def estimate_array(
         places = start.copy()
         places[from_place[refined.leds]] = refined.mean
         refined = puzzle.refine(from_place, places)
+    check_fit(views, optics, bright, refined.leds, refined.residual)
     return puzzle.estimate(refined, from_place, agreement)
 
 
