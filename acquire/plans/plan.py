@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import UserError
@@ -57,13 +58,20 @@ class Forecast:
 
 
 def frame_records(
-    recipe: Recipe | str, exposures: ExposureTable, geometry: LedGeometry, bright_field_na: float
+    recipe: Recipe | str,
+    exposures: ExposureTable,
+    geometry: LedGeometry,
+    bright_field_na: float,
+    measured: Mapping[int, tuple[float, float]] = MappingProxyType({}),
 ) -> tuple[FrameRecord, ...]:
-    """The frames of a recipe with their LEDs and exposures; errors name the missing LED."""
+    """The frames of a recipe with their LEDs and exposures; errors name the missing LED.
+
+    `measured` are direction cosines by LED number; what a frame is follows from the table alone.
+    """
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
     return tuple(
-        _record(lit, _exposure(lit, exposures, recipe), bright_field_na)
+        _record(lit, _exposure(lit, exposures, recipe), bright_field_na, measured)
         for lit in recipe.light(geometry, bright_field_na)
     )
 
@@ -78,7 +86,12 @@ def _exposure(lit: LitFrame, exposures: ExposureTable, recipe: Recipe) -> Exposu
     return exposures.exposure(frame, recipe)
 
 
-def _record(lit: LitFrame, exposure: Exposure, bright_field_na: float) -> FrameRecord:
+def _record(
+    lit: LitFrame,
+    exposure: Exposure,
+    bright_field_na: float,
+    measured: Mapping[int, tuple[float, float]],
+) -> FrameRecord:
     frame, is_single = lit.frame, len(lit.leds) == 1 and lit.frame.led != BRIGHTFIELD
     return FrameRecord(
         label=frame.label,
@@ -91,6 +104,7 @@ def _record(lit: LitFrame, exposure: Exposure, bright_field_na: float) -> FrameR
         direction=lit.leds[0].direction if is_single else None,
         bright_field=lit.is_bright_field(bright_field_na),
         colour=lit.colour,
+        measured_direction=measured.get(lit.leds[0].led) if is_single else None,
     )
 
 

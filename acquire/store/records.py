@@ -38,17 +38,25 @@ class FrameRecord(BaseModel):
     gain: float
     brightness: float
     direction: tuple[float, float] | None
-    """Direction cosines of a single LED; None for a pattern."""
+    """Direction cosines of a single LED by the table; None for a pattern."""
     bright_field: bool
     """Whether direct light enters the objective."""
     colour: Colour = "white"
     """What coloured LEDs shine in."""
+    measured_direction: tuple[float, float] | None = None
+    """Its direction cosines as `plsctl calibrate leds` measured them; None where it has not."""
 
     @model_serializer(mode="wrap")
-    def _without_white(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Most arrays have one colour, and what was written before colours must not differ.
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # What was written before there were colours and measured directions must not differ.
         found: dict[str, Any] = handler(self)
-        return {k: v for k, v in found.items() if (k, v) != ("colour", "white")}
+        usual = (("colour", "white"), ("measured_direction", None))
+        return {name: value for name, value in found.items() if (name, value) not in usual}
+
+    @property
+    def lit_from(self) -> tuple[float, float] | None:
+        """Direction cosines of a single LED: as measured, or else by the table."""
+        return self.measured_direction or self.direction
 
     @property
     def light(self) -> float:

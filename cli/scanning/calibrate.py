@@ -7,6 +7,7 @@ import typer
 
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted
+from plsctl.cli.scanning.calibrate_leds import leds
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     HardwareOption,
@@ -21,6 +22,7 @@ NEXT = f"Next: {command_line('scan', 'SLIDE.yaml', '--pass', 'unstained')}"
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Measure what scans need to know."
 )
+app.command()(leds)
 
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The table to write (CSV).")]
 ObjectiveOption = Annotated[str | None, typer.Option(help="Objective; the lowest one without it.")]

@@ -221,7 +221,7 @@ def _directions(
     orientation: CameraOrientation,
 ) -> NDArray[np.float64]:
     """Direction cosines of each LED in the axes of the image, (LED, 2)."""
-    table = [frames[indices[0]].direction or (0.0, 0.0) for indices in groups.values()]
+    table = [frames[indices[0]].lit_from or (0.0, 0.0) for indices in groups.values()]
     return np.array([orientation.to_image(*direction) for direction in table], np.float64)
 
 

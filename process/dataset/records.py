@@ -40,6 +40,8 @@ class DatasetFrame(BaseModel):
     """Direction cosines of a single LED, in the axes of the array; None for a pattern."""
     bright_field: bool | None = None
     colour: Colour = "white"
+    measured_direction: tuple[float, float] | None = None
+    """The same as measured, where it was."""
 
     @classmethod
     def of(cls, frame: FrameLike) -> DatasetFrame:
@@ -61,6 +63,7 @@ class DatasetFrame(BaseModel):
             direction=self.direction,
             bright_field=bool(self.bright_field),
             colour=self.colour,
+            measured_direction=self.measured_direction,
         )
 
     @property

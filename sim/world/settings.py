@@ -95,6 +95,25 @@ class LampSettings(Settings):
     """Red, green and blue light of the passes after staining over that of the one before."""
 
 
+class LedArrayTruth(Settings):
+    """How the simulated LED array departs from its table."""
+
+    moved_mm: tuple[float, float] = (0.0, 0.0)
+    """Shift along the axes of the table."""
+    raised_mm: float = 0.0
+    """Shift towards the objective."""
+    rotation_deg: float = 0.0
+    """Turn about the optical axis, from x towards y."""
+    tilt_deg: tuple[float, float] = (0.0, 0.0)
+    """How steeply the array rises along its x and its y axis."""
+    scatter_mm: float = Field(default=0.0, ge=0)
+    """Standard deviation, along each axis, of the place of every single LED."""
+    swapped: tuple[tuple[int, int], ...] = ()
+    """Pairs of LEDs, by number, that are wired in each other's place."""
+    light: tuple[tuple[int, Annotated[float, Field(ge=0)]], ...] = ()
+    """LEDs by number, and what is left of their light; 0: the LED is dead."""
+
+
 class SimulatorSettings(Settings):
     """The simulated microscope; every number of physics.md that is not in the hardware file."""
 
@@ -116,6 +135,8 @@ class SimulatorSettings(Settings):
     """Of red, green and blue light."""
     lamp: LampSettings = Field(default_factory=LampSettings)
     """How the light of all LEDs drifts."""
+    led_array: LedArrayTruth = Field(default_factory=LedArrayTruth)
+    """How the LED array stands, and what is wrong with its LEDs."""
     led_spread: float = Field(default=0.4, ge=0, lt=1)
     """LEDs differ in brightness by up to this share either way."""
     operator: Literal["careful", "forgets to stain"] = "careful"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import scipy
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransform
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.devices.hardware_parts import Objective
+from plsctl.acquire.leds.geometry import LedGeometry
+from plsctl.acquire.leds.pose import ArrayPose
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.sim.faults import FaultCounter
@@ -65,7 +68,7 @@ class World:
             bayer=hardware.camera.bayer,
             black_level=hardware.camera.black_level,
         )
-        self.geometry = hardware.geometry()
+        self.geometry = _true_geometry(hardware.geometry(), settings)
         self.on_trigger: Callable[[float], None] = lambda time_s: None
         """Told when a pulse reaches the camera's trigger input."""
         self.lit: Lit = {}
@@ -92,7 +95,9 @@ class World:
     def _led_brightness(self) -> dict[int, float]:
         rng = np.random.default_rng((self.settings.seed, 0x1ED))
         spread = rng.uniform(-1, 1, len(self.geometry.leds)) * self.settings.led_spread
-        return {led.led: 1 + float(s) for led, s in zip(self.geometry.leds, spread, strict=True)}
+        lights = {led.led: 1 + float(s) for led, s in zip(self.geometry.leds, spread, strict=True)}
+        left = dict(self.settings.led_array.light)
+        return {led: light * left.get(led, 1.0) for led, light in lights.items()}
 
     # The bench -------------------------------------------------------------------------------
 
@@ -375,6 +380,23 @@ class World:
         )
         self._field = (key, spectrum)
         return spectrum
+
+
+def _true_geometry(table: LedGeometry, settings: SimulatorSettings) -> LedGeometry:
+    """The LEDs where they really are, under the numbers that light them."""
+    truth = settings.led_array
+    pose = ArrayPose(*truth.moved_mm, truth.raised_mm, truth.rotation_deg, *truth.tilt_deg)
+    leds = list(pose.move(table).leds)
+    errors = np.random.default_rng((settings.seed, 0x91ACE)).normal(0, 1, (len(leds), 3))
+    for number, (led, error) in enumerate(zip(leds, errors * truth.scatter_mm, strict=True)):
+        x, y, z = (float(value) for value in error)
+        leds[number] = replace(led, x_mm=led.x_mm + x, y_mm=led.y_mm + y, z_mm=led.z_mm + z)
+    order = {led.led: index for index, led in enumerate(leds)}
+    for one, other in truth.swapped:
+        a, b = leds[order[one]], leds[order[other]]
+        leds[order[one]] = replace(b, led=a.led, name=a.name)
+        leds[order[other]] = replace(a, led=b.led, name=b.name)
+    return LedGeometry(tuple(leds))
 
 
 def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedImages | None:

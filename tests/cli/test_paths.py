@@ -153,7 +153,10 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
         "led pattern": ["brightfield", *own],
         "led off": own,
         "calibrate exposures": [*own, "--recipe", p("own.yaml"), "-o", p(f"{new}exposures.csv")],
-        **{f"calibrate {what}": own for what in ("pixel-size", "flatfield", "objectives", "all")},
+        **{
+            f"calibrate {what}": own
+            for what in ("pixel-size", "flatfield", "objectives", "leds", "all")
+        },
         "calibrate levels": [p("exposures_20x.csv"), "-o", p(f"{new}levels.csv")],
         "scan": [scan, "--verify"],
         "find-cells": [scan],
@@ -189,7 +192,7 @@ def commands(p: Named, new: str) -> dict[str, list[object]]:
     }  # fmt: skip
 
 
-WITHOUT_PATHS = {"simulate led-array"}
+WITHOUT_PATHS = {"simulate led-array", "calibrate leds"}
 SLOW = {"ablate", "calibrate exposures", "demo", "export", "simulate dataset", "train"}
 """Tried with the hardest form only."""
 HARDEST = "dotdot after a symlink"

@@ -68,5 +68,5 @@ def test_a_crowded_field_has_the_glass_of_the_calibrated_surface() -> None:
     image[:, 160:] *= 0.5  # cells all over one half
     flat = FlatSurface.pack(measuring._grid(np.repeat(light[..., None], 3, axis=2).astype("f4")))
     glass = FieldGlass(image.astype(np.uint8), flat)
-    left, right = glass.at(40, 120), glass.at(280, 120)
+    left, right = glass.at(np.array([(40.0, 120.0), (280.0, 120.0)]))
     assert left == pytest.approx(right, rel=0.02)

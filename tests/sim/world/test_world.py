@@ -194,3 +194,20 @@ def test_the_simulated_pixel_may_be_larger_than_the_file_says(tmp_path: Path) ->
     options = hardware.options | {"camera": {"pixel_scale": 1.1}}
     world = open_world(hardware.model_copy(update={"options": options}))
     assert world.pixel_um == pytest.approx(1.1 * hardware.pixel_um("20x"))
+
+
+def test_an_led_array_that_departs_from_its_table_lights_from_elsewhere(tmp_path: Path) -> None:
+    document = yaml.safe_load(small_hardware(tmp_path).file.read_text())
+    straight = open_world(load_hardware("small.yaml", tmp_path))
+    truth = {"moved_mm": [2.0, -1.0], "raised_mm": 3.0, "swapped": [[3, 10]], "light": [[12, 0.0]]}
+    document["options"]["led_array"] = truth
+    (tmp_path / "moved.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    world = open_world(load_hardware("moved.yaml", tmp_path))
+    # Led 10 is at 57 degrees, 3 at 10: each shines from the other's place.
+    assert np.hypot(*world.direction(10)) == pytest.approx(np.hypot(2, 12.8919) / 76.9, rel=0.02)
+    assert np.hypot(*world.direction(3)) > 0.8
+    assert straight.direction(10) == pytest.approx((0.0, 0.8387), abs=0.02)
+    world.lit = {12: 1.0}
+    assert world.image(2.0, 1.0).mean() < 6  # black level
+    world.lit = {11: 1.0}
+    assert world.image(2.0, 1.0).mean() > 30

@@ -1,0 +1,1 @@
+"""Calibration of the LED array from its images."""
