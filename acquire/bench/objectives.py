@@ -25,7 +25,7 @@ from plsctl.acquire.roles import HighPowerFinder, HighPowerPlace, Operator, Shif
 STEP_SHARE = 0.55
 """Images of the mosaic lie apart by this share of their width and height."""
 
-MOST_ACROSS = 5
+MOST_ACROSS = 7
 """So many images make a row or column of the mosaic, if they lie in the low image."""
 
 SPAN = 0.9
