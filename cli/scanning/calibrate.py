@@ -84,6 +84,7 @@ def exposures(
     from plsctl.acquire.plans.slide import FocusSettings
     from plsctl.cli.shared.roles import make_operator
     from plsctl.process.focus.sharpness import GradientFocusMeasure
+    from plsctl.process.matching.parallax import CorrelationParallax
 
     described = load_hardware(hardware)
     name = objective or described.low_power
@@ -100,7 +101,9 @@ def exposures(
         microscope.set_objective(name)
         microscope.travel(*microscope.to_stage(*at_um))
         settings = FocusSettings()
-        search = FocusSearch(microscope, GradientFocusMeasure(), settings, stop)
+        search = FocusSearch(
+            microscope, GradientFocusMeasure(), settings, stop, CorrelationParallax()
+        )
         guess_um = described.focus_z_um + microscope.objective.offset_z_um
         advance(description="finding focus")
         try:
