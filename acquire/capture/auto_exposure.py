@@ -35,6 +35,10 @@ TRIALS = 12
 SATURATED = 100.0
 
 
+class TooLittleLight(HardwareError):
+    """LEDs whose light enters the objective give less than can be used."""
+
+
 @dataclass(frozen=True)
 class Light:
     """Exposure time times gain: what decides an image's level."""
@@ -80,7 +84,7 @@ class ExposureCalibration:
 
         Raises
         ------
-        HardwareError
+        TooLittleLight
             A bright-field LED gives no light.
         """
         rows: dict[Frame, Exposure] = {}
@@ -134,7 +138,7 @@ class ExposureCalibration:
         else:
             reached = self._reached(light, bright)
         if bright and reached < 0.25:
-            raise HardwareError(
+            raise TooLittleLight(
                 f"'{name}' gives too little light: {100 * reached:.0f} % of what is wanted after "
                 f"{light.exposure_ms:.0f} ms at gain {light.gain:g}.",
                 hint="Check that LED and its cable, and that nothing blocks the light.",

@@ -18,6 +18,7 @@ from plsctl.acquire.focus.plane import (
 )
 from plsctl.acquire.focus.search import NEAR_UM, FocusLight, FocusSearch
 from plsctl.acquire.focus.surface import FocusSurface
+from plsctl.acquire.focus.sweep import NoFocus
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.plans.slide import FocusSettings
@@ -50,7 +51,7 @@ class Height:
     by: HeightBy
 
 
-class PositionSkipped(HardwareError):
+class PositionSkipped(NoFocus):
     """Focus was not found at a position, and the slide file says that it is left out then."""
 
 
@@ -236,7 +237,7 @@ class Focus:
         ------
         PositionSkipped
             Focus was not found, and `on_failure` is `skip`.
-        HardwareError
+        NoFocus
             It was not found, and `on_failure` is `stop`.
         """
         if (
@@ -258,7 +259,7 @@ class Focus:
             return Height(z_um, "surface")
         try:
             point = self._point(x, y, z_um, NEAR_UM)
-        except HardwareError as error:
+        except NoFocus as error:
             return self._failed(position, z_um, block, error)
         self._tried.add(block)
         self._sought_minute = self._minute()
@@ -289,7 +290,7 @@ class Focus:
         is_first = block == 0 and not (settings.mode == "map" and every)
         return block if self._is_old() or not (is_first or block in self._tried) else None
 
-    def _failed(self, position: Position, z_um: float, block: int, error: HardwareError) -> Height:
+    def _failed(self, position: Position, z_um: float, block: int, error: NoFocus) -> Height:
         action = self._settings.on_failure
         self._microscope.leds_off()
         self._journal.append(

@@ -13,7 +13,7 @@ import itertools
 import math
 
 from plsctl.acquire.arrays import Image
-from plsctl.acquire.capture.auto_exposure import ExposureCalibration
+from plsctl.acquire.capture.auto_exposure import ExposureCalibration, TooLittleLight
 from plsctl.acquire.devices.heights import Heights, depth_of_field_um
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import UserError
@@ -60,6 +60,7 @@ class OneShot:
         self._microscope = microscope
         self._finder = finder
         self._stop = stop
+        self._dark: set[int] = set()
         self._away = Heights(microscope.hardware).away
         self.light: dict[int, tuple[float, float]] = {}
         """Exposure, ms, and gain by LED: measured when an LED is first used, then kept."""
@@ -67,7 +68,11 @@ class OneShot:
     def farthest_pair(self) -> tuple[Led, Led] | None:
         """The two bright-field LEDs under which images move apart most; None without two."""
         microscope = self._microscope
-        inside = microscope.geometry.within(RIM * microscope.objective.na)
+        inside = [
+            led
+            for led in microscope.geometry.within(RIM * microscope.objective.na)
+            if led.led not in self._dark
+        ]
         tilts = {led: led_tilt(microscope, led) for led in inside}
         pairs = itertools.combinations(inside, 2)
         return max(pairs, key=lambda two: math.dist(*(tilts[led] for led in two)), default=None)
@@ -86,8 +91,9 @@ class OneShot:
     def height(self, expected_um: float, reach_um: float) -> float | None:
         """The height of focus, which lies within `reach_um` of `expected_um`, from two images.
 
-        None where it cannot be told: the images do not fit each other at one height, or the lens
-        may not go where they are to be taken. The LEDs are dark afterwards.
+        None where it cannot be told: the images do not fit each other at one height, the lens may
+        not go where they are to be taken, or an LED gives no light (the next time it is done
+        without that one). The LEDs are dark afterwards.
         """
         microscope = self._microscope
         pair = self.farthest_pair()
@@ -102,8 +108,11 @@ class OneShot:
         except UserError:
             return None
         microscope.move_z(stand_um)
-        first, second = (self._image(led) for led in pair)
+        images = [self._image(led) for led in pair]
         microscope.leds_off()
+        first, second = images
+        if first is None or second is None:
+            return None
         tilts = [led_tilt(microscope, led) for led in pair]
         per_um = [(one - other) / microscope.pixel_um for one, other in zip(*tilts, strict=True)]
         # Up is towards the lens: the sample lies too far from it by `off_um`, more or less.
@@ -117,13 +126,17 @@ class OneShot:
         )
         return None if found is None else stand_um + away * found
 
-    def _image(self, led: Led) -> Image:
-        """One image under an LED."""
+    def _image(self, led: Led) -> Image | None:
+        """One image under an LED; None where it gives too little light."""
         self._stop.check()
         microscope = self._microscope
         if led.led not in self.light:
             calibration = ExposureCalibration(microscope, self._stop)
-            light = calibration.search([led.led], True, led.name)
+            try:
+                light = calibration.search([led.led], True, led.name)
+            except TooLittleLight:
+                self._dark.add(led.led)
+                return None
             self.light[led.led] = (light.exposure_ms, light.gain)
         microscope.light([led.led])
         image = microscope.snap(*self.light[led.led])

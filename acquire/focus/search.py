@@ -91,7 +91,7 @@ class FocusSearch:
 
         Raises
         ------
-        HardwareError
+        NoFocus
             There is no focus in the range or near it.
         """
         z_um = self.in_one_shot(centre_um, half_range_um)

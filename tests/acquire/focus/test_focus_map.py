@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.focus.focus_map import Focus, PositionSkipped
+from plsctl.acquire.focus.sweep import NoFocus
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.plans.slide import FocusSettings, load_slide
@@ -59,7 +60,7 @@ class Bench:
         return None if self.place in self.fails_at else self.true_um()
 
     def sweep(self, centre_um: float, half_range_um: float) -> float:
-        raise HardwareError("no focus was found.")
+        raise NoFocus("no focus was found.")
 
 
 @pytest.fixture
@@ -165,7 +166,7 @@ def test_where_focus_is_not_found_the_slide_file_says_what_happens(journal: Jour
         bench.travel(lost.x_um, lost.y_um)
         try:
             outcomes[action] = focus.height(3, lost)
-        except HardwareError as error:
+        except NoFocus as error:
             outcomes[action] = error
     assert outcomes["neighbours"].by == "neighbours"
     assert isinstance(outcomes["skip"], PositionSkipped)

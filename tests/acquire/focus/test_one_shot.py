@@ -65,6 +65,14 @@ def test_at_20x_two_images_tell_focus_from_twenty_micrometres_away(
     assert np.sqrt(np.mean(np.square(np.array(found, float)))) < 0.5
 
 
+def test_under_a_camera_unlike_its_file_nothing_is_told(opened: Opened) -> None:
+    hardware = _hardware()
+    truth = hardware.options | {"camera": {"mirrored": True, "rotation_deg": 20.0}}
+    microscope, world = opened(hardware.model_copy(update={"options": truth}))
+    microscope.set_objective("20x")
+    assert _error_um(microscope, world, 3.0, 8.0, (10_000.0, 5_000.0)) is None
+
+
 def test_at_100x_two_images_tell_focus_from_three_micrometres_away(opened: Opened) -> None:
     microscope, world = opened()
     world.add_oil()
