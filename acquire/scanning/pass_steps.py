@@ -107,7 +107,9 @@ class PassSteps:
                 write_positions(scan.folder)
             raise
         write_positions(scan.folder)
-        writer.finish()
+        # What was left out is sought again by the next run, once.
+        if not (totals.skipped and totals.positions):
+            writer.finish()
         return totals
 
     def _writing_warning(self, image: RawImage, writer: PassWriter) -> str:
