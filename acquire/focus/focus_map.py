@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError
+from plsctl.acquire.focus.height import Height, PositionSkipped
 from plsctl.acquire.focus.plane import (
     FocusPlane,
     FocusPoint,
@@ -35,24 +34,6 @@ PAUSE_STEPS = 1000
 
 MAP_STEP = -10_000
 """A map was made long before the pass: its shape holds, its height may have drifted."""
-
-HeightBy = Literal["measured", "surface", "neighbours", "fixed"]
-
-
-@dataclass(frozen=True)
-class Height:
-    """Where focus lies at a position, and how that is known.
-
-    `measured`: here and now; `surface`: from heights measured elsewhere; `neighbours`: the same,
-    after focus was sought here and not found; `fixed`: as the hardware file says.
-    """
-
-    z_um: float
-    by: HeightBy
-
-
-class PositionSkipped(NoFocus):
-    """Focus was not found at a position, and the slide file says that it is left out then."""
 
 
 class Focus:

@@ -25,7 +25,7 @@ from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack_timing import open_stack
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError
-from plsctl.acquire.focus.focus_map import Height, PositionSkipped
+from plsctl.acquire.focus.height import Height, PositionSkipped
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.plan import PassPlan
 from plsctl.acquire.plans.positions import Position

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from plsctl.acquire.errors import UserError
-from plsctl.acquire.focus.focus_map import Focus, PositionSkipped
+from plsctl.acquire.focus.focus_map import Focus
+from plsctl.acquire.focus.height import PositionSkipped
 from plsctl.acquire.focus.sweep import NoFocus
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.positions import Position
