@@ -134,6 +134,24 @@ class HighPowerFinder(Protocol):
 BenchNeed = Literal["stained smear", "oil", "empty slide"]
 
 
+class ParallaxFinder(Protocol):
+    """Tells a height from images of one field under two LEDs."""
+
+    def height(
+        self,
+        first: Image,
+        second: Image,
+        start_px: tuple[float, float],
+        per_um_px: tuple[float, float],
+        range_um: tuple[float, float],
+    ) -> float | None:
+        """The height in a range at which two images (y, x, rgb) fit best; None where in doubt.
+
+        At height z the content of `first` lies start + z per_um from where `second` shows it,
+        pixels (x, y).
+        """
+
+
 class Operator(Protocol):
     """The person at the bench."""
 
@@ -166,3 +184,5 @@ class Roles:
     cells: CellFinder
     operator: Operator
     shifts: ShiftFinder
+    parallax: ParallaxFinder | None = None
+    """None: focus is found by sweeps alone."""

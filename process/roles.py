@@ -7,6 +7,7 @@ from plsctl.acquire.roles import BenchNeed, Operator, Roles
 from plsctl.process.cells.field_inspector import BrightfieldInspector
 from plsctl.process.cells.finder import StainedCellFinder
 from plsctl.process.focus.sharpness import GradientFocusMeasure
+from plsctl.process.matching.parallax import CorrelationParallax
 from plsctl.process.matching.shifts import EdgeShiftFinder
 from plsctl.process.matching.slide_registration import CoarseRegistrar
 
@@ -47,4 +48,5 @@ def scan_roles(operator: Operator | None = None) -> Roles:
         cells=StainedCellFinder(),
         operator=operator or ReadySlide(),
         shifts=EdgeShiftFinder(),
+        parallax=CorrelationParallax(),
     )

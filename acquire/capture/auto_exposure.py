@@ -38,6 +38,10 @@ LEAST_LEVEL = 0.02
 STEP = 10.0
 
 
+class TooLittleLight(HardwareError):
+    """LEDs whose light enters the objective give less than can be used."""
+
+
 @dataclass(frozen=True)
 class Light:
     """Exposure time times gain: what decides an image's level."""
@@ -88,7 +92,7 @@ class ExposureCalibration:
 
         Raises
         ------
-        HardwareError
+        TooLittleLight
             A bright-field LED gives no light.
         """
         rows: dict[Frame, Exposure] = {}
@@ -162,7 +166,7 @@ class ExposureCalibration:
                 reached *= following.amount / light.amount
             light = following
         if bright and reached is not None and reached < 0.25:
-            raise HardwareError(
+            raise TooLittleLight(
                 f"'{name}' gives too little light: {100 * reached:.0f} % of what is wanted after "
                 f"{light.exposure_ms:.0f} ms at gain {light.gain:g}.",
                 hint="Check that LED and its cable, and that nothing blocks the light.",

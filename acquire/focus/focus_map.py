@@ -1,4 +1,4 @@
-"""Focus at the microscope: measured at a few places, kept in the journal, refreshed later."""
+"""Heights of focus over a pass: measured where the mode says, kept in the journal, refined."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ from datetime import UTC, datetime
 
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError
-from plsctl.acquire.focus.plane import FocusPlane, FocusPoint, fit_plane, spread_points
+from plsctl.acquire.focus.height import Height, PositionSkipped
+from plsctl.acquire.focus.plane import (
+    FocusPlane,
+    FocusPoint,
+    fit_plane,
+    grid_points,
+    spread_points,
+)
 from plsctl.acquire.focus.search import NEAR_UM, FocusLight, FocusSearch
+from plsctl.acquire.focus.surface import FocusSurface
+from plsctl.acquire.focus.sweep import NoFocus
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.positions import Position
 from plsctl.acquire.plans.slide import FocusSettings
@@ -18,15 +27,20 @@ CANDIDATES = 4
 """So many times the places wanted are looked at where many show bare glass."""
 
 KNOWN_UM = 12.0
-"""Half range of the first sweep where an earlier pass says where focus lies."""
+"""Half range of the first search where an earlier pass says where focus lies."""
+
+PAUSE_STEPS = 1000
+"""A pause counts as so many positions: how focus drifted in it says little of the time after it."""
+
+MAP_STEP = -10_000
+"""A map was made long before the pass: its shape holds, its height may have drifted."""
 
 
 class Focus:
     """Heights of focus for one pass.
 
-    A plane through sweeps at a few places; after every so many positions one sweep more, whose
-    offset from the plane holds for the positions that follow. What was measured stands in the
-    journal, so that a resumed pass uses the same heights.
+    A surface through the heights measured so far, by place and step of the pass (`FocusSurface`).
+    What was measured stands in the journal, so that a resumed pass uses the same heights.
 
     Parameters
     ----------
@@ -51,64 +65,97 @@ class Focus:
         self._journal = journal
         self._stop = stop
         self._shows = shows
-        self._plane = FocusPlane(0.0, 0.0, 0.0)
-        self._offsets: dict[int, float] = {}
-        self._measured_s = microscope.clock.now()
+        self._surface = FocusSurface()
+        self._step = 0
+        """How many positions have been taken, with what pauses count for."""
+        self._paused_steps = 0
+        self._measured: dict[int, float] = {}
+        """Heights measured at positions of the plan."""
+        self._tried: set[int] = set()
+        """Blocks of positions for which focus has been sought."""
+        self._sought_minute = self._last_minute = self._minute()
+
+    def _minute(self) -> float:
+        return self._microscope.clock.now() / 60
 
     def _is_old(self) -> bool:
-        """Whether the slide may have drifted since focus was measured last."""
-        limit_s = 60 * self._settings.refresh_minutes
-        return 0 < limit_s < self._microscope.clock.now() - self._measured_s
-
-    @property
-    def plane(self) -> FocusPlane:
-        """The plane of focus, as far as it has been measured."""
-        return self._plane
+        """Whether the slide may have drifted since focus was sought last."""
+        return 0 < self._settings.refresh_minutes < self._minute() - self._sought_minute
 
     def recall(self, events: Sequence[Event]) -> bool:
         """Restore what an earlier run of the pass measured; False if it measured nothing."""
+        now, day = self._minute(), datetime.now(UTC)
+
+        def minute(event: Event) -> float:
+            age_s: float = (day - datetime.fromisoformat(event["time"])).total_seconds()
+            return now - age_s / 60
+
         found = False
         for event in events:
             if event["event"] == "focus_plane":
-                self._plane = FocusPlane(event["z0_um"], event["slope_x"], event["slope_y"])
-                light = event["light"]
-                self._search.light = FocusLight(
-                    tuple(light["leds"]),
-                    light["exposure_ms"],
-                    light["gain"],
-                    light.get("brightness", 1.0),
-                )
-                self._offsets = {}
+                plane = FocusPlane(event["z0_um"], event["slope_x"], event["slope_y"])
+                self._recall_light(event)
+                places = event.get("points") or [[0.0, 0.0, plane.z_um(0.0, 0.0)]]
+                step = MAP_STEP if self._settings.mode == "map" else 0
+                self._surface = FocusSurface([FocusPoint(x, y, z, step) for x, y, z, *_ in places])
+                self._tried.clear()
+                self._measured.clear()
                 found = True
-            elif event["event"] == "focus_offset":
-                self._offsets[event["block"]] = event["offset_um"]
+            elif event["event"] == "focus_point":
+                place = (event["x_um"], event["y_um"], event["z_um"])
+                self._surface.add(FocusPoint(*place, event["step"]))
+                self._tried.add(event["block"])
+                self._measured[event["index"]] = event["z_um"]
+                self._step = event["step"]
+                self._paused_steps = event["step"] - event["index"]
             else:
                 continue
-            age_s = (datetime.now(UTC) - datetime.fromisoformat(event["time"])).total_seconds()
-            self._measured_s = self._microscope.clock.now() - age_s
+            self._sought_minute = self._last_minute = minute(event)
         return found
+
+    def _recall_light(self, event: Event) -> None:
+        light = event["light"]
+        if light is not None:
+            self._search.light = FocusLight(
+                tuple(light["leds"]),
+                light["exposure_ms"],
+                light["gain"],
+                light.get("brightness", 1.0),
+            )
+        for led, (exposure_ms, gain) in event.get("pair_light", {}).items():
+            self._search.pair_light[int(led)] = (exposure_ms, gain)
 
     def measure(
         self,
         places: Sequence[tuple[float, float]],
         guess: Callable[[float, float], float],
         known: bool,
-        progress: Callable[[], None],
-    ) -> FocusPlane:
-        """Sweep at a few of the places (stage micrometres) and lay a plane through the heights.
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """Find focus at some of the places (stage micrometres), for the surface to begin with.
 
-        `guess` says where focus may lie. The first sweep searches the whole range about it, or,
+        `guess` says where focus may lie. The first search covers the whole range about it, or,
         where an earlier pass of the slide makes the guess a good one (`known`), a smaller one.
-        Places of bare glass are left out for others.
+        Places of bare glass are left out for others. `progress` is told how many places of how
+        many are done.
 
         Raises
         ------
         HardwareError
             No focus was found at a place, or none of the places shows anything.
         """
+        if self._settings.mode == "grid":
+            wanted = grid_points(places, self._settings.grid_um)
+            count = len(wanted)
+        else:
+            # Where each position is measured anyway, the first one says where the others may lie.
+            each = self._settings.mode == "every" and self._settings.every == 1
+            count = min(1 if each else self._settings.points, len(places))
+            wanted = spread_points(places, CANDIDATES * count)
         points: list[FocusPoint] = []
-        for x, y in spread_points(places, CANDIDATES * self._settings.points):
-            if len(points) == self._settings.points:
+        progress(0, count)
+        for x, y in wanted:
+            if len(points) == count:
                 break
             self._stop.check()
             if not points:
@@ -118,74 +165,146 @@ class Focus:
                 # The guess may be off as a whole, its slope hardly: follow what was measured.
                 correction = points[-1].z_um - guess(points[-1].x_um, points[-1].y_um)
                 centre, half_range = guess(x, y) + correction, NEAR_UM
-            if not self._is_worth(x, y, centre):
-                continue
-            points.append(self._point(x, y, centre, half_range))
-            progress()
+            point = self._point(x, y, centre, half_range)
+            if point is not None:
+                points.append(point)
+                progress(len(points), count)
         if not points:
             raise HardwareError(
                 "focus cannot be found: all places looked at show bare glass.",
                 hint="Check that the smear lies where the region says (`region` in the slide "
                 "file), and that the light is on.",
             )
-        self._plane = fit_plane(points)
-        self._measured_s = self._microscope.clock.now()
+        self._surface = FocusSurface(points)
+        self._sought_minute = self._minute()
         self._note(points)
-        return self._plane
 
-    def _is_worth(self, x_um: float, y_um: float, z_um: float) -> bool:
-        """Whether there is something to focus on at a place; the stage stands there then."""
-        if self._shows is None:
-            return True
-        self._microscope.move_xy(x_um, y_um)
-        self._microscope.move_z(z_um)
-        return self._shows()
+    def take_map(self, heights: Sequence[tuple[float, float, float]]) -> None:
+        """Use heights (x, y, z in stage micrometres) that were measured before, or set by hand."""
+        points = [FocusPoint(x, y, z, MAP_STEP) for x, y, z in heights]
+        self._surface = FocusSurface(points)
+        # Whether they still hold shows at the first position.
+        self._tried.discard(0)
+        self._note(points)
 
     def _note(self, points: Sequence[FocusPoint]) -> None:
-        light = self._search.light
+        light, plane = self._search.light, fit_plane(points)
         self._journal.append(
             "focus_plane",
             pass_name=self._pass_name,
-            z0_um=self._plane.z0_um,
-            slope_x=self._plane.slope_x,
-            slope_y=self._plane.slope_y,
-            points=[[p.x_um, p.y_um, p.z_um, p.sharpness] for p in points],
+            z0_um=plane.z0_um,
+            slope_x=plane.slope_x,
+            slope_y=plane.slope_y,
+            points=[[p.x_um, p.y_um, p.z_um] for p in points],
             light=None if light is None else vars(light),
+            pair_light=self._search.pair_light,
         )
         self._journal.sync()
 
     def fixed(self, z_um: float) -> None:
         """Use one height everywhere."""
-        self._plane = FocusPlane(z_um, 0.0, 0.0)
+        self._surface = FocusSurface([FocusPoint(0.0, 0.0, z_um)])
 
-    def height(self, index: int, position: Position) -> float:
-        """The height for a position of the plan; the stage has arrived there."""
-        x, y, _ = self._microscope.position_um
-        z = self._plane.z_um(x, y)
+    def z_um(self, x_um: float, y_um: float) -> float:
+        """The height of focus at a stage position, as far as it is known now."""
         if self._settings.mode == "fixed":
-            return z
-        every = self._settings.refresh_positions
+            return self._surface.points[0].z_um
+        return self._surface.z_um(x_um, y_um, self._step)
+
+    def height(self, index: int, position: Position) -> Height:
+        """The height for a position of the plan; the stage has arrived there.
+
+        Raises
+        ------
+        PositionSkipped
+            Focus was not found, and `on_failure` is `skip`.
+        NoFocus
+            It was not found, and `on_failure` is `stop`.
+        """
+        if (
+            self._is_old()
+            and self._minute() - self._last_minute > self._settings.refresh_minutes / 2
+        ):
+            self._paused_steps += PAUSE_STEPS
+        self._last_minute = self._minute()
+        self._step = index + self._paused_steps
+        x, y, _ = self._microscope.position_um
+        z_um = self.z_um(x, y)
+        if index in self._measured and not self._is_old():
+            # By an earlier run, that was stopped before the position was taken.
+            return Height(self._measured[index], "measured")
+        if self._settings.mode == "fixed":
+            return Height(z_um, "fixed")
+        block = self._due(index)
+        if block is None:
+            return Height(z_um, "surface")
+        try:
+            point = self._point(x, y, z_um, NEAR_UM)
+        except NoFocus as error:
+            return self._failed(position, z_um, block, error)
+        self._tried.add(block)
+        self._sought_minute = self._minute()
+        if point is None:
+            return Height(z_um, "surface")
+        self._surface.add(point)
+        self._measured[index] = point.z_um
+        self._journal.append(
+            "focus_point",
+            pass_name=self._pass_name,
+            index=index,
+            step=self._step,
+            block=block,
+            x_um=point.x_um,
+            y_um=point.y_um,
+            z_um=point.z_um,
+            expected_um=round(z_um, 3),
+        )
+        return Height(point.z_um, "measured")
+
+    def _due(self, index: int) -> int | None:
+        """The block of positions for which focus is to be sought now; None where it is not."""
+        settings = self._settings
+        every = settings.every if settings.mode == "every" else settings.refresh_positions
         block = index // every if every else 0
-        is_due = (block > 0 and block not in self._offsets) or self._is_old()
-        if is_due and self._is_worth(x, y, z + self._offset(block)):
-            point = self._point(x, y, z + self._offset(block), NEAR_UM)
-            self._offsets[block] = point.z_um - z
-            self._measured_s = self._microscope.clock.now()
-            self._journal.append(
-                "focus_offset",
-                pass_name=self._pass_name,
-                block=block,
-                offset_um=self._offsets[block],
-            )
-        return z + self._offset(block)
+        if settings.mode == "every":
+            return block if index % every == 0 else None
+        is_first = block == 0 and not (settings.mode == "map" and every)
+        return block if self._is_old() or not (is_first or block in self._tried) else None
 
-    def _offset(self, block: int) -> float:
-        """The offset of a block, or of the last block before it that has one."""
-        return next((self._offsets[b] for b in range(block, -1, -1) if b in self._offsets), 0.0)
+    def _failed(self, position: Position, z_um: float, block: int, error: NoFocus) -> Height:
+        action = self._settings.on_failure
+        self._microscope.leds_off()
+        self._journal.append(
+            "focus_failed",
+            pass_name=self._pass_name,
+            position=position.name,
+            action=action,
+            reason=error.message,
+        )
+        self._tried.add(block)
+        self._sought_minute = self._minute()
+        if action == "neighbours":
+            return Height(z_um, "neighbours")
+        if action == "skip":
+            raise PositionSkipped(error.message) from error
+        error.hint = (
+            f"{error.hint or ''} With `on_failure: neighbours` or `skip` under `focus` the scan "
+            "goes on."
+        ).strip()
+        raise error
 
-    def _point(self, x_um: float, y_um: float, centre_um: float, half_um: float) -> FocusPoint:
+    def _point(
+        self, x_um: float, y_um: float, centre_um: float, half_um: float
+    ) -> FocusPoint | None:
+        """Where focus lies at a place; None where it shows bare glass."""
         x, y = self._microscope.travel(x_um, y_um)
-        z, sharpness = self._search.find(centre_um, half_um)
+        z_um = self._search.in_one_shot(centre_um, half_um)
+        if z_um is None:
+            if self._shows is not None:
+                self._microscope.move_z(centre_um)
+                if not self._shows():
+                    return None
+            z_um = self._search.sweep(centre_um, half_um)
         # Arriving anew makes what follows independent of how long the search took.
         self._microscope.travel(x_um, y_um)
-        return FocusPoint(x, y, z, sharpness)
+        return FocusPoint(x, y, z_um, self._step)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class FocusPoint:
-    """Where focus was found."""
+    """Where focus was found, and after how many positions of the pass."""
 
     x_um: float
     y_um: float
     z_um: float
-    sharpness: float
+    step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,3 +63,20 @@ def spread_points(places: Sequence[tuple[float, float]], count: int) -> list[tup
         chosen.append(farthest)
         nearest = np.minimum(nearest, np.linalg.norm(grid - grid[farthest], axis=1))
     return [places[index] for index in chosen]
+
+
+def grid_points(
+    places: Sequence[tuple[float, float]], spacing_um: float
+) -> list[tuple[float, float]]:
+    """Of each square of a coarse grid the place nearest its middle, row by row, to and fro."""
+    if not places:
+        return []
+    low = np.array(places, dtype=np.float64).min(axis=0)
+    nearest: dict[tuple[int, int], tuple[float, tuple[float, float]]] = {}
+    for place in places:
+        across, down = (np.array(place) - low) / spacing_um
+        square = (int(down), int(across))
+        off = max(abs(across - square[1] - 0.5), abs(down - square[0] - 0.5))
+        nearest[square] = min(nearest.get(square, (np.inf, place)), (float(off), place))
+    order = sorted(nearest, key=lambda s: (s[0], s[1] if s[0] % 2 == 0 else -s[1]))
+    return [nearest[square][1] for square in order]

@@ -1,19 +1,28 @@
-"""The search for focus at one position: under which light, and from which height."""
+"""The search for focus at one position: in one shot, or by a sweep where that tells nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from plsctl.acquire.capture.auto_exposure import ExposureCalibration
+from plsctl.acquire.devices.heights import depth_of_field_um
 from plsctl.acquire.devices.microscope import Microscope
+from plsctl.acquire.focus.one_shot import OneShot
 from plsctl.acquire.focus.sweep import find_focus
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.slide import FocusSettings
-from plsctl.acquire.roles import FocusMeasure
+from plsctl.acquire.roles import FocusMeasure, ParallaxFinder
 from plsctl.acquire.store.images import develop_mosaic
 
 NEAR_UM = 8.0
-"""Half range of a sweep where focus is known to be near."""
+"""Half range of a search where focus is known to be near."""
+
+CLOSE = 1.5
+"""Half range, in depths of field, of the second look at a focus that was found from far away: what
+the LEDs' directions are off by counts in proportion to the distance."""
+
+FoundBy = Literal["one-shot", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,13 @@ class FocusLight:
 class FocusSearch:
     """Finds the height of focus at the present place.
 
-    Under a dry objective by the LEDs just outside its aperture (`LedGeometry.outside_ring`).
+    From two images (`OneShot`), or, where these tell nothing or are not wanted, by a sweep: under a
+    dry objective by the LEDs just outside its aperture (`LedGeometry.outside_ring`).
+
+    Parameters
+    ----------
+    parallax
+        Compares the two images; None: there are only sweeps.
     """
 
     def __init__(
@@ -38,12 +53,21 @@ class FocusSearch:
         measure: FocusMeasure,
         settings: FocusSettings,
         stop: StopRequest,
+        parallax: ParallaxFinder | None = None,
     ) -> None:
         self._microscope = microscope
         self._measure = measure
         self._settings = settings
         self._stop = stop
+        wanted = settings.method == "one-shot" and parallax is not None
+        self._one_shot = OneShot(microscope, parallax, stop) if wanted and parallax else None
         self.light: FocusLight | None = None
+        """That of the sweeps, once there was one."""
+
+    @property
+    def pair_light(self) -> dict[int, tuple[float, float]]:
+        """Exposure, ms, and gain of the LEDs of the two images, where these have been taken."""
+        return {} if self._one_shot is None else self._one_shot.light
 
     def measure_light(self) -> FocusLight:
         """Find the exposure for the focus light here; it is kept for all sweeps that follow."""
@@ -62,18 +86,35 @@ class FocusSearch:
         self.light = FocusLight(leds, found.exposure_ms, found.gain, brightness)
         return self.light
 
-    def find(self, centre_um: float, half_range_um: float) -> tuple[float, float]:
-        """The height of focus near `centre_um` and the sharpness there.
+    def find(self, centre_um: float, half_range_um: float) -> tuple[float, FoundBy]:
+        """The height of focus near `centre_um`, and how it was found.
 
         Raises
         ------
-        HardwareError
+        NoFocus
             There is no focus in the range or near it.
         """
+        z_um = self.in_one_shot(centre_um, half_range_um)
+        if z_um is not None:
+            return z_um, "one-shot"
+        return self.sweep(centre_um, half_range_um), "sweep"
+
+    def in_one_shot(self, centre_um: float, half_range_um: float) -> float | None:
+        """The height of focus from two images, or from two pairs; None where they do not tell."""
+        if self._one_shot is None:
+            return None
+        close_um = CLOSE * depth_of_field_um(self._microscope.objective)
+        z_um = self._one_shot.height(centre_um, half_range_um)
+        if z_um is None or half_range_um <= max(NEAR_UM, close_um) >= abs(z_um - centre_um):
+            return z_um
+        return self._one_shot.height(z_um, close_um)
+
+    def sweep(self, centre_um: float, half_range_um: float) -> float:
+        """The height of focus near `centre_um` by a sweep (errors as for `find`)."""
         self._microscope.move_z(centre_um)
         light = self.light or self.measure_light()
         self._microscope.light(light.leds, light.brightness)
-        found = find_focus(
+        z_um, _ = find_focus(
             self._sharpness,
             centre_um,
             half_range_um,
@@ -81,7 +122,7 @@ class FocusSearch:
             self._microscope.z_limits_um,
         )
         self._microscope.leds_off()
-        return found
+        return z_um
 
     def _sharpness(self, z_um: float) -> float:
         self._stop.check()

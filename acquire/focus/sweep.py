@@ -7,6 +7,11 @@ from collections.abc import Callable
 
 from plsctl.acquire.errors import HardwareError
 
+
+class NoFocus(HardwareError):
+    """A search has found no focus; the microscope itself is sound."""
+
+
 Sharpness = Callable[[float], float]
 """Goes to a height (um), takes an image and says how sharp it is."""
 
@@ -33,7 +38,7 @@ def sweep(
 
     Raises
     ------
-    HardwareError
+    NoFocus
         No peak: nothing to focus on, or focus lies elsewhere.
     """
     count = max(3, 2 * math.ceil(half_range_um / step_um) + 1)
@@ -67,11 +72,11 @@ def _no_focus(
     lowest_um: float,
     highest_um: float,
     limits_um: tuple[float, float],
-) -> HardwareError:
+) -> NoFocus:
     low, high = limits_um
     is_cut = lowest_um - half_range_um < low or highest_um + half_range_um > high
     ends = f" The objective's limits ({low:g} to {high:g} µm) end the search." if is_cut else ""
-    return HardwareError(
+    return NoFocus(
         f"no focus was found around z = {centre_um:.1f} µm (searched {lowest_um:.1f} to "
         f"{highest_um:.1f} µm).{ends}",
         hint="Focus by hand once and set 'focus_z_um' in the hardware file, check that the slide "

@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 
 from plsctl.acquire.devices.calibrations import FOLDER, write_calibration
-from plsctl.acquire.devices.hardware import Hardware
+from plsctl.acquire.devices.hardware import Hardware, find_file
 from plsctl.acquire.files.whole_files import sync_file, sync_folder
-from plsctl.acquire.plans.slide import Slide
+from plsctl.acquire.plans.slide import FocusSettings, Slide
 
 HARDWARE = "hardware.yaml"
 """The hardware file in a scan's folder."""
@@ -78,7 +78,7 @@ def _settings_content(slide: Slide, hardware: Hardware) -> dict[str, Any]:
     """
     hardware = hardware.described
     left_out: dict[str, bool | set[str]] = {
-        "focus": {"points", "range_um", "step_um", "refresh_minutes"},
+        "focus": set(FocusSettings.model_fields) - {"mode", "refresh_positions"},
         **dict.fromkeys(("slide_return", "stop", "hardware", "exposures", "passes"), True),
     }
     moves = {"stage", "focus_z_um", "checks", "timing"}
@@ -162,6 +162,9 @@ def write_settings(folder: Path, slide: Slide, hardware: Hardware) -> None:
     else:
         (folder / "recipe.yaml").write_text(recipe.to_yaml(), "utf-8")
         scanned["recipe"] = "recipe.yaml"
+    if slide.focus.map is not None:
+        shutil.copyfile(find_file(slide.focus.map, slide.file.parent), folder / "heights.csv")
+        scanned["focus"]["map"] = "heights.csv"
     # By pass: tables in different folders may have one name.
     for name in slide.passes:
         table = f"exposures_{name}.csv"

@@ -14,9 +14,13 @@ from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.locations import location
 from plsctl.acquire.files.settings import Settings, load_settings, read_yaml, suggest
 from plsctl.acquire.files.shipped import SHIPPED
+from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.plans.exposures import ExposureTable, load_exposures
 from plsctl.acquire.plans.recipes import Recipe, is_recipe_file, load_recipe, recipe_names
 from plsctl.acquire.store.records import PASSES, PassName
+
+HEIGHT_COLUMNS = ("x_um", "y_um", "z_um")
+"""Of a table of heights of focus."""
 
 Range = Annotated[tuple[float, float], Field(examples=["[10000, 12000]"])]
 
@@ -62,29 +66,61 @@ class Region(Settings):
 
 
 class FocusSettings(Settings):
-    """How focus is found: a plane through z sweeps at a few points, or one fixed height.
+    """How focus is found, and from where to where the heights found hold.
 
     Parameters
     ----------
     mode
-        `surface`: a plane through the heights found at some points; `fixed`: the hardware file's
-        `focus_z_um` everywhere.
+        `surface`: searched at some points, and again after every `refresh_positions`, which refines
+        the surface through all of them; `every`: at every position, or every Nth; `grid`: on a
+        coarse grid before the pass; `map`: heights from a file or set by hand; `fixed`: the
+        hardware file's `focus_z_um` everywhere.
     points
-        Places at which focus is searched, spread over the region.
+        Places at which focus is searched first, spread over the region.
     range_um
         How far above, and how far below, a search goes from where focus is expected.
     step_um
-        Distance between the heights that a search tries.
+        Distance between the heights that a sweep tries.
     """
 
-    mode: Literal["surface", "fixed"] = "surface"
+    mode: Literal["surface", "every", "grid", "map", "fixed"] = "surface"
     points: int = Field(default=5, ge=1, le=49)
+    every: int = Field(default=1, ge=1)
+    """Mode `every`: search at every so manieth position, the first one included."""
+    grid_um: float = Field(default=1500.0, gt=0)
+    """Mode `grid`: side of the squares, in each of which focus is searched once."""
+    map: str | None = Field(default=None, examples=["heights.csv"])
+    """Mode `map`: table of heights (CSV: x_um, y_um, z_um, in stage micrometres)."""
+    heights_um: list[tuple[float, float, float]] = Field(
+        default=[], examples=["[[10000, 5000, 5012], [12000, 5000, 5016]]"]
+    )
+    """Mode `map`: the same, set by hand: places and heights, each [x, y, z]."""
     range_um: float = Field(default=40.0, gt=0)
     step_um: float = Field(default=2.0, gt=0)
     refresh_positions: int = Field(default=20, ge=0)
-    """Measure again after this many positions, against drift; 0: never."""
+    """Search again after this many positions, against drift; 0: never."""
     refresh_minutes: float = Field(default=15.0, ge=0)
-    """Measure again after this time, for example after a pause or a resume; 0: never."""
+    """Search again after this time, for example after a pause or a resume; 0: never."""
+    method: Literal["one-shot", "sweep"] = "one-shot"
+    """`one-shot`: from two images under opposite LEDs, and by a sweep where these do not tell;
+    `sweep`: by sweeps alone."""
+    on_failure: Literal["neighbours", "skip", "stop"] = "neighbours"
+    """Where focus is not found at a position: `neighbours`: its height is taken from what was
+    measured elsewhere, which is noted with it; `skip`: it is left out; `stop`: the scan stops."""
+
+    @model_validator(mode="after")
+    def _has_heights(self) -> FocusSettings:
+        named = [name for name in ("map", "heights_um") if getattr(self, name)]
+        if self.mode == "map" and len(named) != 1:
+            raise ValueError(
+                "mode: map needs one of `map`, a table of heights, and `heights_um`, heights set "
+                "by hand"
+            )
+        if self.mode != "map" and named:
+            raise ValueError(
+                f"{named[0]} is used with mode: map alone. Write it, or leave both out"
+            )
+        return self
 
 
 class PassSettings(Settings):
@@ -256,6 +292,16 @@ class Slide(Settings):
     def load_exposures(self, pass_name: PassName = "unstained") -> ExposureTable:
         """The exposure table of a pass."""
         return load_exposures(self.exposures_file(pass_name))
+
+    def load_heights(self) -> list[tuple[float, float, float]]:
+        """Heights of focus (x, y, z, stage micrometres) that the slide file names or lists."""
+        if self.focus.map is None:
+            return self.focus.heights_um
+        path = find_file(self.focus.map, self.file.parent)
+        return [
+            tuple(number(row, name, path, line) for name in HEIGHT_COLUMNS)  # type: ignore[misc]
+            for line, row in read_table(path, HEIGHT_COLUMNS)
+        ]
 
     def exposures_file(self, pass_name: PassName) -> Path:
         """Where the exposure table of a pass stands.

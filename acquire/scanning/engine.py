@@ -25,6 +25,7 @@ from plsctl.acquire.capture.series import Wanted
 from plsctl.acquire.capture.stack_timing import open_stack
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, PlsctlError
+from plsctl.acquire.focus.height import Height, PositionSkipped
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.plan import PassPlan
 from plsctl.acquire.plans.positions import Position
@@ -37,7 +38,7 @@ from plsctl.acquire.store.writer import PassWriter, PositionWriter, check_disk
 TAKES = 3
 """How often a frame that fails its check is taken before the scan stops."""
 
-Height = Callable[[Position], float]
+HeightAt = Callable[[Position], Height]
 Place = Callable[[Position], tuple[float, float]]
 
 
@@ -48,6 +49,8 @@ class PassTotals:
     positions: int = 0
     frames: int = 0
     retaken: int = 0
+    skipped: int = 0
+    """Positions left out because focus was not found there."""
     light_steps: int = 0
     """How often all frames were taken again because the light had changed, or seemed to."""
     light_seconds: float = 0.0
@@ -84,7 +87,7 @@ class Engine:
         writer: PassWriter,
         journal: Journal,
         stop: StopRequest,
-        height: Height,
+        height: HeightAt,
         place: Place,
     ) -> None:
         self._microscope = microscope
@@ -159,7 +162,11 @@ class Engine:
                 # A stop with room left is cleaner than a disk that fills within a position.
                 frames = len(plan.frames) * (1 + self._writer.queued_positions)
                 check_disk(self._writer.path, brightfield.shape, brightfield.dtype.itemsize, frames)
-            brightfield = self._take(plan, position)
+            try:
+                brightfield = self._take(plan, position)
+            except PositionSkipped:
+                self.totals.skipped += 1
+                continue
             if enough is not None and enough(position, brightfield):
                 return
 
@@ -197,7 +204,8 @@ class Engine:
             x, y = self._microscope.travel(*self._place(position))
             # The height may have to be sought, under light of the same array.
             ready.result()
-        z = self._height(position)
+        height = self._height(position)
+        z = height.z_um
         self._microscope.move_z(z)
         self.totals.travel_seconds += clock.now() - before
         self._journal.append(
@@ -207,6 +215,7 @@ class Engine:
             stage_x_um=x,
             stage_y_um=y,
             z_um=z,
+            focus=height.by,
         )
         # The plate's place is where the stage was sent: encoders round, and slides are compared.
         centre = (*self._place(position), z)
@@ -215,7 +224,10 @@ class Engine:
         try:
             frames, brightfield, light = self._take_frames(plan, position, centre, writing)
             writing.finish_later(
-                self._position_metadata(position, (x, y, z), frames, light),
+                {
+                    **self._position_metadata(position, (x, y, z), frames, light),
+                    "focus": height.by,
+                },
                 lambda: self._note_finished(plan, position),
             )
         except BaseException:

@@ -67,14 +67,14 @@ class FirstLooks:
         """The image at a place of the slide, in focus."""
         self._stop.check()
         x, y = self._microscope.travel(*self._microscope.to_stage(x_um, y_um))
-        self._microscope.move_z(focus.plane.z_um(x, y))
+        self._microscope.move_z(focus.z_um(x, y))
         return develop(self.snap(), self._attributes)
 
     def look_within(self, x_um: float, y_um: float, focus: Focus) -> Image | None:
         """The image at a place, or None where the stage cannot go."""
         x, y = self._microscope.to_stage(x_um, y_um)
         try:
-            self._microscope.check_limits(x, y, focus.plane.z_um(x, y))
+            self._microscope.check_limits(x, y, focus.z_um(x, y))
         except UserError:
             return None
         return self.look_at(x_um, y_um, focus)

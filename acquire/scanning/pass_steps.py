@@ -107,7 +107,9 @@ class PassSteps:
                 write_positions(scan.folder)
             raise
         write_positions(scan.folder)
-        writer.finish()
+        # What was left out is sought again by the next run, once.
+        if not (totals.skipped and totals.positions):
+            writer.finish()
         return totals
 
     def _writing_warning(self, image: RawImage, writer: PassWriter) -> str:
@@ -193,7 +195,13 @@ class PassSteps:
         scan, settings = self._scan, self._scan.slide.focus
         focus = Focus(
             self._microscope,
-            FocusSearch(self._microscope, self._people.focus, settings, self._stop),
+            FocusSearch(
+                self._microscope,
+                self._people.focus,
+                settings,
+                self._stop,
+                self._people.parallax,
+            ),
             settings,
             self._name,
             self._journal,
@@ -208,16 +216,17 @@ class PassSteps:
         if focus.recall(since_begun(scan.folder.journal, self._name)):
             return focus
         self._transform = load_transform(scan.folder) if self._name == "highres" else None
+        if settings.mode == "map":
+            # Heights are given for the first objective.
+            first = scan.hardware.objective(scan.hardware.low_power)
+            more = offset - first.offset_z_um
+            focus.take_map([(x, y, z + more) for x, y, z in scan.slide.load_heights()])
+            return focus
         places = [self._place(position) for position in self.plan.positions]
-        total = min(settings.points, len(places))
-        done = 0
 
-        def tick() -> None:
-            nonlocal done
-            done += 1
+        def tick(done: int, total: int) -> None:
             self._progress("finding focus", done, total)
 
-        self._progress("finding focus", 0, total)
         earlier = self._earlier_plane()
         if earlier is None:
             start_um = scan.hardware.focus_z_um + offset

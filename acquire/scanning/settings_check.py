@@ -6,6 +6,7 @@ import os
 from itertools import pairwise
 
 from plsctl.acquire.devices.hardware_check import check_hardware
+from plsctl.acquire.devices.heights import Heights
 from plsctl.acquire.errors import PlsctlError, UserError, about
 from plsctl.acquire.files.locations import is_remote
 from plsctl.acquire.files.settings import add_line
@@ -60,7 +61,26 @@ def _check(scan: Scan) -> None:
             count = hardware.led_array.led_count or len(hardware.geometry().leds)
             check_frames(frames, able, hardware, hardware.led_array.driver, count)
     scan.planner.check_region()
+    _check_heights(scan)
     check_folder(scan)
+
+
+def _check_heights(scan: Scan) -> None:
+    """`UserError` where a map of focus leads outside the limits of the first objective."""
+    slide, name = scan.slide, scan.hardware.low_power
+    if slide.focus.mode != "map":
+        return
+    limits = Heights(scan.hardware).limits(name)
+    for x, y, z in slide.load_heights():
+        if not limits.holds(z):
+            field = "map" if slide.focus.map else "heights_um"
+            raise UserError(
+                f"focus at ({x:g}, {y:g}) is said to lie at z = {z:g} µm, outside the limits of "
+                f"{name} ({limits.low_um:g} to {limits.high_um:g} µm).",
+                file=slide.file,
+                field=f"focus.{field}",
+                hint="Give heights of z as the stage counts them under that objective.",
+            )
 
 
 def check_folder(scan: Scan) -> None:

@@ -208,7 +208,17 @@ def judge_pass(
         left_out.append("the light over the pass (no levels were noted, or none tells)")
     if focus.unchecked is not None:
         left_out.append(focus.unchecked)
+    left_out += _focus_not_found(reader, sound)
     return Verdict(not problems, tuple(problems), len(reader.names), frames, tuple(left_out), light)
+
+
+def _focus_not_found(reader: PassReader, names: Sequence[str]) -> list[str]:
+    """Where focus was sought and not found, so that the height is that of other places."""
+    found = [n for n in names if reader.position_metadata(n).get("focus") == "neighbours"]
+    if not found:
+        return []
+    listed = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
+    return [f"the height of focus at {listed} (not found there, taken from elsewhere)"]
 
 
 def pass_light(reader: PassReader, names: Sequence[str]) -> LightCourse:

@@ -72,7 +72,7 @@ def _end_torn_line(path: Path) -> None:
 
 _NEEDED = {
     "focus_plane": ("time", "pass_name", "z0_um", "slope_x", "slope_y", "light"),
-    "focus_offset": ("time", "block", "offset_um"),
+    "focus_point": ("time", "index", "step", "block", "x_um", "y_um", "z_um"),
     "verdict": ("safe_to_stain",),
 }
 """Fields of events that are of no use without them."""

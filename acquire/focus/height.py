@@ -1,0 +1,26 @@
+"""What is said of a position's height of focus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from plsctl.acquire.focus.sweep import NoFocus
+
+HeightBy = Literal["measured", "surface", "neighbours", "fixed"]
+
+
+@dataclass(frozen=True)
+class Height:
+    """Where focus lies at a position, and how that is known.
+
+    `measured`: here and now; `surface`: from heights measured elsewhere; `neighbours`: the same,
+    after focus was sought here and not found; `fixed`: as the hardware file says.
+    """
+
+    z_um: float
+    by: HeightBy
+
+
+class PositionSkipped(NoFocus):
+    """Focus was not found at a position, and the slide file says that it is left out then."""
