@@ -47,13 +47,20 @@ def leds(
 
     Example: plsctl calibrate leds --hardware lab/microscope.yaml
     """
-    from plsctl.acquire.devices.hardware import load_hardware
+    emit(leds_step(hardware, at_um, longest_ms, yes), json)
+
+
+def leds_step(
+    hardware: str, at_um: tuple[float, float], longest_ms: float, yes: bool
+) -> dict[str, Any]:
+    """Measure the array and keep what was found; what is printed as JSON."""
     from plsctl.acquire.devices.led_calibration import calibration_file
+    from plsctl.cli.scanning.calibration_bench import calibrated_so_far
     from plsctl.process.calibration.led_array import estimate_array
     from plsctl.process.calibration.views import LedViews
     from plsctl.process.report.led_calibration import write_led_calibration
 
-    described = load_hardware(hardware)
+    described = calibrated_so_far(hardware)
     objective = described.low_power
     title = f"leds_{objective}"
     with _failures(described, title) as seen:
@@ -69,7 +76,7 @@ def leds(
     page = calibration_file(described, f"{title}.html")
     if page is not None:
         write_led_calibration(page, f"LED array under {objective}", optics, found, problems, notes)
-    _report(described, found, problems, notes, path, page, json)
+    return _report(described, found, problems, notes, path, page)
 
 
 def _take(
@@ -223,8 +230,7 @@ def _report(
     notes: list[str],
     path: Path | None,
     page: Path | None,
-    json: bool,
-) -> None:
+) -> dict[str, Any]:
     leds = described.geometry().leds
     pose, error = found.pose, found.pose_error
     listed: list[dict[str, Any]] = []
@@ -239,26 +245,6 @@ def _report(
         if problem.kind == "dim":
             row["light"] = problem.light
         listed.append(row)
-    emit(
-        {
-            "objective": described.low_power,
-            "x_mm": pose.x_mm,
-            "y_mm": pose.y_mm,
-            "height_mm": pose.height_mm,
-            "rotation_deg": pose.rotation_deg,
-            "tilt_deg": pose.tilt_deg,
-            "rms": found.rms,
-            "errors": {
-                name: getattr(error, name) for name in ("x_mm", "y_mm", "height_mm", "rotation_deg")
-            },
-            "problems": listed,
-            "unclear": [leds[int(led)].name for led in found.unclear],
-            "notes": notes,
-            "file": path,
-            "page": page,
-        },
-        json,
-    )
     print_message(
         f"The array stands {pose.x_mm:+.2f} mm in x, {pose.y_mm:+.2f} mm in y and "
         f"{pose.height_mm:+.2f} mm in height from its table, turned by {pose.rotation_deg:+.2f} "
@@ -281,3 +267,20 @@ def _report(
             f"{counted(len(leds), 'direction')} written to {path}, for scans from now on; {page} "
             "shows them."
         )
+    return {
+        "objective": described.low_power,
+        "x_mm": pose.x_mm,
+        "y_mm": pose.y_mm,
+        "height_mm": pose.height_mm,
+        "rotation_deg": pose.rotation_deg,
+        "tilt_deg": pose.tilt_deg,
+        "rms": found.rms,
+        "errors": {
+            name: getattr(error, name) for name in ("x_mm", "y_mm", "height_mm", "rotation_deg")
+        },
+        "problems": listed,
+        "unclear": [leds[int(led)].name for led in found.unclear],
+        "notes": notes,
+        "file": path,
+        "page": page,
+    }

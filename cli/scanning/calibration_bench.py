@@ -78,7 +78,7 @@ def keep(hardware: "Hardware", calibration: "Calibration") -> Path | None:
     if not has_folder(hardware):
         print_message(
             f"Nothing was written: {hardware.file.stem} comes with plsctl. Make a file of your own "
-            f"with plsctl init DIR --hardware {hardware.file.stem}, and calibrate that."
+            f"with plsctl init DIR --hardware {hardware.file.stem} --own, and calibrate that."
         )
         return None
     path = write_calibration(calibration, calibration_folder(hardware))

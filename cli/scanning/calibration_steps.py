@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.words import command_line, counted
+from plsctl.cli.scanning.calibrate_leds import leds_step
 from plsctl.cli.scanning.calibration_bench import (
     calibrated_so_far,
     keep,
@@ -259,11 +260,11 @@ def all_steps(
             f"calibrations cannot be kept beside {described.file.stem}, which comes with plsctl.",
             field="--hardware",
             hint="Make a file of your own: "
-            + command_line("init", "DIR", "--hardware", described.file.stem)
+            + command_line("init", "DIR", "--hardware", described.file.stem, "--own")
             + ".",
         )
     low, high = described.low_power, described.high_power
-    wanted = [("exposures", low), ("pixel-size", low), ("flatfield", low)]
+    wanted = [("exposures", low), ("pixel-size", low), ("leds", low), ("flatfield", low)]
     if high != low:
         wanted += [("objectives", high), ("exposures", high)]
     results = []
@@ -290,6 +291,8 @@ def _take(
 ) -> dict[str, Any]:
     if kind == "pixel-size":
         return pixel_size_step(hardware, objective, at_um, yes)
+    if kind == "leds":
+        return leds_step(hardware, at_um, LONGEST_MS, yes)
     if kind == "flatfield":
         return flat_field_step(hardware, objective, at_um, yes)
     if kind == "objectives":
@@ -310,12 +313,21 @@ def _table(described: "Hardware", objective: str) -> Path:
 def _recent(described: "Hardware", kind: str, objective: str) -> str | None:
     """How old a calibration is that need not be measured again."""
     from plsctl.acquire.devices.calibrations import age
+    from plsctl.acquire.devices.led_calibration import read_led_calibration
 
+    if kind == "leds":
+        array = read_led_calibration(described, objective)
+        known = array is not None and _hours_since(array.measured) < RECENT_H
+        return f"measured {array.measured:%Y-%m-%d %H:%M} UTC" if array and known else None
     table = _table(described, objective)
     if kind == "exposures" and not table.is_file():
         return None
     for each in described.calibrations:
-        hours = (datetime.now(UTC) - each.measured).total_seconds() / 3600
-        if (each.kind, each.objective) == (kind, objective) and hours < RECENT_H:
+        recent = _hours_since(each.measured) < RECENT_H
+        if (each.kind, each.objective) == (kind, objective) and recent:
             return age(each)
     return None
+
+
+def _hours_since(time: datetime) -> float:
+    return (datetime.now(UTC) - time).total_seconds() / 3600

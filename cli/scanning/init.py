@@ -1,5 +1,6 @@
 """`plsctl init`: commented files to begin with, for the simulated microscope or one's own."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -33,6 +34,10 @@ def init(
             autocompletion=completion.shipped_hardware,
         ),
     ] = "simulator_small",
+    own: Annotated[
+        bool,
+        typer.Option("--own", help="A hardware file of your own for a simulated microscope, too."),
+    ] = False,
     json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
@@ -50,7 +55,7 @@ def init(
             field="--hardware",
             hint=suggest(hardware, known),
         )
-    files = _files(hardware)
+    files = _files(hardware, own)
     there = next((folder / name for name in files if (folder / name).exists()), None)
     if there is not None:
         raise UserError(
@@ -68,27 +73,30 @@ def init(
         if table in TABLES:
             print_message(f"{table} is an example: put the places of your LEDs there.")
     if "microscope.yaml" in files:
-        print_message("Give microscope.yaml your devices' names and numbers.")
+        if not hardware.startswith("simulator"):
+            print_message("Give microscope.yaml your devices' names and numbers.")
         print_next_command("devices", "--hardware", folder / "microscope.yaml")
     else:
         print_next_command("scan", folder / "slide.yaml", "--dry-run")
 
 
-def _files(hardware: str) -> dict[str, str]:
+def _files(hardware: str, own: bool) -> dict[str, str]:
     """The files by name, and what stands in them."""
     from importlib.resources import files
 
     configurations, examples = files("plsctl.hardware_configs"), files("plsctl.examples")
-    if hardware.startswith("simulator"):
-        if hardware == "simulator_small":
-            return {"slide.yaml": (examples / "small.yaml").read_text("utf-8")}
-        text = (examples / "slide.yaml").read_text("utf-8")
-        return {"slide.yaml": text.replace("hardware: simulator", f"hardware: {hardware}")}
+    simulated = hardware.startswith("simulator")
+    example = "own_microscope.yaml"
+    if simulated:
+        example = "small.yaml" if hardware == "simulator_small" else "slide.yaml"
+    slide = (examples / example).read_text("utf-8")
+    if simulated:
+        named = "microscope.yaml" if own else hardware
+        slide = re.sub(r"(?m)^hardware: \S+", f"hardware: {named}", slide)
+        if not own:
+            return {"slide.yaml": slide}
     described = (configurations / f"{hardware}.yaml").read_text("utf-8")
-    found = {
-        "slide.yaml": (examples / "own_microscope.yaml").read_text("utf-8"),
-        "microscope.yaml": described,
-    }
+    found = {"slide.yaml": slide, "microscope.yaml": described}
     for table in TABLES:
         if f"geometry: {table}" in described:
             found[table] = (configurations / table).read_text("utf-8")

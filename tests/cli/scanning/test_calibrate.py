@@ -13,7 +13,13 @@ from typer.testing import CliRunner
 
 from plsctl.acquire.devices.calibration_kinds import LedLight, PixelSize
 from plsctl.acquire.devices.calibrations import calibration_folder, made, write_calibration
-from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.hardware import Hardware, load_hardware
+from plsctl.acquire.devices.led_calibration import (
+    LedCalibration,
+    MeasuredLed,
+    measured_now,
+    write_measured,
+)
 from plsctl.acquire.errors import HardwareError
 from plsctl.cli.app import app
 
@@ -36,6 +42,18 @@ def scope(tmp_path: Path) -> Path:
 def calibrate(*words: object) -> tuple[int, dict[str, Any]]:
     result = CliRunner().invoke(app, ["calibrate", *map(str, words), "--json"])
     return result.exit_code, json.loads(result.stdout)
+
+
+def keep_array(hardware: Hardware) -> dict[str, Any]:
+    write_measured(
+        LedCalibration(
+            **measured_now(hardware, "20x"),
+            x_mm=0, y_mm=0, height_mm=0, rotation_deg=0, tilt_x_deg=0, tilt_y_deg=0, rms=0,
+            leds=(MeasuredLed(led=1, direction=(0.0, 0.0)),),
+        ),
+        hardware,
+    )  # fmt: skip
+    return {}
 
 
 def test_steps_are_done_in_order_and_what_is_recent_is_kept(
@@ -69,19 +87,22 @@ def test_steps_are_done_in_order_and_what_is_recent_is_kept(
 
     monkeypatch.setattr(f"{STEPS}.exposures_step", exposures)
     monkeypatch.setattr(f"{STEPS}.pixel_size_step", pixels)
+    monkeypatch.setattr(
+        f"{STEPS}.leds_step", lambda *_: done.append("leds") or keep_array(hardware)
+    )
     monkeypatch.setattr(f"{STEPS}.flat_field_step", fails("flatfield"))
     monkeypatch.setattr(f"{STEPS}.objectives_step", fails("objectives"))
     assert calibrate("all", "--hardware", scope)[0] == 3
-    assert done == ["exposures 20x", "pixel-size", "flatfield"]
+    assert done == ["exposures 20x", "pixel-size", "leds", "flatfield"]
     lens_is_out = False
     done.clear()
     code, found = calibrate("all", "--hardware", scope)
     assert code == 0
     assert done == ["flatfield", "objectives", "exposures 100x"]
-    assert [step["kept"] for step in found["steps"]] == [True, True, False, False, False]
+    assert [step["kept"] for step in found["steps"]] == [True, True, True, False, False, False]
     done.clear()
     calibrate("all", "--hardware", scope, "--fresh")
-    assert len(done) == 5
+    assert len(done) == 6
     assert (scope.parent / "exposures_20x.csv.before").is_file()
 
 
