@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -57,12 +58,20 @@ def take(folder: Path, colour: str, height_mm: float, turn_deg: float) -> tuple[
     return LedViews(images, np.ones(len(images)), 0.0, full), optics
 
 
+def error_of(value: float, digits: int) -> str:
+    """An error as it is written; one crop tells none."""
+    return f" ± {value:.{digits}f}" if math.isfinite(value) else ""
+
+
 def main() -> None:
     """Print height, turn, their errors and the ratio for each colour and beginning."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one colour, one beginning, one crop")
     quick = parser.parse_args().quick
-    folder = Path(os.environ["PLSCTL_DATA"]) / "fpm_bloodsmear"
+    data = os.environ.get("PLSCTL_DATA")
+    if not data:
+        raise SystemExit("PLSCTL_DATA names no folder with the real image sets.")
+    folder = Path(data) / "fpm_bloodsmear"
     settings = EstimateSettings(tiles=1 if quick else CROPS, first_side_px=64, side_px=0, colour=0)
     for colour in ("green",) if quick else ("green", "red", "blue"):
         for share, turn_deg in ((1.1, 5.0),) if quick else ((1.1, 5.0), (0.9, -5.0)):
@@ -77,9 +86,9 @@ def main() -> None:
             ratio, ratio_spread = PITCH_MM / height, PITCH_MM * spread / height**2
             print(
                 f"{colour} from {share * HEIGHT_MM:.1f} mm, {turn_deg:+.0f} deg: height "
-                f"{height:.2f} ± {spread:.2f} mm (the set says {HEIGHT_MM}), turn "
-                f"{turn_deg + pose.rotation_deg:.2f} ± {turn_spread:.2f} "
-                f"deg, pitch / height {ratio:.5f} ± {ratio_spread:.5f}, "
+                f"{height:.2f}{error_of(spread, 2)} mm (the set says {HEIGHT_MM}), turn "
+                f"{turn_deg + pose.rotation_deg:.2f}{error_of(turn_spread, 2)} "
+                f"deg, pitch / height {ratio:.5f}{error_of(ratio_spread, 5)}, "
                 f"cosines depart from the pose by {found.rms:.5f}, "
                 f"{time.process_time() - began:.0f} s",
                 flush=True,
