@@ -15,6 +15,7 @@ from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.cells.table import COLUMNS, write_cells
 from plsctl.process.matching.fine_alignment import reach_in_pixels
+from plsctl.process.segmentation.object_kinds import WEAK
 from plsctl.process.segmentation.segment import segment, slide_settings
 from plsctl.process.segmentation.settings import SegmentationSettings
 
@@ -26,6 +27,9 @@ FIELDS_FOR_STAIN = 8
 
 FAINT = 0.45
 """Smudge cells: nuclei whose chromatin stands out less than this share of what is usual."""
+
+ENOUGH_CELLS = 10
+"""So many white cells of a slide say what is usual on it."""
 
 
 class StainedCellFinder:
@@ -90,8 +94,9 @@ def find_cells(
         for position in reader.positions
         for row in _position_rows(reader, position, transform, tuned, crop_px)
     ]
-    table = pd.DataFrame(rows, columns=[*COLUMNS[1:], "border_px"])
-    table = _without_smudges(_once(table), tuned.strength).drop(columns="border_px")
+    table = pd.DataFrame(rows, columns=[*COLUMNS[1:], "border_px", "smudge"])
+    table = _without_smudges(_once(table), tuned.strength)
+    table = table.drop(columns=["border_px", "smudge"])
     table.insert(0, "cell", range(1, len(table) + 1))
     return table
 
@@ -102,11 +107,17 @@ def room_px(crop_px: int, pixel_um: float) -> float:
 
 
 def _without_smudges(table: pd.DataFrame, limit: float | None) -> pd.DataFrame:
-    """Leave out cells whose chromatin hardly passes the limit while that of others clearly does."""
-    if limit is None or len(table) < 10:
-        return table
-    usual = float(table["strength"].median()) - limit
-    return table[table["strength"] - limit >= FAINT * usual].reset_index(drop=True)
+    """Leave out smudge cells, compared with the white cells of the whole slide.
+
+    A field with few cells cannot tell a pale monocyte from a smudge; the slide can.
+    """
+    certain = table[~table["smudge"].astype(bool)]
+    if limit is None or len(certain) < ENOUGH_CELLS:
+        return certain.reset_index(drop=True)
+    usual = float(certain["strength"].median())
+    weak = table["strength"] < WEAK * usual
+    faint = table["strength"] - limit < FAINT * (usual - limit)
+    return table[~(weak & (faint | table["smudge"].astype(bool)))].reset_index(drop=True)
 
 
 def _position_rows(
@@ -128,16 +139,17 @@ def _position_rows(
                 f"white cells cannot be told in this image: {found.cannot_judge}.",
                 hint="Look at it; scan the pass again with the right light, exposure and region.",
             )
-    for cell in found.cells:
+    smudges = (other for other in found.others if other.kind == "smudge")
+    for cell in (*found.cells, *smudges):
         x, y = cell.centre_x, cell.centre_y
         border = min(x, y, width - 1 - x, height - 1 - y)
         if border < room:
             continue
         stage = axes.to_um(x, y)
         place = (*transform.invert(*stage), *stage, x, y)
-        rows.append(
-            (position.name, *place, cell.width, cell.height, cell.area, cell.strength, border)
-        )
+        size = (cell.width, cell.height, cell.area)
+        smudge = cell.kind == "smudge"
+        rows.append((position.name, *place, *size, cell.strength, border, smudge))
     return rows
 
 

@@ -128,17 +128,18 @@ def judged_cells(
         clump = cell.nucleus_area > settings.nucleus_area[1] * unit
         if cell.kind == "platelet" or large or cut:
             kept[number] = replace(cell, kind="clump") if clump else cell
-    white = [number for number, cell in kept.items() if cell.kind == "white cell"]
-    if least is None or not white:
+    judged = [n for n, cell in kept.items() if cell.kind in ("white cell", "smudge")]
+    if least is None or not judged:
         return kept
     marks = smudges(
-        np.array([kept[n].strength for n in white]),
-        np.array([kept[n].nucleus_area for n in white]) / unit,
-        np.array([kept[n].area for n in white]) / unit,
+        np.array([kept[n].strength for n in judged]),
+        np.array([kept[n].nucleus_area for n in judged]) / unit,
+        np.array([kept[n].area for n in judged]) / unit,
+        np.array([kept[n].kind == "smudge" for n in judged]),
         least,
     )
-    for number in np.array(white)[marks]:
-        kept[int(number)] = replace(kept[int(number)], kind="smudge")
+    for number, smudge in zip(judged, marks, strict=True):
+        kept[number] = replace(kept[number], kind="smudge" if smudge else "white cell")
     return kept
 
 

@@ -35,10 +35,15 @@ _PALE = 1.25  # times the density of red cells: what is paler has lost its chrom
 _LEAST_SAMPLE = 0.5  # red-cell areas of foreground that tell the colour of red cells
 
 _FAINT = 0.35  # of what is usual above the limit: nuclei that have lost their chromatin
-_SMEARED_STRENGTH = 0.8  # of what is usual
 _SMEARED_AREA = 2.8  # red-cell areas: larger than most nuclei
+_SWOLLEN_AREA = 4.4  # larger than nuclei of healthy cells, so that
+_SWOLLEN_STRENGTH = 0.82  # of what is usual is weak
 _BARE = 1.3  # whole cell over nucleus: no cytoplasm is left
 _ENOUGH_CELLS = 4  # so many white cells of an image say what is usual
+
+WEAK = 0.75
+"""What is pale and has less than this share of the usual chromatin strength is a smudge. On 23
+simulated slides 1,396 white cells have 0.77 or more, smudges that are pale 0.73 or less."""
 
 _PLATELET_AREA = (0.025, 0.33)  # red-cell areas: discs of 1.2 to 4.3 um
 _PLATELET_BLUENESS = (0.7, 0.52)  # of red cells: pixel by pixel, and on the whole
@@ -88,7 +93,7 @@ def red_cell_colour(
 
 
 def look(density: Density, nucleus: Mask, red: RedCellColour) -> Kind | None:
-    """Whether an object has the colour of a nucleus: a white cell, a pale smudge, or neither.
+    """Whether an object has the colour of a nucleus: a white cell, as pale as a smudge, or neither.
 
     Density (y, x, rgb) and nucleus (y, x) of the object's box.
     """
@@ -107,11 +112,14 @@ def smudges(
     strength: NDArray[np.float64],
     nucleus_area: NDArray[np.float64],
     cell_area: NDArray[np.float64],
+    pale: Mask,
     limit: float,
 ) -> Mask:
-    """Which of an image's white cells are smudges, compared with the others; shape (cell,).
+    """Which of an image's cells are smudges, compared with the others; shape (cell,).
 
-    A smudge's chromatin hardly passes the limit, or it is large, weak and bare of cytoplasm.
+    A smudge's chromatin hardly passes the limit, or is weak and either hardly denser than red
+    cells or large and bare of cytoplasm. Where too few cells say what is usual, the pale ones are
+    smudges.
 
     Parameters
     ----------
@@ -119,15 +127,19 @@ def smudges(
         Mean chromatin strength of each nucleus.
     nucleus_area, cell_area
         In red-cell areas.
+    pale
+        True where the nucleus is hardly denser than red cells (`look`). How dense those are depends
+        on stain and focus: monocytes may be as pale.
     limit
         Limit of chromatin strength.
     """
-    if len(strength) < _ENOUGH_CELLS:
-        return np.zeros(len(strength), dtype=np.bool_)
-    usual = float(np.median(strength))
+    if np.count_nonzero(~pale) < _ENOUGH_CELLS:
+        return pale
+    usual = float(np.median(strength[~pale]))
     faint = strength - limit < _FAINT * (usual - limit)
-    smeared = (strength < _SMEARED_STRENGTH * usual) & (nucleus_area > _SMEARED_AREA)
-    return np.asarray(faint | (smeared & (cell_area < _BARE * nucleus_area)))
+    weak = strength < usual * np.where(nucleus_area > _SWOLLEN_AREA, _SWOLLEN_STRENGTH, WEAK)
+    smeared = (nucleus_area > _SMEARED_AREA) & (cell_area < _BARE * nucleus_area)
+    return np.asarray(faint | (weak & (pale | smeared)))
 
 
 def label_platelets(

@@ -85,26 +85,31 @@ class SimulatedSmear:
         return sum(t[0] == kind and 0 <= t[1] < width and 0 <= t[2] < height for t in self.truth)
 
 
-@pytest.fixture(scope="module")
-def simulated_smear() -> SimulatedSmear:
+def _simulated(smear: dict[str, float], x_um: float, y_um: float) -> SimulatedSmear:
+    """640 x 480 pixels of a stained slide, in focus."""
     hardware = load_hardware("simulator_small")
     camera = hardware.camera.model_copy(update={"size_px": (640, 480)})
-    smear = {"seed": 8, "white_cells_per_mm2": 400.0, "smudge_per_white_cell": 0.4}
-    options = {**hardware.options, "smear": {**smear, "platelets_per_red_cell": 0.08}}
+    options = {**hardware.options, "smear": smear}
     world = open_world(hardware.model_copy(update={"camera": camera, "options": options}))
     world.stained = True
-    world.look_at(11_000.0, 5_600.0)
+    world.look_at(x_um, y_um)
     world.lit = {row.led: 1.0 for row in world.geometry.within(0.4)}
     image = np.asarray(world.expose(0.22, 1.0), dtype=np.uint8)
     origin = np.array(world.to_slide(0, 0))
     axes = np.stack([np.array(world.to_slide(*p)) - origin for p in ((1, 0), (0, 1))], axis=1)
     truth = []
-    for cell in world.smear.cells(10_850, 5_480, 11_150, 5_720):
+    for cell in world.smear.cells(x_um - 150, y_um - 120, x_um + 150, y_um + 120):
         kind = "white cell" if cell.is_white else cell.type
         x, y = np.linalg.solve(axes, np.array(cell.position(stained=True)) - origin)
         if not cell.lost and cell.type != "red":
             truth.append((kind, float(x), float(y), cell.diameter_um / 2 / 0.293))
     return SimulatedSmear(image, tuple(truth))
+
+
+@pytest.fixture(scope="module")
+def simulated_smear() -> SimulatedSmear:
+    smear = {"seed": 8, "white_cells_per_mm2": 400.0, "smudge_per_white_cell": 0.4}
+    return _simulated({**smear, "platelets_per_red_cell": 0.08}, 11_000.0, 5_600.0)
 
 
 def _neutrophil(smear: Smear, x: int, y: int) -> None:
@@ -207,6 +212,15 @@ def test_smudges_and_platelets_are_told_apart(simulated_smear: SimulatedSmear) -
     assert kinds["smudge"] == ["smudge"] * simulated_smear.count("smudge")
     assert set(kinds["platelet"]) == {"platelet"}
     assert len(kinds["platelet"]) >= 0.75 * simulated_smear.count("platelet")
+
+
+def test_monocytes_hardly_denser_than_red_cells_are_no_smudges() -> None:
+    """Red cells that stain deeply, in focus: some nuclei are less than 1.25 times as dense."""
+    field = _simulated({"seed": 5, "white_cells_per_mm2": 230.0}, 10_890.0, 5_545.0)
+    found = segment(field.image, SegmentationSettings(pixel_um=0.293))
+    kinds = {field.type_at(cell.centre_x, cell.centre_y) for cell in found.cells}
+    assert kinds == {"white cell"}
+    assert len(found.cells) >= field.count("white cell")
 
 
 def test_cells_that_cannot_be_parted_are_a_clump() -> None:
