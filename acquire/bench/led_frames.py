@@ -38,11 +38,14 @@ class LedFrames:
         Exposure (ms) times gain of each, shape (LED,).
     black_level
         In the counts of the images.
+    answers
+        What camera and LED array said of themselves.
     """
 
     images: NDArray[np.uint8]
     light: NDArray[np.float64]
     black_level: float
+    answers: tuple[str, str] = ("", "")
 
 
 class UnusableField(UserError):
@@ -130,7 +133,8 @@ def take_led_frames(
     microscope.leds_off()
     _check_still(images[first], again)
     black = camera.black_level * 255 / (2**camera.bit_depth - 1)
-    return LedFrames(np.stack(images), np.array([light.amount for light in used]), black)
+    light = np.array([each.amount for each in used])
+    return LedFrames(np.stack(images), light, black, microscope.answers)
 
 
 def _exposure(

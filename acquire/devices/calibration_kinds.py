@@ -1,9 +1,13 @@
-"""The kinds of calibration: what each measured, on which hardware, and what it changes."""
+"""Calibrations: what each kind measured, on which hardware, and what it changes.
+
+The directions of LEDs have a module of their own, `led_directions`.
+"""
 
 from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar
 
@@ -41,10 +45,14 @@ class ObjectiveMark(Settings):
 
 
 class ArrayMark(Settings):
-    """What tells one LED array from another; `leds` is a checksum of their names."""
+    """What tells one LED array from another.
+
+    `leds` is a checksum of their names, `directions` one of where the table puts them.
+    """
 
     driver: str
     leds: str
+    directions: str | None = None
     answers: str = ""
 
 
@@ -72,9 +80,6 @@ class Calibration(Settings):
     """
 
     kind: ClassVar[str]
-    uses_array: ClassVar[bool] = False
-    """Whether it holds only for the LED array it was measured with."""
-
     objective: str
     measured: datetime
     plsctl: str
@@ -89,6 +94,11 @@ class Calibration(Settings):
     def file_name(self) -> str:
         """The name of its file: `pixel-size_20x.yaml`."""
         return f"{_plain(self.kind, self.objective)}.yaml"
+
+    @property
+    def directions(self) -> Mapping[int, tuple[float, float]]:
+        """Measured direction cosines by the LED's number; most kinds measure none."""
+        return {}
 
     def apply(self, hardware: Hardware) -> Hardware:
         """The hardware with what was measured in place of what its file says."""
@@ -227,7 +237,6 @@ class FlatField(Calibration):
     """
 
     kind: ClassVar[str] = "flatfield"
-    uses_array: ClassVar[bool] = True
 
     surfaces: dict[str, str]
     vignette: float
@@ -249,7 +258,6 @@ class LedLight(Calibration):
     """
 
     kind: ClassVar[str] = "exposures"
-    uses_array: ClassVar[bool] = True
 
     lights: dict[str, float]
     sines: dict[str, float]
@@ -275,10 +283,6 @@ class LedLight(Calibration):
             if value < DIMMED * usual:
                 found[led] = value / usual
         return found
-
-
-KINDS: tuple[type[Calibration], ...] = (LedLight, PixelSize, ObjectiveOffsets, FlatField)
-"""In the order in which they are measured and applied: each rests on those before it."""
 
 
 def _with_objective(hardware: Hardware, name: str, values: dict[str, float]) -> Hardware:

@@ -15,14 +15,18 @@ from pathlib import Path
 import yaml
 
 from plsctl.acquire.devices.calibration_kinds import (
-    KINDS,
     ArrayMark,
     Calibration,
     CameraMark,
+    FlatField,
+    LedLight,
     Marks,
     ObjectiveMark,
+    ObjectiveOffsets,
+    PixelSize,
 )
 from plsctl.acquire.devices.hardware import Hardware
+from plsctl.acquire.devices.led_directions import LedDirections
 from plsctl.acquire.errors import UserError, disk_errors
 from plsctl.acquire.files.settings import load_settings
 from plsctl.acquire.files.shipped import is_shipped
@@ -30,6 +34,15 @@ from plsctl.acquire.files.whole_files import write_whole
 from plsctl.acquire.words import command_line
 
 FOLDER = ".calibration"
+
+KINDS: tuple[type[Calibration], ...] = (
+    LedLight,
+    PixelSize,
+    LedDirections,
+    ObjectiveOffsets,
+    FlatField,
+)
+"""In this order they are applied: each rests on those before it."""
 
 
 def calibration_folder(hardware: Hardware) -> Path:
@@ -98,7 +111,11 @@ def calibrated(hardware: Hardware, calibrations: Iterable[Calibration]) -> Hardw
 
 
 def marks(
-    hardware: Hardware, objectives: Sequence[str], camera: str = "", array: str | None = None
+    hardware: Hardware,
+    objectives: Sequence[str],
+    camera: str = "",
+    array: str | None = None,
+    with_directions: bool = False,
 ) -> Marks:
     """What tells this microscope from others.
 
@@ -106,9 +123,11 @@ def marks(
     ----------
     camera, array
         What the devices say of themselves; without an array the calibration holds for any.
+    with_directions
+        It holds only while the LED table says the same directions.
     """
     described = hardware.described
-    seen, leds = described.camera, described.led_array
+    seen = described.camera
     return Marks(
         camera=CameraMark(
             device=seen.device,
@@ -128,21 +147,23 @@ def marks(
             for name in objectives
             for found in (described.objective(name),)
         },
-        array=None
-        if array is None
-        else ArrayMark(driver=leds.driver, leds=_leds(described), answers=array),
+        array=None if array is None else _array_mark(described, array, with_directions),
     )
 
 
 def made(
-    hardware: Hardware, objectives: Sequence[str], camera: str, array: str | None
+    hardware: Hardware,
+    objectives: Sequence[str],
+    camera: str,
+    array: str | None,
+    with_directions: bool = False,
 ) -> dict[str, object]:
     """The fields that every calibration has, for one that is measured now."""
     return {
         "objective": objectives[-1],
         "measured": datetime.now(UTC).replace(microsecond=0),
         "plsctl": version("plsctl"),
-        "hardware": marks(hardware, objectives, camera, array),
+        "hardware": marks(hardware, objectives, camera, array, with_directions),
     }
 
 
@@ -159,6 +180,7 @@ def foreign(
         [name for name in before.objectives if name in hardware.turret.objectives],
         camera or before.camera.answers,
         None if before.array is None else array or before.array.answers,
+        before.array is not None and before.array.directions is not None,
     )
     old, new = (_flat(each.model_dump(mode="json")) for each in (before, now))
     differs = next((name for name in old if old[name] != new.get(name)), None)
@@ -166,9 +188,13 @@ def foreign(
         return None
     name = differs.replace("objectives.", "turret.objectives.").replace("array.", "led_array.")
     again = command_line("calibrate", calibration.kind, "--hardware", hardware.file.name)
+    change = f"{name} was {_shown(old[differs])} and is now {_shown(new.get(differs))}"
+    if differs in _OF_TABLE:
+        name = "led_array.geometry"
+        change = f"{name} is {hardware.led_array.geometry}, with other {_OF_TABLE[differs]}"
     return UserError(
         f"this calibration ({calibration.title}, {age(calibration)}) belongs to other hardware: "
-        f"{name} was {_shown(old[differs])} and is now {_shown(new.get(differs))}.",
+        f"{change}.",
         file=calibration_folder(hardware) / calibration.file_name,
         field=name,
         hint=f"Measure it anew ({again}), put the hardware back, or move the file away.",
@@ -189,9 +215,26 @@ def in_use(hardware: Hardware) -> tuple[str, ...]:
     return tuple(f"{each.title} ({age(each)})" for each in hardware.calibrations)
 
 
-def _leds(hardware: Hardware) -> str:
-    text = ";".join(f"{led.led}:{led.name}" for led in hardware.geometry().leds)
-    return f"{zlib.crc32(text.encode()):08x}"
+_OF_TABLE = {
+    "array.leds": "LEDs than the table that was measured",
+    "array.directions": "places of LEDs than the table that was measured",
+}
+"""Marks that are checksums of the LED table, and what it means when they differ."""
+
+
+def _array_mark(hardware: Hardware, answers: str, with_directions: bool) -> ArrayMark:
+    leds = hardware.geometry().leds
+    places = (f"{led.led}:{led.direction[0]:.4f},{led.direction[1]:.4f}" for led in leds)
+    return ArrayMark(
+        driver=hardware.led_array.driver,
+        leds=_checksum(f"{led.led}:{led.name}" for led in leds),
+        directions=_checksum(places) if with_directions else None,
+        answers=answers,
+    )
+
+
+def _checksum(parts: Iterable[str]) -> str:
+    return f"{zlib.crc32(';'.join(parts).encode()):08x}"
 
 
 def _flat(content: dict[str, object], head: str = "") -> dict[str, object]:

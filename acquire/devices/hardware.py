@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -122,6 +123,17 @@ class Hardware(Settings):
         camera = self.camera.orientation
         turned = camera.rotation_deg + self.objective(objective).rotation_deg
         return CameraOrientation(turned, camera.mirrored)
+
+    @property
+    def measured_directions(self) -> Mapping[int, tuple[float, float]]:
+        """Direction cosines towards the LEDs as a calibration measured them, by their numbers.
+
+        In the axes of the LED table, whatever the objective; empty without a calibration.
+        """
+        measured = (
+            each.directions for each in self.calibrations if each.objective == self.low_power
+        )
+        return next(filter(None, measured), {})
 
     def resolve(self, name: str) -> Path:
         """A file named in the hardware file (`find_file`)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from plsctl.acquire.devices.calibration_kinds import FlatField
 from plsctl.acquire.devices.hardware import Hardware
-from plsctl.acquire.devices.led_calibration import read_led_calibration
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.files.tables import number, read_table
 from plsctl.acquire.plans.crops import CROP_PX, SLACK_UM
@@ -55,14 +54,13 @@ class PassPlanner:
         """The frames of a pass; `UserError` when an LED lacks an exposure or an objective lacks."""
         hardware = self.hardware
         hardware.objective(self.slide.pass_settings(name).objective)
-        array = read_led_calibration(hardware, hardware.low_power)
         try:
             frames = frame_records(
                 self.slide.load_recipe() if name == "unstained" else BRIGHTFIELD,
                 self.slide.load_exposures(name),
                 hardware.geometry(),
                 hardware.objective(hardware.low_power).na,
-                {} if array is None else array.directions,
+                hardware.measured_directions,
             )
         except UserError as error:
             if error.file is None:  # of a recipe that comes with the package

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plsctl.acquire.errors import HardwareError
-from plsctl.acquire.words import counted
 from plsctl.cli.shared.output import (
     HardwareOption,
     JsonFlag,
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from plsctl.acquire.bench.led_frames import LedFrames
     from plsctl.acquire.devices.hardware import Hardware
+    from plsctl.acquire.devices.led_directions import LedDirections
     from plsctl.process.calibration.led_array import ArrayEstimate, LedProblem
     from plsctl.process.calibration.views import ArrayOptics
 
@@ -54,8 +54,7 @@ def leds_step(
     hardware: str, at_um: tuple[float, float], longest_ms: float, yes: bool
 ) -> dict[str, Any]:
     """Measure the array and keep what was found; what is printed as JSON."""
-    from plsctl.acquire.devices.led_calibration import calibration_file
-    from plsctl.cli.scanning.calibration_bench import calibrated_so_far
+    from plsctl.cli.scanning.calibration_bench import calibrated_so_far, keep, page_path
     from plsctl.process.calibration.led_array import estimate_array
     from plsctl.process.calibration.views import LedViews
     from plsctl.process.report.led_calibration import write_led_calibration
@@ -72,8 +71,8 @@ def leds_step(
             found = estimate_array([views], optics, progress=lambda what: advance(description=what))
     dim, notes = _dim(described, optics, found, frames)
     problems = sorted([*found.problems, *dim], key=lambda problem: problem.led)
-    path = _keep(described, found, problems)
-    page = calibration_file(described, f"{title}.html")
+    path = keep(described, _directions(described, found, problems, frames.answers))
+    page = page_path(described, title)
     if page is not None:
         write_led_calibration(page, f"LED array under {objective}", optics, found, problems, notes)
     return _report(described, found, problems, notes, path, page)
@@ -137,7 +136,7 @@ def _optics(described: "Hardware") -> "ArrayOptics":
 def _failures(described: "Hardware", title: str) -> "Iterator[list[LedFrames]]":
     """A page beside the hardware file shows why a calibration failed."""
     from plsctl.acquire.bench.led_frames import UnusableField
-    from plsctl.acquire.devices.led_calibration import calibration_file
+    from plsctl.cli.scanning.calibration_bench import page_path
     from plsctl.process.calibration.failures import CalibrationError
     from plsctl.process.report.led_calibration import write_failure
 
@@ -145,7 +144,7 @@ def _failures(described: "Hardware", title: str) -> "Iterator[list[LedFrames]]":
     try:
         yield seen
     except (UnusableField, CalibrationError) as error:
-        page = calibration_file(described, f"{title}.failed.html")
+        page = page_path(described, f"{title}.failed")
         if page is None:
             raise
         if isinstance(error, UnusableField):
@@ -188,39 +187,31 @@ def _dim(
     return dim, [f"Light is compared with that of {kept.measured:%Y-%m-%d %H:%M} UTC."]
 
 
-def _keep(
-    described: "Hardware", found: "ArrayEstimate", problems: "list[LedProblem]"
-) -> Path | None:
-    from plsctl.acquire.devices.led_calibration import (
-        LedCalibration,
-        MeasuredLed,
-        measured_now,
-        write_measured,
-    )
+def _directions(
+    described: "Hardware",
+    found: "ArrayEstimate",
+    problems: "list[LedProblem]",
+    answers: tuple[str, str],
+) -> "LedDirections":
+    from plsctl.acquire.devices.calibrations import made
+    from plsctl.acquire.devices.led_directions import LedDirections, MeasuredLed
 
     kinds = {problem.led: problem.kind for problem in problems}
     pose = found.pose
-    calibration = LedCalibration(
-        **measured_now(described, described.low_power),
-        x_mm=round(pose.x_mm, 4),
-        y_mm=round(pose.y_mm, 4),
-        height_mm=round(pose.height_mm, 4),
-        rotation_deg=round(pose.rotation_deg, 4),
-        tilt_x_deg=round(pose.tilt_x_deg, 4),
-        tilt_y_deg=round(pose.tilt_y_deg, 4),
-        rms=round(found.rms, 6),
-        leds=tuple(
-            MeasuredLed(
-                led=led.led,
-                direction=(round(float(x), 6), round(float(y), 6)),
-                problem=kinds.get(index, ""),
-            )
-            for index, (led, (x, y)) in enumerate(
-                zip(described.geometry().leds, found.directions, strict=True)
-            )
-        ),
+    measured = zip(described.geometry().leds, found.directions, strict=True)
+    leds = [
+        MeasuredLed(
+            led=led.led,
+            direction=(round(float(x), 6), round(float(y), 6)),
+            problem=kinds.get(index, ""),
+        )
+        for index, (led, (x, y)) in enumerate(measured)
+    ]
+    return LedDirections.model_validate(
+        made(described, [described.low_power], *answers, with_directions=True)
+        | {name: round(value, 4) for name, value in vars(pose).items()}
+        | {"rms": round(found.rms, 6), "leds": leds}
     )
-    return write_measured(calibration, described)
 
 
 def _report(
@@ -257,16 +248,6 @@ def _report(
         print_message(f"{row['name']} (LED {row['led']}) is {row['kind']}{more}.")
     for note in notes:
         print_message(note)
-    if path is None:
-        print_message(
-            f"Nothing was written: {described.file.stem} comes with plsctl. Copy its file, and "
-            "calibrate that."
-        )
-    else:
-        print_message(
-            f"{counted(len(leds), 'direction')} written to {path}, for scans from now on; {page} "
-            "shows them."
-        )
     return {
         "objective": described.low_power,
         "x_mm": pose.x_mm,

@@ -313,12 +313,7 @@ def _table(described: "Hardware", objective: str) -> Path:
 def _recent(described: "Hardware", kind: str, objective: str) -> str | None:
     """How old a calibration is that need not be measured again."""
     from plsctl.acquire.devices.calibrations import age
-    from plsctl.acquire.devices.led_calibration import read_led_calibration
 
-    if kind == "leds":
-        array = read_led_calibration(described, objective)
-        known = array is not None and _hours_since(array.measured) < RECENT_H
-        return f"measured {array.measured:%Y-%m-%d %H:%M} UTC" if array and known else None
     table = _table(described, objective)
     if kind == "exposures" and not table.is_file():
         return None

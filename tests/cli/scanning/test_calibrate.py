@@ -14,12 +14,7 @@ from typer.testing import CliRunner
 from plsctl.acquire.devices.calibration_kinds import LedLight, PixelSize
 from plsctl.acquire.devices.calibrations import calibration_folder, made, write_calibration
 from plsctl.acquire.devices.hardware import Hardware, load_hardware
-from plsctl.acquire.devices.led_calibration import (
-    LedCalibration,
-    MeasuredLed,
-    measured_now,
-    write_measured,
-)
+from plsctl.acquire.devices.led_directions import LedDirections
 from plsctl.acquire.errors import HardwareError
 from plsctl.cli.app import app
 
@@ -45,14 +40,11 @@ def calibrate(*words: object) -> tuple[int, dict[str, Any]]:
 
 
 def keep_array(hardware: Hardware) -> dict[str, Any]:
-    write_measured(
-        LedCalibration(
-            **measured_now(hardware, "20x"),
-            x_mm=0, y_mm=0, height_mm=0, rotation_deg=0, tilt_x_deg=0, tilt_y_deg=0, rms=0,
-            leds=(MeasuredLed(led=1, direction=(0.0, 0.0)),),
-        ),
-        hardware,
-    )  # fmt: skip
+    pose = ("x_mm", "y_mm", "height_mm", "rotation_deg", "tilt_x_deg", "tilt_y_deg", "rms")
+    fields = made(hardware, ["20x"], "", "array", with_directions=True)
+    leds = {"leds": [{"led": 1, "direction": [0.0, 0.0]}]}
+    found = LedDirections.model_validate(fields | dict.fromkeys(pose, 0.0) | leds)
+    write_calibration(found, calibration_folder(hardware))
     return {}
 
 
