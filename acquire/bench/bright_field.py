@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from plsctl.acquire.arrays import Image, RawImage
+from plsctl.acquire.bench.standing_still import moved_px
 from plsctl.acquire.capture.auto_exposure import ExposureCalibration, Light
 from plsctl.acquire.capture.content import shows_cells
 from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.errors import HardwareError, UserError
 from plsctl.acquire.focus.search import FocusSearch
+from plsctl.acquire.focus.sweep import NoFocus
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.slide import FocusSettings
 from plsctl.acquire.roles import FocusMeasure
@@ -20,6 +22,9 @@ from plsctl.acquire.store.images import develop_mosaic
 
 MOST_SATURATED = 0.02
 """Largest share of values at full scale in an image that is measured."""
+
+MOST_CREEP = 2.0
+"""The slide may seem to have moved by so many times the tolerance to which the stage arrives."""
 
 KEPT = 12
 """So many images are remembered, to show why a calibration failed."""
@@ -62,11 +67,13 @@ class BrightFieldBench:
         self.progress = progress
         self.seen: list[Seen] = []
         """The images taken last: they tell why a calibration failed."""
+        self.stop = stop
         self._focus = focus
-        self._stop = stop
         self._leds = microscope.pattern("brightfield")
         self._brightness = microscope.hardware.led_array.brightest(len(self._leds))
         self._light: Light | None = None
+        self._marked: Image | None = None
+        self._marked_um = (0.0, 0.0)
 
     def settle(self, x_um: float, y_um: float, glass_will_do: bool = False) -> None:
         """Go to a place of the slide, find exposure and focus there.
@@ -77,9 +84,9 @@ class BrightFieldBench:
         Raises
         ------
         UserError
-            The place lies outside the limits, or shows bare glass.
+            The place lies outside the limits, shows bare glass, or has no focus.
         HardwareError
-            There is too little or too much light, or no focus.
+            There is too little or too much light.
         """
         microscope = self.microscope
         self.progress("going to the slide", 0, 0)
@@ -96,6 +103,35 @@ class BrightFieldBench:
                 hint="Name a place with cells by --at X Y, and see that the slide lies there.",
             )
         self.find_focus()
+        self.mark()
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether there are cells to compare with: not where the bench settled on bare glass."""
+        return self._marked is not None
+
+    def mark(self) -> None:
+        """Remember what shows here, for `check_still`."""
+        self._marked_um = self.microscope.position_um[:2]
+        self._marked = self.look("where calibration begins, in focus")
+
+    def check_still(self) -> None:
+        """Go back to what was marked; `UserError` where it shows something else by now."""
+        if self._marked is None:
+            return
+        microscope = self.microscope
+        self.progress("seeing whether the slide has moved", 0, 0)
+        microscope.move_xy(*self._marked_um)
+        moved_um = moved_px(self._marked, self.look("the same place at the end"))
+        moved_um *= microscope.pixel_um
+        if moved_um <= MOST_CREEP * microscope.hardware.stage.tolerance_um:
+            return
+        where = f"{moved_um:.1f} µm elsewhere" if np.isfinite(moved_um) else "not at all"
+        raise UserError(
+            f"the slide moves: the same place of the stage shows it {where} at the end.",
+            hint="Clamp the slide, wait until oil and stage have settled, and see that the stage "
+            "comes back where it was. Nothing was written.",
+        )
 
     @property
     def guess_um(self) -> float:
@@ -106,7 +142,7 @@ class BrightFieldBench:
     def measure_light(self) -> None:
         """Find the exposure for bright field here."""
         self.progress("measuring the exposure", 0, 0)
-        calibration = ExposureCalibration(self.microscope, self._stop)
+        calibration = ExposureCalibration(self.microscope, self.stop)
         try:
             self._light = calibration.search(self._leds, True, "brightfield", self._brightness)
         except HardwareError:
@@ -118,9 +154,20 @@ class BrightFieldBench:
         """Focus here, around the present height or as far as slides are searched; the height."""
         settings = FocusSettings(step_um=step_um)
         self.progress("finding focus", 0, 0)
-        search = FocusSearch(self.microscope, self._focus, settings, self._stop)
+        search = FocusSearch(self.microscope, self._focus, settings, self.stop)
         centre_um = self.guess_um if half_range_um is None else self.microscope.position_um[2]
-        z_um, _ = search.find(centre_um, half_range_um or settings.range_um)
+        range_um = half_range_um or settings.range_um
+        try:
+            z_um, _ = search.find(centre_um, range_um)
+        except NoFocus as error:
+            self.microscope.move_z(centre_um)
+            self.look(f"bright field at z {centre_um:.0f} µm, in the middle of the search")
+            file = self.microscope.hardware.file
+            raise UserError(
+                error.message,
+                hint="Name a place with cells by --at X Y, hold the slide fast, and set "
+                f"focus_z_um in {file} to where they are sharp.",
+            ) from None
         self.microscope.move_z(z_um)
         self._switch_on()
         return z_um
@@ -156,12 +203,12 @@ class BrightFieldBench:
 
     def light_for(self, leds: Sequence[int], name: str) -> BenchLight:
         """Some LEDs, and the exposure that uses the sensor's range under them here."""
-        found = ExposureCalibration(self.microscope, self._stop).search(leds, True, name)
+        found = ExposureCalibration(self.microscope, self.stop).search(leds, True, name)
         return BenchLight(tuple(leds), found)
 
     def snap(self, light: BenchLight) -> Image:
         """An image, (y, x, rgb), under other LEDs than bright field's."""
-        self._stop.check()
+        self.stop.check()
         self.microscope.light(light.leds)
         return self._developed(light.light)
 
@@ -179,7 +226,7 @@ class BrightFieldBench:
         self.microscope.light(self._leds, self._brightness)
 
     def _snap(self, light: Light) -> Image:
-        self._stop.check()
+        self.stop.check()
         self._switch_on()
         return self._developed(light)
 

@@ -63,7 +63,7 @@ def measure_flat_field(bench: BrightFieldBench) -> FlatFieldResult:
     Raises
     ------
     UserError
-        All places show the same: the stage does not move.
+        All places show the same: the stage does not move; or the slide moves by itself.
     """
     microscope = bench.microscope
     hardware, name = microscope.hardware, microscope.objective_name
@@ -80,6 +80,7 @@ def measure_flat_field(bench: BrightFieldBench) -> FlatFieldResult:
         for label, light in lights.items():
             grids[label].append(_grid(_relative(bench.snap(light))))
     _check_moves(bright)
+    bench.check_still()
     level = glass_over_places(bright)
     surfaces = {"brightfield": FlatSurface.pack(_grid(level))}
     for label, found in grids.items():

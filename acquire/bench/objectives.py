@@ -16,6 +16,7 @@ import numpy as np
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.bench.bright_field import BrightFieldBench, Seen
+from plsctl.acquire.bench.rough_scale import check_objective
 from plsctl.acquire.coordinates import ImageAxes
 from plsctl.acquire.devices.calibration_kinds import ObjectiveOffsets
 from plsctl.acquire.devices.calibrations import made
@@ -88,6 +89,7 @@ def measure_objectives(
     microscope = bench.microscope
     microscope.set_objective(reference)
     bench.settle(*at_um)
+    check_objective(bench, shifts)
     low_z_um = bench.find_focus(FINE_UM, FINE_STEP_UM)
     low = bench.look(f"under {reference}")
     axes = _axes(bench)
@@ -107,8 +109,10 @@ def measure_objectives(
     bench.measure_light()
     bench.find_focus(20.0)
     high_z_um = bench.find_focus(FINE_UM, FINE_STEP_UM)
+    bench.mark()
     ratio = axes.pixel_um / microscope.pixel_um
     tiles = _tiles(bench, at_um, ratio, axes.size_px, shifts)
+    bench.check_still()
     mosaic, middles = _mosaic(tiles)
     bench.remember(Seen(f"mosaic of {len(tiles)} images under {objective}", mosaic))
     place = finder.find(low, mosaic, ratio)

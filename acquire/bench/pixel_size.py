@@ -17,23 +17,21 @@ from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import Image
 from plsctl.acquire.bench.bright_field import BrightFieldBench
-from plsctl.acquire.bench.camera_axes import CameraAxes, Pair, axes_from_shifts
+from plsctl.acquire.bench.camera_axes import Pair, axes_from_shifts
+from plsctl.acquire.bench.rough_scale import check_pixels, recognised_shift, rough_axes
 from plsctl.acquire.devices.calibration_kinds import PixelSize
 from plsctl.acquire.devices.calibrations import made
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.roles import ShiftFinder
 
 STEPS = 8
 """So many steps make a row."""
 
-FIRST_SHARE, STEP_SHARE, REACH_SHARE = 0.15, 0.4, 0.6
-"""The first step and the others, as shares of the image's shorter side, and how far is looked."""
+STEP_SHARE = 0.4
+"""A step, as a share of the image's shorter side."""
 
 RETURNS = 3
 """So many steps are gone back, to measure the play."""
-
-OTHER_OBJECTIVE = 0.15
-"""Pixels that differ by more than this share from the file's are those of another objective."""
 
 MOST_MISFIT = 0.02
 """Steps in x and y may differ by this share, or be so far from a right angle."""
@@ -121,8 +119,8 @@ class _Measurement:
     def run(self) -> PixelSizeResult:
         start = self._microscope.position_um[:2]
         here = self._look(start)
-        rough = self._rough(start, here)
-        self._check_objective(rough)
+        rough = rough_axes(self._bench, self._finder, start, here, self._look)
+        check_pixels(self._bench, rough)
         step_um = STEP_SHARE * self._side_px * rough.pixel_um
         rows, plays = [], []
         for axis in ((1.0, 0.0), (0.0, 1.0)):
@@ -172,48 +170,7 @@ class _Measurement:
         return self._bench.look(f"at x {place_um[0]:.0f}, y {place_um[1]:.0f} µm")
 
     def _shift(self, before: Image, after: Image, move_um: Pair) -> Pair:
-        found = self._finder.shift(before, after, REACH_SHARE * self._side_px)
-        if found is None:
-            raise UserError(
-                f"a move of the stage by ({move_um[0]:.0f}, {move_um[1]:.0f}) µm cannot be "
-                "recognised in the image: the two do not show the same cells.",
-                file=self._hardware.file,
-                hint="See that the slide lies firmly and in focus, with cells all over, that the "
-                "stage moves, and that the objective and pixel pitch in the file are right; or "
-                "name another place by --at X Y.",
-            )
-        return found
-
-    def _rough(self, start: Pair, here: Image) -> CameraAxes:
-        """Size and orientation from two short moves."""
-        step_um = FIRST_SHARE * self._side_px * self._microscope.pixel_um
-        moves = [(step_um, 0.0), (0.0, step_um)]
-        shifts = [
-            self._shift(here, self._look((start[0] + dx, start[1] + dy)), (dx, dy))
-            for dx, dy in moves
-        ]
-        found = axes_from_shifts(moves, shifts)
-        if found is None:
-            raise HardwareError(
-                "the image does not move with the stage.",
-                hint="Check the stage, and that the slide lies on it.",
-            )
-        return found
-
-    def _check_objective(self, found: CameraAxes) -> None:
-        name, described = self._microscope.objective_name, self._hardware.described
-        said_um = described.pixel_um(name)
-        if abs(found.pixel_um / said_um - 1) <= OTHER_OBJECTIVE:
-            return
-        magnification = described.objective(name).magnification * said_um / found.pixel_um
-        raise UserError(
-            f"the image shows pixels of {found.pixel_um:.3f} µm, and those of {name} are "
-            f"{said_um:.3f} µm by the file: it looks like an objective of {magnification:.3g}x.",
-            file=self._hardware.file,
-            field=f"turret.objectives.{name}.magnification",
-            hint="Turn the objective in that the file names; or correct its magnification, "
-            "camera.pixel_pitch_um or camera.binning. Nothing was written.",
-        )
+        return recognised_shift(self._bench, self._finder, before, after, move_um)
 
     def _row(self, start: Pair, axis: Pair, step_um: float) -> tuple[Row, float]:
         """The row along an axis, and the play in pixels."""

@@ -79,8 +79,12 @@ class ExposureCalibration:
         self._black = camera.black_level
         self._found: dict[tuple[Colour, float], float] = {}
         self._level = 1.0
+        self._even: float | None = None
         self.lights: dict[str, float] = {}
         """Light of each measured frame: level over target, for a millisecond at gain 1."""
+        self.evenness: dict[str, float] = {}
+        """Median of each frame's last image over the level of its target: high in bright field,
+        where most of an image is glass; not for frames that stayed dark or saturated."""
 
     def measure(
         self, frames: Sequence[LitFrame], bright_field_na: float, progress: Callable[[str], None]
@@ -96,7 +100,7 @@ class ExposureCalibration:
             A bright-field LED gives no light.
         """
         rows: dict[Frame, Exposure] = {}
-        self.lights = {}
+        self.lights, self.evenness = {}, {}
         for lit in frames:
             frame = lit.frame
             low = rows.get(Frame(frame.led, "low")) if frame.variant == "high" else None
@@ -120,6 +124,8 @@ class ExposureCalibration:
             sine = math.hypot(*lit.leds[0].direction)
             self._found[lit.colour, sine] = light.amount
         self.lights[lit.frame.label] = self._level / light.amount
+        if self._even is not None:
+            self.evenness[lit.frame.label] = self._even
         return light
 
     def _likely(self, lit: LitFrame) -> float | None:
@@ -180,9 +186,14 @@ class ExposureCalibration:
         image = self._microscope.snap(light.exposure_ms, light.gain)
         values = image.reshape(-1, image.shape[2] if image.ndim == 3 else 1)
         level = float(np.percentile(values, PERCENTILE, axis=0).max())
+        self._even = None
         if level >= self._full_scale:
             return None
-        return float((level - self._black) / (TARGET * self._full_scale - self._black))
+        reached = float((level - self._black) / (TARGET * self._full_scale - self._black))
+        if reached >= LEAST_LEVEL:
+            middle = float(np.median(values, axis=0).max())
+            self._even = (middle - self._black) / (level - self._black)
+        return reached
 
     def _split(self, amount: float) -> Light:
         """Time first, then gain, within what the camera offers."""

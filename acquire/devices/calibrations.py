@@ -55,6 +55,16 @@ def has_folder(hardware: Hardware) -> bool:
     return not is_shipped(hardware.file)
 
 
+class ForeignCalibration(UserError):
+    """A calibration that belongs to other hardware."""
+
+    def __init__(
+        self, message: str, calibration: Calibration, *, file: Path, field: str, hint: str
+    ) -> None:
+        super().__init__(message, file=file, field=field, hint=hint)
+        self.calibration = calibration
+
+
 def read_calibrations(hardware: Hardware) -> tuple[Calibration, ...]:
     """The calibrations of the objectives of a microscope, whether or not they fit it now.
 
@@ -169,7 +179,7 @@ def made(
 
 def foreign(
     calibration: Calibration, hardware: Hardware, camera: str = "", array: str = ""
-) -> UserError | None:
+) -> ForeignCalibration | None:
     """Why a calibration belongs to another microscope; None where it belongs to this one.
 
     What the devices say of themselves counts where it is known, now and then.
@@ -192,9 +202,10 @@ def foreign(
     if differs in _OF_TABLE:
         name = "led_array.geometry"
         change = f"{name} is {hardware.led_array.geometry}, with other {_OF_TABLE[differs]}"
-    return UserError(
+    return ForeignCalibration(
         f"this calibration ({calibration.title}, {age(calibration)}) belongs to other hardware: "
         f"{change}.",
+        calibration,
         file=calibration_folder(hardware) / calibration.file_name,
         field=name,
         hint=f"Measure it anew ({again}), put the hardware back, or move the file away.",

@@ -1,12 +1,10 @@
 """`plsctl calibrate leds`: where the LEDs are, and which of them are at fault."""
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plsctl.acquire.errors import HardwareError
 from plsctl.cli.shared.output import (
     HardwareOption,
     JsonFlag,
@@ -17,8 +15,6 @@ from plsctl.cli.shared.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from plsctl.acquire.bench.led_frames import LedFrames
     from plsctl.acquire.devices.hardware import Hardware
     from plsctl.acquire.devices.led_directions import LedDirections
@@ -54,21 +50,42 @@ def leds_step(
     hardware: str, at_um: tuple[float, float], longest_ms: float, yes: bool
 ) -> dict[str, Any]:
     """Measure the array and keep what was found; what is printed as JSON."""
-    from plsctl.cli.scanning.calibration_bench import calibrated_so_far, keep, page_path
+    from plsctl.acquire.bench.bright_field import Seen
+    from plsctl.acquire.bench.led_frames import take_led_frames
+    from plsctl.acquire.bench.rough_scale import check_objective
+    from plsctl.cli.scanning.calibration_bench import (
+        calibrated_so_far,
+        failure_page,
+        keep,
+        opened_bench,
+        page_path,
+    )
+    from plsctl.process.calibration.failures import CalibrationError
     from plsctl.process.calibration.led_array import estimate_array
     from plsctl.process.calibration.views import LedViews
+    from plsctl.process.matching.shifts import EdgeShiftFinder
     from plsctl.process.report.led_calibration import write_led_calibration
 
     described = calibrated_so_far(hardware)
     objective = described.low_power
     title = f"leds_{objective}"
-    with _failures(described, title) as seen:
-        frames = _take(described, at_um, longest_ms, yes)
-        seen.append(frames)
+    with failure_page(described, title) as seen:
+        with opened_bench(described, seen, yes) as opened:
+            opened.bench.microscope.set_objective(objective)
+            opened.bench.settle(*at_um)
+            check_objective(opened.bench, EdgeShiftFinder())
+            frames = take_led_frames(opened.bench, longest_ms)
         optics = _optics(described)
         views = LedViews(frames.images, frames.light, frames.black_level)
-        with progress("looking at the images") as advance:
-            found = estimate_array([views], optics, progress=lambda what: advance(description=what))
+        try:
+            with progress("looking at the images") as advance:
+                found = estimate_array(
+                    [views], optics, progress=lambda what: advance(description=what)
+                )
+        except CalibrationError as error:
+            name = described.geometry().leds[error.led].name
+            seen.append(Seen(f"under {name}", frames.images[error.led]))
+            raise
     dim, notes = _dim(described, optics, found, frames)
     problems = sorted([*found.problems, *dim], key=lambda problem: problem.led)
     path = keep(described, _directions(described, found, problems, frames.answers))
@@ -76,46 +93,6 @@ def leds_step(
     if page is not None:
         write_led_calibration(page, f"LED array under {objective}", optics, found, problems, notes)
     return _report(described, found, problems, notes, path, page)
-
-
-def _take(
-    described: "Hardware", at_um: tuple[float, float], longest_ms: float, yes: bool
-) -> "LedFrames":
-    """Images under every LED, at a place, in focus."""
-    from plsctl.acquire.bench.handling import make_ready
-    from plsctl.acquire.bench.led_frames import check_field, take_led_frames
-    from plsctl.acquire.devices.microscope import open_microscope
-    from plsctl.acquire.focus.search import FocusSearch
-    from plsctl.acquire.interrupt import stop_on_signals
-    from plsctl.acquire.plans.slide import FocusSettings
-    from plsctl.cli.shared.roles import make_operator
-    from plsctl.process.focus.sharpness import GradientFocusMeasure
-
-    with (
-        stop_on_signals("nothing was written") as stop,
-        progress(f"starting the devices of {described.name}") as advance,
-        open_microscope(described) as microscope,
-    ):
-        make_ready(microscope, make_operator(microscope.operator, yes, advance.paused), stop)
-        microscope.set_objective(described.low_power)
-        microscope.travel(*microscope.to_stage(*at_um))
-        settings = FocusSettings()
-        guess_um = described.focus_z_um + microscope.objective.offset_z_um
-        advance(description="finding focus")
-        microscope.move_z(guess_um)
-        check_field(microscope, stop)
-        search = FocusSearch(microscope, GradientFocusMeasure(), settings, stop)
-        try:
-            microscope.move_z(search.find(guess_um, settings.range_um)[0])
-        except HardwareError as error:
-            error.hint = (
-                f"Name a place with cells by --at X Y (now {at_um[0]:g} {at_um[1]:g}), and set "
-                f"focus_z_um in {described.file} to where they are sharp."
-            )
-            raise
-        count = len(microscope.geometry.leds)
-        advance(description="looking under every LED", total=count, unit="LED")
-        return take_led_frames(microscope, stop, lambda name: advance(), longest_ms)
 
 
 def _optics(described: "Hardware") -> "ArrayOptics":
@@ -130,31 +107,6 @@ def _optics(described: "Hardware") -> "ArrayOptics":
         orientation=described.camera.orientation,
         names=geometry.names,
     )
-
-
-@contextmanager
-def _failures(described: "Hardware", title: str) -> "Iterator[list[LedFrames]]":
-    """A page beside the hardware file shows why a calibration failed."""
-    from plsctl.acquire.bench.led_frames import UnusableField
-    from plsctl.cli.scanning.calibration_bench import page_path
-    from plsctl.process.calibration.failures import CalibrationError
-    from plsctl.process.report.led_calibration import write_failure
-
-    seen: list[LedFrames] = []
-    try:
-        yield seen
-    except (UnusableField, CalibrationError) as error:
-        page = page_path(described, f"{title}.failed")
-        if page is None:
-            raise
-        if isinstance(error, UnusableField):
-            images = list(error.images)
-        else:
-            name = described.geometry().leds[error.led].name
-            images = [(f"under {name}", seen[0].images[error.led])]
-        write_failure(page, f"LED array under {described.low_power}", str(error), images)
-        error.hint = f"{error.hint or ''} {page} shows what the camera saw.".strip()
-        raise
 
 
 def _dim(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from plsctl.acquire.bench.bright_field import BrightFieldBench, Seen
     from plsctl.acquire.devices.calibration_kinds import Calibration
     from plsctl.acquire.devices.hardware import Hardware
+    from plsctl.acquire.devices.microscope import Microscope
     from plsctl.acquire.interrupt import StopRequest
     from plsctl.acquire.roles import Operator
 
@@ -37,34 +38,53 @@ def calibrated_so_far(name: str) -> "Hardware":
 
 
 @contextmanager
-def opened_bench(hardware: "Hardware", title: str, yes: bool) -> Iterator[Opened]:
-    """The microscope, ready; a page beside the hardware file tells why a calibration failed."""
-    from plsctl.acquire.bench.bright_field import BrightFieldBench
-    from plsctl.acquire.bench.handling import make_ready
-    from plsctl.acquire.devices.microscope import open_microscope
-    from plsctl.acquire.interrupt import stop_on_signals
-    from plsctl.cli.shared.roles import make_operator
-    from plsctl.process.focus.sharpness import GradientFocusMeasure
-
+def failure_page(hardware: "Hardware", title: str) -> "Iterator[list[Seen]]":
+    """A page beside the hardware file shows why a calibration failed: the images in this list."""
     seen: list[Seen] = []
     try:
-        with (
-            stop_on_signals("nothing was written") as stop,
-            progress(f"starting the devices of {hardware.name}") as advance,
-            open_microscope(hardware) as microscope,
-        ):
-            operator = make_operator(microscope.operator, yes, advance.paused)
-            make_ready(microscope, operator, stop)
-            bench = BrightFieldBench(microscope, GradientFocusMeasure(), stop, advance.steps)
-            try:
-                yield Opened(bench, operator, stop)
-            finally:
-                seen.extend(bench.seen)
+        yield seen
     except InterruptedScan:
         raise
     except PlsctlError as error:
         _tell_failure(hardware, title, error, seen)
         raise
+
+
+@contextmanager
+def opened_bench(hardware: "Hardware", seen: "list[Seen]", yes: bool) -> Iterator[Opened]:
+    """The microscope, ready; the images that it took last go into `seen`."""
+    from plsctl.acquire.bench.bright_field import BrightFieldBench
+    from plsctl.acquire.bench.handling import make_ready
+    from plsctl.acquire.interrupt import stop_on_signals
+    from plsctl.cli.shared.roles import make_operator
+    from plsctl.process.focus.sharpness import GradientFocusMeasure
+
+    with (
+        stop_on_signals("nothing was written") as stop,
+        progress(f"starting the devices of {hardware.name}") as advance,
+        _open(hardware) as microscope,
+    ):
+        operator = make_operator(microscope.operator, yes, advance.paused)
+        make_ready(microscope, operator, stop)
+        bench = BrightFieldBench(microscope, GradientFocusMeasure(), stop, advance.steps)
+        try:
+            yield Opened(bench, operator, stop)
+        finally:
+            seen.extend(bench.seen)
+
+
+def _open(hardware: "Hardware") -> "Microscope":
+    """The microscope without calibrations of another camera or array: they are measured anew."""
+    from plsctl.acquire.devices.calibrations import ForeignCalibration, calibrated
+    from plsctl.acquire.devices.microscope import open_microscope
+
+    while True:
+        try:
+            return open_microscope(hardware)
+        except ForeignCalibration as error:
+            left = [each for each in hardware.calibrations if each is not error.calibration]
+            hardware = calibrated(hardware.described, left)
+            print_message(f"Not used: {error.message}")
 
 
 def keep(hardware: "Hardware", calibration: "Calibration") -> Path | None:

@@ -5,16 +5,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import command_line, counted
 from plsctl.cli.scanning.calibrate_leds import leds_step
 from plsctl.cli.scanning.calibration_bench import (
     calibrated_so_far,
+    failure_page,
     keep,
     opened_bench,
     page_path,
 )
-from plsctl.cli.shared.output import print_message, progress
+from plsctl.cli.shared.output import print_message
 
 if TYPE_CHECKING:
     from plsctl.acquire.devices.hardware import Hardware
@@ -35,53 +36,29 @@ def exposures_step(
     longest_ms: float,
 ) -> dict[str, Any]:
     """Write the exposure table of a recipe, or of bright field alone; keep the light of LEDs."""
-    from plsctl.acquire.bench.handling import make_ready
-    from plsctl.acquire.bench.led_light import kept_light, led_light
-    from plsctl.acquire.capture.auto_exposure import ExposureCalibration
+    from plsctl.acquire.bench.exposures import measure_exposures
+    from plsctl.acquire.bench.led_light import kept_light
+    from plsctl.acquire.bench.rough_scale import check_objective
     from plsctl.acquire.devices.calibrations import has_folder
-    from plsctl.acquire.devices.microscope import open_microscope
-    from plsctl.acquire.focus.search import FocusSearch
-    from plsctl.acquire.interrupt import stop_on_signals
     from plsctl.acquire.plans.exposures import save_exposures
     from plsctl.acquire.plans.recipe_frames import BRIGHTFIELD
     from plsctl.acquire.plans.recipes import load_recipe
-    from plsctl.acquire.plans.slide import FocusSettings
-    from plsctl.cli.shared.roles import make_operator
-    from plsctl.process.focus.sharpness import GradientFocusMeasure
+    from plsctl.process.matching.shifts import EdgeShiftFinder
 
     described = calibrated_so_far(hardware)
     name = objective or described.low_power
     described.objective(name)
     before = kept_light(described, name)
     bright_field_na = described.objective(described.low_power).na
-    chosen = load_recipe(recipe or BRIGHTFIELD)
-    frames = chosen.light(described.geometry(), bright_field_na)
+    frames = load_recipe(recipe or BRIGHTFIELD).light(described.geometry(), bright_field_na)
     with (
-        stop_on_signals("no table was written") as stop,
-        progress(f"starting the devices of {described.name}") as advance,
-        open_microscope(described) as microscope,
+        failure_page(described, f"exposures_{name}") as seen,
+        opened_bench(described, seen, yes) as opened,
     ):
-        make_ready(microscope, make_operator(microscope.operator, yes, advance.paused), stop)
-        microscope.set_objective(name)
-        microscope.travel(*microscope.to_stage(*at_um))
-        settings = FocusSettings()
-        search = FocusSearch(microscope, GradientFocusMeasure(), settings, stop)
-        guess_um = described.focus_z_um + microscope.objective.offset_z_um
-        advance(description="finding focus")
-        try:
-            z_um, _ = search.find(guess_um, settings.range_um)
-        except HardwareError as error:
-            # Here no slide file says how far is searched.
-            error.hint = (
-                f"Name a place with cells by --at X Y (now {at_um[0]:g} {at_um[1]:g}), and set "
-                f"focus_z_um in {described.file} to where they are sharp."
-            )
-            raise
-        microscope.move_z(z_um)
-        calibration = ExposureCalibration(microscope, stop, longest_ms)
-        advance(description="measuring exposures", total=len(frames), unit="image")
-        table = calibration.measure(frames, bright_field_na, lambda label: advance())
-        light = led_light(microscope, name, frames, calibration.lights)
+        opened.bench.microscope.set_objective(name)
+        opened.bench.settle(*at_um)
+        check_objective(opened.bench, EdgeShiftFinder())
+        table, light = measure_exposures(opened.bench, frames, longest_ms)
     save_exposures(table, out)
     is_first = before is None or not before.lights
     dimmed = {} if before is None else light.dimmed_since(before)
@@ -116,7 +93,10 @@ def pixel_size_step(
     described = calibrated_so_far(hardware)
     name = objective or described.low_power
     described.objective(name)
-    with opened_bench(described, f"pixel-size_{name}", yes) as opened:
+    with (
+        failure_page(described, f"pixel-size_{name}") as seen,
+        opened_bench(described, seen, yes) as opened,
+    ):
         opened.bench.microscope.set_objective(name)
         opened.bench.settle(*at_um)
         result = measure_pixel_size(opened.bench, EdgeShiftFinder())
@@ -168,7 +148,10 @@ def objectives_step(
             field="--objective",
             hint="Name two objectives, the lower one by --reference.",
         )
-    with opened_bench(described, f"objectives_{name}", yes) as opened:
+    with (
+        failure_page(described, f"objectives_{name}") as seen,
+        opened_bench(described, seen, yes) as opened,
+    ):
         opened.operator.bring("stained smear")
         result = measure_objectives(
             opened.bench,
@@ -210,14 +193,20 @@ def flat_field_step(
 ) -> dict[str, Any]:
     """Measure and keep the flat field of an objective."""
     from plsctl.acquire.bench.flat_field import measure_flat_field
+    from plsctl.acquire.bench.rough_scale import check_objective
+    from plsctl.process.matching.shifts import EdgeShiftFinder
     from plsctl.process.report.calibration import write_flat_field
 
     described = calibrated_so_far(hardware)
     name = objective or described.low_power
     described.objective(name)
-    with opened_bench(described, f"flatfield_{name}", yes) as opened:
+    with (
+        failure_page(described, f"flatfield_{name}") as seen,
+        opened_bench(described, seen, yes) as opened,
+    ):
         opened.bench.microscope.set_objective(name)
         opened.bench.settle(*at_um, glass_will_do=True)
+        check_objective(opened.bench, EdgeShiftFinder())
         result = measure_flat_field(opened.bench)
     found = result.calibration
     path, page = keep(described, found), page_path(described, f"flatfield_{name}")

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from plsctl.process.calibration.led_array import ArrayEstimate, LedProblem
 from plsctl.process.calibration.views import ArrayOptics
-from plsctl.process.pages.pictures import picture
 from plsctl.process.pages.tables import table
-from plsctl.process.report.page import Page, Section, grid, verdict
+from plsctl.process.report.page import Page, Section, verdict
 
 _SIZE = 640
 _COLOURS = {"dead": "#888888", "dim": "#c98a00", "swapped": "#d1495b"}
@@ -56,22 +55,6 @@ def write_led_calibration(
         ],
     )
     return page.write(path)
-
-
-def write_failure(
-    path: Path, title: str, reason: str, images: Sequence[tuple[str, NDArray[np.uint8]]]
-) -> Path:
-    """A page that says why a calibration failed, with the images that show it."""
-    return Page(
-        f"Failed: {title}",
-        "Nothing was written over.",
-        verdict=verdict(reason, "warn"),
-        sections=[
-            Section(
-                "What the camera saw", "", grid(*(picture(image, name) for name, image in images))
-            )
-        ],
-    ).write(path)
 
 
 def array_map(optics: ArrayOptics, found: ArrayEstimate, problems: Sequence[LedProblem]) -> str:

@@ -98,6 +98,8 @@ class LampSettings(Settings):
 class LedArrayTruth(Settings):
     """How the simulated LED array departs from its table."""
 
+    table: str | None = None
+    """LED table of the array that is really there; null: that of the hardware file."""
     moved_mm: tuple[float, float] = (0.0, 0.0)
     """Shift along the axes of the table."""
     raised_mm: float = 0.0

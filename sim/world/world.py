@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransform
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.devices.hardware_parts import Objective
-from plsctl.acquire.leds.geometry import LedGeometry
+from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
 from plsctl.acquire.leds.pose import ArrayPose
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
@@ -68,7 +68,7 @@ class World:
             bayer=hardware.camera.bayer,
             black_level=hardware.camera.black_level,
         )
-        self.geometry = _true_geometry(hardware.geometry(), settings)
+        self.geometry = _true_geometry(_table(hardware, settings), settings)
         self.on_trigger: Callable[[float], None] = lambda time_s: None
         """Told when a pulse reaches the camera's trigger input."""
         self.lit: Lit = {}
@@ -133,12 +133,7 @@ class World:
         if self.faults.now("stage_overshoots"):
             x_um, y_um = x_um + OVERSHOOT_UM, y_um + OVERSHOOT_UM
         self.commanded_um = (x_um, y_um)
-        # A slide that is not held lags behind the stage.
-        crept = [rate * self.clock.now() / 60 for rate in self.settings.mount.creep_um_per_min]
-        self._arrived_um = (
-            x_um + float(error[0]) + slack[0] - crept[0],
-            y_um + float(error[1]) + slack[1] - crept[1],
-        )
+        self._arrived_um = (x_um + float(error[0]) + slack[0], y_um + float(error[1]) + slack[1])
         self._repeats.clear()
 
     def look_at(self, x_um: float, y_um: float) -> None:
@@ -196,11 +191,18 @@ class World:
         )
         return self.transform.invert(*axes.to_um(x_px, y_px))
 
+    def _stands_um(self) -> tuple[float, float]:
+        """Where the stage stands for the slide: one that is not held lags behind."""
+        x, y = self.settings.mount.creep_um_per_min
+        minutes = self.clock.now() / 60
+        return self._arrived_um[0] - x * minutes, self._arrived_um[1] - y * minutes
+
     def _centre_um(self) -> tuple[float, float]:
         truth, objective = self.objective_truth, self.objective
+        x, y = self._stands_um()
         return (
-            self._arrived_um[0] - objective.offset_x_um - truth.offset_x_um,
-            self._arrived_um[1] - objective.offset_y_um - truth.offset_y_um,
+            x - objective.offset_x_um - truth.offset_x_um,
+            y - objective.offset_y_um - truth.offset_y_um,
         )
 
     @property
@@ -346,7 +348,7 @@ class World:
         return self._orientation.to_image(*self.geometry.numbered(led).direction)
 
     def _field_key(self) -> tuple[object, ...]:
-        return (self._arrived_um, self.objective_name, self.stained, self.transform)
+        return (self._stands_um(), self.objective_name, self.stained, self.transform)
 
     def imaging(self) -> Imaging:
         """The present objective and camera, as the optics model wants them."""
@@ -380,6 +382,11 @@ class World:
         )
         self._field = (key, spectrum)
         return spectrum
+
+
+def _table(hardware: Hardware, settings: SimulatorSettings) -> LedGeometry:
+    truth = settings.led_array.table
+    return hardware.geometry() if truth is None else load_geometry(hardware.resolve(truth))
 
 
 def _true_geometry(table: LedGeometry, settings: SimulatorSettings) -> LedGeometry:
