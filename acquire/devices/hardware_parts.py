@@ -117,6 +117,17 @@ class CameraSettings(Settings):
         return CameraOrientation(self.rotation_deg, self.mirrored)
 
 
+class ZSpeed(Settings):
+    """The focus drive's property that says how fast it moves."""
+
+    property: str
+    """Its name in the core."""
+    um_per_s: float = Field(default=1.0, gt=0)
+    """What 1 means in that property: 1 where it counts micrometres a second, 1000 for mm/s."""
+    usual_um_per_s: float = Field(gt=0)
+    """The speed of all moves but those of a sweep."""
+
+
 class StageSettings(Settings):
     """XY and Z stage: devices, hard limits, and how they move.
 
@@ -155,6 +166,11 @@ class StageSettings(Settings):
     tolerance_um: float = Field(default=1.0, gt=0)
     backlash_um: float = Field(default=0.0, ge=0)
     timeout_s: float = Field(default=30.0, gt=0)
+    z_speed: ZSpeed | None = Field(
+        default=None, examples=["{property: Speed, um_per_s: 1000, usual_um_per_s: 1000}"]
+    )
+    """Property for the speed of the focus drive: with it, a sweep takes its images while z moves;
+    null: it stops for each of them."""
     loading_um: tuple[float, ...] | None = Field(
         default=None, min_length=2, max_length=3, examples=["[2000, 12000]"]
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Literal
 
 from plsctl.acquire.devices.backend import first_line
@@ -79,6 +80,12 @@ class Lens:
         self.stage.check_limits(z_um=z_um)
         self._stands = "near"
         self.stage.move_z(z_um)
+
+    def z_on_its_way(self, z_um: float, um_per_s: float) -> AbstractContextManager[None]:
+        """Move slowly to a height, while the block runs (see `Stage.z_on_its_way`)."""
+        self.stage.check_limits(z_um=z_um)
+        self._stands = "near"
+        return self.stage.z_on_its_way(z_um, um_per_s)
 
     def retract(self) -> None:
         """Draw the lens back from the slide, as far as the z limits allow."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -151,6 +151,11 @@ class Microscope:
         self.lens.stage.check_limits(x_um, y_um, z_um)
 
     @property
+    def z_um(self) -> float:
+        """Where the focus drive says it is, on its way too."""
+        return self.lens.stage.z_um
+
+    @property
     def z_limits_um(self) -> tuple[float, float]:
         """Between which heights z may be sent under the objective in the light path."""
         limits = self.lens.stage.z_limits
@@ -174,6 +179,15 @@ class Microscope:
     def move_z(self, z_um: float) -> None:
         """Go to a height within the objective's limits, micrometres, and verify the arrival."""
         self.lens.move_z(z_um)
+
+    @property
+    def can_look_on_its_way(self) -> bool:
+        """Whether z can be sent slowly, and images taken meanwhile (`stage.z_speed`)."""
+        return self.lens.stage.can_look_on_its_way
+
+    def z_on_its_way(self, z_um: float, um_per_s: float) -> AbstractContextManager[None]:
+        """Let z move slowly to a height while the block runs (see `Stage.z_on_its_way`)."""
+        return self.lens.z_on_its_way(z_um, um_per_s)
 
     def retract(self) -> None:
         """Draw the lens back from the slide, as far as the z limits allow."""

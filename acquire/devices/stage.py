@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from plsctl.acquire.devices.camera import attempt
 from plsctl.acquire.devices.heights import SIGNS, Heights, ZLimits
 from plsctl.acquire.errors import HardwareError, UserError
+from plsctl.acquire.files.settings import suggest
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
@@ -38,6 +40,36 @@ class Stage:
         self._heights = Heights(hardware)
         self._core = core
         self.objective: str | None = None
+        self._prepare_z_speed()
+
+    def _prepare_z_speed(self) -> None:
+        """Set the usual speed of z; a run that was killed may have left another."""
+        speed, label = self._settings.z_speed, self._settings.z_device
+        if speed is None:
+            return
+        has = attempt("ask for properties", lambda: self._core.hasProperty(label, speed.property))
+        if not has:
+            raise UserError(
+                f"the focus drive '{label}' has no property '{speed.property}'.",
+                file=self._file,
+                field="stage.z_speed.property",
+                hint=suggest(speed.property, self._core.getDevicePropertyNames(label)),
+            )
+        self._set_z_speed(speed.usual_um_per_s)
+
+    def _set_z_speed(self, um_per_s: float) -> None:
+        speed, label, core = self._settings.z_speed, self._settings.z_device, self._core
+        if speed is None:
+            return
+        name, value = speed.property, um_per_s / speed.um_per_s
+
+        def set_it() -> None:
+            wanted = value
+            if core.hasPropertyLimits(label, name):
+                wanted = max(value, core.getPropertyLowerLimit(label, name))
+            core.setProperty(label, name, wanted)
+
+        attempt(f"set the speed of z to {um_per_s:.3g} µm/s", set_it, again=True)
 
     @property
     def xy_um(self) -> tuple[float, float]:
@@ -188,6 +220,32 @@ class Stage:
                 f"{under} {tolerance_um:.2g} µm).",
                 hint="Check the focus drive, then run the same command again.",
             )
+
+    @property
+    def can_look_on_its_way(self) -> bool:
+        """Whether z can be sent slowly (`z_on_its_way`)."""
+        return self._settings.z_speed is not None
+
+    @contextmanager
+    def z_on_its_way(self, z_um: float, um_per_s: float) -> Iterator[None]:
+        """Let z be on its way to a height while the block runs, and stands still afterwards.
+
+        Where the block ends sooner, it stops there.
+        """
+        self.check_limits(z_um=z_um)
+        label = self._settings.z_device
+        try:
+            self._set_z_speed(um_per_s)
+            attempt(f"move z to {z_um:.2f} µm", lambda: self._core.setPosition(label, z_um))
+            yield
+        finally:
+            try:
+                attempt("stop z", lambda: self._core.stop(label))
+                self.wait(label)
+            finally:
+                speed = self._settings.z_speed
+                if speed is not None:
+                    self._set_z_speed(speed.usual_um_per_s)
 
     def home(self) -> None:
         """Let the core home x and y (its `Home`); z stays where it is."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from plsctl.acquire.capture.auto_exposure import ExposureCalibration
 from plsctl.acquire.devices.heights import depth_of_field_um
 from plsctl.acquire.devices.microscope import Microscope
+from plsctl.acquire.focus.moving_sweep import Sample, look_while_moving, moving_sweep
 from plsctl.acquire.focus.one_shot import OneShot
 from plsctl.acquire.focus.sweep import find_focus
 from plsctl.acquire.interrupt import StopRequest
@@ -21,6 +23,9 @@ NEAR_UM = 8.0
 CLOSE = 1.5
 """Half range, in depths of field, of the second look at a focus that was found from far away: what
 the LEDs' directions are off by counts in proportion to the distance."""
+
+FINE = 2 / 3
+"""Heights of a sweep lie no farther apart than this share of the depth of field, in the end."""
 
 FoundBy = Literal["one-shot", "sweep"]
 
@@ -61,6 +66,7 @@ class FocusSearch:
         self._stop = stop
         wanted = settings.method == "one-shot" and parallax is not None
         self._one_shot = OneShot(microscope, parallax, stop) if wanted and parallax else None
+        self._looks_on_its_way = microscope.can_look_on_its_way
         self.light: FocusLight | None = None
         """That of the sweeps, once there was one."""
 
@@ -111,23 +117,49 @@ class FocusSearch:
 
     def sweep(self, centre_um: float, half_range_um: float) -> float:
         """The height of focus near `centre_um` by a sweep (errors as for `find`)."""
-        self._microscope.move_z(centre_um)
+        microscope = self._microscope
+        microscope.move_z(centre_um)
         light = self.light or self.measure_light()
-        self._microscope.light(light.leds, light.brightness)
-        z_um, _ = find_focus(
-            self._sharpness,
-            centre_um,
-            half_range_um,
-            self._settings.step_um,
-            self._microscope.z_limits_um,
+        microscope.light(light.leds, light.brightness)
+        step_um = self._settings.step_um
+        found_um = self._one_sweep(centre_um, half_range_um, step_um)
+        fine_um = FINE * depth_of_field_um(microscope.objective)
+        if step_um > fine_um:
+            found_um = self._one_sweep(found_um, step_um, fine_um)
+        microscope.leds_off()
+        return found_um
+
+    def _one_sweep(self, centre_um: float, half_range_um: float, step_um: float) -> float:
+        """Images while z moves, or, where the drive does not allow it, at one height each."""
+        limits_um = self._microscope.z_limits_um
+        if self._looks_on_its_way:
+            look = partial(self._look_while_moving, step_um)
+            found_um = moving_sweep(look, centre_um, half_range_um, limits_um)
+            if found_um is not None:
+                return found_um
+            self._looks_on_its_way = False
+        return find_focus(self._sharpness, centre_um, half_range_um, step_um, limits_um)[0]
+
+    def _look_while_moving(self, step_um: float, low_um: float, high_um: float) -> list[Sample]:
+        light = self.light or self.measure_light()
+
+        def expose() -> None:
+            self._stop.check()
+            self._microscope.camera.expose(light.exposure_ms, light.gain)
+
+        return look_while_moving(
+            self._microscope, expose, self._image_sharpness, low_um, high_um, step_um
         )
-        self._microscope.leds_off()
-        return z_um
 
     def _sharpness(self, z_um: float) -> float:
         self._stop.check()
         self._microscope.move_z(z_um)
         light = self.light or self.measure_light()
-        image = self._microscope.snap(light.exposure_ms, light.gain)
+        self._microscope.camera.expose(light.exposure_ms, light.gain)
+        return self._image_sharpness()
+
+    def _image_sharpness(self) -> float:
+        """That of the image exposed last."""
+        image = self._microscope.camera.read()
         camera = self._microscope.hardware.camera
         return self._measure.sharpness(develop_mosaic(image, camera.bayer, 2**camera.bit_depth - 1))

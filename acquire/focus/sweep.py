@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from plsctl.acquire.errors import HardwareError
 
@@ -54,25 +54,31 @@ def sweep(
             break
         middle = best
     reached = [centre_um + index * step_um for index in (*values, best)]
-    if not min(values, default=0) < best < max(values, default=0):
-        raise _no_focus(centre_um, half_range_um, min(reached), max(reached), limits_um)
-    ends = max(values[min(values)], values[max(values)])
-    # So written that a sharpness that is no number is none.
-    if not values[best] >= MIN_PEAK_RATIO * ends:
-        raise _no_focus(centre_um, half_range_um, min(reached), max(reached), limits_um)
+    steps = sorted(values)
+    if not (steps and is_peak([values[step] for step in steps], steps.index(best))):
+        raise no_focus(centre_um, half_range_um, min(reached), max(reached), limits_um)
     before, peak, after = values[best - 1], values[best], values[best + 1]
     curvature = before - 2 * peak + after
     offset = 0.5 * (before - after) / curvature if curvature < 0 else 0.0
     return centre_um + (best + offset) * step_um, peak
 
 
-def _no_focus(
+def is_peak(values: Sequence[float], best: int) -> bool:
+    """Whether the best value of a sweep is no end of it, and exceeds both."""
+    # So written that a sharpness that is no number is none.
+    return 0 < best < len(values) - 1 and values[best] >= MIN_PEAK_RATIO * max(
+        values[0], values[-1]
+    )
+
+
+def no_focus(
     centre_um: float,
     half_range_um: float,
     lowest_um: float,
     highest_um: float,
     limits_um: tuple[float, float],
 ) -> NoFocus:
+    """The error of a search that went from the lowest to the highest height in vain."""
     low, high = limits_um
     is_cut = lowest_um - half_range_um < low or highest_um + half_range_um > high
     ends = f" The objective's limits ({low:g} to {high:g} µm) end the search." if is_cut else ""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pymmcore_plus.experimental.unicore import StageDevice, StateDevice, XYStageDevice
+from pymmcore_plus.experimental.unicore import (
+    StageDevice,
+    StateDevice,
+    XYStageDevice,
+    pymm_property,
+)
 
 from plsctl.sim.world.world import World
 
@@ -40,7 +45,7 @@ class SimulatedXYStage(XYStageDevice):
 
 
 class SimulatedZStage(StageDevice):
-    """Focus drive."""
+    """Focus drive, with a property for its speed; its place can be read while it moves."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -50,10 +55,23 @@ class SimulatedZStage(StageDevice):
         low, high = self._world.hardware.stage.z_um
         if not low <= val <= high:
             raise ValueError(f"the focus drive's end switch stopped the move to {val:g} um")
-        self._world.move_z(val)
+        self._world.start_z(val)
 
     def get_position_um(self) -> float:
         return self._world.z_um
+
+    def busy(self) -> bool:
+        """Whoever asks, waits: on a clock that jumps nobody else lets the time pass."""
+        self._world.drive.wait()
+        return False
+
+    @pymm_property(property_type=float, limits=(1.0, 2000.0), name="Speed")
+    def speed(self) -> float:
+        return self._world.drive.speed_um_per_s
+
+    @speed.setter
+    def _set_speed(self, um_per_s: float) -> None:
+        self._world.drive.speed_um_per_s = um_per_s
 
     def home(self) -> None:
         hardware = self._world.hardware
@@ -61,7 +79,7 @@ class SimulatedZStage(StageDevice):
         self.set_position_um(hardware.stage.z_um[0 if is_down else 1])
 
     def stop(self) -> None:
-        """Moves end before the call returns; there is nothing to stop."""
+        self._world.drive.stop()
 
     def set_origin(self) -> None:
         """The origin is the drive's lower end and stays there."""

@@ -27,6 +27,7 @@ from plsctl.sim.firmware.board import Lit, Tint
 from plsctl.sim.smear.smear import Smear
 from plsctl.sim.smear.view import View
 from plsctl.sim.world.clock import RealClock, SimulatedClock, WorldClock
+from plsctl.sim.world.focus_drive import FocusDrive
 from plsctl.sim.world.prepared_images import PreparedImages
 from plsctl.sim.world.sensor import Sensor
 from plsctl.sim.world.settings import ObjectiveTruth, SimulatorSettings
@@ -84,7 +85,7 @@ class World:
         self.objective_name = hardware.low_power
         self.commanded_um = (0.0, 0.0)
         is_down = hardware.turret.retract_direction == "down"
-        self.z_um = hardware.stage.z_um[0 if is_down else 1]
+        self.drive = FocusDrive(self.clock, hardware.stage.z_um[0 if is_down else 1])
         self._arrived_um = (0.0, 0.0)
         self._repeats: Counter[tuple[object, ...]] = Counter()
         self._brightness = self._led_brightness()
@@ -148,10 +149,23 @@ class World:
         self.z_um -= self.defocus_um()
         self._repeats.clear()
 
+    @property
+    def z_um(self) -> float:
+        """Where the focus drive is now."""
+        return self.drive.z_um()
+
+    @z_um.setter
+    def z_um(self, value: float) -> None:
+        self.drive.put(value)
+
+    def start_z(self, z_um: float) -> None:
+        """Send the focus drive to a height; it is on its way when this returns."""
+        self.drive.start((self.z_um + z_um) / 2 if self.faults.now("z_stalls") else z_um)
+
     def move_z(self, z_um: float) -> None:
-        """Move the focus drive."""
-        self.clock.sleep(abs(z_um - self.z_um) / 1000 + 0.01)
-        self.z_um = (self.z_um + z_um) / 2 if self.faults.now("z_stalls") else z_um
+        """Move the focus drive and wait until it has arrived."""
+        self.start_z(z_um)
+        self.drive.wait()
 
     def turn_to(self, label: str) -> None:
         """Bring the objective of that label into the light path."""
@@ -220,8 +234,8 @@ class World:
         turned = self.camera_orientation.rotation_deg + self.objective_truth.rotation_deg
         return CameraOrientation(turned)
 
-    def defocus_um(self) -> float:
-        """How far the stage is from focus at the middle of the field."""
+    def defocus_um(self, after_s: float = 0.0) -> float:
+        """How far the stage is from focus at the middle of the field, so many seconds from now."""
         mount = self.settings.mount
         x, y = self._centre_um()
         dx, dy = x - mount.reference_um[0], y - mount.reference_um[1]
@@ -237,7 +251,7 @@ class World:
             + self.objective.offset_z_um
             + self.objective_truth.offset_z_um
         )
-        return self.z_um - focus
+        return self.drive.z_um(after_s) - focus
 
     def expose(self, exposure_ms: float, gain: float) -> NDArray[np.uint8 | np.uint16]:
         """The sensor's image of the present light; lets the exposure's time pass."""
@@ -246,7 +260,10 @@ class World:
         return image
 
     def image(self, exposure_ms: float, gain: float) -> NDArray[np.uint8 | np.uint16]:
-        """The same without the time: the clock stands still while the image is made."""
+        """The same without the time: the clock stands still while the image is made.
+
+        While the focus drive moves, the image shows the height of the middle of the exposure.
+        """
         if self.read_light is not None:
             lit_there, self.tints = self.read_light()
             self.lit = {led: level for led, level in lit_there.items() if led in self._brightness}
@@ -264,13 +281,15 @@ class World:
         )
         if self._lamp_colours() != NO_CHANGE:
             lit += ((LAMP, *(round(1000 * share) for share in self._lamp_colours())),)
-        settings = (round(self.z_um * 1000), round(exposure_ms * 1000), round(gain * 1000))
+        after_s = exposure_ms / 2000 if self.drive.moves else 0.0
+        z_um = self.drive.z_um(after_s)
+        settings = (round(z_um * 1000), round(exposure_ms * 1000), round(gain * 1000))
         what = (lit, settings)
         repeat = self._repeats[what]
         self._repeats[what] += 1
         scene = (self._field_key(), self.commanded_um, self.oil, lit, settings[1:], repeat)
         if self._prepared is not None:
-            made = self._prepared.find(scene, self.z_um)
+            made = self._prepared.find(scene, z_um)
             if made is not None:
                 return made
         key = (
@@ -283,12 +302,12 @@ class World:
             repeat,
         )
         with self.clock.stopped():
-            image = self.sensor.expose(self._rates(shining), exposure_ms, gain, key)
+            image = self.sensor.expose(self._rates(shining, after_s), exposure_ms, gain, key)
             if self._prepared is not None:
-                self._prepared.keep(scene, self.z_um, image)
+                self._prepared.keep(scene, z_um, image)
         return image
 
-    def _rates(self, shining: dict[int, float]) -> RateImage:
+    def _rates(self, shining: dict[int, float], after_s: float) -> RateImage:
         """Light on every pixel, shape (y, x, rgb), relative to one full LED on an empty slide."""
         width, height = self.hardware.camera.size_px
         # Colour planes one after the other, as the optics model makes them: adding is quick.
@@ -296,7 +315,7 @@ class World:
         part = np.empty_like(total)
         share = (REFERENCE_MAGNIFICATION / self.objective.magnification) ** 2
         leds = list(shining)
-        for led, image in zip(leds, self._led_images(leds), strict=True):
+        for led, image in zip(leds, self._led_images(leds, after_s), strict=True):
             light = np.float32(shining[led] * self._brightness[led] * share)
             planes = np.moveaxis(image, -1, 0)
             if led in self.tints:
@@ -323,9 +342,9 @@ class World:
         light = self.light_factor * drift
         return {led: light * lit[led] for led in sorted(lit) if lit[led] > 0 and led not in dark}
 
-    def _led_images(self, leds: Sequence[int]) -> Iterator[RateImage]:
+    def _led_images(self, leds: Sequence[int], after_s: float) -> Iterator[RateImage]:
         """Noise-free images under single LEDs; those made lately are remembered."""
-        z = round(self.defocus_um(), 3)
+        z = round(self.defocus_um(after_s), 3)
         spectrum = self._spectrum(self._field_key())
         for start in range(0, len(leds), IMAGES_AT_ONCE):
             some = leds[start : start + IMAGES_AT_ONCE]

@@ -191,7 +191,7 @@ class Core:
     """A stage and camera whose answers are wrong."""
 
     def __init__(self, **answers: Any) -> None:
-        self.at: dict[str, Any] = {"x": 0.0, "y": 0.0, "z": 0.0} | answers
+        self.at: dict[str, Any] = {"x": 0.0, "y": 0.0, "z": 0.0, "hasProperty": True} | answers
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         def answer(*arguments: Any) -> Any:
@@ -574,7 +574,11 @@ def _stuck(z_um: float, roughly: bool = False) -> None:
         (lambda core: core.setXYPosition("XY", 10_300, 5_025), "outside the region"),
         (lambda core: core.home("XY"), "was homed while"),
         (
-            lambda core: (core.setPosition("Z", 5200), core.setXYPosition("XY", 10_061, 5_026)),
+            lambda core: (
+                core.setPosition("Z", 5200),
+                core.waitForDevice("Z"),
+                core.setXYPosition("XY", 10_061, 5_026),
+            ),
             "off the focus surface",
         ),
     ],
