@@ -224,10 +224,7 @@ class Engine:
         try:
             frames, brightfield, light = self._take_frames(plan, position, centre, writing)
             writing.finish_later(
-                {
-                    **self._position_metadata(position, (x, y, z), frames, light),
-                    "focus": height.by,
-                },
+                self._position_metadata(position, (x, y, z), frames, light) | _focus(height),
                 lambda: self._note_finished(plan, position),
             )
         except BaseException:
@@ -382,6 +379,15 @@ class Engine:
                 hint="Check this LED, its cable and the camera; nothing of this position was "
                 "kept. Then run the same command again.",
             )
+
+
+def _focus(height: Height) -> dict[str, Any]:
+    """What is noted of a position's height."""
+    noted: dict[str, Any] = {"focus": height.by}
+    if height.off_um is not None and height.expected_error_um is not None:
+        noted["focus_off_um"] = round(height.off_um, 3)
+        noted["focus_expected_error_um"] = round(height.expected_error_um, 3)
+    return noted
 
 
 def _first_levels(writer: PassWriter) -> dict[int, float] | None:
