@@ -29,6 +29,7 @@ from plsctl.acquire.focus.height import Height, PositionSkipped
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.plan import PassPlan
 from plsctl.acquire.plans.positions import Position
+from plsctl.acquire.roles import Drift
 from plsctl.acquire.scanning.light_guard import LightGuard, StackLight
 from plsctl.acquire.store.journal import Journal
 from plsctl.acquire.store.reader import PassReader
@@ -80,6 +81,7 @@ class Engine:
     position_finished = Signal(Position)
     sequence_finished = Signal(PassTotals)
     paused = Signal(bool)
+    drift_found = Signal(Drift)
 
     def __init__(
         self,
