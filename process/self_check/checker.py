@@ -157,9 +157,11 @@ class PassChecker:
             return
         left = self.levels.left_in_pass()
         for led in dimmed(self._without_swapped(left)):
-            first = self.levels.names[-3]
             yield words.led_dimmed(
-                first, self.leds[led].name, float(left[led]), "earlier in this pass"
+                self.levels.dimmed_from(int(led)),
+                self.leds[led].name,
+                float(left[led]),
+                "earlier in this pass",
             )
         if self._kept is not None:
             left = self.light_left()

@@ -140,6 +140,16 @@ class LedLevels:
                 left[leds] = np.exp(change[leds] - usual(change[leds], self._steepness[leds]))
         return left
 
+    def dimmed_from(self, led: int) -> str:
+        """The first of the latest positions where an LED that has dimmed gave less light."""
+        before = _medians(self._rows[-REMEMBERED - POSITIONS : -POSITIONS], 1)[led]
+        latest = [row[led] - before for row in self._rows[-POSITIONS:]]
+        names = self.names[-POSITIONS:]
+        limit = math.log(DIM) / 2
+        return next(
+            (n for n, change in zip(names, latest, strict=True) if change < limit), names[0]
+        )
+
     def has_changed(self) -> bool:
         """Whether single LEDs show otherwise than before: dimmed, or lit from elsewhere."""
         left = self.left_in_pass(2)
