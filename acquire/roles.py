@@ -5,8 +5,8 @@ Implementations live higher up (`process`, `cli`) or beside (`sim`); they are pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -174,6 +174,84 @@ class Operator(Protocol):
         """
 
 
+DriftKind = Literal[
+    "dim", "dead", "swapped", "array", "camera rotation", "pixel size", "overlap", "focus"
+]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Something of the instrument that is not as a pass believes it to be.
+
+    Parameters
+    ----------
+    position
+        Where it shows.
+    led
+        Names of the LEDs that it concerns, with commas; empty for none.
+    text
+        What has changed, one sentence.
+    remedy
+        What to do.
+    spoils
+        What is stored is wrong by it, so that the pass must be taken anew.
+    """
+
+    kind: DriftKind
+    position: str
+    text: str
+    remedy: str
+    spoils: bool = False
+    led: str = ""
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """What a pass's frames told of the instrument.
+
+    Parameters
+    ----------
+    drifts
+        In the order in which they were found.
+    checked
+        What was compared, in words, with what was found.
+    unchecked
+        What could not be, in words, with the reason.
+    values
+        What was measured.
+    page
+        Pictures of what has drifted; empty without any.
+    """
+
+    drifts: tuple[Drift, ...] = ()
+    checked: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    values: Mapping[str, float] = field(default_factory=dict)
+    page: str = ""
+
+
+class PassMonitor(Protocol):
+    """Compares the frames of a pass with what is known of the instrument, while it is taken.
+
+    Nothing it is asked takes long: what does goes on beside the scan.
+    """
+
+    def begin(self, scan: Path, pass_name: str) -> None:
+        """A pass is begun, or taken up again, in a scan's folder."""
+
+    def taken(self, position: str) -> None:
+        """A position is on the disk."""
+
+    def news(self) -> Sequence[Drift]:
+        """What has been found since it was asked last."""
+
+    def finish(self, patience_s: float) -> DriftReport:
+        """What the whole pass tells; what takes longer than that counts as not checked."""
+
+    def close(self) -> None:
+        """The pass has ended, however it ended: leave nothing running."""
+
+
 @dataclass(frozen=True)
 class Roles:
     """The focus measure, inspector, registrar, cell finder and operator of a scan."""
@@ -186,3 +264,5 @@ class Roles:
     shifts: ShiftFinder
     parallax: ParallaxFinder | None = None
     """None: focus is found by sweeps alone."""
+    monitor: PassMonitor | None = None
+    """None: a pass is not compared with what is known of the instrument."""

@@ -10,6 +10,7 @@ from plsctl.process.focus.sharpness import GradientFocusMeasure
 from plsctl.process.matching.parallax import CorrelationParallax
 from plsctl.process.matching.shifts import EdgeShiftFinder
 from plsctl.process.matching.slide_registration import CoarseRegistrar
+from plsctl.process.self_check.background import BackgroundMonitor
 
 
 class ReadySlide:
@@ -49,4 +50,5 @@ def scan_roles(operator: Operator | None = None) -> Roles:
         operator=operator or ReadySlide(),
         shifts=EdgeShiftFinder(),
         parallax=CorrelationParallax(),
+        monitor=BackgroundMonitor(),
     )

@@ -29,6 +29,9 @@ FaultKind = Literal[
     "controller_restarts",
     "dark_led",
     "light_steps",
+    "led_dims",
+    "camera_turns",
+    "focus_jumps",
     "camera_timeout",
     "camera_error",
     "dark_frame",
@@ -57,13 +60,16 @@ class Fault(Settings):
     times: int = Field(default=1, ge=1)
     """How many occasions it lasts."""
     led: int | None = None
-    """The LED that stays dark (`dark_led`)."""
+    """The LED that stays dark (`dark_led`), or dims (`led_dims`)."""
     seconds: float = Field(default=2.0, ge=0)
     """How long the line is silent (`serial_silent`)."""
     level: int = Field(default=128, ge=0, le=255)
     """Brightness that the controller has after its restart (`controller_restarts`)."""
     factor: float = Field(default=0.5, ge=0)
-    """What becomes of all light (`light_steps`)."""
+    """What becomes of all light (`light_steps`), or of an LED's (`led_dims`)."""
+    amount: float = 0.0
+    """Degrees by which the camera is turned (`camera_turns`), or micrometres by which the slide
+    comes to lie higher (`focus_jumps`)."""
 
 
 class FaultCounter:

@@ -46,6 +46,29 @@ def objective_watch(_watch: Any) -> Iterator[Any]:
     assert not _watch.violations, "\n".join(_watch.violations)
 
 
+@pytest.fixture(scope="session")
+def _without_monitor() -> Iterator[Callable[..., None]]:
+    from plsctl.acquire.scanning.self_check import SelfCheck
+
+    begin = SelfCheck.begin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SelfCheck, "begin", lambda self, taken: None)
+        yield begin
+
+
+@pytest.fixture(autouse=True)
+def without_monitor(_without_monitor: Callable[..., None]) -> None:
+    """Scans start no process that watches them; `monitored` lets one do so."""
+
+
+@pytest.fixture
+def monitored(_without_monitor: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans are compared with what is known of the instrument, as they are for users."""
+    from plsctl.acquire.scanning.self_check import SelfCheck
+
+    monkeypatch.setattr(SelfCheck, "begin", _without_monitor)
+
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
 

@@ -289,7 +289,7 @@ class TurretSettings(Settings):
 
 
 class ChecksSettings(Settings):
-    """What is checked on every frame; off only for devices that do not see the LEDs."""
+    """What is checked; off only for devices that do not see the LEDs."""
 
     brightness: bool = True
     """The light is as strong as the frame's LED and exposure let expect."""
@@ -299,3 +299,6 @@ class ChecksSettings(Settings):
     """Slopes are shaded as the LED's direction lets expect (bright field)."""
     orientation: bool = True
     """Moves of the stage shift the image as the camera's description lets expect."""
+    drift: bool = True
+    """Array, camera and focus are as calibrated: told by the pass's frames, by a process beside the
+    scan."""

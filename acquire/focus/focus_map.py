@@ -246,6 +246,7 @@ class Focus:
         self._sought_minute = self._minute()
         if point is None:
             return Height(z_um, "surface")
+        error_um = self._surface.error_um(x, y, self._step)
         self._surface.add(point)
         self._measured[index] = point.z_um
         self._journal.append(
@@ -259,7 +260,7 @@ class Focus:
             z_um=point.z_um,
             expected_um=round(z_um, 3),
         )
-        return Height(point.z_um, "measured")
+        return Height(point.z_um, "measured", point.z_um - z_um, error_um)
 
     def _due(self, index: int) -> int | None:
         """The block of positions for which focus is to be sought now; None where it is not."""

@@ -20,6 +20,10 @@ class Height:
 
     z_um: float
     by: HeightBy
+    off_um: float | None = None
+    """A measured height less what the surface of focus let expect here."""
+    expected_error_um: float | None = None
+    """Standard deviation of what it let expect."""
 
 
 class PositionSkipped(NoFocus):

@@ -66,6 +66,18 @@ class FocusSurface:
         here = np.array([[x_um / 1000, y_um / 1000, step]])
         return mean + float(_covariance(here, known, known)[0] @ weights)
 
+    def error_um(self, x_um: float, y_um: float, step: float) -> float:
+        """Standard deviation of a height measured there from what the surface says."""
+        if not self.points:
+            return OFFSET_UM
+        known = _coordinates(self.points)
+        here = np.array([[x_um / 1000, y_um / 1000, step]])
+        covariance = _covariance(known, known) + ERROR_UM**2 * np.eye(len(known))
+        towards = _covariance(here, known, known)[0]
+        told = float(towards @ np.linalg.solve(covariance, towards))
+        own = float(_covariance(here, here, known)[0, 0])
+        return float(np.sqrt(max(own - told, 0.0) + ERROR_UM**2))
+
 
 def _coordinates(points: Sequence[FocusPoint]) -> NDArray[np.float64]:
     """Millimetres and steps, shape (point, 3)."""

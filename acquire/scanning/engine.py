@@ -29,6 +29,7 @@ from plsctl.acquire.focus.height import Height, PositionSkipped
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.plan import PassPlan
 from plsctl.acquire.plans.positions import Position
+from plsctl.acquire.roles import Drift
 from plsctl.acquire.scanning.light_guard import LightGuard, StackLight
 from plsctl.acquire.store.journal import Journal
 from plsctl.acquire.store.reader import PassReader
@@ -80,6 +81,7 @@ class Engine:
     position_finished = Signal(Position)
     sequence_finished = Signal(PassTotals)
     paused = Signal(bool)
+    drift_found = Signal(Drift)
 
     def __init__(
         self,
@@ -224,10 +226,7 @@ class Engine:
         try:
             frames, brightfield, light = self._take_frames(plan, position, centre, writing)
             writing.finish_later(
-                {
-                    **self._position_metadata(position, (x, y, z), frames, light),
-                    "focus": height.by,
-                },
+                self._position_metadata(position, (x, y, z), frames, light) | _focus(height),
                 lambda: self._note_finished(plan, position),
             )
         except BaseException:
@@ -382,6 +381,15 @@ class Engine:
                 hint="Check this LED, its cable and the camera; nothing of this position was "
                 "kept. Then run the same command again.",
             )
+
+
+def _focus(height: Height) -> dict[str, Any]:
+    """What is noted of a position's height."""
+    noted: dict[str, Any] = {"focus": height.by}
+    if height.off_um is not None and height.expected_error_um is not None:
+        noted["focus_off_um"] = round(height.off_um, 3)
+        noted["focus_expected_error_um"] = round(height.expected_error_um, 3)
+    return noted
 
 
 def _first_levels(writer: PassWriter) -> dict[int, float] | None:

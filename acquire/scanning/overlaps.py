@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from plsctl.acquire.arrays import Image
@@ -32,14 +32,33 @@ LEAST_AGAINST = 3
 Axis = Literal["x", "y"]
 
 
+Pixels = tuple[float, float]
+
+
 @dataclass(frozen=True)
 class Overlap:
-    """Two neighbours, and by how much their overlap lies off its place; None where in doubt."""
+    """Two neighbours, and where the second one really lies.
+
+    Parameters
+    ----------
+    step_px
+        From the middle of the first image to that of the second, by the stage's places and what is
+        known of the camera.
+    off_px
+        How far beside that the second one lies; None where in doubt.
+    """
 
     axis: Axis
     first: str
     second: str
-    off_um: float | None
+    step_px: Pixels
+    off_px: Pixels | None
+    pixel_um: float
+
+    @property
+    def off_um(self) -> float | None:
+        """By how much their overlap lies off its place; None where in doubt."""
+        return None if self.off_px is None else self.pixel_um * math.hypot(*self.off_px)
 
     @property
     def agrees(self) -> bool:
@@ -67,8 +86,7 @@ def compare_overlaps(
             if (row + down, column + across) in placed
         ]
         for first, second in pairs[:: math.ceil(len(pairs) / MOST_PAIRS) or 1]:
-            off_um = _off_um(reader, first, second, finder)
-            found.append(Overlap(axis, first.name, second.name, off_um))
+            found.append(compare_overlap(reader, axis, first, second, finder))
     return found
 
 
@@ -97,26 +115,34 @@ def overlap_problem(overlaps: Collection[Overlap]) -> str | None:
     )
 
 
-def _off_um(
-    reader: PassReader, first: PositionRecord, second: PositionRecord, finder: ShiftFinder
-) -> float | None:
+def compare_overlap(
+    reader: PassReader,
+    axis: Axis,
+    first: PositionRecord,
+    second: PositionRecord,
+    finder: ShiftFinder,
+) -> Overlap:
+    """Where the bright-field images of two neighbours overlap."""
     size_px = reader.size_px(first.name)
     axes = reader.attributes.stage_axes(first, size_px)
     beside_px = round(BESIDE_UM / axes.pixel_um)
+    step_px = axes.from_middle_px(second.x_um, second.y_um)
+    unknown = Overlap(axis, first.name, second.name, step_px, None, axes.pixel_um)
     # A pixel p of the first image is p - step of the second one.
-    step = tuple(round(value) for value in axes.from_middle_px(second.x_um, second.y_um))
+    step = tuple(round(value) for value in step_px)
     shared = [side - abs(s) for side, s in zip(size_px, step, strict=True)]
     if min(shared) < LEAST_OVERLAP_PX:
-        return None
+        return unknown
     here = _box(size_px, step, beside_px)
     there = _box(size_px, (-step[0], -step[1]), beside_px)
     before, after = (_part(reader, p.name, box) for p, box in ((first, here), (second, there)))
-    expected = (here[0] - there[0] - step[0], here[1] - there[1] - step[1])
-    reach_px = max(abs(e) for e in expected) + beside_px
+    corners = (here[0] - there[0], here[1] - there[1])
+    reach_px = max(abs(c - s) for c, s in zip(corners, step, strict=True)) + beside_px
     shift = finder.shift(before, after, reach_px)
     if shift is None:
-        return None
-    return axes.pixel_um * math.dist(shift, expected)
+        return unknown
+    off_px = tuple(c - moved - s for c, moved, s in zip(corners, shift, step_px, strict=True))
+    return replace(unknown, off_px=(off_px[0], off_px[1]))
 
 
 def _box(size_px: tuple[int, int], step: tuple[int, ...], beside_px: int) -> Box:

@@ -14,10 +14,11 @@ from plsctl.acquire.devices.microscope import open_microscope
 from plsctl.acquire.errors import PlsctlError, UserError
 from plsctl.acquire.files.whole_files import locked, rename
 from plsctl.acquire.interrupt import StopRequest
-from plsctl.acquire.roles import FocusMeasure, Operator, Roles, ShiftFinder
+from plsctl.acquire.roles import DriftReport, FocusMeasure, Operator, Roles, ShiftFinder
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.pass_steps import PassSteps
 from plsctl.acquire.scanning.scan import Progress, Scan, silent
+from plsctl.acquire.scanning.self_check import NO_DRIFT, SelfCheck, noted_drifts
 from plsctl.acquire.scanning.settings_check import check_settings
 from plsctl.acquire.scanning.verdict import Verdict, judge_pass, pass_light
 from plsctl.acquire.store.journal import Journal, since_begun
@@ -33,6 +34,8 @@ class PassResult:
     verdict: Verdict | None
     light: LightCourse = NO_LIGHT
     """The light over the whole pass, earlier runs included."""
+    drift: DriftReport = NO_DRIFT
+    """What of the instrument is not as the pass believes, earlier runs included."""
 
 
 def run_pass(
@@ -105,6 +108,7 @@ def _run_locked(
     watch: Callable[[Engine], None] | None,
 ) -> PassResult:
     journal = Journal(scan.folder.journal)
+    watching = contextlib.ExitStack()
     try:
         progress("starting the devices", 0, 0)
         with open_microscope(scan.hardware) as microscope:
@@ -128,7 +132,10 @@ def _run_locked(
                 progress("finding white cells", 0, 0)
                 with stop.at_once():
                     people.cells.find(scan.folder.path)
-            run = PassSteps(scan, name, microscope, people, journal, stop, force, progress)
+            monitor = people.monitor if scan.hardware.checks.drift else None
+            check = SelfCheck(monitor, journal, scan.folder, name)
+            watching.enter_context(check)
+            run = PassSteps(scan, name, microscope, people, journal, stop, force, progress, check)
             totals = run.take(watch)
             # The next one at the slide is a person. However else a pass ends, closing the
             # microscope draws the lens back.
@@ -136,6 +143,10 @@ def _run_locked(
             if name == "stained" and totals.positions:
                 # Cells that were sought in a part of the pass are not all of them.
                 _rename_aside(scan.folder.cells)
+        progress("checking the instrument", 0, 0)
+        drift, late = check.finish()
+        for each in late:
+            run.tell(each)
         journal.append("pass_finished", pass_name=name, **asdict(totals))
         reader = scan.folder.open_pass(name)
         light = pass_light(reader, reader.names)
@@ -146,7 +157,7 @@ def _run_locked(
             else None
         )
         journal.close()
-        return PassResult(name, totals, verdict, light)
+        return PassResult(name, totals, verdict, light, drift)
     except BaseException as error:
         # Why it stopped is what the user must hear of, not that the disk takes no note of it.
         with contextlib.suppress(PlsctlError):
@@ -154,6 +165,8 @@ def _run_locked(
         with contextlib.suppress(PlsctlError):
             journal.close()
         raise
+    finally:
+        watching.close()
 
 
 def judge_unstained(
@@ -182,8 +195,9 @@ def judge_unstained(
     planned = len(scan.planner.plan("unstained").positions)
     if journal is not None:
         journal.sync()
+    drift = noted_drifts(scan.folder.journal, "unstained")
     verdict = judge_pass(
-        reader, measure, shifts, planned, tick, _unchecked(scan), scan.hardware.checks
+        reader, measure, shifts, planned, tick, _unchecked(scan), scan.hardware.checks, drift
     )
     if journal is not None:
         journal.append(
@@ -192,6 +206,7 @@ def judge_unstained(
             problems=list(verdict.problems),
             unchecked=list(verdict.unchecked),
             light_change=round(verdict.light.change, 4),
+            drifts=[f"{drift.kind} {drift.led}".strip() for drift in verdict.drift.drifts],
         )
         journal.sync()
     return verdict
@@ -214,7 +229,7 @@ def _unchecked(scan: Scan) -> str | None:
 def _put_aside(scan: Scan, name: PassName, journal: Journal) -> None:
     """Rename a pass and what rests on it; the pass itself last, so that a crash hides nothing."""
     folder = scan.folder
-    paths = [folder.pass_path(name)]
+    paths = [folder.drift_page(name), folder.pass_path(name)]
     if name != "highres":
         paths = [folder.transform, folder.cells, *paths]
     if name == "unstained":

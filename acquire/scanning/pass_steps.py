@@ -17,11 +17,12 @@ from plsctl.acquire.focus.search import FocusSearch
 from plsctl.acquire.interrupt import StopRequest
 from plsctl.acquire.plans.plan import forecast
 from plsctl.acquire.plans.positions import Position
-from plsctl.acquire.roles import Roles
+from plsctl.acquire.roles import Drift, Roles
 from plsctl.acquire.scanning.engine import Engine, PassTotals
 from plsctl.acquire.scanning.first_looks import FirstLooks
 from plsctl.acquire.scanning.preflight import check_array, check_image
 from plsctl.acquire.scanning.scan import Progress, Scan
+from plsctl.acquire.scanning.self_check import SelfCheck
 from plsctl.acquire.scanning.slide_search import SlideSearch
 from plsctl.acquire.scanning.writing_rate import measure_writing_rate, writing_warning
 from plsctl.acquire.store.folder import load_transform, write_positions
@@ -48,7 +49,10 @@ class PassSteps:
         stop: StopRequest,
         force: bool,
         progress: Progress,
+        check: SelfCheck,
     ) -> None:
+        self._check = check
+        self._engine: Engine | None = None
         self._scan = scan
         self._name = name
         self._microscope = microscope
@@ -95,8 +99,11 @@ class PassSteps:
             height=lambda position: focus.height(order[position.name], position),
             place=self._place,
         )
+        self._engine = engine
         engine.totals.writing = self._writing_warning(image, writer)
         engine.position_finished.connect(lambda position: self._report(writer))
+        engine.position_finished.connect(self._compare)
+        self._check.begin(writer.wells)
         if watch is not None:
             watch(engine)
         self._report(writer)
@@ -283,6 +290,15 @@ class PassSteps:
     def _report(self, writer: PassWriter) -> None:
         """Report how many positions are taken."""
         self._progress(f"scanning {self._name}", len(writer.wells), len(self.plan.positions))
+
+    def _compare(self, position: Position) -> None:
+        for drift in self._check.position_finished(position.name):
+            self.tell(drift)
+
+    def tell(self, drift: Drift) -> None:
+        """Tell viewers of something that has drifted."""
+        if self._engine is not None:
+            self._engine.drift_found.emit(drift)
 
     def _count_taken(self) -> int:
         """White cells of the positions that an earlier run took, for `stop.white_cells`."""

@@ -18,9 +18,10 @@ from plsctl.acquire.capture.light import (
 )
 from plsctl.acquire.devices.hardware_parts import ChecksSettings
 from plsctl.acquire.errors import DamagedData, PlsctlError, UserError
-from plsctl.acquire.roles import FocusMeasure, ShiftFinder
+from plsctl.acquire.roles import DriftReport, FocusMeasure, ShiftFinder
 from plsctl.acquire.scanning.field_focus import check_focus
 from plsctl.acquire.scanning.overlaps import compare_overlaps, is_confirmed, overlap_problem
+from plsctl.acquire.scanning.self_check import NO_DRIFT
 from plsctl.acquire.store.images import checksum, halved
 from plsctl.acquire.store.ome_zarr import LEVELS
 from plsctl.acquire.store.reader import PassReader
@@ -40,6 +41,8 @@ class Verdict:
     unchecked: tuple[str, ...] = ()
     """What could not be checked, or was not to be, with the reason."""
     light: LightCourse = NO_LIGHT
+    drift: DriftReport = NO_DRIFT
+    """What of the instrument is not as the pass believes; problems hold what spoils it."""
 
     @property
     def in_words(self) -> str:
@@ -165,6 +168,7 @@ def judge_pass(
     progress: Callable[[], None] | None = None,
     unchecked: str | None = None,
     checks: ChecksSettings | None = None,
+    drift: DriftReport = NO_DRIFT,
 ) -> Verdict:
     """Checksums, missing frames, darkness, saturation, focus and geometry of a finished pass.
 
@@ -175,6 +179,8 @@ def judge_pass(
         Where overlaps of neighbouring fields show it instead, it is no problem.
     checks
         What was checked on every frame; all of it by default.
+    drift
+        What the monitor of the pass has found.
 
     Raises
     ------
@@ -202,6 +208,9 @@ def judge_pass(
     focus = check_focus(reader, sound, measure)
     problems += focus.problems
     problems += _geometry_problems(reader, sound, shifts, unchecked)
+    problems += [
+        f"position {one.position}: {one.text} {one.remedy}" for one in drift.drifts if one.spoils
+    ]
     frames = len(reader.names) * len(reader.labels)
     left_out = _left_out(checks or ChecksSettings())
     if sound and not light.names:
@@ -209,7 +218,9 @@ def judge_pass(
     if focus.unchecked is not None:
         left_out.append(focus.unchecked)
     left_out += _focus_not_found(reader, sound)
-    return Verdict(not problems, tuple(problems), len(reader.names), frames, tuple(left_out), light)
+    return Verdict(
+        not problems, tuple(problems), len(reader.names), frames, tuple(left_out), light, drift
+    )
 
 
 def _focus_not_found(reader: PassReader, names: Sequence[str]) -> list[str]:
@@ -230,11 +241,12 @@ def pass_light(reader: PassReader, names: Sequence[str]) -> LightCourse:
 
 
 def _left_out(checks: ChecksSettings) -> list[str]:
-    """Checks of every frame that the hardware file switches off, as words and field."""
+    """Checks that the hardware file switches off, as words and field."""
     words = {
         "brightness": "the light of each frame",
         "repeats": "repeated images",
         "direction": "the LEDs' directions",
+        "drift": "the instrument against its calibrations",
     }
     return [
         f"{what} (checks.{name} is false)"

@@ -82,6 +82,10 @@ class ScanFolder:
         """Where the plate of a pass lies."""
         return self.path / f"{name}.ome.zarr"
 
+    def drift_page(self, name: str) -> Path:
+        """Where the page lies that shows what has drifted during a pass."""
+        return self.path / f"drift_{name}.html"
+
     def open_pass(self, name: str, *, one_core: bool = False) -> PassReader:
         """Read a pass, on one core or on all; `UserError` when it has not been taken."""
         path = self.pass_path(name)

@@ -79,6 +79,11 @@ class PassReader:
         """Wells of the finished positions, in the order they were taken."""
         return list(self._wells)
 
+    def add(self, name: str) -> None:
+        """Read a position, too, that was finished since the pass was opened."""
+        if name not in self._wells:
+            self._wells.append(name)
+
     @property
     def labels(self) -> list[str]:
         """Labels of the frames, in the order of the stack."""

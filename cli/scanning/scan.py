@@ -12,6 +12,7 @@ from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import JsonFlag, VerboseFlag, emit, print_message, progress
 
 if TYPE_CHECKING:
+    from plsctl.acquire.roles import Drift, DriftReport
     from plsctl.acquire.scanning.engine import Engine
     from plsctl.acquire.scanning.pass_run import PassResult
     from plsctl.acquire.scanning.scan import Progress, Scan
@@ -219,6 +220,7 @@ def _take(
             if keys.enter_context(listening(stop)):
                 print_message(HELP)
             engine.paused.connect(_print_pause)
+            engine.drift_found.connect(_print_one_drift)
 
         result = run_pass(
             opened,
@@ -252,6 +254,7 @@ def _take(
             "light_change": result.light.change,
             "light_steps": totals.light_steps,
             "calibrations": _calibrations(opened),
+            "drift": _drift(result.drift),
         },
         as_json,
     )
@@ -264,6 +267,7 @@ def _take(
     if verdict is not None:
         _print_verdict(verdict)
         _print_calibrations(opened)
+    _print_drift(result.drift)
     print_message(_what_next(opened, named))
 
 
@@ -288,6 +292,34 @@ def _print_verdict(verdict: "Verdict") -> None:
     print_message(f"Safe to stain: {verdict.in_words}.")
     for problem in verdict.problems:
         print_message(f"  {problem}")
+
+
+def _drift(report: "DriftReport") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "found": [asdict(drift) for drift in report.drifts],
+        "checked": list(report.checked),
+        "unchecked": list(report.unchecked),
+        "values": dict(report.values),
+        "page": report.page or None,
+    }
+
+
+def _print_one_drift(drift: "Drift") -> None:
+    """What has drifted, while the pass goes on."""
+    print_message(f"Position {drift.position}: {drift.text} {drift.remedy}")
+
+
+def _print_drift(report: "DriftReport") -> None:
+    """What of the instrument has drifted over a pass, and what was not compared."""
+    if report.drifts:
+        found = [f"{d.kind} {d.led}".strip() + f" (position {d.position})" for d in report.drifts]
+        print_message(f"Drifted: {', '.join(found)}; {report.page} shows it.")
+    elif report.checked:
+        print_message(f"Nothing has drifted: {'; '.join(report.checked)}.")
+    if report.unchecked:
+        print_message(f"Not compared: {'; '.join(report.unchecked)}.")
 
 
 def _verify(opened: "Scan", as_json: bool) -> None:
@@ -334,6 +366,7 @@ def _verify_unstained(opened: "Scan", show: "Progress") -> list[str]:
     if not os.access(opened.folder.path, os.W_OK):
         print_message("The folder can only be read: the verdict is not written down.")
         verdict = judge_unstained(opened, GradientFocusMeasure(), EdgeShiftFinder(), None, show)
+        _print_drift(verdict.drift)
         return list(verdict.problems)
     with locked(opened.folder.path):
         journal = Journal(opened.folder.journal)
@@ -341,6 +374,7 @@ def _verify_unstained(opened: "Scan", show: "Progress") -> list[str]:
             verdict = judge_unstained(
                 opened, GradientFocusMeasure(), EdgeShiftFinder(), journal, show
             )
+            _print_drift(verdict.drift)
             return list(verdict.problems)
         finally:
             journal.close()

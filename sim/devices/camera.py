@@ -204,8 +204,7 @@ class SimulatedCamera(CameraDevice):
         self._world.clock.sleep(until - self._world.clock.now())
 
     def _look(self, exposure_ms: float) -> Image:
-        step = self._world.faults.now("light_steps")
-        self._world.light_factor = 1.0 if step is None else step.factor
+        self._world.happen()
         if self._world.faults.now("dark_frame"):
             lit, self._world.lit = self._world.lit, {}
             image = self._world.image(exposure_ms, self._gain)

@@ -75,6 +75,12 @@ class World:
         self.lit: Lit = {}
         self.light_factor = 1.0
         """What a step has made of all light."""
+        self.dimmed: dict[int, float] = {}
+        """What is left of the light of LEDs that have dimmed."""
+        self.turned_deg = 0.0
+        """By how much the camera has been turned since it was described."""
+        self.jumped_um = 0.0
+        """By how much the slide has come to lie higher."""
         self.tints: dict[int, Tint] = {}
         """Shares of red, green and blue, of LEDs that do not shine white."""
         self.read_light: Callable[[], tuple[Lit, dict[int, Tint]]] | None = None
@@ -109,6 +115,15 @@ class World:
         self.transform = SlideTransform(
             *mount.return_centre_um, *mount.return_shift_um, mount.return_rotation_deg
         )
+
+    def happen(self) -> None:
+        """An exposure begins: what has changed from it on."""
+        step, dims = self.faults.now("light_steps"), self.faults.now("led_dims")
+        turns, jumps = self.faults.now("camera_turns"), self.faults.now("focus_jumps")
+        self.light_factor = 1.0 if step is None else step.factor
+        self.dimmed = {} if dims is None or dims.led is None else {dims.led: dims.factor}
+        self.turned_deg = 0.0 if turns is None else turns.amount
+        self.jumped_um = 0.0 if jumps is None else jumps.amount
 
     def add_oil(self) -> None:
         """Put a drop of immersion oil on the slide."""
@@ -224,7 +239,8 @@ class World:
         """How the camera truly stands against the stage, whatever the hardware file says."""
         said, truth = self.hardware.camera, self.settings.camera
         return CameraOrientation(
-            said.rotation_deg if truth.rotation_deg is None else truth.rotation_deg,
+            (said.rotation_deg if truth.rotation_deg is None else truth.rotation_deg)
+            + self.turned_deg,
             said.mirrored if truth.mirrored is None else truth.mirrored,
         )
 
@@ -250,6 +266,7 @@ class World:
             + (mount.return_z_um if self.stained else 0.0)
             + self.objective.offset_z_um
             + self.objective_truth.offset_z_um
+            + self.jumped_um
         )
         return self.drive.z_um(after_s) - focus
 
@@ -340,7 +357,11 @@ class World:
         minutes = max(0.0, self.clock.now() - lamp.drifts_from_s) / 60
         drift = math.exp(lamp.drift_percent_per_min / 100 * minutes)
         light = self.light_factor * drift
-        return {led: light * lit[led] for led in sorted(lit) if lit[led] > 0 and led not in dark}
+        return {
+            led: light * lit[led] * self.dimmed.get(led, 1.0)
+            for led in sorted(lit)
+            if lit[led] > 0 and led not in dark
+        }
 
     def _led_images(self, leds: Sequence[int], after_s: float) -> Iterator[RateImage]:
         """Noise-free images under single LEDs; those made lately are remembered."""
@@ -367,7 +388,8 @@ class World:
         return self._orientation.to_image(*self.geometry.numbered(led).direction)
 
     def _field_key(self) -> tuple[object, ...]:
-        return (self._stands_um(), self.objective_name, self.stained, self.transform)
+        turned = (self.turned_deg,) if self.turned_deg else ()
+        return (self._stands_um(), self.objective_name, self.stained, self.transform, *turned)
 
     def imaging(self) -> Imaging:
         """The present objective and camera, as the optics model wants them."""
