@@ -24,6 +24,7 @@ from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.leds.pose import table_places
 from plsctl.process.calibration.brightness import DIM, light_left
 from plsctl.process.calibration.led_array import ArrayEstimate, EstimateSettings, estimate_array
+from plsctl.process.calibration.pose_fit import fit_pose
 from plsctl.process.calibration.views import ArrayOptics, LedViews
 from plsctl.sim.backend import open_world
 
@@ -143,10 +144,13 @@ def estimate(wrong: dict[str, Any], stained: bool, seed: int, settings: Estimate
     named = {(problem.led, str(problem.kind)) for problem in found.problems}
     named |= dimmed(views, optics, found, wrong, seed) if wrong.get("light") else set()
     pose = found.pose
+    # LEDs that are scattered have another pose as a whole.
+    in_image = np.stack(optics.orientation.to_image(*truth.T), axis=1)
+    true = fit_pose(optics, in_image, np.full(len(truth), 0.001)).pose
     return Row(
-        float(np.hypot(pose.x_mm - 1.6, pose.y_mm + 1.2)),
-        abs(pose.height_mm - 3),
-        abs(pose.rotation_deg - 3),
+        float(np.hypot(pose.x_mm - true.x_mm, pose.y_mm - true.y_mm)),
+        abs(pose.height_mm - true.height_mm),
+        abs(pose.rotation_deg - true.rotation_deg),
         float(inside),
         float(outside),
         named == faults(wrong),

@@ -116,15 +116,31 @@ def assign(
     from_place[sure] = sure
     steepness = np.hypot(*directions.T)
     places = np.setdiff1d(np.arange(len(optics)), sure)
-    places = places[np.argsort(steepness[places], kind="stable")]
-    while places.size:
-        ring = places[steepness[places] <= steepness[places[0]] + RING * optics.na]
-        places = places[len(ring) :]
+    dark = np.setdiff1d(places, lit)
+    # Places of LEDs without light come last, for images that fit no other place: one from near by
+    # fits them nearly as well as its own, which may be farther out and not looked at yet.
+    rings = [*_rings(np.intersect1d(places, lit), steepness, RING * optics.na), dark]
+    enough = 0.0
+    for ring in rings:
         free = np.setdiff1d(lit, np.flatnonzero(from_place >= 0))
-        if free.size:
+        if ring.size and free.size:
             wrong = _compare(views, tiles, colour, optics, from_place, directions, ring, free)
-            _give(from_place, ring, free, wrong)
+            if ring is not dark:
+                enough = ODD * float(np.median(wrong.min(axis=1)))
+            _give(from_place, ring, free, wrong, enough)
     return from_place
+
+
+def _rings(
+    places: NDArray[np.int64], steepness: NDArray[np.float64], width: float
+) -> list[NDArray[np.int64]]:
+    """Places from the axis outwards, those of nearly one steepness together."""
+    left = places[np.argsort(steepness[places], kind="stable")]
+    found = []
+    while left.size:
+        found.append(left[steepness[left] <= steepness[left[0]] + width])
+        left = left[len(found[-1]) :]
+    return found
 
 
 def _compare(
@@ -156,9 +172,12 @@ def _give(
     ring: NDArray[np.int64],
     free: NDArray[np.int64],
     wrong: NDArray[np.float64],
+    enough: float,
 ) -> None:
-    """Give the places of a ring to the images that fit them; `from_place` is changed."""
-    enough = ODD * float(np.median(wrong.min(axis=1)))
+    """Give the places of a ring to the images that fit them; `from_place` is changed.
+
+    An image fits whose residual is at most `enough`.
+    """
     own = np.full(len(ring), np.inf)
     for row, place in enumerate(ring):
         if place in free:

@@ -57,6 +57,10 @@ CIRCLE_REACH = 0.05
 
 ENOUGH_CIRCLES = 3
 
+CIRCLES_HELD = 0.1
+"""Error of a circle over how much too far out, as a share of the direction, circles may lie: .001
+over .01."""
+
 REACHES = (0.9, 0.9, 1.7, 2.5)
 """Shares of the aperture up to which LEDs are put together first where circles are not clear."""
 
@@ -289,13 +293,26 @@ class _Puzzle:
         return directions, errors
 
     def _common(self, refined: Refined) -> NDArray[np.float64]:
-        """What the circles add to all directions, (2,)."""
+        """What the circles add to all directions, (2,).
+
+        Circles come out a little too far from the axis, all alike: that does not count.
+        """
         pairs = [
-            self.circles[int(led)].direction - direction
+            (self.circles[int(led)].direction - direction, direction)
             for led, direction in zip(refined.leds, refined.mean, strict=True)
             if int(led) in self.circles
         ]
-        return np.median(pairs, axis=0) if len(pairs) >= ENOUGH_CIRCLES else np.zeros(2)
+        if len(pairs) < ENOUGH_CIRCLES:
+            return np.zeros(2)
+        added, directions = (np.array(values).T for values in zip(*pairs, strict=True))
+        one, none = np.ones_like(added[0]), np.zeros_like(added[0])
+        # Where LEDs lie on one side, their distance from the axis is held by what is usual.
+        x, y = (
+            np.stack([*parts, along], axis=1)
+            for parts, along in zip(((one, none), (none, one)), directions, strict=True)
+        )
+        terms = np.vstack([x, y, [0.0, 0.0, CIRCLES_HELD]])
+        return np.asarray(np.linalg.lstsq(terms, np.array([*added[0], *added[1], 0.0]))[0][:2])
 
     def estimate(
         self, refined: Refined, from_place: NDArray[np.int64], agreement: float
