@@ -322,8 +322,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few places and positions")
     quick = parser.parse_args().quick
     met = [
-        try_one_shot(*((1, 3) if quick else (5, 8))),
-        try_arrays(1, 3 if quick else 8),
+        try_one_shot(*((1, 3) if quick else (5, 4))),
+        try_arrays(1, 3 if quick else 4),
         try_sweeps(*((1, 1) if quick else (5, 1))),
         try_ways(5 if quick else 10),
     ]
