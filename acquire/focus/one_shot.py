@@ -36,14 +36,20 @@ Tilt = tuple[float, float]
 """Tangent of the angle of the light in the sample, as a vector (x, y)."""
 
 
+def led_direction(microscope: Microscope, led: Led) -> tuple[float, float]:
+    """Direction cosines towards an LED, in the axes of the LED table."""
+    return led.direction
+
+
 def led_tilt(microscope: Microscope, led: Led) -> Tilt:
     """How far, and which way, an image under an LED moves for each micrometre out of focus.
 
     In the axes of the image, micrometres in the sample, for a sample too near to the lens.
     """
-    x, y = microscope.hardware.camera.orientation.to_image(*led.direction)
+    direction = led_direction(microscope, led)
+    x, y = microscope.hardware.camera.orientation.to_image(*direction)
     index = microscope.objective.refractive_index
-    scale = 1 / math.sqrt(index**2 - led.na**2)
+    scale = 1 / math.sqrt(index**2 - math.hypot(*direction) ** 2)
     return x * scale, y * scale
 
 
@@ -70,8 +76,9 @@ class OneShot:
         microscope = self._microscope
         inside = [
             led
-            for led in microscope.geometry.within(RIM * microscope.objective.na)
+            for led in microscope.geometry.leds
             if led.led not in self._dark
+            and math.hypot(*led_direction(microscope, led)) < RIM * microscope.objective.na
         ]
         tilts = {led: led_tilt(microscope, led) for led in inside}
         pairs = itertools.combinations(inside, 2)

@@ -70,6 +70,22 @@ def test_images_on_the_way_show_the_height_of_mid_exposure(objective_watch: obje
         assert world.z_um == pytest.approx(5001.0)
 
 
+def test_a_move_that_is_broken_off_stops_and_leaves_the_usual_speed(
+    objective_watch: object,
+) -> None:
+    moving = {"property": "Speed", "um_per_s": 1.0, "usual_um_per_s": 800}
+    with open_microscope(_hardware(moving)) as microscope:
+        world = objective_watch.opened[-1].world  # type: ignore[attr-defined]
+        microscope.set_objective("20x")
+        microscope.move_z(5000.0)
+        with pytest.raises(KeyboardInterrupt), microscope.z_on_its_way(5010.0, 50.0):
+            world.clock.sleep(0.02)
+            raise KeyboardInterrupt
+        world.clock.sleep(1.0)
+        assert world.z_um == pytest.approx(5001.0)
+        assert world.drive.speed_um_per_s == 800
+
+
 def test_a_drive_that_tells_no_height_on_its_way_is_left_to_the_stepped_sweep() -> None:
     assert moving_sweep(lambda low, high: [(low, 1.0)], 0.0, 8.0, (-50, 50)) is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -101,6 +102,23 @@ def test_noise_dirt_and_other_content_tell_nothing() -> None:
     images = [np.clip(image, 0, 255).astype(np.uint8) for image in (moved, blobs[0])]
     found = finder.height(*images, (0.0, 0.0), (2.0, 0.5), (-30.0, -5.0))
     assert found == pytest.approx(-12.5, abs=0.2)
+
+
+@pytest.mark.parametrize(("scatter", "told"), [(0.0, False), (0.1, True)])
+def test_cells_in_a_lattice_are_not_taken_for_their_neighbours(scatter: float, told: bool) -> None:
+    rng = np.random.default_rng(5)
+    rows, columns = np.mgrid[-10:27, -10:40]
+    cells = np.stack([(columns + rows % 2 / 2) * 25, rows * 25 * 0.866], axis=-1).reshape(-1, 2)
+    cells += rng.normal(0, scatter * 25, cells.shape)
+    images = []
+    for shift in ((-32.0, 0.0), (0.0, 0.0)):
+        image = np.zeros((360, 480), np.float32)
+        for x, y in cells + np.array(shift):
+            cv2.circle(image, (round(16 * x), round(16 * y)), 160, 1.0, -1, cv2.LINE_AA, 4)
+        grey = 128 - 40 * cv2.GaussianBlur(image, (0, 0), 1.5) + rng.normal(0, 3, image.shape)
+        images.append(np.clip(grey, 0, 255).astype(np.uint8))
+    found = CorrelationParallax().height(*images, (0.0, 0.0), (2.0, 0.0), (-30.0, -5.0))
+    assert found == (pytest.approx(-16.0, abs=0.2) if told else None)
 
 
 def test_the_lens_does_not_leave_its_limits_for_the_images(opened: Opened) -> None:
