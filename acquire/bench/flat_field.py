@@ -34,9 +34,16 @@ GLASS_PERCENTILE = 70.0
 GRID = (12, 16)
 """Rows and columns of the surface that is kept."""
 
-LEAST_SHADE, SURE, LEAST_SPECK_PX = 0.015, 6.0, 12
-"""Dust takes at least this share of the light, and so many times what is left of cells (on clean
-glass nothing is), on so many pixels."""
+LEAST_SHADE, LEAST_SPECK_PX = 0.015, 12
+"""What may be dust lacks this share of the light over all places, on so many pixels."""
+
+LEAST_SURE_SHADE, MOST_PLACES, LEAST_ON_GLASS = 0.02, 0.9, 3
+"""Dust takes this share in the middle of the places with glass around it, and half of it in at
+least such a share of them, which are at least so many."""
+
+RING_PX, GLASS_SPREAD = 3, 0.04
+"""Width of the ring around a speck, and the standard deviation of its level up to which it is
+glass."""
 
 DARK_MS = 200.0
 """Exposure of the dark image that shows hot pixels."""
@@ -118,38 +125,73 @@ def glass_over_places(images: Sequence[Image]) -> FloatArray:
 def specks(images: Sequence[Image]) -> list[tuple[float, float, float, float]]:
     """Dust in images of many places: x, y and radius in pixels, and the share that it takes.
 
-    What one half of the places shows and the other does not is left of cells.
+    Where all places together lack light, each is asked again: dust takes its share wherever glass
+    lies around it, what is left of cells does not.
     """
+    level = glass_over_places(images)
     halves = [_shade(glass_over_places(images[start::2])) for start in (0, 1)]
     both, mean = np.minimum(*halves), (halves[0] + halves[1]) / 2
-    left = 1.4826 * float(np.median(np.abs(halves[0] - halves[1]))) / 2
-    least = max(LEAST_SHADE, SURE * left)
+    even = _even(level)
+    plain = [np.asarray((_relative(image) / even).mean(axis=2), np.float32) for image in images]
+    greys = [np.asarray(cv2.medianBlur(grey, 3), np.float32) for grey in plain]
     count, labels, sizes, middles = cv2.connectedComponentsWithStats(
-        (both > least / 2).astype(np.uint8)
+        (both > LEAST_SHADE / 2).astype(np.uint8)
     )
     found = []
     for index in range(1, count):
         area = int(sizes[index, cv2.CC_STAT_AREA])
-        deepest = float(mean[labels == index].max())
-        if area >= LEAST_SPECK_PX and deepest >= least:
-            x, y = middles[index]
-            radius = math.sqrt(area / math.pi)
-            found.append((round(x, 1), round(y, 1), round(radius, 1), round(deepest, 3)))
+        if area < LEAST_SPECK_PX or float(mean[labels == index].max()) < LEAST_SHADE:
+            continue
+        x, y = (float(value) for value in middles[index])
+        radius = math.sqrt(area / math.pi)
+        shades = _shades_on_glass(greys, x, y, radius)
+        if len(shades) < LEAST_ON_GLASS or np.median(shades) < LEAST_SURE_SHADE:
+            continue
+        if np.mean(shades > LEAST_SURE_SHADE / 2) >= MOST_PLACES:
+            shade = round(float(np.median(shades)), 3)
+            found.append((round(x, 1), round(y, 1), round(radius, 1), shade))
     return sorted(found, key=lambda speck: -speck[3])
+
+
+def _shades_on_glass(
+    greys: Sequence[NDArray[np.float32]], x: float, y: float, radius: float
+) -> NDArray[np.float64]:
+    """What a place of the image lacks against the ring around it, where that shows glass alone."""
+    height, width = greys[0].shape
+    inner, reach = 1.4 * radius + 1, math.ceil(1.4 * radius + 1 + RING_PX)
+    rows = slice(max(0, int(y) - reach), min(height, int(y) + reach + 1))
+    columns = slice(max(0, int(x) - reach), min(width, int(x) + reach + 1))
+    down, along = np.mgrid[rows, columns]
+    distance = np.hypot(down - y, along - x)
+    inside, ring = distance <= max(0.7 * radius, 1.5), (distance >= inner) & (distance <= reach)
+    parts = [grey[rows, columns] for grey in greys]
+    return np.array(
+        [
+            1 - float(part[inside].mean() / np.median(part[ring]))
+            for part in parts
+            if part[ring].std() < GLASS_SPREAD
+        ]
+    )
 
 
 def _shade(level: FloatArray) -> FloatArray:
     """What each pixel lacks against its surroundings, dead pixels left out, shape (y, x)."""
     height, width = level.shape[:2]
     # Without the vignetting, which would look like dust in the corners.
-    even = cv2.resize(_smooth(_grid(level)), (width, height), interpolation=cv2.INTER_LINEAR)
-    grey = _median(np.asarray((level / even).mean(axis=2), np.float32), 5)
+    grey = _median(np.asarray((level / _even(level)).mean(axis=2), np.float32), 5)
     fine = cv2.GaussianBlur(grey, (0, 0), 1.5)
     # Larger than any speck: a median is not drawn down by one.
     size = (max(8, width // 8), max(8, height // 8))
     small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.float32)
     ground = cv2.resize(_median(small, 15), (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(1 - fine / np.maximum(ground, 1e-3), np.float32)
+
+
+def _even(level: FloatArray) -> FloatArray:
+    """The smooth surface of a level of glass, (y, x, rgb)."""
+    height, width = level.shape[:2]
+    surface = cv2.resize(_smooth(_grid(level)), (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(surface, np.float32)
 
 
 def dead_pixels(images: Sequence[Image]) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,19 @@ import numpy as np
 import yaml
 from typer.testing import CliRunner
 
+from plsctl.acquire.bench.bright_field import BrightFieldBench
+from plsctl.acquire.bench.exposures import measure_exposures
+from plsctl.acquire.capture.auto_exposure import PERCENTILE, TARGET
 from plsctl.acquire.devices.calibration_kinds import FlatField, FlatSurface
 from plsctl.acquire.devices.calibrations import read_calibrations
 from plsctl.acquire.devices.hardware import load_hardware
+from plsctl.acquire.devices.microscope import Microscope, open_microscope
+from plsctl.acquire.interrupt import StopRequest
+from plsctl.acquire.plans.exposures import ExposureTable, level_exposures
+from plsctl.acquire.plans.recipe_frames import LitFrame
+from plsctl.acquire.plans.recipes import load_recipe
 from plsctl.cli.app import app
+from plsctl.process.focus.sharpness import GradientFocusMeasure
 from plsctl.sim.backend import open_world
 
 SIZE_PX = (800, 600)
@@ -32,6 +42,12 @@ PITCH_UM = 5.86
 
 PIXEL, ROTATION_DEG, SCALE = 1e-3, 0.05, 5e-4
 """Targets: share of the pixel size, degrees, share of the scale between objectives."""
+
+EXACT, SNAPPED, MOST_IMAGES = 0.05, 0.15, 6
+"""Targets of exposures: share by which an image's level departs, and images an LED."""
+
+SEEDS = 5
+"""Arrays, slides and sensors on which exposures and flat field are measured."""
 
 CAMERAS: list[dict[str, Any]] = [
     {"rotation_deg": 1.37, "mirrored": True, "pixel_scale": 1.021},
@@ -137,14 +153,70 @@ def flat_field(folder: Path, on_glass: bool, seed: int) -> bool:
     }
     dead = sorted((int(x), int(y)) for y, x in zip(*sensor_now._dead, strict=True))
     right = sorted(map(tuple, found["dead"])) == dead
+    shade = 1 - sensor_now.flat / _vignette(sensor_now.flat.shape)
+    false = [s for s in found["dust"] if shade[round(s["y"]), round(s["x"])] < 0.005]
     print(
-        f"flat field {'on glass' if on_glass else 'on a smear'}: bright field "
+        f"flat field {'on glass' if on_glass else 'on a smear'}, seed {seed}: bright field "
         f"{100 * rms['brightfield']:.2f} % rms, single LEDs at most "
-        f"{100 * max(rms.values()):.2f} %; {len(found['dust'])} specks of dust (6 there); dead "
-        f"pixels {'right' if right else 'WRONG'}",
+        f"{100 * max(rms.values()):.2f} %; dust: {len(found['dust']) - len(false)} of 6 specks "
+        f"and {len(false)} false; dead pixels {'right' if right else 'WRONG'}",
         flush=True,
     )
-    return right and max(rms.values()) < 0.01
+    return right and not false and max(rms.values()) < 0.01
+
+
+def _vignette(shape: tuple[int, ...]) -> np.ndarray:
+    """What the sensor's flat field is without dust."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    radius_2 = (y - (shape[0] - 1) / 2) ** 2 + (x - (shape[1] - 1) / 2) ** 2
+    return 1 - 0.15 * radius_2 / ((shape[0] ** 2 + shape[1] ** 2) / 4)
+
+
+def exposures(folder: Path, seed: int) -> bool:
+    """The level of every image with the exposures that were found, as they are and in 6 levels."""
+    path = describe(folder, (400, 300), seed=seed, smear={"seed": seed}, led_spread=0.4)
+    hardware = load_hardware(path)
+    na = hardware.objective(hardware.low_power).na
+    frames = load_recipe("le36deg-nohe").light(hardware.geometry(), na)
+    stop = StopRequest()
+    with open_microscope(hardware) as microscope:
+        images, taken = [0], []
+
+        def told(what: str, done: int, count: int) -> None:
+            if what == "measuring exposures":
+                taken.append(images[0])
+            images[0] = 0
+
+        def counted(exposure_ms: float, gain: float = 1.0) -> np.ndarray:
+            images[0] += 1
+            return Microscope.snap(microscope, exposure_ms, gain)
+
+        bench = BrightFieldBench(microscope, GradientFocusMeasure(), stop, told)
+        bench.settle(11_000, 5_600)
+        microscope.snap = counted  # type: ignore[method-assign]
+        images[0] = 0
+        table, _ = measure_exposures(bench, frames)
+        exact, snapped = (
+            max(abs(_level(microscope, frame, each) - 1) for frame in frames)
+            for each in (table, level_exposures(table, 6, dim=True))
+        )
+    print(
+        f"exposures, seed {seed}: {len(frames)} images at most {100 * exact:.1f} % off, in 6 "
+        f"levels {100 * snapped:.1f} %; at most {max(taken)} images an LED",
+        flush=True,
+    )
+    return exact <= EXACT and snapped <= SNAPPED and max(taken) <= MOST_IMAGES
+
+
+def _level(microscope: Microscope, lit: LitFrame, table: ExposureTable) -> float:
+    """The level of an image over the wanted one."""
+    found, camera = table.rows[lit.frame], microscope.hardware.camera
+    leds = [led.led for led in lit.leds]
+    microscope.light(leds, found.brightness * lit.weight, lit.colour)
+    image = microscope.snap(found.exposure_ms, found.gain)
+    level = float(np.percentile(image.reshape(-1, 3), PERCENTILE, axis=0).max())
+    full = 2**camera.bit_depth - 1
+    return (level - camera.black_level) / (TARGET * full - camera.black_level)
 
 
 def _rms(surface: np.ndarray, flat: np.ndarray) -> float:
@@ -173,28 +245,35 @@ def main() -> int:
     """All of them; 1 where any target was missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one of each")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", default="", help="parts of the benchmark whose name contains it")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     began, cpu = time.monotonic(), time.process_time()
     some = 1 if quick else None
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        counts = {
-            "pixel sizes": [
+        parts: dict[str, Callable[[], list[bool]]] = {
+            "pixel sizes": lambda: [
                 pixel_size(root / f"camera{n}", camera, n)
                 for n, camera in enumerate(CAMERAS[:some])
             ],
-            "objectives": [
+            "objectives": lambda: [
                 objectives(root / f"lens{n}", truth, n) for n, truth in enumerate(TRUTHS[:some])
             ],
-            "flat fields": [
-                flat_field(root / f"flat{n}", on_glass, n + 1)
-                for n, on_glass in enumerate((True, False)[:some])
+            "flat fields": lambda: [
+                flat_field(root / f"flat-{on_glass}-{seed}", on_glass, seed)
+                for on_glass, seeds in ((True, 2), (False, SEEDS))[:some]
+                for seed in range(1, 1 + (some or seeds))
             ],
-            "told why not": [
+            "exposures": lambda: [
+                exposures(root / f"exposures{seed}", seed) for seed in range(1, 1 + (some or SEEDS))
+            ],
+            "told why not": lambda: [
                 refused(root / what.replace(" ", "-"), what, options)
                 for what, options in list(IMPOSSIBLE.items())[:some]
             ],
         }
+        counts = {what: take() for what, take in parts.items() if arguments.only in what}
     for what, good in counts.items():
         print(f"{what}: {sum(good)} of {len(good)} within their targets")
     print(f"{time.monotonic() - began:.0f} s, {time.process_time() - cpu:.0f} s of CPU")

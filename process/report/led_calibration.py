@@ -96,7 +96,9 @@ def array_map(optics: ArrayOptics, found: ArrayEstimate, problems: Sequence[LedP
 def _sentence(optics: ArrayOptics, problems: Sequence[LedProblem], found: ArrayEstimate) -> str:
     said = [f"{optics.name(p.led)} is {p.kind}" for p in problems]
     said += [f"{optics.name(int(led))} fits no place" for led in found.unclear]
-    return ("; ".join(said) or "Every LED is where its pose puts it, and gives light") + "."
+    return (
+        "; ".join(said) or "All LEDs give light, from where the array as a whole puts them"
+    ) + "."
 
 
 def _listing(optics: ArrayOptics, found: ArrayEstimate, problems: Sequence[LedProblem]) -> str:
