@@ -132,10 +132,8 @@ def specks(images: Sequence[Image]) -> list[tuple[float, float, float, float]]:
     halves = [_shade(glass_over_places(images[start::2])) for start in (0, 1)]
     both, mean = np.minimum(*halves), (halves[0] + halves[1]) / 2
     even = _even(level)
-    greys = [
-        cv2.medianBlur(np.asarray((_relative(image) / even).mean(axis=2), np.float32), 3)
-        for image in images
-    ]
+    plain = [np.asarray((_relative(image) / even).mean(axis=2), np.float32) for image in images]
+    greys = [np.asarray(cv2.medianBlur(grey, 3), np.float32) for grey in plain]
     count, labels, sizes, middles = cv2.connectedComponentsWithStats(
         (both > LEAST_SHADE / 2).astype(np.uint8)
     )

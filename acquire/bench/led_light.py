@@ -12,15 +12,20 @@ from plsctl.acquire.devices.microscope import Microscope
 from plsctl.acquire.plans.recipe_frames import LitFrame
 
 
-def kept_light(hardware: Hardware, objective: str) -> LedLight | None:
-    """What an earlier calibration of this hardware kept; None where there was none."""
+def kept_light(
+    hardware: Hardware, objective: str, answers: tuple[str, str] = ("", "")
+) -> LedLight | None:
+    """What an earlier calibration of this hardware kept; None where there was none.
+
+    `answers` is what camera and LED array say of themselves, where that is known.
+    """
     return next(
         (
             each
             for each in read_calibrations(hardware)
             if isinstance(each, LedLight)
             and each.objective == objective
-            and foreign(each, hardware) is None
+            and foreign(each, hardware, *answers) is None
         ),
         None,
     )

@@ -119,7 +119,7 @@ def _dim(
     from plsctl.process.calibration.brightness import DIM, light_left
     from plsctl.process.calibration.led_array import LedProblem
 
-    kept = kept_light(described, described.low_power)
+    kept = kept_light(described, described.low_power, frames.answers)
     if kept is None or not kept.lights:
         note = (
             "Whether an LED is dim cannot be said yet: no earlier light is kept. plsctl calibrate "

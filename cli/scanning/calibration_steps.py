@@ -48,7 +48,6 @@ def exposures_step(
     described = calibrated_so_far(hardware)
     name = objective or described.low_power
     described.objective(name)
-    before = kept_light(described, name)
     bright_field_na = described.objective(described.low_power).na
     frames = load_recipe(recipe or BRIGHTFIELD).light(described.geometry(), bright_field_na)
     with (
@@ -58,6 +57,7 @@ def exposures_step(
         opened.bench.microscope.set_objective(name)
         opened.bench.settle(*at_um)
         check_objective(opened.bench, EdgeShiftFinder())
+        before = kept_light(described, name, opened.bench.microscope.answers)
         table, light = measure_exposures(opened.bench, frames, longest_ms)
     save_exposures(table, out)
     is_first = before is None or not before.lights
