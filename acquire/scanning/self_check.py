@@ -16,7 +16,7 @@ from plsctl.acquire.store.folder import ScanFolder
 from plsctl.acquire.store.journal import Event, Journal, since_begun
 from plsctl.acquire.store.records import PassName
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """So long the end of a pass waits for what is still looked at."""
 
 NO_DRIFT = DriftReport()

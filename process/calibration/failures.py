@@ -138,6 +138,13 @@ def check_arrangement(
     )
 
 
+def typical_residual(
+    bright: NDArray[np.bool_], leds: NDArray[np.int64], residual: NDArray[np.float64]
+) -> float:
+    """Relative residual of the bright-field images among those of `leds`: their median."""
+    return float(np.median(residual[bright[leds]]))
+
+
 def check_fit(
     views: Sequence[LedViews],
     optics: ArrayOptics,
@@ -149,7 +156,7 @@ def check_fit(
 
     `residual` is the relative residual of each of `leds`, shape (n,).
     """
-    typical = float(np.median(residual[bright[leds]]))
+    typical = typical_residual(bright, leds, residual)
     if typical <= MOST_RESIDUAL:
         return
     check_objective(views, optics, bright)

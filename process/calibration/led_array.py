@@ -31,11 +31,13 @@ from plsctl.process.calibration.exchange import (
     usual,
 )
 from plsctl.process.calibration.failures import (
+    MOST_RESIDUAL,
     check_arrangement,
     check_circles,
     check_fit,
     check_light,
     check_objective,
+    typical_residual,
 )
 from plsctl.process.calibration.pose_fit import fit_pose, search_pose
 from plsctl.process.calibration.refinement import Refined, Tile, choose_tiles, refine
@@ -187,7 +189,9 @@ def estimate_array(
     fitting = np.setdiff1d(lit, np.flatnonzero(misplaced(bright, start, optics.na)))
     from_place[fitting] = fitting
     refined = puzzle.refine(from_place, start)
-    if len(fitting) < len(lit) or puzzle.is_odd(refined).any():
+    # A pair that is exchanged may spoil the fit of all others, so that neither of them looks odd.
+    spoilt = typical_residual(bright, refined.leds, refined.residual) > MOST_RESIDUAL
+    if len(fitting) < len(lit) or spoilt or puzzle.is_odd(refined).any():
         progress("looking for exchanged LEDs")
         from_place = puzzle.assign(start)
         check_arrangement(views, optics, bright, from_place, lit)

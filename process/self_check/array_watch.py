@@ -49,7 +49,8 @@ class ArrayWatch:
         self.blind_reason = "no field shows cells"
         """Why it cannot be told, where it cannot."""
         self._blind = 0
-        self._suspect: ArrayState | None = None
+        self.suspect: ArrayState | None = None
+        """What one position shows, and no second one has confirmed yet."""
         self._next = 0
         self._looked_at: set[str] = set()
         self._looked_s = -REST_S
@@ -64,9 +65,9 @@ class ArrayWatch:
         if not can_tell(self._leds):
             return None
         has_rested = time.monotonic() - self._looked_s >= REST_S
-        if not (self.awaits_look or self._suspect is not None or has_rested):
+        if not (self.awaits_look or self.suspect is not None or has_rested):
             return None
-        if self.states and self._suspect is None and self._levels.has_changed():
+        if self.states and self.suspect is None and self._levels.has_changed():
             self._next = min(self._next, len(self._names) - 1)
         while self._next < len(self._names):
             if self._is_telling(self._names[self._next]):
@@ -78,7 +79,7 @@ class ArrayWatch:
         """The same once the pass is over: a long pass's end is looked at, and a doubt settled."""
         if not can_tell(self._leds):
             return None
-        if self.states and self._suspect is None and not self._levels.has_changed():
+        if self.states and self.suspect is None and not self._levels.has_changed():
             since = len(self._names) - 1 - self._names.index(self.states[-1].position)
             if since < EVERY:
                 return None
@@ -101,11 +102,11 @@ class ArrayWatch:
             self._looked_s = time.monotonic()
             self.look_s = self._looked_s - began_s
         self._blind = 0
-        before, self._suspect = self._suspect, None
+        before, self.suspect = self.suspect, None
         is_news = state.is_wrong and not any(state.agrees(known) for known in self.states[-1:])
         is_sure = before is not None and state.agrees(before)
         if is_news and not is_sure:
-            self._suspect = state
+            self.suspect = state
         self.states.append(state)
-        self._next = self._names.index(name) + (EVERY if self._suspect is None else 1)
+        self._next = self._names.index(name) + (EVERY if self.suspect is None else 1)
         return before if is_sure else None

@@ -22,7 +22,7 @@ from plsctl.acquire.roles import Drift, DriftReport
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-LATE_S = 30.0
+LATE_S = 60.0
 """A report may come so much later than it was asked for."""
 
 WHAT = "the instrument against its calibrations"

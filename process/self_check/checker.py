@@ -152,11 +152,14 @@ class PassChecker:
             yield words.focus_jumped(name, off_um, error_um)
 
     def _light(self) -> Iterator[Drift]:
-        """Dimmed LEDs, once it is known how the array stands: a moved one changes dark field."""
+        """Dimmed LEDs, once it is known how the array stands, or that it cannot be told."""
         if self.array.awaits_look:
             return
-        left = self.levels.left_in_pass()
-        for led in dimmed(self._without_swapped(left)):
+        yield from self._dimmed_leds()
+
+    def _dimmed_leds(self) -> Iterator[Drift]:
+        left = self._told_by_light(self.levels.left_in_pass())
+        for led in dimmed(left):
             yield words.led_dimmed(
                 self.levels.dimmed_from(int(led)),
                 self.leds[led].name,
@@ -177,12 +180,18 @@ class PassChecker:
         if self.array.states and self.array.states[-1].has_moved:
             steep = np.hypot(*self.array.states[-1].estimate.directions.T)
         left = self.levels.left_since(self._kept.lights, steep, self.reader.attributes.na)
-        return self._without_swapped(left)
+        return self._told_by_light(left)
 
-    def _without_swapped(self, left: NDArray[np.float64]) -> NDArray[np.float64]:
-        wrong = [problem.led for state in self.array.states for problem in state.problems]
-        left[wrong] = np.nan
-        return left
+    def _told_by_light(self, left: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Without LEDs that may seem to have dimmed: swapped, or of an array that may have moved.
+
+        Where the array stands elsewhere, dark field is brighter or darker for it.
+        """
+        found = left.copy()
+        found[[problem.led for state in self.array.states for problem in state.problems]] = np.nan
+        if not self.array.states:
+            found[[not led.bright for led in self.leds]] = np.nan
+        return found
 
     # The array -----------------------------------------------------------------------------------
 
@@ -210,6 +219,14 @@ class PassChecker:
                 yield words.leds_swapped(state, name, like, mutual)
 
     # The whole pass ------------------------------------------------------------------------------
+
+    def conclude(self) -> list[Drift]:
+        """No more positions come: what has drifted, also what only one of them shows."""
+        suspect = self.array.suspect
+        found = [] if suspect is None else list(self._array_drifts(suspect))
+        if self.leds and self.names:
+            found += self._dimmed_leds()
+        return self._news(found)
 
     def report(self, page: str = "") -> DriftReport:
         """What the positions so far tell."""

@@ -82,6 +82,7 @@ def _finish(sink: TextIO, checker: PassChecker, patience_s: float) -> None:
         if name is None:
             break
         _tell(sink, checker, checker.look(name))
+    _tell(sink, checker, checker.conclude())
     page = str(write_page(checker)) if checker.drifts else ""
     _say(sink, "report", asdict(checker.report(page)))
 
