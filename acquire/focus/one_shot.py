@@ -37,8 +37,8 @@ Tilt = tuple[float, float]
 
 
 def led_direction(microscope: Microscope, led: Led) -> tuple[float, float]:
-    """Direction cosines towards an LED, in the axes of the LED table."""
-    return led.direction
+    """Direction cosines towards an LED, as measured where they are, in the axes of the LED table."""
+    return microscope.hardware.measured_directions.get(led.led, led.direction)
 
 
 def led_tilt(microscope: Microscope, led: Led) -> Tilt:
