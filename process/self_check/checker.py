@@ -31,7 +31,7 @@ TURNED_DEG, PIXEL_SHARE, SURE = 0.1, 0.003, 4.0
 OVERLAP_UM = 1.5
 """Overlaps that lie so far beside the fit (root mean square) are told."""
 
-WINDOWS = (16, 60)
+WINDOWS = (6, 16, 60)
 """So many overlaps are looked at, the latest: a few tell a change, many how the camera stands."""
 
 FOCUS_UM = 3.0
