@@ -37,7 +37,7 @@ Tilt = tuple[float, float]
 
 
 def led_direction(microscope: Microscope, led: Led) -> tuple[float, float]:
-    """Direction cosines towards an LED, as measured where they are, in the axes of the LED table."""
+    """Direction cosines towards an LED, measured or of its table, in the axes of that."""
     return microscope.hardware.measured_directions.get(led.led, led.direction)
 
 

@@ -191,6 +191,10 @@ class Engine:
         self._tell(self.paused, False)
         return True
 
+    def tell_drift(self, drift: Drift) -> None:
+        """Inform viewers of something that has drifted."""
+        self._tell(self.drift_found, drift)
+
     def _tell(self, signal: SignalInstance, *what: object) -> None:
         """Inform viewers; a viewer's error is noted and does not stop the scan."""
         try:

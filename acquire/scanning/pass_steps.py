@@ -298,7 +298,7 @@ class PassSteps:
     def tell(self, drift: Drift) -> None:
         """Tell viewers of something that has drifted."""
         if self._engine is not None:
-            self._engine.drift_found.emit(drift)
+            self._engine.tell_drift(drift)
 
     def _count_taken(self) -> int:
         """White cells of the positions that an earlier run took, for `stop.white_cells`."""

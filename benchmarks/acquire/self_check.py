@@ -44,6 +44,7 @@ LEDS = [0, 1, 2, *(first + step for first in (3, 11, 19, 27, 35) for step in ran
 """Of the recipe: three of the plate, five of each arm."""
 BRIGHT = [0, 1, 2, *(first + step for first in (3, 11, 19, 27, 35) for step in range(2))]
 DARK = sorted(set(LEDS) - set(BRIGHT))
+OFF_RIM = [led for led in LEDS if led not in (5, 13, 21, 29, 37)]
 LASTING = 100_000
 
 Options = dict[str, Any]
@@ -161,7 +162,8 @@ def swapped_and_turned(bench: Bench, seed: int) -> bool:
 def moved_and_dimmed(bench: Bench, seed: int) -> bool:
     """The array is moved by 1 mm, and an LED dimmed by 20 %."""
     rng = np.random.default_rng((seed, 2))
-    led, angle = int(rng.choice(LEDS)), float(rng.uniform(0, 2 * math.pi))
+    # At the rim of the aperture, at 24 deg, nothing can be said of the light of a moved array.
+    led, angle = int(rng.choice(OFF_RIM)), float(rng.uniform(0, 2 * math.pi))
     moved = [math.cos(angle), math.sin(angle)]
     changed = {"led_array": {"moved_mm": moved, "light": [[led, 0.8]]}}
     what = (
@@ -196,7 +198,7 @@ def meanwhile(bench: Bench, seed: int, kind: str, fault: Options, wanted: str) -
 
 def run(folder: Path, quick: bool) -> bool:
     """All scans; whether each said what it should."""
-    bench = Bench(folder / "scan", *((4, 2) if quick else (5, 2)))
+    bench = Bench(folder / "scan", *((3, 2) if quick else (5, 2)))
     sound = True
     seeds = range(1, 2) if quick else range(1, SEEDS + 1)
     for seed in range(1, 2) if quick else range(1, CLEAN + 1):

@@ -14,6 +14,9 @@ from plsctl.process.self_check.light import LedLevels, SingleLed
 EVERY, REST_S = 10, 60.0
 """The array is looked at again after so many positions, and not before so many seconds."""
 
+AGAIN = 3
+"""Where LEDs seem to have changed, it is not looked again before so many positions."""
+
 TRIES = 3
 """Fields in a row that tell nothing of the array before dimmed LEDs are told without it."""
 
@@ -65,9 +68,10 @@ class ArrayWatch:
         if not can_tell(self._leds):
             return None
         has_rested = time.monotonic() - self._looked_s >= REST_S
-        if not (self.awaits_look or self.suspect is not None or has_rested):
+        has_changed = self._may_have_changed()
+        if not (self.awaits_look or self.suspect is not None or has_rested or has_changed):
             return None
-        if self.states and self.suspect is None and self._levels.has_changed():
+        if has_changed:
             self._next = min(self._next, len(self._names) - 1)
         while self._next < len(self._names):
             if self._is_telling(self._names[self._next]):
@@ -77,13 +81,22 @@ class ArrayWatch:
 
     def last_due(self) -> str | None:
         """The same once the pass is over: a long pass's end is looked at, and a doubt settled."""
-        if not can_tell(self._leds):
+        if not can_tell(self._leds) or self._blind >= TRIES:
             return None
-        if self.states and self.suspect is None and not self._levels.has_changed():
-            since = len(self._names) - 1 - self._names.index(self.states[-1].position)
-            if since < EVERY:
-                return None
+        is_settled = bool(self.states) and self.suspect is None and not self._may_have_changed()
+        if is_settled and self._since_look() < EVERY:
+            return None
         return next((name for name in reversed(self._names) if self._is_telling(name)), None)
+
+    def _since_look(self) -> int:
+        """How many positions have been taken since the one that told the array last."""
+        return len(self._names) - 1 - self._names.index(self.states[-1].position)
+
+    def _may_have_changed(self) -> bool:
+        """Whether single LEDs show otherwise than before, and nobody has looked since."""
+        if not self.states or self.suspect is not None or self._since_look() < AGAIN:
+            return False
+        return self._levels.has_changed()
 
     def _is_telling(self, name: str) -> bool:
         return name not in self._looked_at and shows_cells(self._reader.brightfield(name))

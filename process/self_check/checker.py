@@ -31,7 +31,7 @@ TURNED_DEG, PIXEL_SHARE, SURE = 0.1, 0.003, 4.0
 OVERLAP_UM = 1.5
 """Overlaps that lie so far beside the fit (root mean square) are told."""
 
-WINDOWS = (16, 60)
+WINDOWS = (6, 16, 60)
 """So many overlaps are looked at, the latest: a few tell a change, many how the camera stands."""
 
 FOCUS_UM = 3.0
@@ -160,8 +160,11 @@ class PassChecker:
     def _dimmed_leds(self) -> Iterator[Drift]:
         left = self._told_by_light(self.levels.left_in_pass())
         for led in dimmed(left):
+            first = self.levels.dimmed_from(int(led))
+            if not (self.leds[led].bright or self._has_stood(first)):
+                continue
             yield words.led_dimmed(
-                self.levels.dimmed_from(int(led)),
+                first,
                 self.leds[led].name,
                 float(left[led]),
                 "earlier in this pass",
@@ -171,6 +174,14 @@ class PassChecker:
             since = f"of {self._kept.measured:%Y-%m-%d}"
             for led in dimmed(left):
                 yield words.led_dimmed(self.names[-1], self.leds[led].name, float(left[led]), since)
+
+    def _has_stood(self, position: str) -> bool:
+        """Whether the array was seen in its place at a position, or after it."""
+        if not self.array.states:
+            return False
+        last = self.array.states[-1]
+        is_later = self.names.index(last.position) >= self.names.index(position)
+        return is_later and not last.has_moved
 
     def light_left(self) -> NDArray[np.float64]:
         """What is left of each LED's kept light; NaN where it is not known, (LED,)."""

@@ -32,6 +32,15 @@ REMEMBERED = 9
 CHANGED = 0.08
 """An LED whose light has changed by this share (logarithm) may have been moved, too."""
 
+RING = 0.02
+"""LEDs in dark field whose sines differ by less are a ring."""
+
+RIM = 0.03
+"""So near the rim, as a share of the aperture, an LED may have come to the other side of it."""
+
+FAR = 0.3
+"""Pairs that are nearer, as a share of the farthest, tell no slope."""
+
 LEAST_ALIKE = 3
 """Fewer LEDs are compared with nothing."""
 
@@ -118,14 +127,32 @@ class LedLevels:
     ) -> NDArray[np.float64]:
         """What is left of the light that was kept, by the LED's name; NaN where not known, (LED,).
 
-        `steep_now` are the sines of the LEDs' angles as the array stands now.
+        `steep_now` are the sines of the LEDs' angles as the array stands now. Dark field follows
+        them: what a ring of LEDs shows of that is taken out. At the rim of the aperture it cannot.
         """
         kept = np.array([before.get(led.name, np.nan) for led in self._leds])
         now = self.now()
         known = np.isfinite(now) & np.isfinite(kept)
         if all((known & group).sum() < LEAST_ALIKE for group in self._groups):
             return np.full(len(self._leds), np.nan)
-        return light_left(now, kept, steep_now, self._steepness, na)
+        left = light_left(now, kept, self._steepness, self._steepness, na)
+        raised = steep_now - self._steepness
+        return self._without_angle(left, raised, na) if raised.any() else left
+
+    def _without_angle(
+        self, left: NDArray[np.float64], raised: NDArray[np.float64], na: float
+    ) -> NDArray[np.float64]:
+        """Without what a change of angle explains, ring by ring in dark field, (LED,)."""
+        found = left.copy()
+        dark = self._groups[1] & np.isfinite(left)
+        found[dark] = np.nan
+        rim = np.abs(self._steepness - na) < RIM * na + float(np.abs(raised).max())
+        for led in np.flatnonzero(dark & ~rim):
+            ring = np.flatnonzero(dark & (np.abs(self._steepness - self._steepness[led]) < RING))
+            if len(ring) > LEAST_ALIKE:
+                rest = _without_slope(np.log(left[ring]), raised[ring])
+                found[led] = np.exp(rest[int(np.flatnonzero(ring == led)[0])])
+        return found
 
     def left_in_pass(self, latest: int = POSITIONS) -> NDArray[np.float64]:
         """What the latest positions have left of the light of those before, (LED,)."""
@@ -154,6 +181,19 @@ class LedLevels:
         """Whether single LEDs show otherwise than before: dimmed, or lit from elsewhere."""
         left = self.left_in_pass(2)
         return bool((np.abs(np.log(left[np.isfinite(left)])) > CHANGED).any())
+
+
+def _without_slope(values: NDArray[np.float64], along: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values less their slope along something, and less their median, (n,).
+
+    The slope is the median over all pairs (Theil and Sen): one value that is off moves it little.
+    """
+    one, other = np.triu_indices(len(values), 1)
+    apart = along[other] - along[one]
+    far = np.abs(apart) > FAR * float(np.abs(apart).max())
+    slope = float(np.median((values[other] - values[one])[far] / apart[far])) if far.any() else 0.0
+    rest = values - slope * along
+    return np.asarray(rest - np.median(rest))
 
 
 def dimmed(left: NDArray[np.float64]) -> NDArray[np.int64]:
