@@ -77,14 +77,20 @@ def _check_table(
             break
     else:
         return
-    says, gives = ("bright", "dark") if is_bright else ("dark", "bright")
+    says = "bright" if is_bright else "dark"
     for lit in odd[:SHOWN]:
         leds = (lit.leds[0].led,)
         light = calibration.search(leds, False, lit.frame.led)
         image = bench.snap(BenchLight(leds, light))
         bench.remember(Seen(f"under {lit.frame.led}, {says} field by the table", image))
-    raise UserError(
-        f"{len(odd)} of {len(group)} LEDs that are {says} field by the LED table give {gives} "
+    raise other_table(bench, is_bright, len(odd), len(group))
+
+
+def other_table(bench: BrightFieldBench, is_bright: bool, odd: int, group: int) -> UserError:
+    """So many of the LEDs in bright field, or in dark field, by the table give the other one."""
+    says, gives = ("bright", "dark") if is_bright else ("dark", "bright")
+    return UserError(
+        f"{odd} of {group} LEDs that are {says} field by the LED table give {gives} "
         "field: it looks like the table of another array.",
         file=bench.microscope.hardware.file,
         field="led_array.geometry",

@@ -7,7 +7,7 @@ what belongs to microscope and camera does not: over all places each pixel keeps
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.arrays import FloatArray, Image, RawImage
-from plsctl.acquire.bench.bright_field import BrightFieldBench, Seen
+from plsctl.acquire.bench.bright_field import BenchLight, BrightFieldBench, Seen
+from plsctl.acquire.bench.exposures import EVEN, FEWEST, MOST_ODD, other_table
 from plsctl.acquire.capture.content import shows_cells
 from plsctl.acquire.devices.calibration_kinds import FlatField, FlatSurface
 from plsctl.acquire.devices.calibrations import made
@@ -70,13 +71,15 @@ def measure_flat_field(bench: BrightFieldBench) -> FlatFieldResult:
     Raises
     ------
     UserError
-        All places show the same: the stage does not move; or the slide moves by itself.
+        All places show the same: the stage does not move; or the slide moves by itself; or the LED
+        table is that of another array.
     """
     microscope = bench.microscope
     hardware, name = microscope.hardware, microscope.objective_name
     na = hardware.objective(hardware.low_power).na
     leds = [led for led in microscope.geometry.leds if led.is_within(na)]
     lights = {led.name: bench.light_for([led.led], led.name) for led in leds}
+    _check_table(bench, lights)
     places = _places(bench)
     bright: list[Image] = []
     grids: dict[str, list[FloatArray]] = {label: [] for label in lights}
@@ -107,6 +110,19 @@ def measure_flat_field(bench: BrightFieldBench) -> FlatFieldResult:
     )
     bench.remember(Seen("level of glass", _shown(level)))
     return FlatFieldResult(calibration, level)
+
+
+def _check_table(bench: BrightFieldBench, lights: Mapping[str, BenchLight]) -> None:
+    """`UserError` where LEDs in bright field by the table leave most of the image dark."""
+    odd = 0
+    for name, light in lights.items():
+        image = bench.snap(light)
+        grey = image.mean(axis=2)
+        if np.median(grey) <= EVEN * np.percentile(grey, 99.5):
+            odd += 1
+            bench.remember(Seen(f"under {name}, bright field by the table", image))
+    if odd >= FEWEST and odd > MOST_ODD * len(lights):
+        raise other_table(bench, True, odd, len(lights))
 
 
 def glass_over_places(images: Sequence[Image]) -> FloatArray:

@@ -53,7 +53,6 @@ KINDS: dict[str, list[str]] = {
 UNTOUCHED = {
     ("flatfield", "empty slide"): "clean glass is what it wants",
     ("pixel-size", "other array"): "any light will do",
-    ("objectives", "other array"): "any light will do",
 }
 """What is measured all the same, and why that is right."""
 

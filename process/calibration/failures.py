@@ -97,6 +97,18 @@ def check_light(views: Sequence[LedViews], optics: ArrayOptics, lit: NDArray[np.
         )
 
 
+def check_inside(inside: NDArray[np.int64], bright: NDArray[np.bool_]) -> None:
+    """`CalibrationError` where none of the LEDs in bright field by the table is bright."""
+    if bright[inside].any():
+        return
+    raise CalibrationError(
+        f"none of {len(inside)} LEDs that are bright field by the LED table gives bright field: it "
+        "looks like the table of another array.",
+        hint="Name the LED table of this array (led_array.geometry).",
+        led=int(inside[0]),
+    )
+
+
 def check_circles(
     views: Sequence[LedViews],
     optics: ArrayOptics,

@@ -35,6 +35,7 @@ from plsctl.process.calibration.failures import (
     check_arrangement,
     check_circles,
     check_fit,
+    check_inside,
     check_light,
     check_objective,
     typical_residual,
@@ -213,9 +214,10 @@ def _by_circles(
 ) -> tuple[Mapping[int, FoundCircle], ArrayPose, float]:
     """Trusted circles by LED, the pose that follows from them, and how clear it is."""
     table = optics.in_image(ArrayPose())
-    inside = np.flatnonzero((np.hypot(*table.T) < INSIDE * optics.na) & bright)
+    inside = np.flatnonzero(np.hypot(*table.T) < INSIDE * optics.na)
+    check_inside(inside, bright)
     edges: dict[int, CircleEdges] = {
-        int(led): circle_edges(views, int(led), optics) for led in inside
+        int(led): circle_edges(views, int(led), optics) for led in inside[bright[inside]]
     }
     pose, agreement = search_pose(optics, edges)
     check_circles(views, optics, bright, agreement, len(edges))
