@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plsctl.acquire.devices.microscope import Microscope
-from plsctl.acquire.focus.sweep import MAX_EXTENSIONS, is_peak, no_focus
+from plsctl.acquire.focus.sweep import MAX_EXTENSIONS, MIN_PEAK_RATIO, is_peak, no_focus
 
 Sample = tuple[float, float]
 """Height, um, and sharpness there."""
@@ -20,6 +22,10 @@ STANDS_SHARE = 0.1
 
 STILL_IMAGES = 3
 """So many images of a drive that stands still end a move: it may take a while to start."""
+
+
+SURE = 4.0
+"""A peak exceeds the ends by so many standard deviations of what sharpness scatters."""
 
 
 def look_while_moving(
@@ -97,9 +103,20 @@ def moving_sweep(
         if 0 < best < len(samples) - 1:
             break
         middle_um = heights[best]
-    if not is_peak(values, best):
+    if not (is_peak(values, best) and _stands_out(np.array(values), best)):
         raise no_focus(centre_um, half_range_um, heights[0], heights[-1], limits_um)
     around = slice(best - 1, best + 2)
     off = np.array(heights[around]) - heights[best]
     bend, slope, _ = np.polyfit(off, values[around], 2)
     return float(heights[best] - slope / (2 * bend)) if bend < 0 else float(heights[best])
+
+
+def _stands_out(values: NDArray[np.float64], best: int) -> bool:
+    """Whether the mean of a peak and its neighbours exceeds the ends by more than by chance.
+
+    Of many images without focus the sharpest one always exceeds the ends.
+    """
+    peak = float(values[best - 1 : best + 2].mean())
+    ends = max(float(values[:3].mean()), float(values[-3:].mean()))
+    scatter = float(np.median(np.abs(np.diff(values)))) / (0.6745 * math.sqrt(2))
+    return peak >= MIN_PEAK_RATIO * ends and peak - ends > SURE * scatter / math.sqrt(3)

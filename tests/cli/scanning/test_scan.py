@@ -137,7 +137,7 @@ def test_a_calibration_that_is_killed_leaves_nothing_lit(tmp_path: Path) -> None
         process.send_signal(signal.SIGTERM)
         _, text = process.communicate(timeout=60)
     assert process.returncode == 130, text
-    assert b"no table was written" in text and not table.exists()
+    assert b"nothing was written" in text and not table.exists()
     assert json.loads(log.read_text().splitlines()[-1])["lit"] == []
 
 
