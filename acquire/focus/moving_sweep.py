@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plsctl.acquire.devices.microscope import Microscope
-from plsctl.acquire.focus.sweep import MAX_EXTENSIONS, MIN_PEAK_RATIO, is_peak, no_focus
+from plsctl.acquire.focus.sweep import MAX_EXTENSIONS, is_peak, no_focus
 
 Sample = tuple[float, float]
 """Height, um, and sharpness there."""
@@ -24,8 +24,12 @@ STILL_IMAGES = 3
 """So many images of a drive that stands still end a move: it may take a while to start."""
 
 
-SURE = 4.0
+SURE = 5.0
 """A peak exceeds the ends by so many standard deviations of what sharpness scatters."""
+
+PEAK, LEAST_AWAY = 4, 8
+"""So many images on either side of the sharpest one belong to the peak, and so many others tell how
+sharpness scatters."""
 
 
 def look_while_moving(
@@ -112,11 +116,14 @@ def moving_sweep(
 
 
 def _stands_out(values: NDArray[np.float64], best: int) -> bool:
-    """Whether the mean of a peak and its neighbours exceeds the ends by more than by chance.
+    """Whether a peak exceeds the ends by more than sharpness scatters from image to image.
 
-    Of many images without focus the sharpest one always exceeds the ends.
+    Of many images without focus the sharpest one always exceeds the ends. What scatters is told by
+    the images away from the peak; few images cannot tell it, nor mislead so easily.
     """
-    peak = float(values[best - 1 : best + 2].mean())
-    ends = max(float(values[:3].mean()), float(values[-3:].mean()))
-    scatter = float(np.median(np.abs(np.diff(values)))) / (0.6745 * math.sqrt(2))
-    return peak >= MIN_PEAK_RATIO * ends and peak - ends > SURE * scatter / math.sqrt(3)
+    away = np.concatenate([values[: max(0, best - PEAK)], values[best + PEAK + 1 :]])
+    if len(away) < LEAST_AWAY:
+        return True
+    bends = away[1:-1] - (away[:-2] + away[2:]) / 2
+    scatter = float(np.median(np.abs(bends))) / (0.6745 * math.sqrt(1.5))
+    return bool(values[best] - max(values[0], values[-1]) > SURE * scatter)
