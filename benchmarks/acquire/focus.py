@@ -247,8 +247,9 @@ def try_one_shot(slides: int, places: int) -> bool:
                     hardware = described(seed, {}, red_cells_per_mm2=density)
                     errors += one_shot_errors(hardware, objective, stained, seed, places)
                 line, rms, largest, told = summary(errors)
-                met &= rms < most_um and largest < WRONG_UM[objective]
-                met &= told >= TOLD_SHARE[field]
+                if slides > 1 or field != "sparse":  # the few fields of one slide may be empty
+                    met &= rms < most_um and told >= TOLD_SHARE[field]
+                met &= largest < WRONG_UM[objective]
                 state = "stained" if stained else "unstained"
                 print(
                     f"{objective:5s}{field:9s}{state:10s}from {reach_um:g} um: {line}", flush=True
