@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from plsctl.models.compute.placement import Compute
     from plsctl.models.data.torch_dataset import TorchDataset
     from plsctl.models.evaluation.evaluate import evaluate
+    from plsctl.models.learned_optics.fixed_filter import FixedFilter
+    from plsctl.models.learned_optics.layer import OpticsLayer
     from plsctl.models.prediction.engines import open_stainer
     from plsctl.models.prediction.stain import StainingOptions, stain
     from plsctl.models.prediction.tiles import FrameStainer
@@ -27,6 +29,8 @@ else:
             "plsctl.models.compute.placement": ("Compute",),
             "plsctl.models.data.torch_dataset": ("TorchDataset",),
             "plsctl.models.evaluation.evaluate": ("evaluate",),
+            "plsctl.models.learned_optics.fixed_filter": ("FixedFilter",),
+            "plsctl.models.learned_optics.layer": ("OpticsLayer",),
             "plsctl.models.prediction.engines": ("open_stainer",),
             "plsctl.models.prediction.stain": ("StainingOptions", "stain"),
             "plsctl.models.prediction.tiles": ("FrameStainer",),
@@ -41,7 +45,9 @@ else:
 
 __all__ = [
     "Compute",
+    "FixedFilter",
     "FrameStainer",
+    "OpticsLayer",
     "Run",
     "StainingOptions",
     "Step",

@@ -38,8 +38,8 @@ FACES = {
         "rewrite_table scan_roles segment segment_crop stack_from_pass"
     ),
     "plsctl.models": (
-        "Compute FrameStainer Run StainingOptions Step Task TorchDataset TrainingConfig "
-        "TrainingSettings evaluate open_stainer stain train train_task"
+        "Compute FixedFilter FrameStainer OpticsLayer Run StainingOptions Step Task TorchDataset "
+        "TrainingConfig TrainingSettings evaluate open_stainer stain train train_task"
     ),
     "plsctl.sim": (
         "FieldSpectrum Imaging Smear SmearSettings View cells_in_region mask object_grid"
