@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -149,10 +150,13 @@ def blurred(images: Tensor, kernels: Tensor, edge: Edge) -> Tensor:
         )
     if edge == "reflect":
         images = functional.pad(images, (reach, reach, reach, reach), mode="reflect")
-    shape = images.shape[-2:]
+        # What wraps around touches the frame only, so that any larger size will do: a fast one.
+        shape = [next_fast_len(side, real=True) for side in images.shape[-2:]]
+    else:
+        shape = [height, width]
     padded = functional.pad(kernels, (0, shape[1] - size, 0, shape[0] - size))
     padded = torch.roll(padded, (-reach, -reach), (-2, -1))
-    product = torch.fft.rfft2(images) * torch.fft.rfft2(padded)
+    product = torch.fft.rfft2(images, s=shape) * torch.fft.rfft2(padded)
     result: Tensor = torch.fft.irfft2(product, s=shape)
     if edge == "reflect":
         result = result[..., reach : reach + height, reach : reach + width]
