@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from plsctl.models.learned_optics.readers import READERS
 from plsctl.models.learned_optics.settings import NETWORKS, optics_run
 from plsctl.models.learned_optics.task import middle, turned
 from plsctl.models.learned_optics.train import scores_of, train_optics
+from plsctl.process.dataset.reader import Dataset
 from plsctl.process.image_files import write_image
 
 SIDE_PX = 34
@@ -115,6 +117,25 @@ def test_images_of_a_folder_are_divided_by_type_or_as_they_lie(cells: Path, tmp_
     write_cells(tmp_path / "own" / "validation", 2)
     own = open_images(optics_run(QUICK | {"data": tmp_path / "own", "out": tmp_path / "x"}))
     assert (len(own.train), len(own.validation), own.drawn) == (8, 4, False)
+
+
+def test_images_of_a_data_set_are_its_stained_cells(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make_dataset(tmp_path / "cells.zarr", count=60)
+    data = Dataset.open(path)
+    config = optics_run({"data": path, "out": tmp_path / "x", "blur_px": 9})
+    with pytest.raises(UserError, match="needs 2 types of cells"):
+        open_images(config)
+    names = np.where(np.arange(60) % 3 == 0, "one", "other")
+    (path / "samples.csv").write_text(data.table.assign(type=names).to_csv(index=False))
+    found = open_images(config)
+    assert found.types == ("one", "other")
+    assert found.side_px == found.crop_px == data.crop_px
+    numbers = data.split("validation")
+    assert found.validation.labels.tolist() == (numbers % 3 != 0).astype(int).tolist()
+    stained = data.read_target("20x", numbers)
+    assert np.array_equal(found.validation.read(np.array([2, 0])), stained[[2, 0]])
 
 
 def test_turning_is_that_of_theory() -> None:
