@@ -22,14 +22,18 @@ NEARLY_FULL = 0.97
 
 
 def frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
-    """Frames under each single LED, shortest exposure first."""
-    groups: dict[str, list[int]] = defaultdict(list)
+    """Frames under each single LED, shortest exposure first, by the name of the first of them.
+
+    An LED that was also taken under another name is the same LED, where its number is known.
+    """
+    groups: dict[object, list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
         if frame.direction is not None and frame.colour == "white":
-            groups[frame.led].append(index)
-    for indices in groups.values():
-        indices.sort(key=lambda index: frames[index].light)
-    return groups
+            groups[frame.leds or frame.led].append(index)
+    return {
+        frames[indices[0]].led: sorted(indices, key=lambda index: frames[index].light)
+        for indices in groups.values()
+    }
 
 
 def intensity(

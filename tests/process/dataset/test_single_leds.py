@@ -11,7 +11,8 @@ import pytest
 
 from plsctl.acquire.errors import UserError
 from plsctl.process.dataset.reader import Dataset
-from plsctl.process.dataset.single_leds import SingleLeds
+from plsctl.process.dataset.records import DatasetFrame
+from plsctl.process.dataset.single_leds import SingleLeds, frames_by_led
 from plsctl.process.dataset.writer import DatasetWriter
 
 BLACK = 4.0
@@ -67,6 +68,14 @@ def test_light_is_taken_out_and_saturated_pixels_come_from_the_shorter_exposure(
     error = np.abs(found[:, 0] - truth[[4, 1], 1])
     assert error[cut_off].max() <= 0.5 / 2 + 1e-4
     assert error[~cut_off].max() <= 0.5 / 16 + 0.5 / 2 * (found[:, 0][~cut_off] * 16 > 242).max()
+
+
+def test_an_led_under_another_name_is_the_same_led() -> None:
+    again = frame("learned-1", (1.0, 1.0, 0.5), leds=(0,), direction=(0.1, 0.2))
+    records = [DatasetFrame.of(each).record() for each in [*FRAMES, again]]
+    assert frames_by_led(records) == {"b": [3, 1], "a": [5, 2]}
+    unnumbered = [record.model_copy(update={"leds": ()}) for record in records]
+    assert frames_by_led(unnumbered) == {"b": [3, 1], "a": [2], "learned-1": [5]}
 
 
 def test_data_without_single_leds_or_exposures_are_refused(tmp_path: Path) -> None:
