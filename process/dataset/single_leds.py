@@ -29,7 +29,7 @@ def frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
     groups: dict[object, list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
         if frame.direction is not None and frame.colour == "white":
-            groups[frame.leds or frame.led].append(index)
+            groups[(frame.leds, frame.direction) if frame.leds else frame.led].append(index)
     return {
         frames[indices[0]].led: sorted(indices, key=lambda index: frames[index].light)
         for indices in groups.values()
