@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from plsctl.models.compute.placement import Compute
     from plsctl.models.data.torch_dataset import TorchDataset
     from plsctl.models.evaluation.evaluate import evaluate
+    from plsctl.models.learned_optics.fixed_filter import FixedFilter
+    from plsctl.models.learned_optics.layer import OpticsLayer
+    from plsctl.models.learned_optics.led_patterns import LedPatterns
+    from plsctl.models.learned_optics.shown_patterns import (
+        ArrayLimits,
+        pattern_recipe,
+        save_recipe,
+    )
     from plsctl.models.prediction.engines import open_stainer
     from plsctl.models.prediction.stain import StainingOptions, stain
     from plsctl.models.prediction.tiles import FrameStainer
@@ -27,6 +35,14 @@ else:
             "plsctl.models.compute.placement": ("Compute",),
             "plsctl.models.data.torch_dataset": ("TorchDataset",),
             "plsctl.models.evaluation.evaluate": ("evaluate",),
+            "plsctl.models.learned_optics.fixed_filter": ("FixedFilter",),
+            "plsctl.models.learned_optics.layer": ("OpticsLayer",),
+            "plsctl.models.learned_optics.led_patterns": ("LedPatterns",),
+            "plsctl.models.learned_optics.shown_patterns": (
+                "ArrayLimits",
+                "pattern_recipe",
+                "save_recipe",
+            ),
             "plsctl.models.prediction.engines": ("open_stainer",),
             "plsctl.models.prediction.stain": ("StainingOptions", "stain"),
             "plsctl.models.prediction.tiles": ("FrameStainer",),
@@ -40,8 +56,12 @@ else:
     )
 
 __all__ = [
+    "ArrayLimits",
     "Compute",
+    "FixedFilter",
     "FrameStainer",
+    "LedPatterns",
+    "OpticsLayer",
     "Run",
     "StainingOptions",
     "Step",
@@ -51,6 +71,8 @@ __all__ = [
     "TrainingSettings",
     "evaluate",
     "open_stainer",
+    "pattern_recipe",
+    "save_recipe",
     "stain",
     "train",
     "train_task",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from plsctl.process.dataset.merge import merge_datasets
     from plsctl.process.dataset.reader import Dataset
     from plsctl.process.dataset.rewrite import rewrite_table
+    from plsctl.process.dataset.single_leds import SingleLeds
     from plsctl.process.focus.stacking import FocusStackSettings, focus_stack
     from plsctl.process.image_files import read_image
     from plsctl.process.matching.locate import match
@@ -34,6 +35,7 @@ else:
             "plsctl.process.dataset.merge": ("merge_datasets",),
             "plsctl.process.dataset.reader": ("Dataset",),
             "plsctl.process.dataset.rewrite": ("rewrite_table",),
+            "plsctl.process.dataset.single_leds": ("SingleLeds",),
             "plsctl.process.focus.stacking": ("FocusStackSettings", "focus_stack"),
             "plsctl.process.image_files": ("read_image",),
             "plsctl.process.matching.locate": ("match",),
@@ -50,6 +52,7 @@ __all__ = [
     "FocusStackSettings",
     "QualitySettings",
     "SegmentationSettings",
+    "SingleLeds",
     "build_dataset",
     "find_cells",
     "flag_samples",

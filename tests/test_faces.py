@@ -33,13 +33,14 @@ FACES = {
         "brightness_level checked_by checked_leds driver_options open_led_array"
     ),
     "plsctl.process": (
-        "Dataset FocusStackSettings QualitySettings SegmentationSettings build_dataset "
+        "Dataset FocusStackSettings QualitySettings SegmentationSettings SingleLeds build_dataset "
         "find_cells flag_samples focus_stack match merge_datasets read_image reconstruct "
         "rewrite_table scan_roles segment segment_crop stack_from_pass"
     ),
     "plsctl.models": (
-        "Compute FrameStainer Run StainingOptions Step Task TorchDataset TrainingConfig "
-        "TrainingSettings evaluate open_stainer stain train train_task"
+        "ArrayLimits Compute FixedFilter FrameStainer LedPatterns OpticsLayer Run StainingOptions "
+        "Step Task TorchDataset TrainingConfig TrainingSettings evaluate open_stainer "
+        "pattern_recipe save_recipe stain train train_task"
     ),
     "plsctl.sim": (
         "FieldSpectrum Imaging Smear SmearSettings View cells_in_region mask object_grid"

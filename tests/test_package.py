@@ -107,10 +107,15 @@ def test_hardware_configurations_load() -> None:
 
 
 def test_examples_load() -> None:
+    from plsctl.acquire.files.settings import read_yaml
     from plsctl.acquire.plans.slide import load_slide
+    from plsctl.models.learned_optics.settings import optics_run
 
     for path in sorted((ROOT / "examples").glob("*.yaml")):
-        assert load_slide(path).slide
+        if "model" in read_yaml(path)[0]:
+            assert len(optics_run({}, path).runs()) == 6
+        else:
+            assert load_slide(path).slide
 
 
 def test_the_import_contract_forbids_what_it_should() -> None:

@@ -102,7 +102,7 @@ class FrameSettings(Selection):
         if sum(ways) != 1:
             raise ValueError(
                 "say in one way which LEDs are lit: 'pattern', 'each', or 'leds', 'group', 'na', "
-                "'angle_deg' and 'azimuth_deg' together"
+                "'angle_deg', 'azimuth_deg' and 'na_points' together"
             )
         if self.each is not None and self.each.is_empty:
             raise ValueError("'each' does not say of which LEDs, such as each: {na: [0, 0.4]}")
@@ -112,6 +112,8 @@ class FrameSettings(Selection):
             )
         if self.label is None and self.leds is not None and len(self.leds) > MOST_NAMES_IN_LABEL:
             raise ValueError(f"give the light of {len(self.leds)} LEDs a name: label: ...")
+        if self.label is None and self.na_points is not None:
+            raise ValueError("give the light from these directions a name: label: ...")
         return self
 
     @property

@@ -1,15 +1,21 @@
-"""Which LEDs of an array are meant: by name, group, angle, numerical aperture or azimuth."""
+"""Which LEDs of an array are meant: by name, group, angle, aperture, azimuth or direction."""
 
 from __future__ import annotations
 
 import math
+from typing import Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from plsctl.acquire.files.settings import Settings
 from plsctl.acquire.leds.geometry import Led, LedGeometry
 
 Range = tuple[float, float]
+
+Point = tuple[float, float]
+
+REACH_NA = 0.05
+"""How far an LED may lie from a direction that is asked for, where nothing else is said."""
 
 ROUNDED_DEG = 0.02
 """Tables give places in tenths of a micrometre: an LED this far beyond an end still counts."""
@@ -34,6 +40,11 @@ class Selection(Settings):
     azimuth_deg
         From and to this azimuth, counted from the table's +x towards its +y, ends included;
         [300, 60] and [-60, 60] lead across 0. An LED on the axis has none.
+    na_points
+        For each of these directions [x, y] the LED that lies nearest, on any array. They are
+        numerical apertures along the table's +x and +y: the direction cosines of the light.
+    na_reach
+        How far from its direction such an LED may lie, as a numerical aperture; 0.05 if not said.
     """
 
     leds: tuple[str, ...] | None = Field(
@@ -43,6 +54,10 @@ class Selection(Settings):
     na: Range | None = Field(default=None, examples=["[0, 0.4]"])
     angle_deg: Range | None = Field(default=None, examples=["[20, 60]"])
     azimuth_deg: Range | None = Field(default=None, examples=["[0, 180]"])
+    na_points: tuple[Point, ...] | None = Field(
+        default=None, min_length=1, examples=["[[0.1, 0], [-0.05, 0.2]]"]
+    )
+    na_reach: float | None = Field(default=None, gt=0, examples=["0.05"])
 
     @field_validator("leds")
     @classmethod
@@ -66,6 +81,25 @@ class Selection(Settings):
             raise ValueError("azimuths lie between -360 and 360 degrees")
         return limits
 
+    @field_validator("na_points")
+    @classmethod
+    def _are_directions(cls, points: tuple[Point, ...] | None) -> tuple[Point, ...] | None:
+        for x, y in points or ():
+            if not math.hypot(x, y) <= 1:
+                raise ValueError(f"[{x:g}, {y:g}] is no direction: its aperture is above 1")
+        return points
+
+    @model_validator(mode="after")
+    def _reach_of_points(self) -> Self:
+        if self.na_reach is not None and self.na_points is None:
+            raise ValueError("'na_reach' says how far LEDs may lie from 'na_points': give these")
+        return self
+
+    @property
+    def reach(self) -> float:
+        """How far an LED may lie from its direction, as a numerical aperture."""
+        return REACH_NA if self.na_reach is None else self.na_reach
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing is said."""
@@ -80,7 +114,8 @@ class Selection(Settings):
     def by_place(self) -> bool:
         """Whether the LED table must be known to tell which they are."""
         return any(
-            value is not None for value in (self.group, self.na, self.angle_deg, self.azimuth_deg)
+            value is not None
+            for value in (self.group, self.na, self.angle_deg, self.azimuth_deg, self.na_points)
         )
 
     def choose(self, geometry: LedGeometry) -> tuple[Led, ...]:
@@ -96,7 +131,15 @@ class Selection(Settings):
             if self.leds is None
             else tuple(geometry.named(name) for name in self.leds)
         )
-        return tuple(led for led in of_these if self._holds(led))
+        chosen = tuple(led for led in of_these if self._holds(led))
+        if self.na_points is None:
+            return chosen
+        near = {led for led, far in nearest_leds(self.na_points, geometry) if self.reaches(far)}
+        return tuple(led for led in chosen if led in near)
+
+    def reaches(self, distance: float) -> bool:
+        """Whether an LED so far from its direction still stands for it."""
+        return distance <= self.reach + ROUNDED_NA
 
     def _holds(self, led: Led) -> bool:
         return (
@@ -118,6 +161,17 @@ class Selection(Settings):
             if limits is not None:
                 parts.append(f"{name}-{limits[0]:g}-{limits[1]:g}")
         return "-".join(parts)
+
+
+def nearest_leds(points: tuple[Point, ...], geometry: LedGeometry) -> tuple[tuple[Led, float], ...]:
+    """For each direction the LED that lies nearest, and how far from it, as an aperture."""
+    return tuple(
+        min(
+            ((led, math.dist(point, led.direction)) for led in geometry.leds),
+            key=lambda found: found[1],
+        )
+        for point in points
+    )
 
 
 def _within(value: float, limits: tuple[float, float] | None, rounded: float) -> bool:

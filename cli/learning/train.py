@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from plsctl.acquire.words import counted, duration
+from plsctl.cli.learning import train_optics
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import (
     JsonFlag,
@@ -21,7 +22,7 @@ from plsctl.cli.shared.training_progress import TrainingProgress
 What = Annotated[
     str,
     typer.Argument(
-        help=f"A model ({', '.join(completion.MODELS)}) or a YAML file that describes the run.",
+        help=f"A model ({', '.join(completion.TRAINED)}) or a YAML file that describes the run.",
         metavar="MODEL|CONFIG.yaml",
         autocompletion=completion.models_and_files,
     ),
@@ -136,6 +137,16 @@ def train(
             autocompletion=completion.values("auto", "contiguous", "channels_last", "winograd"),
         ),
     ] = None,
+    pooling: Annotated[
+        int | None, typer.Option(help="Of learned-optics: squares of 1 to 6 pixels are averaged.")
+    ] = None,
+    optics: Annotated[
+        str | None,
+        typer.Option(
+            help="Of learned-optics: learned, or frozen for comparison.",
+            autocompletion=completion.values("learned", "frozen"),
+        ),
+    ] = None,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Begin anew; an old run goes once the new one stands.")
     ] = False,
@@ -145,7 +156,9 @@ def train(
     as_json: JsonFlag = False,
     verbose: VerboseFlag = False,
 ) -> None:
-    """Train a network that stains virtually. The same command again continues a stopped run.
+    """Train a network that stains virtually, or optics with a network that tells cells apart.
+
+    The same command again continues a stopped run.
 
     Several GPUs: torchrun --nproc-per-node 4 --no-python plsctl train ...
 
@@ -163,9 +176,13 @@ def train(
         "patience": patience, "train_share": train_share, "seed": seed, "margin": margin,
         "device": device, "threads": threads,
         "compile": compiled, "tensorboard": tensorboard, "precision": precision,
-        "memory_format": memory_format,
+        "memory_format": memory_format, "pooling": pooling, "optics": optics,
     }  # fmt: skip
     asked = {name: value for name, value in given.items() if value is not None}
+    if train_optics.is_asked_for(what):
+        train_optics.train_optics(what, asked, fresh=fresh, dry_run=dry_run, as_json=as_json)
+        return
+    train_optics.refuse_its_options(what, asked)
     if dry_run:
         known = from_run is not None or what.endswith((".yaml", ".yml"))
         _describe(_config(what, {"out": ""} | ({} if known else {"data": ""}) | asked), as_json)

@@ -59,6 +59,8 @@ def recipes(
 
 def _entry(recipe: "Recipe", array: "Hardware | None", must_fit: bool) -> dict[str, Any]:
     """What is told of a recipe; `must_fit`: that the array cannot take it is an error."""
+    from plsctl.acquire.plans.transfer import transfers
+
     if array is None:
         return _described(recipe.name, [frame.label for frame in recipe.images()])
     try:
@@ -70,7 +72,9 @@ def _entry(recipe: "Recipe", array: "Hardware | None", must_fit: bool) -> dict[s
         return _described(recipe.name, labels) | {"frames": None, "problem": _problem(error)}
     labels = [frame.frame.label for frame in lit]
     frames = [_frame(frame, _aperture(array)) for frame in lit]
-    return _described(recipe.name, labels) | {"frames": frames, "problem": None}
+    entry = _described(recipe.name, labels) | {"frames": frames, "problem": None}
+    directions = transfers(recipe, array.geometry())
+    return entry | ({"directions": [each.as_dict() for each in directions]} if directions else {})
 
 
 def _described(name: str, labels: Sequence[str]) -> dict[str, Any]:
@@ -131,6 +135,8 @@ def _print_one(recipe: "Recipe", entry: dict[str, Any], array: "Hardware | None"
     from rich.markup import escape
     from rich.table import Table
 
+    from plsctl.acquire.plans.transfer import transfers
+
     if array is None:
         console.print(escape(" ".join(entry["labels"])), highlight=False)
         print_message(f"{recipe.name}: {counted(entry['images'], 'image')}.")
@@ -157,6 +163,8 @@ def _print_one(recipe: "Recipe", entry: dict[str, Any], array: "Hardware | None"
         "o lit in bright field, x in dark field, . not lit but for the bright-field image; x to "
         f"the right, y down, as in the image. NA {na:g} divides bright and dark field."
     )
+    for lost in (each for each in transfers(recipe, geometry) if not each.is_whole):
+        print_message(str(lost))
     bright = sum(frame["bright_field"] for frame in entry["frames"])
     print_message(
         f"{recipe.name}: {counted(entry['images'], 'image')} on {array.name}, {bright} of them "

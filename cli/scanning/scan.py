@@ -166,6 +166,7 @@ def _forecast(opened: "Scan", name: "PassName", as_json: bool) -> None:
         f"({100 * cost.efficiency:.0f} % of it light), {cost.bytes / 1e9:.2f} GB uncompressed."
     )
     _print_calibrations(opened)
+    _print_directions(opened, name)
     if warning := writing_warning(cost, rate):
         print_message(f"{warning}.")
 
@@ -182,6 +183,17 @@ def _print_calibrations(opened: "Scan") -> None:
 
     used = in_use(opened.hardware)
     print_message(f"Calibrations: {', '.join(used) or 'none, so the hardware file counts'}.")
+
+
+def _print_directions(opened: "Scan", name: "PassName") -> None:
+    """What is lost of a recipe's directions on this array."""
+    from plsctl.acquire.plans.transfer import transfers
+
+    if name != "unstained":
+        return
+    for found in transfers(opened.slide.load_recipe(), opened.hardware.geometry()):
+        if not found.is_whole:
+            print_message(str(found))
 
 
 def _print_pause(paused: bool) -> None:
@@ -207,6 +219,7 @@ def _take(
 
     print_message(f"Pass {name} of slide {opened.slide.slide}, into {opened.folder.path}.")
     _print_calibrations(opened)
+    _print_directions(opened, name)
     with (
         stop_on_signals() as stop,
         progress("reading the settings") as advance,

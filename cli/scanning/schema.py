@@ -8,7 +8,7 @@ import typer
 from plsctl.cli.shared import completion
 from plsctl.cli.shared.output import VerboseFlag, emit, one_of, print_message
 
-KINDS = ("slide", "hardware", "recipe", "training", "quality")
+KINDS = ("slide", "hardware", "recipe", "training", "learned-optics", "quality")
 
 
 def schema(

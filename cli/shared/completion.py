@@ -11,6 +11,9 @@ Completion = Callable[[str], list[str]]
 
 MODELS = ("maenet", "maepnet", "maepfnet", "maepf-rpgan-sn", "unet", "fast")
 
+TRAINED = (*MODELS, "learned-optics")
+"""What `plsctl train` trains: the models that stain, and others."""
+
 
 def values(*known: str) -> Completion:
     """Offer these values."""
@@ -56,8 +59,8 @@ def models(incomplete: str) -> list[str]:
 
 
 def models_and_files(incomplete: str) -> list[str]:
-    """Offer the models, and the YAML files that lie here."""
-    return models(incomplete) + yaml_files(incomplete)
+    """Offer what can be trained, and the YAML files that lie here."""
+    return values(*TRAINED)(incomplete) + yaml_files(incomplete)
 
 
 def yaml_files(incomplete: str) -> list[str]:

@@ -38,6 +38,7 @@ def written_files() -> dict[str, WrittenFile]:
     from plsctl.acquire.leds.template_settings import TemplateOptions
     from plsctl.acquire.plans.recipes import Recipe
     from plsctl.acquire.plans.slide import Slide
+    from plsctl.models.learned_optics.settings import OpticsRun
     from plsctl.models.runs.config import TrainingConfig
     from plsctl.process.quality.flags import QualitySettings
     from plsctl.sim.world.settings import SimulatorSettings
@@ -74,6 +75,13 @@ def written_files() -> dict[str, WrittenFile]:
             "A training run: `plsctl train CONFIG.yaml`; the options of `plsctl train` have the "
             "same names ([models](../models.md)).",
             TrainingConfig,
+            {},
+        ),
+        "learned-optics": WrittenFile(
+            "Learned optics",
+            "A run or a sweep that learns optics: `plsctl train CONFIG.yaml` with `model: "
+            "learned-optics` ([learned optics](../learned-optics.md)).",
+            OpticsRun,
             {},
         ),
         "quality": WrittenFile(

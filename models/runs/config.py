@@ -170,7 +170,7 @@ class TrainingConfig(TrainingSettings):
         """The file in `folder` that repeats this run; like in any file, paths start there."""
         content = yaml.safe_load(super().to_yaml(folder))
         for name, path in self._paths().items():
-            content[name] = _from_folder(path, folder)
+            content[name] = path_from(path, folder)
         return yaml.safe_dump(content, sort_keys=False)
 
     def anchored(self, folder: Path) -> TrainingConfig:
@@ -240,7 +240,7 @@ def _recipe_of(data: Path | None) -> str | None:
         return None
 
 
-def _from_folder(path: Path | str, folder: Path) -> str:
+def path_from(path: Path | str, folder: Path) -> str:
     """A path as it is told in a file of `folder`, so that both may be moved together."""
     place = location(path)
     if is_remote(place):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,11 +13,7 @@ from plsctl.acquire.coordinates import CameraOrientation
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import FrameRecord
-
-Counts = NDArray[np.uint8] | NDArray[np.uint16]
-
-_NEARLY_FULL = 0.97
-"""Share of the full scale above which a value is taken for saturated."""
+from plsctl.process.dataset.single_leds import Counts, frames_by_led, intensity
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,7 @@ def stack_from_pass(
         The pass holds no single-LED frames, or an image of it cannot be read.
     """
     attributes = reader.attributes
-    groups = _frames_by_led(attributes.frames)
+    groups = frames_by_led(attributes.frames)
     if not groups:
         raise UserError(
             f"the pass '{attributes.pass_name}' holds no images under single LEDs.",
@@ -134,7 +129,7 @@ def stack_from_pass(
     for image, indices in zip(amplitude, groups.values(), strict=True):
         taken = [reader.windows(position, index, [box])[0][..., colour] for index in indices]
         light = [attributes.frames[index].light for index in indices]
-        image[...] = np.sqrt(_combine(taken, light, black, 255))
+        image[...] = np.sqrt(intensity(taken, light, black, 255))
     return LedStack(
         amplitude=amplitude,
         directions=_directions(attributes.frames, groups, attributes.orientation),
@@ -177,7 +172,7 @@ def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedS
     UserError
         None was taken under a single LED.
     """
-    groups = _frames_by_led(optics.frames)
+    groups = frames_by_led(optics.frames)
     if not groups:
         raise UserError(
             "the data set holds no images under single LEDs.",
@@ -185,7 +180,7 @@ def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedS
         )
     amplitude = [
         np.sqrt(
-            _combine(
+            intensity(
                 [images[index, colour] for index in indices],
                 [optics.frames[index].light for index in indices],
                 optics.black_level,
@@ -204,17 +199,6 @@ def stack_from_sample(images: Counts, colour: int, optics: SampleOptics) -> LedS
     )
 
 
-def _frames_by_led(frames: Sequence[FrameRecord]) -> dict[str, list[int]]:
-    """Frames under each single LED, shortest exposure first."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for index, frame in enumerate(frames):
-        if frame.direction is not None and frame.colour == "white":
-            groups[frame.led].append(index)
-    for indices in groups.values():
-        indices.sort(key=lambda index: frames[index].light)
-    return groups
-
-
 def _directions(
     frames: Sequence[FrameRecord],
     groups: Mapping[str, list[int]],
@@ -231,15 +215,3 @@ def _box(size_px: tuple[int, int], window: tuple[slice, slice]) -> tuple[int, in
         part.indices(size) for part, size in zip(window, reversed(size_px), strict=True)
     )
     return left, top, right, bottom
-
-
-def _combine(
-    images: Sequence[Counts], light: Sequence[float], black: float, full: float
-) -> FloatArray:
-    """Intensity for unit light from exposures in rising order, shape (y, x)."""
-    result = (images[0].astype(np.float32) - np.float32(black)) / np.float32(light[0])
-    for image, factor in zip(images[1:], light[1:], strict=True):
-        good = image < _NEARLY_FULL * full
-        longer = (image.astype(np.float32) - np.float32(black)) / np.float32(factor)
-        result = np.where(good, longer, result)
-    return np.asarray(np.maximum(result, 0), dtype=np.float32)

@@ -21,11 +21,12 @@ from plsctl.acquire.arrays import ComplexArray
 from plsctl.acquire.errors import UserError
 from plsctl.acquire.words import counted
 from plsctl.process.aperture.image import SyntheticAperture
-from plsctl.process.aperture.led_stack import Counts, SampleOptics, stack_from_sample
+from plsctl.process.aperture.led_stack import SampleOptics, stack_from_sample
 from plsctl.process.aperture.orientation_check import check_orientation, residual_note
 from plsctl.process.aperture.reconstruction import ApertureSettings, reconstruct
 from plsctl.process.dataset.reader import Dataset
 from plsctl.process.dataset.records import DatasetFrame
+from plsctl.process.dataset.single_leds import Counts
 from plsctl.process.dataset.splits import is_damaged
 from plsctl.process.dataset.writer import DatasetWriter
 from plsctl.process.workers.local import local_workers

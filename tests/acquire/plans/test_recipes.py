@@ -153,6 +153,10 @@ def test_dark_field_without_variants_is_dark_field(tmp_path: Path) -> None:
         ("[plate-1, plate-2]", "[1, 2]", 4, "Put it in quotes: '1'"),
         ("{leds: [plate-1, plate-2]}", "{colour: red}", 4, "say in one way which LEDs"),
         ("{na: [0.0, 0.4]}", "{na: [0.0, 0.4], colour: red}", 5, "no field 'frames.2.each.colour'"),
+        ("leds: [plate-1, plate-2]", "na_points: [[0.1, 0.0]]", 4, "these directions a name"),
+        ("na: [0.0, 0.4]", "na_points: [[0.9, 0.9]]", 5, "aperture is above 1"),
+        ("na: [0.0, 0.4]", "na: [0.0, 0.4], na_reach: 0.1", 5, "give these"),
+        ("na: [0.0, 0.4]", "na_points: [[0.0, 0.0]]", 5, "no LED of the array is there"),
     ],
 )
 def test_a_mistake_in_a_recipe_names_line_and_remedy(

@@ -1,0 +1,1 @@
+"""Optics that are learned with the network behind them."""
