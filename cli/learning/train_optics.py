@@ -21,9 +21,10 @@ def is_asked_for(what: str) -> bool:
     """Whether a model's name or a file with a run means this."""
     if not what.endswith((".yaml", ".yml")):
         return what == MODEL
+    from plsctl.acquire.files.locations import location
     from plsctl.acquire.files.settings import read_yaml
 
-    return bool(read_yaml(Path(what))[0].get("model") == MODEL)
+    return bool(read_yaml(location(what))[0].get("model") == MODEL)
 
 
 def refuse_its_options(what: str, asked: dict[str, Any]) -> None:
