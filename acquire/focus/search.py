@@ -9,7 +9,12 @@ from typing import Literal
 from plsctl.acquire.capture.auto_exposure import ExposureCalibration
 from plsctl.acquire.devices.heights import depth_of_field_um
 from plsctl.acquire.devices.microscope import Microscope
-from plsctl.acquire.focus.moving_sweep import Sample, look_while_moving, moving_sweep
+from plsctl.acquire.focus.moving_sweep import (
+    LEAST_SAMPLES,
+    Sample,
+    look_while_moving,
+    moving_sweep,
+)
 from plsctl.acquire.focus.one_shot import OneShot
 from plsctl.acquire.focus.sweep import find_focus
 from plsctl.acquire.interrupt import StopRequest
@@ -134,7 +139,9 @@ class FocusSearch:
         limits_um = self._microscope.z_limits_um
         if self._looks_on_its_way:
             look = partial(self._look_while_moving, step_um)
-            found_um = moving_sweep(look, centre_um, half_range_um, limits_um)
+            # On a shorter move too few images would be taken, however well the drive tells.
+            enough_um = max(half_range_um, LEAST_SAMPLES / 2 * step_um)
+            found_um = moving_sweep(look, centre_um, enough_um, limits_um)
             if found_um is not None:
                 return found_um
             self._looks_on_its_way = False

@@ -53,6 +53,24 @@ def test_a_moving_sweep_is_as_exact_as_one_that_stops_and_quicker(objective_watc
     assert speed == 1000
 
 
+def test_a_short_second_look_does_not_end_the_moving_sweeps(objective_watch: object) -> None:
+    moving = {"property": "Speed", "um_per_s": 1.0, "usual_um_per_s": 1000}
+    # Steps coarser than the depth of field: every sweep has a second, finer look.
+    settings = FocusSettings(method="sweep", step_um=3.0)
+    seconds = []
+    for z_speed in (None, moving):
+        with open_microscope(_hardware(z_speed)) as microscope:
+            world = objective_watch.opened[-1].world  # type: ignore[attr-defined]
+            microscope.set_objective("20x")
+            microscope.travel(10_000.0, 5_000.0)
+            search = FocusSearch(microscope, GradientFocusMeasure(), settings, StopRequest())
+            found_um = search.sweep(world.z_um - world.defocus_um() + 4.0, 20.0)
+            began_s = microscope.clock.now()
+            assert search.sweep(found_um, 20.0) == pytest.approx(found_um, abs=0.3)
+            seconds.append(microscope.clock.now() - began_s)
+    assert seconds[1] < 0.7 * seconds[0]
+
+
 def test_images_on_the_way_show_the_height_of_mid_exposure(objective_watch: object) -> None:
     with open_microscope(_hardware(None)) as microscope:
         world = objective_watch.opened[-1].world  # type: ignore[attr-defined]
