@@ -42,6 +42,11 @@ TURNED_DEG = 0.6
 ELSEWHERE = 0.07
 """A swapped LED whose direction is as it was calibrated is no news; as a share of the aperture."""
 
+Finding = tuple[str, int, int]
+"""Kind, LED, and the LED whose light it shows, or -1: the same at every position."""
+
+MOVED_ARRAY: Finding = ("moved", -1, -1)
+
 
 @dataclass(frozen=True)
 class ArrayState:
@@ -75,16 +80,15 @@ class ArrayState:
         )
 
     @property
-    def is_wrong(self) -> bool:
-        """Whether anything is not as it is believed."""
-        return self.has_moved or bool(self.problems)
+    def findings(self) -> frozenset[Finding]:
+        """What is not as it is believed."""
+        moved = [MOVED_ARRAY] if self.has_moved else []
+        return frozenset([*moved, *(finding(problem) for problem in self.problems)])
 
-    def agrees(self, other: ArrayState) -> bool:
-        """Whether another position shows the same, as far as something is wrong."""
-        same = {(p.led, p.kind, p.other) for p in self.problems} & {
-            (p.led, p.kind, p.other) for p in other.problems
-        }
-        return (self.has_moved and other.has_moved) or bool(same)
+
+def finding(problem: LedProblem) -> Finding:
+    """What is wrong with an LED, however strongly it shows."""
+    return problem.kind, problem.led, problem.other
 
 
 def can_tell(leds: Sequence[SingleLed]) -> bool:

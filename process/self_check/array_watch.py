@@ -8,7 +8,13 @@ from plsctl.acquire.capture.content import shows_cells
 from plsctl.acquire.errors import PlsctlError
 from plsctl.acquire.leds.geometry import LedGeometry
 from plsctl.acquire.store.reader import PassReader
-from plsctl.process.self_check.array import ArrayState, array_optics, can_tell, look_at_array
+from plsctl.process.self_check.array import (
+    ArrayState,
+    Finding,
+    array_optics,
+    can_tell,
+    look_at_array,
+)
 from plsctl.process.self_check.light import LedLevels, SingleLed
 
 EVERY, REST_S = 10, 60.0
@@ -101,8 +107,8 @@ class ArrayWatch:
     def _is_telling(self, name: str) -> bool:
         return name not in self._looked_at and shows_cells(self._reader.brightfield(name))
 
-    def look(self, name: str) -> ArrayState | None:
-        """Look at the array at a position; what the one before showed, where both show it."""
+    def look(self, name: str) -> tuple[ArrayState, frozenset[Finding]] | None:
+        """Look at the array at a position; the one before, and what both show to be wrong."""
         began_s = time.monotonic()
         self._looked_at.add(name)
         try:
@@ -116,10 +122,10 @@ class ArrayWatch:
             self.look_s = self._looked_s - began_s
         self._blind = 0
         before, self.suspect = self.suspect, None
-        is_news = state.is_wrong and not any(state.agrees(known) for known in self.states[-1:])
-        is_sure = before is not None and state.agrees(before)
-        if is_news and not is_sure:
+        known = self.states[-1].findings if self.states else frozenset()
+        if state.findings - known:
             self.suspect = state
         self.states.append(state)
         self._next = self._names.index(name) + (EVERY if self.suspect is None else 1)
-        return before if is_sure else None
+        sure = state.findings & before.findings if before is not None else frozenset()
+        return (before, sure) if before is not None and sure else None

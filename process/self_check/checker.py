@@ -18,11 +18,14 @@ from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.matching.shifts import EdgeShiftFinder
 from plsctl.process.self_check import words
 from plsctl.process.self_check.array import (
+    MOVED_ARRAY,
     ArrayState,
+    Finding,
     can_tell,
+    finding,
 )
 from plsctl.process.self_check.array_watch import ArrayWatch
-from plsctl.process.self_check.camera import CameraFit, fit_camera
+from plsctl.process.self_check.camera import fit_camera
 from plsctl.process.self_check.light import LedLevels, dimmed, single_leds
 
 TURNED_DEG, PIXEL_SHARE, SURE = 0.1, 0.003, 4.0
@@ -80,7 +83,6 @@ class PassChecker:
             self.reader, self.leds, hardware.geometry(), self.names, self.levels
         )
         self.overlaps: list[Overlap] = []
-        self.fit: CameraFit | None = None
         self.heights: list[tuple[str, float, float]] = []
         """Positions, by how much their height was off, and the error of what was expected."""
         self.drifts: list[Drift] = []
@@ -133,7 +135,7 @@ class PassChecker:
     def _camera_drifts(self, name: str) -> Iterator[Drift]:
         attributes = self.reader.attributes
         for window in WINDOWS:
-            self.fit = fit = fit_camera(self.overlaps[-window:], attributes.orientation)
+            fit = fit_camera(self.overlaps[-window:], attributes.orientation)
             if fit is None:
                 return
             if abs(fit.turn_deg) > max(TURNED_DEG, SURE * fit.turn_error_deg):
@@ -212,14 +214,15 @@ class PassChecker:
         What is wrong is told once a second position shows the same.
         """
         confirmed = self.array.look(name)
-        found = list(self._array_drifts(confirmed)) if confirmed is not None else []
+        found = list(self._array_drifts(*confirmed)) if confirmed is not None else []
         return self._news([*found, *self._light()])
 
-    def _array_drifts(self, state: ArrayState) -> Iterator[Drift]:
-        if state.has_moved:
+    def _array_drifts(self, state: ArrayState, findings: frozenset[Finding]) -> Iterator[Drift]:
+        if MOVED_ARRAY in findings:
             yield words.array_moved(state, self.array_believed, self.is_calibrated)
-        lights = {problem.led: problem.other for problem in state.problems}
-        for problem in state.problems:
+        problems = [problem for problem in state.problems if finding(problem) in findings]
+        lights = {problem.led: problem.other for problem in problems}
+        for problem in problems:
             name = self.array.optics.name(problem.led)
             if problem.kind == "dead":
                 yield words.led_dead(state, name)
@@ -234,7 +237,7 @@ class PassChecker:
     def conclude(self) -> list[Drift]:
         """No more positions come: what has drifted, also what only one of them shows."""
         suspect = self.array.suspect
-        found = [] if suspect is None else list(self._array_drifts(suspect))
+        found = [] if suspect is None else list(self._array_drifts(suspect, suspect.findings))
         if self.leds and self.names:
             found += self._dimmed_leds()
         return self._news(found)
