@@ -26,8 +26,8 @@ from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.acquire.optics.waves import Layers
 from plsctl.acquire.plans.recipes import recipe
+from plsctl.sim.world.rendered_field import fast_inverse_fft
 from plsctl.sim.world.sensor import Sensor, SensorSettings
-from plsctl.sim.world.world import fast_inverse_fft
 
 SIZE_PX, QUICK_SIZE_PX = (1920, 1200), (480, 300)
 FFTS = {"scipy": fast_inverse_fft, "numpy": numpy_inverse_fft}

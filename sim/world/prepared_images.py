@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.errors import disk_errors
 from plsctl.acquire.files.whole_files import rename
+from plsctl.sim.world.settings import SimulatorSettings
 
 Image = NDArray[np.uint8 | np.uint16]
 
@@ -63,3 +65,15 @@ class PreparedImages:
 
     def _name(self, what: tuple[object, ...]) -> str:
         return hashlib.sha256(repr((self._world, what)).encode()).hexdigest()[:24]
+
+
+def open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedImages | None:
+    """Those of a simulated microscope; None where it keeps none."""
+    if settings.prepared is None:
+        return None
+    # What decides images and is not in the scene that they are filed under.
+    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb"}
+    play |= {"led_log", "lamp", "light_from"}
+    told = settings.model_dump_json(exclude=play)
+    device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
+    return PreparedImages(settings.prepared, told + device)

@@ -7,19 +7,15 @@ an LED changes what the camera sees, as at a real microscope.
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from plsctl.acquire.coordinates import CameraOrientation, ImageAxes, SlideTransform
 from plsctl.acquire.devices.hardware import Hardware
 from plsctl.acquire.devices.hardware_parts import Objective
-from plsctl.acquire.leds.geometry import LedGeometry, load_geometry
-from plsctl.acquire.leds.pose import ArrayPose
 from plsctl.acquire.optics.field import FieldSpectrum
 from plsctl.acquire.optics.imaging import Imaging, ObjectGrid, object_grid
 from plsctl.sim.faults import FaultCounter
@@ -28,20 +24,22 @@ from plsctl.sim.smear.smear import Smear
 from plsctl.sim.smear.view import View
 from plsctl.sim.world.clock import RealClock, SimulatedClock, WorldClock
 from plsctl.sim.world.focus_drive import FocusDrive
-from plsctl.sim.world.prepared_images import PreparedImages
+from plsctl.sim.world.prepared_images import open_prepared
+from plsctl.sim.world.rendered_field import (
+    RateImage,
+    RenderedField,
+    fast_forward_fft,
+    fast_inverse_fft,
+)
 from plsctl.sim.world.sensor import Sensor
 from plsctl.sim.world.settings import ObjectiveTruth, SimulatorSettings
-
-RateImage = NDArray[np.float32]
+from plsctl.sim.world.true_array import led_brightness, true_geometry
 
 TURRET_S = 1.0
 """Time the turret takes to turn."""
 
 OVERSHOOT_UM = 20.0
 """How far a stage that overshoots goes too far, on both axes."""
-
-IMAGES_AT_ONCE = 4
-"""LED images made in one go: enough to keep two threads busy, few enough to stay small."""
 
 REFERENCE_MAGNIFICATION = 20.0
 """The sensor's light level is defined at this magnification; a higher one spreads the light."""
@@ -69,7 +67,7 @@ class World:
             bayer=hardware.camera.bayer,
             black_level=hardware.camera.black_level,
         )
-        self.geometry = _true_geometry(_table(hardware, settings), settings)
+        self.geometry = true_geometry(hardware, settings)
         self.on_trigger: Callable[[float], None] = lambda time_s: None
         """Told when a pulse reaches the camera's trigger input."""
         self.lit: Lit = {}
@@ -94,17 +92,9 @@ class World:
         self.drive = FocusDrive(self.clock, hardware.stage.z_um[0 if is_down else 1])
         self._arrived_um = (0.0, 0.0)
         self._repeats: Counter[tuple[object, ...]] = Counter()
-        self._brightness = self._led_brightness()
-        self._field: tuple[tuple[object, ...], FieldSpectrum] | None = None
-        self._images: OrderedDict[tuple[int, float], RateImage] = OrderedDict()
-        self._prepared = _open_prepared(hardware, settings)
-
-    def _led_brightness(self) -> dict[int, float]:
-        rng = np.random.default_rng((self.settings.seed, 0x1ED))
-        spread = rng.uniform(-1, 1, len(self.geometry.leds)) * self.settings.led_spread
-        lights = {led.led: 1 + float(s) for led, s in zip(self.geometry.leds, spread, strict=True)}
-        left = dict(self.settings.led_array.light)
-        return {led: light * left.get(led, 1.0) for led, light in lights.items()}
+        self._brightness = led_brightness(self.geometry, settings)
+        self.rendered = RenderedField(settings.image_cache_mb)
+        self._prepared = open_prepared(hardware, settings)
 
     # The bench -------------------------------------------------------------------------------
 
@@ -332,7 +322,10 @@ class World:
         part = np.empty_like(total)
         share = (REFERENCE_MAGNIFICATION / self.objective.magnification) ** 2
         leds = list(shining)
-        for led, image in zip(leds, self._led_images(leds, after_s), strict=True):
+        spectrum = self.rendered.spectrum(self._field_key(), self._spectrum)
+        defocus_um = self.defocus_um(after_s)
+        images = self.rendered.led_images(spectrum, leds, self.direction, defocus_um)
+        for led, image in zip(leds, images, strict=True):
             light = np.float32(shining[led] * self._brightness[led] * share)
             planes = np.moveaxis(image, -1, 0)
             if led in self.tints:
@@ -363,26 +356,6 @@ class World:
             if lit[led] > 0 and led not in dark
         }
 
-    def _led_images(self, leds: Sequence[int], after_s: float) -> Iterator[RateImage]:
-        """Noise-free images under single LEDs; those made lately are remembered."""
-        z = round(self.defocus_um(after_s), 3)
-        spectrum = self._spectrum(self._field_key())
-        for start in range(0, len(leds), IMAGES_AT_ONCE):
-            some = leds[start : start + IMAGES_AT_ONCE]
-            missing = [led for led in some if (led, z) not in self._images]
-            made = spectrum.images([self.direction(led) for led in missing], z)
-            fresh = dict(zip(missing, made, strict=True))
-            for led in some:
-                yield fresh[led] if led in fresh else self._images[led, z]
-            for led, image in fresh.items():
-                self._remember((led, z), image)
-
-    def _remember(self, key: tuple[int, float], image: RateImage) -> None:
-        self._images[key] = image
-        limit = self.settings.image_cache_mb * 2**20 // image.nbytes
-        while len(self._images) > limit:
-            self._images.popitem(last=False)
-
     def direction(self, led: int) -> tuple[float, float]:
         """Direction cosines of an LED in the axes of the image before it is mirrored."""
         return self._orientation.to_image(*self.geometry.numbered(led).direction)
@@ -409,66 +382,11 @@ class World:
         rotation = self._orientation.on_slide(self.transform.rotation_deg).rotation_deg
         return View(x, y, grid.grid_um, rotation, grid.shape)
 
-    def _spectrum(self, key: tuple[object, ...]) -> FieldSpectrum:
-        if self._field is not None and self._field[0] == key:
-            return self._field[1]
-        self._field = None
-        self._images.clear()
+    def _spectrum(self) -> FieldSpectrum:
         imaging = self.imaging()
         highest_na = float(np.max(np.linalg.norm(self.geometry.directions, axis=1)))
         grid = object_grid(imaging, highest_na)
         layers = self.smear.layers(self.view(grid), self.stained)
-        spectrum = FieldSpectrum.from_layers(
+        return FieldSpectrum.from_layers(
             layers, grid, imaging, inverse_fft=fast_inverse_fft, forward_fft=fast_forward_fft
         )
-        self._field = (key, spectrum)
-        return spectrum
-
-
-def _table(hardware: Hardware, settings: SimulatorSettings) -> LedGeometry:
-    truth = settings.led_array.table
-    return hardware.geometry() if truth is None else load_geometry(hardware.resolve(truth))
-
-
-def _true_geometry(table: LedGeometry, settings: SimulatorSettings) -> LedGeometry:
-    """The LEDs where they really are, under the numbers that light them."""
-    truth = settings.led_array
-    pose = ArrayPose(*truth.moved_mm, truth.raised_mm, truth.rotation_deg, *truth.tilt_deg)
-    leds = list(pose.move(table).leds)
-    errors = np.random.default_rng((settings.seed, 0x91ACE)).normal(0, 1, (len(leds), 3))
-    for number, (led, error) in enumerate(zip(leds, errors * truth.scatter_mm, strict=True)):
-        x, y, z = (float(value) for value in error)
-        leds[number] = replace(led, x_mm=led.x_mm + x, y_mm=led.y_mm + y, z_mm=led.z_mm + z)
-    order = {led.led: index for index, led in enumerate(leds)}
-    for one, other in truth.swapped:
-        a, b = leds[order[one]], leds[order[other]]
-        leds[order[one]] = replace(b, led=a.led, name=a.name)
-        leds[order[other]] = replace(a, led=b.led, name=b.name)
-    return LedGeometry(tuple(leds))
-
-
-def _open_prepared(hardware: Hardware, settings: SimulatorSettings) -> PreparedImages | None:
-    if settings.prepared is None:
-        return None
-    # What decides images and is not in the scene that they are filed under.
-    play = {"clock", "prepared", "faults", "wiring", "image_cache_mb"}
-    play |= {"led_log", "lamp", "light_from"}
-    told = settings.model_dump_json(exclude=play)
-    device = hardware.model_dump_json(include={"camera", "turret", "focus_z_um"})
-    return PreparedImages(settings.prepared, told + device)
-
-
-def fast_inverse_fft(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Unnormalised inverse FFT along the last axis, in place.
-
-    SciPy transforms several rows at a time with vector instructions, NumPy one after the other;
-    `plsctl.acquire.optics.field` does without SciPy and takes this as an argument.
-    """
-    result: NDArray[np.complex64] = scipy.fft.ifft(rows, norm="forward", overwrite_x=True)
-    return result
-
-
-def fast_forward_fft(rows: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """FFT along the last axis divided by its length, in place."""
-    result: NDArray[np.complex64] = scipy.fft.fft(rows, norm="forward", overwrite_x=True)
-    return result

@@ -170,7 +170,7 @@ def _prepare(world: World, stained: bool, added: tuple[Cell, ...], gone: tuple[i
     assert isinstance(world.smear, FaultySmear)
     world.smear.added, world.smear.gone = added, gone
     world.stained = stained
-    world._field = None  # what was rendered of this place does not hold any more
+    world.rendered.forget()
 
 
 def _expose(world: World, frame: FrameRecord) -> Image:
