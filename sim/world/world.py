@@ -22,6 +22,7 @@ from plsctl.sim.faults import FaultCounter
 from plsctl.sim.firmware.board import Lit, Tint
 from plsctl.sim.smear.smear import Smear
 from plsctl.sim.smear.view import View
+from plsctl.sim.world.changes import Changes
 from plsctl.sim.world.clock import RealClock, SimulatedClock, WorldClock
 from plsctl.sim.world.focus_drive import FocusDrive
 from plsctl.sim.world.prepared_images import open_prepared
@@ -71,14 +72,8 @@ class World:
         self.on_trigger: Callable[[float], None] = lambda time_s: None
         """Told when a pulse reaches the camera's trigger input."""
         self.lit: Lit = {}
-        self.light_factor = 1.0
-        """What a step has made of all light."""
-        self.dimmed: dict[int, float] = {}
-        """What is left of the light of LEDs that have dimmed."""
-        self.turned_deg = 0.0
-        """By how much the camera has been turned since it was described."""
-        self.jumped_um = 0.0
-        """By how much the slide has come to lie higher."""
+        self.changes = Changes()
+        """What has become of the instrument since it was described."""
         self.tints: dict[int, Tint] = {}
         """Shares of red, green and blue, of LEDs that do not shine white."""
         self.read_light: Callable[[], tuple[Lit, dict[int, Tint]]] | None = None
@@ -108,12 +103,7 @@ class World:
 
     def happen(self) -> None:
         """An exposure begins: what has changed from it on."""
-        step, dims = self.faults.now("light_steps"), self.faults.now("led_dims")
-        turns, jumps = self.faults.now("camera_turns"), self.faults.now("focus_jumps")
-        self.light_factor = 1.0 if step is None else step.factor
-        self.dimmed = {} if dims is None or dims.led is None else {dims.led: dims.factor}
-        self.turned_deg = 0.0 if turns is None else turns.amount
-        self.jumped_um = 0.0 if jumps is None else jumps.amount
+        self.changes = Changes.now(self.faults)
 
     def add_oil(self) -> None:
         """Put a drop of immersion oil on the slide."""
@@ -230,7 +220,7 @@ class World:
         said, truth = self.hardware.camera, self.settings.camera
         return CameraOrientation(
             (said.rotation_deg if truth.rotation_deg is None else truth.rotation_deg)
-            + self.turned_deg,
+            + self.changes.turned_deg,
             said.mirrored if truth.mirrored is None else truth.mirrored,
         )
 
@@ -256,7 +246,7 @@ class World:
             + (mount.return_z_um if self.stained else 0.0)
             + self.objective.offset_z_um
             + self.objective_truth.offset_z_um
-            + self.jumped_um
+            + self.changes.jumped_um
         )
         return self.drive.z_um(after_s) - focus
 
@@ -349,9 +339,9 @@ class World:
         lamp = self.settings.lamp
         minutes = max(0.0, self.clock.now() - lamp.drifts_from_s) / 60
         drift = math.exp(lamp.drift_percent_per_min / 100 * minutes)
-        light = self.light_factor * drift
+        light = self.changes.light_factor * drift
         return {
-            led: light * lit[led] * self.dimmed.get(led, 1.0)
+            led: light * lit[led] * self.changes.dimmed.get(led, 1.0)
             for led in sorted(lit)
             if lit[led] > 0 and led not in dark
         }
@@ -361,7 +351,7 @@ class World:
         return self._orientation.to_image(*self.geometry.numbered(led).direction)
 
     def _field_key(self) -> tuple[object, ...]:
-        turned = (self.turned_deg,) if self.turned_deg else ()
+        turned = (self.changes.turned_deg,) if self.changes.turned_deg else ()
         return (self._stands_um(), self.objective_name, self.stained, self.transform, *turned)
 
     def imaging(self) -> Imaging:
