@@ -285,8 +285,10 @@ class World:
         repeat = self._repeats[what]
         self._repeats[what] += 1
         scene = (self._field_key(), self.commanded_um, self.oil, lit, settings[1:], repeat)
+        # A slide that has jumped looks as it did at another height.
+        above_um = z_um - self.changes.jumped_um
         if self._prepared is not None:
-            made = self._prepared.find(scene, z_um)
+            made = self._prepared.find(scene, above_um)
             if made is not None:
                 return made
         key = (
@@ -301,7 +303,7 @@ class World:
         with self.clock.stopped():
             image = self.sensor.expose(self._rates(shining, after_s), exposure_ms, gain, key)
             if self._prepared is not None:
-                self._prepared.keep(scene, z_um, image)
+                self._prepared.keep(scene, above_um, image)
         return image
 
     def _rates(self, shining: dict[int, float], after_s: float) -> RateImage:

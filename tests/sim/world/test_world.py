@@ -189,6 +189,24 @@ def test_a_camera_that_stands_otherwise_than_the_file_says_shows_the_same_slide(
     assert world.to_slide(119.5, 89.5) == pytest.approx((10_300, 5_200), abs=1e-6)
 
 
+def test_prepared_images_show_a_slide_that_jumps(tmp_path: Path) -> None:
+    hardware = small_hardware(tmp_path)
+    jumps = [{"kind": "focus_jumps", "amount": 15.0}]
+
+    def image(prepared: Path | None, faults: list[dict[str, object]]) -> np.ndarray:
+        options = hardware.options | {"prepared": prepared, "faults": faults}
+        world = open_world(hardware.model_copy(update={"options": options}))
+        world.look_at(10_300, 5_200)
+        world.lit = {world.geometry.named("plate-1").led: 1.0}
+        world.happen()
+        return np.array(world.image(2.0, 1.0))
+
+    in_focus = image(tmp_path / "prepared", [])
+    jumped = image(tmp_path / "prepared", jumps)
+    assert np.array_equal(jumped, image(None, jumps))
+    assert not np.array_equal(jumped, in_focus)
+
+
 def test_the_simulated_pixel_may_be_larger_than_the_file_says(tmp_path: Path) -> None:
     hardware = small_hardware(tmp_path)
     options = hardware.options | {"camera": {"pixel_scale": 1.1}}
