@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from plsctl.acquire.store.reader import PassReader
 from plsctl.acquire.store.records import PositionRecord
 from plsctl.process.cells.table import COLUMNS, write_cells
 from plsctl.process.matching.fine_alignment import reach_in_pixels
-from plsctl.process.segmentation.object_kinds import WEAK
+from plsctl.process.segmentation.object_kinds import is_weak
 from plsctl.process.segmentation.segment import segment, slide_settings
 from plsctl.process.segmentation.settings import SegmentationSettings
 
@@ -30,6 +31,10 @@ FAINT = 0.45
 
 ENOUGH_CELLS = 10
 """So many white cells of a slide say what is usual on it."""
+
+OWN = ("border_px", "red_cells", "smudge")
+"""Columns that are not written: distance from the border, area of the nucleus in red-cell areas,
+and whether the cell's own field takes it for a smudge."""
 
 
 class StainedCellFinder:
@@ -94,9 +99,9 @@ def find_cells(
         for position in reader.positions
         for row in _position_rows(reader, position, transform, tuned, crop_px)
     ]
-    table = pd.DataFrame(rows, columns=[*COLUMNS[1:], "border_px", "smudge"])
+    table = pd.DataFrame(rows, columns=[*COLUMNS[1:], *OWN])
     table = _without_smudges(_once(table), tuned.strength)
-    table = table.drop(columns=["border_px", "smudge"])
+    table = table.drop(columns=list(OWN))
     table.insert(0, "cell", range(1, len(table) + 1))
     return table
 
@@ -115,8 +120,9 @@ def _without_smudges(table: pd.DataFrame, limit: float | None) -> pd.DataFrame:
     if limit is None or len(certain) < ENOUGH_CELLS:
         return certain.reset_index(drop=True)
     usual = float(certain["strength"].median())
-    weak = table["strength"] < WEAK * usual
-    faint = table["strength"] - limit < FAINT * (usual - limit)
+    strength = table["strength"].to_numpy(np.float64)
+    weak = is_weak(strength, table["red_cells"].to_numpy(np.float64), usual)
+    faint = strength - limit < FAINT * (usual - limit)
     return table[~(weak & (faint | table["smudge"].astype(bool)))].reset_index(drop=True)
 
 
@@ -139,6 +145,7 @@ def _position_rows(
                 f"white cells cannot be told in this image: {found.cannot_judge}.",
                 hint="Look at it; scan the pass again with the right light, exposure and region.",
             )
+    red_cell_area = math.pi / 4 * found.red_cell_px**2
     smudges = (other for other in found.others if other.kind == "smudge")
     for cell in (*found.cells, *smudges):
         x, y = cell.centre_x, cell.centre_y
@@ -148,8 +155,8 @@ def _position_rows(
         stage = axes.to_um(x, y)
         place = (*transform.invert(*stage), *stage, x, y)
         size = (cell.width, cell.height, cell.area)
-        smudge = cell.kind == "smudge"
-        rows.append((position.name, *place, *size, cell.strength, border, smudge))
+        own = (border, cell.nucleus_area / red_cell_area, cell.kind == "smudge")
+        rows.append((position.name, *place, *size, cell.strength, *own))
     return rows
 
 

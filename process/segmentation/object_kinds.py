@@ -41,7 +41,7 @@ _SWOLLEN_STRENGTH = 0.82  # of what is usual is weak
 _BARE = 1.3  # whole cell over nucleus: no cytoplasm is left
 _ENOUGH_CELLS = 4  # so many white cells of an image say what is usual
 
-WEAK = 0.75
+_WEAK = 0.75
 """What is pale and has less than this share of the usual chromatin strength is a smudge. On 23
 simulated slides 1,396 white cells have 0.77 or more, smudges that are pale 0.73 or less."""
 
@@ -137,9 +137,25 @@ def smudges(
         return pale
     usual = float(np.median(strength[~pale]))
     faint = strength - limit < _FAINT * (usual - limit)
-    weak = strength < usual * np.where(nucleus_area > _SWOLLEN_AREA, _SWOLLEN_STRENGTH, WEAK)
+    weak = is_weak(strength, nucleus_area, usual)
     smeared = (nucleus_area > _SMEARED_AREA) & (cell_area < _BARE * nucleus_area)
     return np.asarray(faint | (weak & (pale | smeared)))
+
+
+def is_weak(strength: NDArray[np.float64], nucleus_area: NDArray[np.float64], usual: float) -> Mask:
+    """Whose chromatin is weaker than that of any white cell of this size; shape (cell,).
+
+    Parameters
+    ----------
+    strength
+        Mean chromatin strength of each nucleus.
+    nucleus_area
+        In red-cell areas.
+    usual
+        Chromatin strength of a usual white cell.
+    """
+    limit = np.where(nucleus_area > _SWOLLEN_AREA, _SWOLLEN_STRENGTH, _WEAK)
+    return np.asarray(strength < usual * limit)
 
 
 def label_platelets(
