@@ -85,22 +85,27 @@ def train_optics(
     fresh: bool = False,
     on_epoch: Callable[[Row], None] | None = None,
     on_step: Callable[[StepReport], None] | None = None,
-) -> OpticsResult:
+) -> OpticsResult | None:
     """Train one run, or go on with it if it was stopped, and say how it reads.
+
+    Of several processes the first one reads and writes; the others have no result.
 
     Raises
     ------
     UserError
         As `open_images` and `train_task`.
     """
-    opened: list[LabelledData] = []
+    opened: list[tuple[LabelledData, bool]] = []
 
     def open_task(compute: Compute, processes: Processes) -> OpticsTask:
-        opened.append(open_images(config))
-        return OpticsTask(config, compute, opened[0])
+        data = open_images(config)
+        opened.append((data, processes.first))
+        return OpticsTask(config, compute, data)
 
     trained = train_task(config, open_task, fresh=fresh, on_epoch=on_epoch, on_step=on_step)
-    (data,) = opened
+    ((data, is_first),) = opened
+    if not is_first:
+        return None
     folder = location(config.out)
     network = OpticsNet(config, len(data.types))
     tensors, _ = read_tensors(folder / "best.safetensors")
@@ -123,6 +128,8 @@ def train_sweep(
 ) -> tuple[OpticsResult, ...]:
     """Train every run of a sweep; `out` then holds their folders, and sweep.csv of those done.
 
+    Of several processes the first one has the results.
+
     Raises
     ------
     UserError
@@ -131,12 +138,15 @@ def train_sweep(
     results: list[OpticsResult] = []
     for run in config.runs():
         on_run(run)
-        results.append(train_optics(run, fresh=fresh, on_epoch=on_epoch, on_step=on_step))
+        result = train_optics(run, fresh=fresh, on_epoch=on_epoch, on_step=on_step)
+        if result is None:
+            continue
+        results.append(result)
         if config.sweep:
             text = io.StringIO()
             writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(result.row() for result in results)
+            writer.writerows(each.row() for each in results)
             write_whole(location(config.out) / "sweep.csv", text.getvalue())
     return tuple(results)
 

@@ -56,7 +56,9 @@ def test_learned_optics_tell_apart_what_flat_optics_cannot(cells: Path, tmp_path
             QUICK | {"data": cells, "out": tmp_path / optics, "optics": optics, "pooling": 2,
                      "epochs": 6, "batch": 8, "learning_rate": 2e-2, "validation_share": 0.4}
         )  # fmt: skip
-        both[optics] = train_optics(config).scores
+        result = train_optics(config)
+        assert result is not None
+        both[optics] = result.scores
     assert both["learned"]["accuracy"]["mean"] > 0.9
     assert both["frozen"]["accuracy"]["mean"] < 0.75
     assert both["frozen"]["channel_weights"] == pytest.approx([1 / 3] * 3)
