@@ -116,7 +116,8 @@ def _dim(
     import numpy as np
 
     from plsctl.acquire.bench.led_light import kept_light
-    from plsctl.process.calibration.brightness import DIM, light_left
+    from plsctl.acquire.devices.calibration_kinds import DIMMED
+    from plsctl.process.calibration.brightness import light_left
     from plsctl.process.calibration.led_array import LedProblem
 
     kept = kept_light(described, described.low_power, frames.answers)
@@ -134,7 +135,7 @@ def _dim(
     table = np.hypot(*described.geometry().directions.T)
     left = light_left(now, before, np.hypot(*found.directions.T), table, optics.na)
     dim = [
-        LedProblem(int(led), "dim", light=float(left[led])) for led in np.flatnonzero(left < DIM)
+        LedProblem(int(led), "dim", light=float(left[led])) for led in np.flatnonzero(left < DIMMED)
     ]
     return dim, [f"Light is compared with that of {kept.measured:%Y-%m-%d %H:%M} UTC."]
 

@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 
 from plsctl.process.calibration.exchange import usual
 
-DIM = 0.87
-"""An LED is dim below this share of the light it gave."""
-
 
 def light_left(
     now: NDArray[np.float64],

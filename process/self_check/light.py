@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.devices.calibration_kinds import DIMMED
 from plsctl.acquire.store.records import PassAttributes
-from plsctl.process.calibration.brightness import DIM, light_left
+from plsctl.process.calibration.brightness import light_left
 from plsctl.process.calibration.exchange import usual
 
 LEAST_COUNTS = 2.0
@@ -172,7 +173,7 @@ class LedLevels:
         before = _medians(self._rows[-REMEMBERED - POSITIONS : -POSITIONS], 1)[led]
         latest = [row[led] - before for row in self._rows[-POSITIONS:]]
         names = self.names[-POSITIONS:]
-        limit = math.log(DIM) / 2
+        limit = math.log(DIMMED) / 2
         return next(
             (n for n, change in zip(names, latest, strict=True) if change < limit), names[0]
         )
@@ -198,7 +199,7 @@ def _without_slope(values: NDArray[np.float64], along: NDArray[np.float64]) -> N
 
 def dimmed(left: NDArray[np.float64]) -> NDArray[np.int64]:
     """LEDs of which clearly less light is left, (n,)."""
-    return np.flatnonzero(np.nan_to_num(left, nan=1.0) < DIM)
+    return np.flatnonzero(np.nan_to_num(left, nan=1.0) < DIMMED)
 
 
 def _medians(rows: Sequence[NDArray[np.float64]], least: int) -> NDArray[np.float64]:
