@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from plsctl.acquire.devices.calibration_kinds import DIMMED
 from plsctl.acquire.devices.hardware import load_hardware
 from plsctl.acquire.leds.pose import table_places
-from plsctl.process.calibration.brightness import DIM, light_left
+from plsctl.process.calibration.brightness import light_left
 from plsctl.process.calibration.led_array import ArrayEstimate, EstimateSettings, estimate_array
 from plsctl.process.calibration.pose_fit import fit_pose
 from plsctl.process.calibration.views import ArrayOptics, LedViews
@@ -121,7 +122,7 @@ def dimmed(
     table = np.hypot(*load_hardware("simulator_small").geometry().directions.T)
     measured = np.hypot(*found.directions.T)
     left = light_left(now, 1 / earlier.light, measured, table, optics.na)
-    return {(int(led), "dim") for led in np.flatnonzero(left < DIM)}
+    return {(int(led), "dim") for led in np.flatnonzero(left < DIMMED)}
 
 
 def faults(wrong: dict[str, Any]) -> set[tuple[int, str]]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from plsctl.acquire.devices.calibration_kinds import DIMMED
 from plsctl.acquire.leds.geometry import standard_array
 from plsctl.acquire.leds.pose import ArrayPose, table_places
-from plsctl.process.calibration.brightness import DIM, light_left
+from plsctl.process.calibration.brightness import light_left
 
 
 def test_an_led_that_lost_a_fifth_is_told_though_the_array_moved_and_the_slide_is_another() -> None:
@@ -21,4 +22,4 @@ def test_an_led_that_lost_a_fifth_is_told_though_the_array_moved_and_the_slide_i
     then, later = own * dark[0], own * dark[1] * noise * np.where(now < 0.4, 1.3, 1.8)
     later[[4, 25]] *= 0.8
     left = light_left(later, then, now, before, 0.4)
-    assert list(np.flatnonzero(left < DIM)) == [4, 25]
+    assert list(np.flatnonzero(left < DIMMED)) == [4, 25]
