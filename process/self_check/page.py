@@ -131,6 +131,6 @@ def _both(checker: PassChecker, overlap: Overlap, off_px: tuple[float, float]) -
     here = first[low[1] : high[1], low[0] : high[0]]
     there = second[low[1] - step[1] : high[1] - step[1], low[0] - step[0] : high[0] - step[0]]
     both = np.stack([here, there, there], axis=-1).astype(np.uint8)
-    # A strip is easier to see when it is not longer than a screen is wide.
-    side = 3 * min(both.shape[:2])
-    return np.ascontiguousarray(both[:side, :side])
+    # A part of a strip is seen better than the whole of it: two of them stand beside each other.
+    height, width = both.shape[:2]
+    return np.ascontiguousarray(both[:width, : 3 * height])
